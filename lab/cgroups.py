@@ -1,0 +1,153 @@
+"""Control groups: each host has its own, and nothing outside them is ever killed.
+
+Everything that a lab starts lives below ``failback-lab/<lab>``: ``hosts/<host>`` for a host,
+``keepers/<host>`` for the process that starts it again. So "what belongs to this lab" is a fact
+that the kernel keeps, not a list of process ids that may be old.
+"""
+
+import os
+import pathlib
+import signal
+import time
+
+TOP = "failback-lab"
+
+
+def hierarchies():
+    """Where control groups are mounted: one place on a unified machine, many on an older one."""
+    places = []
+    for line in pathlib.Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        # A new cpuset group takes no process before it is given processors; it is not needed.
+        if kind == "cgroup2" or (kind == "cgroup" and "cpuset" not in options.split(",")):
+            places.append(pathlib.Path(place))
+    return places
+
+
+def create(group):
+    """Make a group in all hierarchies."""
+    for hierarchy in hierarchies():
+        (hierarchy / TOP / group).mkdir(parents=True, exist_ok=True)
+
+
+def entrance(group):
+    """The files that a process writes ``0`` to in order to move itself into the group."""
+    return [str(hierarchy / TOP / group / "cgroup.procs") for hierarchy in hierarchies()]
+
+
+def neighbours(pid):
+    """The same for the groups that process ``pid`` is in now."""
+    wanted = set(hierarchies())
+    places = _mounted_controllers()
+    files = []
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        place = places.get(controllers)
+        if place in wanted and f"/{TOP}/" in path:
+            files.append(str(place / path.lstrip("/") / "cgroup.procs"))
+    return files
+
+
+def _mounted_controllers():
+    places = {}
+    for line in pathlib.Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        if kind == "cgroup2":
+            places[""] = pathlib.Path(place)
+        elif kind == "cgroup":
+            known = [part for part in options.split(",") if part not in MOUNT_OPTIONS]
+            named = [part for part in known if part.startswith("name=")]
+            places[",".join(named or known)] = pathlib.Path(place)
+    return places
+
+
+MOUNT_OPTIONS = {"rw", "ro", "nosuid", "nodev", "noexec", "relatime", "xattr", "clone_children"}
+
+
+def entering(files, arguments):
+    """An argument list that runs ``arguments`` inside the groups behind ``files``.
+
+    A shell and not ``preexec_fn``: that is unsafe in a program with threads.
+    """
+    script = 'n=$1; shift; while [ $n -gt 0 ]; do echo 0 >"$1"; shift; n=$((n-1)); done; exec "$@"'
+    return ["/bin/sh", "-c", script, "enter", str(len(files)), *files, *arguments]
+
+
+def members(group):
+    """The ids of all processes in the group and below, as a set."""
+    pids = set()
+    for hierarchy in hierarchies():
+        for procs in (hierarchy / TOP / group).rglob("cgroup.procs"):
+            try:
+                pids.update(int(line) for line in procs.read_text().split())
+            except OSError:
+                continue  # the group went away while it was read
+    pids.discard(0)  # in another pid namespace: cannot be ours
+    return pids
+
+
+def contains(group, pid):
+    """Whether the process is in the group (or below) now."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return False
+    inside = f"/{TOP}/{group}"
+    paths = [line.split(":", 2)[2] for line in lines]
+    return any(path == inside or path.startswith(inside + "/") for path in paths)
+
+
+def kill(group, pid):
+    """``kill -9`` of one process, only if it is in the group.
+
+    A pidfd is opened before the check, so the id cannot pass to another process in between.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not contains(group, pid):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def empty(group, limit=30):
+    """Kill all that is in the group; returns when nothing is left in it."""
+    deadline = time.monotonic() + limit
+    while True:
+        left = members(group) - {os.getpid()}
+        if not left:
+            return
+        for pid in left:
+            kill(group, pid)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{group}: {sorted(left)} are still running after {limit} s.")
+        time.sleep(0.02)
+
+
+def remove(group, limit=10):
+    """Remove an emptied group and those below it, in all hierarchies."""
+    deadline = time.monotonic() + limit
+    for hierarchy in hierarchies():
+        top = hierarchy / TOP / group
+        while top.is_dir():
+            for folder, _, _ in os.walk(top, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+            # The kernel needs a moment after the last process.
+            time.sleep(0.01 if top.is_dir() else 0)
+        for parent in (top.parent, hierarchy / TOP):
+            try:
+                if parent.is_relative_to(hierarchy / TOP):
+                    parent.rmdir()  # only if no other lab is in it
+            except OSError:
+                pass

@@ -1,0 +1,201 @@
+"""What makes a bare host one of its site: Salt's configuration and keys, the tree, the tools.
+
+Files are written to the host's disk before its first boot.
+"""
+
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+
+from lab import cache
+
+PKI = "etc/salt/pki"
+TOOLS = "usr/local/lib/failback-lab"
+
+#: A minion whose master died without a word notices within seconds and finds the next one.
+RECONNECT = {
+    "retry_dns": 0,
+    "acceptance_wait_time": 1,
+    "acceptance_wait_time_max": 2,
+    "random_reauth_delay": 1,
+    "auth_timeout": 5,
+    "recon_default": 100,
+    "recon_max": 500,
+    "recon_randomize": False,
+    "tcp_keepalive": True,
+    "tcp_keepalive_idle": 2,
+    "tcp_keepalive_cnt": 2,
+    "tcp_keepalive_intvl": 1,
+}
+MASTER = {
+    "user": "root",
+    "interface": "0.0.0.0",
+    "timeout": 10,
+    "gather_job_timeout": 5,
+    "worker_threads": 4,
+    "ping_on_rotate": True,
+    "enable_fqdns_grains": False,
+    "file_roots": {"base": ["/srv/salt/salt"]},
+    "pillar_roots": {"base": ["/srv/salt/pillar"]},
+}
+
+
+def provide(site, hosts):
+    """Write what the hosts need to their disks."""
+    keys = _keys(site, hosts[0].root)
+    repository = _repository(site)
+    for host in hosts:
+        roles = host.machine.roles
+        _tools(host)
+        if "minion" in roles:
+            _minion(site, host, keys)
+        if "master" in roles:
+            _master(site, host, keys)
+            shutil.copytree(repository, host.root / "srv/git/site.git", symlinks=True)
+            _unpack(tree(), host.root / "srv/salt")
+        if "writer" in roles:
+            (host.root / "srv/salt/files").mkdir(parents=True, exist_ok=True)
+            _enable(host, "lab-writer.service")
+
+
+def tree(checkout=cache.CHECKOUT):
+    """A tar of the checkout's salt/ and pillar/, as bytes: what git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "-C", str(checkout), "-c", f"safe.directory={checkout}", "ls-files", "-z"]
+        + ["--cached", "--others", "--exclude-standard", "salt", "pillar"],
+        capture_output=True,
+    )
+    if listed.returncode == 0:
+        names = [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+    else:  # not a git checkout: an unpacked archive
+        names = [
+            str(path.relative_to(checkout))
+            for top in ("salt", "pillar")
+            for path in (checkout / top).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        ]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in sorted(names):
+            if (checkout / name).exists():  # tracked, but deleted in the work tree
+                entry = archive.gettarinfo(checkout / name, name)
+                entry.uid = entry.gid = 0
+                entry.uname = entry.gname = "root"
+                with (checkout / name).open("rb") as handle:
+                    archive.addfile(entry, handle if entry.isreg() else None)
+    return packed.getvalue()
+
+
+def push_tree(host):
+    """Replace the tree on a running host."""
+    script = "rm -rf /srv/salt/salt /srv/salt/pillar && mkdir -p /srv/salt && tar -x -C /srv/salt"
+    host.run(["/bin/sh", "-c", script], input=tree())
+
+
+def _unpack(packed, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder)
+
+
+def _minion(site, host, keys):
+    is_master = "master" in host.machine.roles
+    config = {"id": host.name, "enable_fqdns_grains": False} | RECONNECT
+    if is_master:
+        # Not by the address that moves: an orchestration on the one must go on reaching the other.
+        config |= {"master": site.description.masters(), "master_type": "str"}
+        config["startup_states"] = "highstate"
+    else:
+        config["master"] = site.description.master_address or site.description.masters()[0]
+    _write(host, "etc/salt/minion.d/lab.conf", _yaml(config))
+    _write(host, f"{PKI}/minion/minion.pem", keys[host.name][0], 0o400)
+    _write(host, f"{PKI}/minion/minion.pub", keys[host.name][1])
+
+
+def _master(site, host, keys):
+    _write(host, "etc/salt/master.d/lab.conf", _yaml(MASTER))
+    _write(host, f"{PKI}/master/master.pem", keys["master"][0], 0o400)
+    _write(host, f"{PKI}/master/master.pub", keys["master"][1])
+    for name, (_, public) in keys.items():
+        if name != "master":
+            _write(host, f"{PKI}/master/minions/{name}", public)
+    (host.root / PKI / "master").chmod(0o700)
+
+
+def _keys(site, root):
+    """One key pair for both masters and one for each minion: {name: (private, public)}.
+
+    Made once a lab, so that a host which is added later fits in.
+    """
+    kept = site.state / "keys.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    names = ["master", *(each.name for each in site.hosts if "minion" in each.machine.roles)]
+    program = (
+        "import json, sys\n"
+        "from cryptography.hazmat.primitives.asymmetric import rsa\n"
+        "from cryptography.hazmat.primitives import serialization as s\n"
+        "def pair():\n"
+        "    key = rsa.generate_private_key(65537, 2048)\n"
+        "    private = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.TraditionalOpenSSL,"
+        " s.NoEncryption())\n"
+        "    public = key.public_key().public_bytes(s.Encoding.PEM,"
+        " s.PublicFormat.SubjectPublicKeyInfo)\n"
+        "    return private.decode(), public.decode()\n"
+        "print(json.dumps({name: pair() for name in sys.argv[1:]}))\n"
+    )
+    python = "/opt/saltstack/salt/bin/python"
+    made = cache.call(["chroot", root, python, "-c", program, *names])
+    with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+        handle.write(made)
+    return json.loads(made)
+
+
+def _repository(site):
+    """A bare repository with one commit, the same on all hosts."""
+    bare = site.state / "site.git"
+    if bare.exists():
+        return bare
+    author = {"GIT_AUTHOR_NAME": "lab", "GIT_AUTHOR_EMAIL": "lab@localhost"}
+    author |= {"GIT_COMMITTER_NAME": "lab", "GIT_COMMITTER_EMAIL": "lab@localhost"}
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    environment |= author
+    with tempfile.TemporaryDirectory() as work:
+        cache.call(["git", "init", "--quiet", "--initial-branch=main", work])
+        pathlib.Path(work, "README").write_text("The site's own files.\n")
+        cache.call(["git", "-C", work, "add", "README"])
+        cache.call(["git", "-C", work, "commit", "--quiet", "-m", "Begin"], env=environment)
+        cache.call(["git", "clone", "--quiet", "--bare", work, bare])
+    return bare
+
+
+def _tools(host):
+    here = pathlib.Path(__file__).resolve().parent
+    for name in ("load.py", "probe.py"):
+        if (here / name).exists():
+            _write(host, f"{TOOLS}/{name}", (here / name).read_text(), 0o755)
+    for path in (here / "files" / "host").rglob("*"):
+        if path.is_file():
+            _write(host, str(path.relative_to(here / "files" / "host")), path.read_text())
+
+
+def _enable(host, unit):
+    cache.call(["chroot", host.root, "systemctl", "--quiet", "enable", unit])
+
+
+def _write(host, path, text, mode=0o644):
+    """Write to the disk of a host that has never run, so no link in it can lead astray."""
+    target = host.root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    target.chmod(mode)
+
+
+def _yaml(settings):
+    """JSON is YAML; one setting a line."""
+    return "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())

@@ -1,0 +1,181 @@
+"""A whole lab: brought up, asked, taken down.
+
+site = Site("rehearsal")        # a lab called rehearsal, of the site "salt"
+site.up()
+site.host("salt1").power_off()
+site.down()
+"""
+
+import concurrent.futures
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+
+from lab import cache
+from lab import cgroups
+from lab import image
+from lab import network
+from lab import provision
+from lab import sites
+from lab.host import DISKS
+from lab.host import STATE
+from lab.host import Host
+from lab.host import until
+
+
+class Site:
+    """A lab by its name. Labs with different names share nothing but the image."""
+
+    def __init__(self, name="failback", site="salt"):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,15}", name):
+            raise ValueError(f"{name!r}: a lab's name has 1 to 16 of a-z, 0-9 and '-'.")
+        self.name = name
+        self.state = STATE / name
+        with contextlib.suppress(FileNotFoundError):
+            site = (self.state / "site").read_text().strip()
+        if site not in sites.SITES:
+            raise LookupError(f"No site {site!r}; there are {', '.join(sites.SITES)}.")
+        self.description = sites.SITES[site]
+
+    @property
+    def hosts(self):
+        """All hosts, in the site's order."""
+        return [Host(self.name, self.description, each) for each in self.description.machines]
+
+    def host(self, name):
+        """One host by its name."""
+        for each in self.hosts:
+            if each.name == name:
+                return each
+        raise LookupError(f"No host {name!r}; there are {', '.join(e.name for e in self.hosts)}.")
+
+    @property
+    def exists(self):
+        return self.state.exists() or (DISKS / self.name).exists() or network.exists(self.name)
+
+    def up(self, hosts=None, masters=True, limit=180):
+        """Build what is missing, switch on, wait until all have booted.
+
+        hosts
+            Names of those wanted; all by default. What runs already stays as it is.
+
+        masters
+            Also start salt-master by hand on the hosts of the salt pair, and wait until their
+            minions answer. Only when the lab is new: from then on Failback starts it.
+        """
+        only_root()
+        base = image.ready()
+        wanted = [self.host(name) for name in hosts] if hosts is not None else self.hosts
+        with self._locked():
+            self.state.mkdir(parents=True, exist_ok=True)
+            (self.state / "site").write_text(self.description.name + "\n")
+            for each in self.hosts:
+                cgroups.create(each.group)
+                cgroups.create(each.keeper_group)
+            network.create(self.name, [each.name for each in self.description.networks])
+            fresh = [each for each in wanted if each.make_disk(base)]
+            if fresh:
+                provision.provide(self, fresh)
+                for each in fresh:
+                    each.keep_disk()
+            for each in wanted:
+                each.power_on(wait=False)
+        in_parallel(lambda each: each.wait_booted(limit), wanted)
+        begun = self.state / "masters-begun"
+        if masters and not begun.exists():
+            self.start_masters([each for each in wanted if "master" in each.machine.roles], limit)
+            begun.touch()
+        return self
+
+    def start_masters(self, hosts, limit=180):
+        """Start salt-master on the hosts; wait until each one's minion answers each of them."""
+        start = ["systemctl", "start", "salt-master"]
+        in_parallel(lambda each: each.run(start), hosts)
+        names = sorted(each.name for each in hosts)
+
+        def answered(each):
+            # Asked before they have connected, Salt would wait for them for its whole timeout.
+            connected = ["ss", "-Htn", "state", "established", "sport", "=", ":4505"]
+            if len(each.run(connected).stdout.splitlines()) < len(names):
+                return False
+            ask = ["salt", "--timeout=2", "--static", "--out=json", "-L", ",".join(names)]
+            ask.append("test.ping")
+            said = each.run(ask, check=False)
+            if said.returncode == os.EX_USAGE:
+                raise RuntimeError(said.stderr)
+            return all(f'"{name}": true' in said.stdout for name in names)
+
+        in_parallel(
+            lambda each: until(lambda: answered(each), limit, f"{names} to answer {each.name}"),
+            hosts,
+        )
+
+    def push_tree(self, hosts=None):
+        """Copy the checkout's salt/ and pillar/ to /srv/salt of the salt pair (while it runs)."""
+        for each in self.hosts:
+            if "master" in each.machine.roles and (hosts is None or each.name in hosts):
+                provision.push_tree(each)
+
+    def down(self):
+        """Remove all of it: hosts, mounts, namespace, control groups, state. Nothing if not there.
+
+        It finds what to remove from the kernel and the file system, so it also works after a crash.
+        """
+        only_root()
+        with self._locked():
+            if cgroups.members(self.name):
+                cgroups.empty(f"{self.name}/keepers")
+                in_parallel(Host.power_off, self.hosts)
+                cgroups.empty(self.name)
+            for place in mounts_below(DISKS / self.name):
+                cache.call(["umount", place])
+            for each in self.hosts:
+                each.remove()
+            network.remove(self.name)
+            cgroups.remove(self.name)
+            for folder in (DISKS / self.name, self.state):
+                if folder.exists():
+                    shutil.rmtree(folder)
+            for parent in (DISKS, STATE):
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+
+    def status(self):
+        """A list of dicts, one a host: name, address, power, init (process id), cuts."""
+        return [
+            {
+                "name": each.name,
+                "address": each.address(),
+                "power": "on" if each.switched_on else "off",
+                "init": each.init(),
+                "cuts": each._cuts(),
+            }
+            for each in self.hosts
+        ]
+
+    @contextlib.contextmanager
+    def _locked(self):
+        """One up or down of this lab at a time; the lock is not in a folder that down removes."""
+        with (cache.folder() / f"lab-{self.name}.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def in_parallel(work, items):
+    """Call ``work`` for all items at once; the first exception is raised when all have ended."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:
+        return [future.result() for future in [pool.submit(work, item) for item in items]]
+
+
+def only_root():
+    if os.geteuid() != 0:
+        raise PermissionError("The lab makes mounts and namespaces: run it as root.")
+
+
+def mounts_below(folder):
+    """Mount points below a folder, innermost first."""
+    with open("/proc/mounts", "rb") as handle:
+        places = [line.split()[1].decode("unicode_escape") for line in handle]
+    return sorted((place for place in places if place.startswith(f"{folder}/")), reverse=True)

@@ -1,0 +1,118 @@
+"""All tests, as ``make test`` runs them; exits non-zero if any of them fails.
+
+    python3 -m lab.test_runner [suite ...]
+
+Suites: lint, unit, functional, integration, lab; all by default. Everything but the lab runs on
+both Salt releases. While the first suites run, the image for the lab is made, if it is not in the
+cache.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+from lab import cache
+from lab import environments
+from lab import image
+from lab.cli import only_root
+from lab.site import Site
+
+SUITES = ("lint", "unit", "functional", "integration", "lab")
+NO_TESTS = 5  # pytest's exit code
+
+
+def main(wanted):
+    unknown = set(wanted) - set(SUITES)
+    if unknown:
+        sys.exit(f"Unknown suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}.")
+    only_root()
+    suites = [suite for suite in SUITES if not wanted or suite in wanted]
+    started = time.monotonic()
+    results = []
+    releases = ["3008"] if set(suites) <= {"lint", "lab"} else ["3008", "3006"]
+    for release in releases:
+        environments.tests(release)
+    builder = None
+    if "lab" in suites:
+        builder = threading.Thread(target=_make_image)
+        builder.start()
+    for suite in suites:
+        if suite == "lint":
+            results += lint()
+        elif suite == "lab":
+            builder.join()
+            results.append(lab())
+        else:
+            results += [run_pytest(suite, release) for release in releases]
+    print()
+    for name, passed, seconds in results:
+        print(f"  {'passed' if passed else 'FAILED'}  {seconds:6.0f} s  {name}")
+    minutes, seconds = divmod(time.monotonic() - started, 60)
+    cache.say(f"{minutes:.0f} min {seconds:.0f} s in all")
+    return 0 if all(passed for _, passed, _ in results) else 1
+
+
+def lint():
+    programs = environments.tests("3008") / "bin"
+    places = [each for each in ("salt", "lab", "tests", "benchmarks") if _has(each, ".py")]
+    states = sorted(str(path) for path in (cache.CHECKOUT / "salt").rglob("*.sls"))
+    results = [step("ruff", [programs / "ruff", "check", "--no-cache", *places])]
+    if states:
+        results.append(step("salt-lint", [programs / "salt-lint", *states]))
+    return results
+
+
+def lab():
+    """The lab's tests; whatever happens, nothing of the lab is left afterwards."""
+    os.environ.setdefault("LAB", "test")
+    if os.environ["LAB"] == "failback":
+        os.environ["LAB"] = "test"  # the one that a demo has left up stays
+    try:
+        return run_pytest("lab", "3008")
+    finally:
+        Site(os.environ["LAB"]).down()
+
+
+def run_pytest(suite, release):
+    name = f"{suite} tests on Salt {release}"
+    if not _has(f"tests/{suite}", ".py", "test_"):
+        cache.say(f"{name}: there are none")
+        return (name, True, 0)
+    python = environments.tests(release) / "bin" / "python"
+    return step(name, [python, "-B", "-m", "pytest", "-q", f"tests/{suite}"])
+
+
+def step(name, command):
+    cache.say(name)
+    started = time.monotonic()
+    environment = dict(os.environ)
+    programs = os.path.dirname(str(command[0] if "python" in str(command[0]) else ""))
+    if programs:  # tests may start Salt's programs by name
+        environment["PATH"] = f"{programs}:{environment['PATH']}"
+    done = subprocess.run(
+        [str(each) for each in command],
+        cwd=cache.CHECKOUT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    return (name, done.returncode == 0, time.monotonic() - started)
+
+
+def _make_image():
+    try:
+        image.ready()
+    except Exception as problem:  # the lab's tests will say it again
+        cache.say(f"the image could not be made: {problem}")
+
+
+def _has(place, ending, beginning=""):
+    return any(
+        path.name.startswith(beginning) and path.name.endswith(ending)
+        for path in (cache.CHECKOUT / place).rglob("*")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,16 @@
+{#- Adding a pair: its file pairs/NAME.sls, and one line here: NAME PRIMARY SECONDARY (minion ids).
+
+    A node sees its own pair only; a master's orchestrations (the minion id of the master with "_master" behind it)
+    see all of them. The list is plain text on purpose: searching it costs nothing, while a thousand targets
+    in YAML would be parsed anew for every node. -#}
+{%- set pairs -%}
+salt salt1 salt2
+{%- endset -%}
+{%- set mine = [] -%}
+{%- for line in pairs.splitlines() if opts.id in line or opts.id.endswith('_master') -%}
+{%-   set words = line.split() -%}
+{%-   if words and (opts.id in words[1:] or opts.id.endswith('_master')) -%}
+{%-     do mine.append('pairs.' ~ words[0]) -%}
+{%-   endif -%}
+{%- endfor -%}
+base: {% if mine %}{{ {opts.id: mine} | json }}{% else %}{}{% endif %}

@@ -1,0 +1,409 @@
+"""
+Run lsyncd on the primary of a pair: its configuration, its start behind the gate, and what it has
+still to do.
+
+.. code-block:: bash
+
+    salt salt1 lsyncd.managed salt test=True
+    salt salt1 lsyncd.start salt
+    salt salt1 lsyncd.status salt
+    salt salt1 lsyncd.drain salt limit=120
+
+Everything comes from ``/etc/failback/pairs/<pair>.json``, which highstate renders from pillar. The
+unit ``lsyncd.service`` is that of ``salt/pair``; it asks the same gate as ``lsyncd.start``.
+"""
+
+import difflib
+import os
+import secrets
+import subprocess
+import tempfile
+import time
+
+from salt.exceptions import CommandExecutionError
+
+from failback import configuration
+from failback import files
+from failback import gate
+from failback import lsyncd_config
+from failback import lsyncd_status
+from failback import replication
+from failback.errors import FailbackError
+from failback.paths import Paths
+
+__virtualname__ = "lsyncd"
+
+LSYNCD = "/usr/bin/lsyncd"
+
+SERVICE = "lsyncd"
+
+# Evaluates a configuration in lsyncd itself, with its checks of every key, and ends before lsyncd
+# starts to watch or to copy anything. A folder may still be missing: the first sync of a new disk
+# comes after highstate.
+CHECK = """\
+local count, real_settings = 0, settings
+local real_sync = sync
+sync = function(options)
+	count = count + 1
+	if type(options) == "table" and options.source then
+		options.source = {folder}
+	end
+	return real_sync(options)
+end
+local checked = loadfile({path})
+if not checked then
+	io.stderr:write(select(2, loadfile({path})), "\\n")
+	os.exit(3)
+end
+local good, problem = pcall(checked)
+if not good then
+	io.stderr:write(tostring(problem), "\\n")
+	os.exit(3)
+end
+if settings ~= real_settings then
+	io.stderr:write("settings is overwritten\\n")
+	os.exit(3)
+end
+io.stdout:write({token}, " ", count, "\\n")
+os.exit(0)
+"""
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _paths():
+    return Paths(__opts__.get("failback_root", "/"))
+
+
+def _load(pair):
+    try:
+        return configuration.load(pair, _paths())
+    except FailbackError as error:
+        raise CommandExecutionError(str(error)) from error
+
+
+def _unit():
+    return __salt__["service.show"](SERVICE)
+
+
+def config(pair):
+    """
+    The configuration of lsyncd as it should be on this node now.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.config salt
+
+    pair
+        Name of the pair.
+
+    Returns the text, or None on a node that lsyncd has nothing to carry from: the secondary, and a
+    pair without replicated paths. A path that does not exist yet is taken for a folder.
+    """
+    pair_config = _load(pair)
+    if configuration.role(pair_config) != "primary" or not pair_config["replicate"]:
+        return None
+    paths = _paths()
+    try:
+        items = [
+            replication.items_on_disk(entry["path"], str(paths.root))[0]
+            for entry in pair_config["replicate"]
+        ]
+        return lsyncd_config.render(pair_config, items, paths)
+    except FailbackError as error:
+        raise CommandExecutionError(str(error)) from error
+
+
+def check(text):
+    """
+    Let lsyncd itself read a configuration. Nothing is watched and nothing is copied.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.check 'settings{ insist = true }'
+
+    text
+        The configuration, a program in Lua.
+
+    Returns the number of syncs in it. Raises ``CommandExecutionError`` with what lsyncd says
+    against it.
+    """
+    token = secrets.token_hex(8)
+    with tempfile.TemporaryDirectory(prefix="lsyncd-check-") as folder:
+        candidate = os.path.join(folder, "candidate.lua")
+        wrapper = os.path.join(folder, "check.lua")
+        files.write_atomically(candidate, text)
+        files.write_atomically(
+            wrapper,
+            CHECK.format(
+                path=lsyncd_config.quote(candidate),
+                folder=lsyncd_config.quote(folder),
+                token=lsyncd_config.quote(token),
+            ),
+        )
+        try:
+            done = subprocess.run(
+                [LSYNCD, "-nodaemon", wrapper],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=20,
+                check=False,
+            )
+        except OSError as error:
+            raise CommandExecutionError(
+                f"The configuration of lsyncd cannot be checked: {error}"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise CommandExecutionError(
+                "The configuration of lsyncd cannot be checked: reading it does not end within 20 "
+                "seconds."
+            ) from error
+        said = (done.stdout + done.stderr).replace(folder + "/candidate.lua", "the configuration")
+    words = done.stdout.split()
+    if done.returncode or words[-2:-1] != [token]:
+        raise CommandExecutionError(
+            f"lsyncd refuses the configuration: {said.strip() or 'it ended early.'}"
+        )
+    if words[-1] == "0":
+        raise CommandExecutionError("lsyncd refuses the configuration: it has nothing to watch.")
+    return int(words[-1])
+
+
+def managed(pair, test=False):
+    """
+    Put lsyncd's configuration in place, after lsyncd itself has read it without complaint.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.managed salt test=True
+
+    pair
+        Name of the pair.
+
+    test
+        Only say what would change.
+
+    Returns the difference as text; empty when nothing is to be changed. On a node that lsyncd
+    carries nothing from, a configuration of ours is removed. A configuration that lsyncd refuses
+    raises ``CommandExecutionError`` and leaves the file as it was.
+    """
+    wanted = config(pair)
+    path = lsyncd_config.places(_paths(), pair).config
+    try:
+        present = path.read_text(errors="surrogateescape")
+    except FileNotFoundError:
+        present = None
+    except OSError as error:
+        raise CommandExecutionError(f"{path} cannot be read: {error}") from error
+    if wanted is None and present is not None and not present.startswith(lsyncd_config.MARK):
+        return ""
+    if wanted == present:
+        return ""
+    if wanted is not None:
+        check(wanted)
+    difference = "".join(
+        difflib.unified_diff(
+            (present or "").splitlines(True),
+            (wanted or "").splitlines(True),
+            str(path),
+            "as in pillar",
+        )
+    )
+    if test:
+        return difference
+    try:
+        if wanted is None:
+            path.unlink()
+        else:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            files.write_atomically(path, wanted)
+    except OSError as error:
+        raise CommandExecutionError(f"{path} cannot be written: {error}") from error
+    return difference
+
+
+def status(pair):
+    """
+    Whether lsyncd runs here and what it has still to do, in a way that no dead daemon's file can
+    fool.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.status salt
+
+    pair
+        Name of the pair.
+
+    Returns ``running``, ``pid``, ``since`` (seconds since 1970), ``waiting`` (number of changed
+    names, None when not known), ``waiting_for`` (the first of them), ``watched`` (number of
+    folders), ``status_age`` (seconds), ``trustworthy`` and ``why``; see
+    ``failback.lsyncd_status.observe``.
+    """
+    _load(pair)
+    return lsyncd_status.observe(_paths(), pair, _unit())
+
+
+def drain(pair, limit=60):
+    """
+    Wait until everything changed before this call is on the standby. Stop the writers first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.drain salt limit=120
+
+    pair
+        Name of the pair.
+
+    limit
+        Seconds to wait at most.
+
+    Returns ``{"seconds": …, "carried": …}``. Raises ``CommandExecutionError`` with what still
+    waits.
+    """
+    _load(pair)
+    try:
+        return lsyncd_status.drain(_paths(), pair, float(limit), _unit)
+    except FailbackError as error:
+        raise CommandExecutionError(str(error)) from error
+
+
+def start(pair, limit=60):
+    """
+    Start lsyncd, if the gate allows it, with the configuration that fits now.
+
+    lsyncd's first pass makes the standby like this node, deletions included. That is why the gate
+    is asked, here and once more by the unit itself.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.start salt
+
+    pair
+        Name of the pair.
+
+    limit
+        Seconds to wait at most until it has begun to watch every folder.
+
+    Returns True when it was started, False when it already ran with this configuration. Raises
+    ``CommandExecutionError`` with the gate's reason, or when it did not stay up. ``drain`` then
+    waits for the first pass.
+    """
+    pair_config = _load(pair)
+    paths = _paths()
+    try:
+        gate.require_lsyncd(pair_config, paths)
+    except FailbackError as error:
+        raise CommandExecutionError(str(error)) from error
+    wanted = config(pair)
+    if wanted is None:
+        raise CommandExecutionError(
+            f"The pair {pair} replicates no paths, so there is nothing for lsyncd to do."
+        )
+    _require_folders(pair_config, paths)
+    changed = managed(pair)
+    running = lsyncd_status.observe(paths, pair, _unit())["running"]
+    if running and not changed:
+        return False
+    place = lsyncd_config.places(paths, pair)
+    files.make_folder(place.marker)
+    for left_over in (place.status, place.seen):
+        left_over.unlink(missing_ok=True)
+    if not running:
+        # An earlier refusal may have used up the unit's attempts.
+        __salt__["cmd.retcode"](
+            ["systemctl", "reset-failed", SERVICE],
+            python_shell=False,
+            ignore_retcode=True,
+            output_loglevel="quiet",
+        )
+    __salt__["service.restart" if running else "service.start"](SERVICE)
+    _wait_until_up(pair_config, paths, float(limit))
+    return True
+
+
+def _wait_until_up(pair_config, paths, limit):
+    # A program that has been started proves nothing; its first status file does.
+    pair = pair_config["name"]
+    deadline = time.monotonic() + limit
+    while True:
+        state = _unit()
+        found = lsyncd_status.observe(paths, pair, state)
+        if found["trustworthy"]:
+            return
+        if not found["running"]:
+            raise CommandExecutionError(
+                f"lsyncd of {pair} did not stay up: systemd says {state.get('ActiveState')}, "
+                f"{state.get('Result')}. "
+                f"`journalctl -u {SERVICE}` on {pair_config['node']} has its last words."
+            )
+        if time.monotonic() > deadline:
+            raise CommandExecutionError(
+                f"lsyncd of {pair} runs but watches nothing after {limit:g} seconds. "
+                f"{found['why']} With very many folders "
+                f"it may need longer: `salt {pair_config['node']} lsyncd.status {pair}` shows when "
+                "it is ready."
+            )
+        time.sleep(0.05)
+
+
+def _require_folders(pair_config, paths):
+    # lsyncd would end at once, and say so only in the journal.
+    missing = [
+        entry["path"]
+        for entry in pair_config["replicate"]
+        for item in replication.items_on_disk(entry["path"], str(paths.root))[:1]
+        if not os.path.isdir(f"{paths.root}/{item.root}")
+    ]
+    if missing:
+        raise CommandExecutionError(
+            f"lsyncd of {pair_config['name']} must not start: {', '.join(missing)} is missing on "
+            f"{pair_config['node']}, and "
+            "lsyncd would have nothing to carry. Is a file system not mounted? Mount it, or take "
+            "the path out of the pillar."
+        )
+
+
+def stop(pair):
+    """
+    Stop lsyncd.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.stop salt
+
+    pair
+        Name of the pair.
+
+    Returns True when it was stopped, False when it did not run. Raises ``CommandExecutionError``
+    when it goes on.
+    """
+    _load(pair)
+    state = _unit()
+    if state.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
+        return False
+    __salt__["service.stop"](SERVICE)
+    state = _unit()
+    if state.get("ActiveState") in ("active", "activating", "reloading"):
+        raise CommandExecutionError(
+            f"lsyncd of {pair} does not stop: systemd says {state.get('ActiveState')}. "
+            f"See `systemctl status {SERVICE}`."
+        )
+    return True

@@ -1,0 +1,855 @@
+"""
+The two nodes of an active/standby pair, as seen and changed on one of them.
+
+An operator uses ``salt-run pair.status`` and the orchestrations; these functions are what those call
+on the nodes. Only ``report``, ``gate``, ``hold`` and ``resume`` are meant to be called by hand.
+
+.. code-block:: bash
+
+    salt 'salt*' pair.report salt
+
+What is decided here is decided in ``failback`` (this tree's ``_utils``), which also runs without
+Salt as ``/usr/local/sbin/failback``.
+"""
+
+import functools
+import json
+import pathlib
+import time
+
+from failback import address
+from failback import configuration
+from failback import files
+from failback import gate as gates
+from failback import git_push
+from failback import handover as handovers
+from failback import hold as holds
+from failback import ledger
+from failback import lock as locks
+from failback import paths as places
+from failback import peer as peers
+from failback import pillar as pillars
+from failback import report as reports
+from failback import reverse_rsync as data
+from failback import runs
+from failback import services
+from failback import system
+from failback import trust as trusts
+from failback.errors import FailbackError
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+__virtualname__ = "pair"
+__func_alias__ = {"names_": "names"}
+
+#: Seconds a service must stay up before it counts as started.
+STAYS_UP = 2.0
+#: Seconds for a service's own proof, such as ``scontrol ping``, to succeed.
+PROOF_LIMIT = 60
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _paths():
+    return places.Paths(__opts__.get("failback_root", "/"))
+
+
+def _errors(function):
+    """Turn this package's errors into Salt's, so that a failed call fails the job."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except FailbackError as error:
+            raise CommandExecutionError(str(error)) from error
+
+    return wrapper
+
+
+@_errors
+def report(pair=None):
+    """
+    Report what is true of a pair on this node now.
+
+    pair
+        Name of the pair; this node's own when left out.
+
+    Returns a dict; its keys are those of ``failback.report.report`` in this tree's ``_utils``, with
+    ``package`` added, the digest of the code that answered. Raises ``CommandExecutionError`` when
+    the node has no configuration of the pair.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt*' pair.report salt
+    """
+    if pair is None:
+        known = configuration.names(_paths())
+        if len(known) != 1:
+            raise CommandExecutionError(
+                f"{__opts__['id']} has {', '.join(known) or 'no pair'} configured; name one pair."
+            )
+        pair = known[0]
+    return {**reports.report(pair, _paths()), "package": package()}
+
+
+def package():
+    """
+    Name the code that this node runs, so that two nodes and a master can be compared.
+
+    Returns ``{"modules": …, "program": …}``: digests of the package that Salt has synced and of the
+    copy that runs without Salt, ``None`` where there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt*' pair.package
+    """
+    installed = _paths().library / "failback"
+    return {
+        "modules": system.package_digest(pathlib.Path(system.__file__).parent),
+        "program": system.package_digest(installed) if installed.is_dir() else None,
+    }
+
+
+def names_():
+    """
+    List the pairs of this node's pillar that it takes part in.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.names
+    """
+    found = []
+    for name, data in sorted(__salt__["pillar.get"]("pairs", {}).items()):
+        pair = pillars.normalise(name, data)
+        if __opts__["id"] in (pair["primary"]["id"], pair["secondary"]["id"]):
+            found.append(name)
+    return found
+
+
+@_errors
+def rendered(pair):
+    """
+    Render a pair's pillar into the configuration that this node keeps of it.
+
+    pair
+        Name of the pair.
+
+    Returns the JSON text of ``/etc/failback/pairs/<pair>.json``. Raises ``SaltInvocationError`` when
+    the pillar knows no such pair for this node, ``CommandExecutionError`` when the pillar is wrong.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.rendered salt
+    """
+    known = __salt__["pillar.get"]("pairs", {})
+    if pair not in names_():
+        raise SaltInvocationError(
+            f"The pillar of {__opts__['id']} has no pair {pair} that it takes part in "
+            f"(it has: {', '.join(known) or 'none'})."
+        )
+    wrong = [pillars.sentence(one) for one in pillars.problems({pair: known[pair]})]
+    if wrong:
+        raise CommandExecutionError(" ".join(wrong))
+    config = {
+        **pillars.normalise(pair, known[pair]),
+        "node": __opts__["id"],
+        "version": configuration.VERSION,
+    }
+    return json.dumps(config, indent=1, sort_keys=True) + "\n"
+
+
+# --- identity: how the two nodes reach each other ----------------------------------------------
+
+
+@_errors
+def identity():
+    """
+    Show how the other node of a pair can recognise this one.
+
+    Returns ``{"public_key": str, "host_keys": [str, …]}``: the pair's own public key (made by
+    highstate) and sshd's host keys. Raises ``CommandExecutionError`` when either is missing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.identity
+    """
+    return trusts.identity(_paths())
+
+
+@_errors
+def trust(pair, public_key, host_keys):
+    """
+    Remember how to recognise the other node of a pair; highstate lets it in from then on.
+
+    pair
+        Name of the pair.
+
+    public_key, host_keys
+        What ``pair.identity`` said on the other node.
+
+    Returns True when this was news, False when it was known.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.trust salt 'ssh-ed25519 AAAA…' '[ssh-ed25519 AAAA…]'
+    """
+    return trusts.remember(pair, public_key, host_keys, _paths())
+
+
+def trusted():
+    """
+    List what this node knows of its peers.
+
+    Returns ``{pair: {"public_key": …, "host_keys": […]}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.trusted
+    """
+    return trusts.known(_paths())
+
+
+@_errors
+def reaches_peer(pair):
+    """
+    Prove that this node reaches the other one with the pair's key.
+
+    Returns the id of the node that answered. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.reaches_peer salt
+    """
+    return peers.report(configuration.load(pair, _paths()), _paths())["node"]
+
+
+@_errors
+def has_key():
+    """
+    Say whether this node has its key for pairs.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.has_key
+    """
+    return trusts.has_key(_paths())
+
+
+@_errors
+def make_key():
+    """
+    Make this node's key for pairs. Returns its public half; an existing key is never replaced.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.make_key
+    """
+    return trusts.make_key(_paths(), __opts__["id"])
+
+
+def known_hosts():
+    """
+    Render known_hosts for the peers that this node was told of.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.known_hosts
+    """
+    return trusts.known_hosts(_peers(), trusted())
+
+
+def authorized_keys():
+    """
+    Render the lines of authorized_keys that let each peer ask for the far end, and for nothing else.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.authorized_keys
+    """
+    return trusts.authorized_keys(_peers(), trusted(), _paths())
+
+
+def ssh_config():
+    """
+    Render the SSH client's configuration for this node's peers.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.ssh_config
+    """
+    return peers.client_config(list(_peers().values()), _paths())
+
+
+def _peers():
+    """The other node of each of this node's pairs, from pillar."""
+    return {name: configuration.peer(one) for name, one in _own_pairs().items()}
+
+
+def _own_pairs():
+    known = __salt__["pillar.get"]("pairs", {})
+    return {
+        name: {**pillars.normalise(name, known[name]), "node": __opts__["id"]} for name in names_()
+    }
+
+
+def service_names(pair):
+    """
+    List the units of a pair that no boot may start: its services and active services.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.service_names salt
+    """
+    config = _own_pairs()[pair]
+    return [one["name"] for one in config["services"] + config["active_services"]]
+
+
+def crons():
+    """
+    List the names in /etc/cron.d of the watches that this node must run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.crons
+    """
+    found = set()
+    for config in _own_pairs().values():
+        for one in config["floating_ips"]:
+            if one["watch"]["on"] in ("both", configuration.role(config)):
+                found.add(one["watch"]["cron"])
+    return sorted(found)
+
+
+def stale_crons():
+    """
+    List the watches in /etc/cron.d that are this tree's and no longer for this node.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_crons
+    """
+    found = []
+    for path in sorted((_paths().root / "etc/cron.d").glob("*")):
+        if path.is_file() and "Managed by Salt (pair.watch)" in path.read_text(errors="replace"):
+            found.append(path.name)
+    return [name for name in found if name not in crons()]
+
+
+# --- lock, hold, ledger --------------------------------------------------------------------------
+
+
+@_errors
+def lock(pair, run, operation, owner, seconds, dead_runs=()):
+    """
+    Take a pair for a run on this node, or renew what the run has.
+
+    run, operation
+        Id of the run, and what it is: ``recover``.
+
+    owner
+        The process that orchestrates; see ``failback.lock.acquire``.
+
+    seconds
+        How long the lock holds without being renewed.
+
+    dead_runs
+        Runs that the other node has proved dead.
+
+    Returns the lock. Raises ``CommandExecutionError``, naming the run that holds the pair.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.lock salt 20261122T183000-recover-salt-4f2a recover '{master: salt2_master}' 60
+    """
+    return locks.acquire(pair, _paths(), run, operation, owner, float(seconds), tuple(dead_runs))
+
+
+@_errors
+def unlock(pair, run):
+    """
+    Give a pair back. Returns True when this run had it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.unlock salt 20261122T183000-recover-salt-4f2a
+    """
+    return locks.release(pair, _paths(), run)
+
+
+@_errors
+def hold(pair, seconds, reason, run=None):
+    """
+    Pause the watch of a pair on this node; it resumes by itself.
+
+    seconds
+        For how long.
+
+    reason
+        Shown by ``pair.status``.
+
+    run
+        The run on whose behalf; that run ends it early.
+
+    Returns the hold.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.hold salt 600 'switch maintenance'
+    """
+    configuration.load(pair, _paths())
+    return holds.set_hold(pair, _paths(), seconds, reason, run)
+
+
+@_errors
+def resume(pair, run=None):
+    """
+    End a pause of the watch. Returns True when there was one.
+
+    run
+        End only that run's hold.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.resume salt
+    """
+    return holds.clear(pair, _paths(), run)
+
+
+@_errors
+def admit(pair, generation, active, run, why):
+    """
+    Admit this node to a generation in its current boot: the gate opens on the active primary.
+
+    Only an orchestration that has looked at both nodes calls this.
+
+    generation, active
+        From the verdict. The ledger refuses to go back.
+
+    Returns the ledger's entry. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.admit salt 7 salt1 20261122T183000-recover-salt-4f2a 'recovered'
+    """
+    paths = _paths()
+    locks.require(pair, paths, run)
+    return ledger.write(pair, paths, int(generation), active, run, why)
+
+
+@_errors
+def adopt(pair, active, run):
+    """
+    Begin a pair's ledger in generation 1, with nobody admitted yet.
+
+    Returns True when there was no ledger, False when there is one. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.adopt salt salt1 20261122T183000-adopt-salt-4f2a
+    """
+    paths = _paths()
+    locks.require(pair, paths, run)
+    if ledger.read(pair, paths) is not None:
+        return False
+    ledger.write(pair, paths, 1, active, run, "adopted", admitted=False)
+    return True
+
+
+@_errors
+def gate(pair):
+    """
+    Say whether lsyncd may run on this node now.
+
+    Returns ``{"open": bool, "reason": str or None}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.gate salt
+    """
+    try:
+        gates.require_lsyncd(configuration.load(pair, _paths()), _paths())
+    except FailbackError as error:
+        return {"open": False, "reason": str(error)}
+    return {"open": True, "reason": None}
+
+
+# --- what an orchestration does on a node ------------------------------------------------------
+
+
+@_errors
+def reboot(pair, run):
+    """
+    Reboot this node, unless it serves the pair.
+
+    Returns the boot id that must be another one afterwards. Raises ``CommandExecutionError`` when
+    the node holds an address of the pair or the run does not hold the pair.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.reboot salt 20261122T183000-recover-salt-4f2a
+    """
+    paths = _paths()
+    locks.require(pair, paths, run)
+    found = reports.report(pair, paths)
+    held = [one["address"] for one in found["addresses"] if one["held"]]
+    own = found["ledger"]
+    serves = own and own["active"] == found["node"] and own["boot_id"] == found["boot_id"]
+    if held or (serves and not found["addresses"]):
+        raise CommandExecutionError(
+            f"{found['node']} serves {pair} ({', '.join(held) or 'by its ledger'}); rebooting it would "
+            f"take the service down. Nothing was done."
+        )
+    # A job of its own: the answer to this call must leave before the machine goes down.
+    system.run(
+        ["systemd-run", "--quiet", "--collect", "--on-active=1", "systemctl", "reboot"],
+        10,
+        "schedule the reboot",
+    )
+    return found["boot_id"]
+
+
+@_errors
+def start_services(pair):
+    """
+    Start the pair's services on this node in their order, each proved up before the next.
+
+    Returns ``{service: "started" or "already running"}``. Raises ``CommandExecutionError`` for a
+    service that does not exist, does not start, does not stay up, or fails its own proof.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.start_services salt
+    """
+    config = configuration.load(pair, _paths())
+    return {one["name"]: _start(pair, "services", one) for one in config["services"]}
+
+
+def _start(pair, key, service):
+    name = service["name"]
+    before = services.states([name])[name]
+    if before == "not-found":
+        raise CommandExecutionError(
+            f"{pair}: {key} names {name}, which is no unit on {__opts__['id']}. Install it or correct the "
+            f"pillar; nothing after it was started."
+        )
+    if before != "active" and not __salt__["service.start"](name):
+        raise CommandExecutionError(f"{pair}: {name} ({key}) did not start on {__opts__['id']}. {_said(name)}")
+    if before != "active":
+        _stays_up(pair, key, name)
+    if service["proof"]:
+        _prove(pair, key, service)
+    return "already running" if before == "active" else "started"
+
+
+def _stays_up(pair, key, name):
+    """A service that starts and dies at once has not started: look for as long as that takes."""
+    end = time.monotonic() + STAYS_UP
+    first = None
+    while True:
+        text = system.run(
+            ["systemctl", "show", "--property=ActiveState,MainPID,NRestarts", "--", name],
+            10,
+            f"ask systemd for the state of {name}",
+        )
+        facts = dict(line.split("=", 1) for line in text.split())
+        first = first or facts
+        if facts["ActiveState"] not in ("active", "activating") or facts["NRestarts"] != first["NRestarts"]:
+            raise CommandExecutionError(
+                f"{pair}: {name} ({key}) started on {__opts__['id']} and is now {facts['ActiveState']} after "
+                f"{facts['NRestarts']} restarts. {_said(name)}"
+            )
+        if time.monotonic() >= end and facts["ActiveState"] == "active":
+            return
+        if time.monotonic() >= end + PROOF_LIMIT:
+            raise CommandExecutionError(
+                f"{pair}: {name} ({key}) is still {facts['ActiveState']} on {__opts__['id']} after "
+                f"{PROOF_LIMIT} s. {_said(name)}"
+            )
+        time.sleep(0.2)
+
+
+def _prove(pair, key, service):
+    end = time.monotonic() + PROOF_LIMIT
+    while True:
+        try:
+            return system.run(list(service["proof"]), 10, f"prove that {service['name']} serves")
+        except FailbackError as error:
+            if time.monotonic() >= end:
+                raise CommandExecutionError(
+                    f"{pair}: {service['name']} ({key}) runs on {__opts__['id']} but did not prove itself "
+                    f"within {PROOF_LIMIT} s: {error}"
+                ) from error
+        time.sleep(0.5)
+
+
+def _said(name):
+    """The last lines that a service logged."""
+    try:
+        return system.run(
+            ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=5", f"--unit={name}"],
+            10,
+            "read the journal",
+        ).strip()
+    except FailbackError:
+        return ""
+
+
+@_errors
+def take(pair, run):
+    """
+    Take the pair's addresses on the node that its ledger names active, and announce them.
+
+    Returns the addresses that were not held before. Raises ``CommandExecutionError`` when this node
+    is not the active one, was not admitted in this boot, or another host answers for an address.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.take salt 20261122T183000-boot-salt-4f2a
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    locks.require(pair, paths, run)
+    own = ledger.read(pair, paths)
+    if own is None or own["active"] != config["node"] or own["boot_id"] != system.boot_id():
+        raise CommandExecutionError(
+            f"{config['node']} is not admitted as the active node of {pair}, so it takes no address."
+        )
+    wanted = address.of_pair(config)
+    missing = [one for one in wanted if not address.status(one)["held"]]
+    if missing:
+        with address.Holder(missing) as holder:
+            holder.take(missing, check=True)
+        address.announce_later(pair, paths)
+    return [one.address for one in missing]
+
+
+@_errors
+def handover(pair, run):
+    """
+    Make this node active: the last changes come over, and the addresses with them.
+
+    Returns what ``failback.handover.bring_home`` returns: generation, window in milliseconds, the
+    timeline, and who answers now. Raises ``CommandExecutionError`` whose message says who serves.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.handover salt 20261122T183000-recover-salt-4f2a
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    return handovers.bring_home(
+        config, run, paths, lambda control, limit: data.last_pass(config, run, paths, control, limit)
+    )
+
+
+@_errors
+def activate(pair, run):
+    """
+    Start on the active node what runs there alone: lsyncd, then the active services.
+
+    lsyncd's first pass is watched to its end. Returns ``{"started": [unit, …]}``. Raises
+    ``CommandExecutionError``; a closed gate stops it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.activate salt 20261122T183000-recover-salt-4f2a
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    locks.require(pair, paths, run)
+    started = []
+    if config["replicate"] and configuration.role(config) == "primary":
+        if not __salt__["lsyncd.status"](pair)["running"]:
+            __salt__["lsyncd.start"](pair)
+            started.append(reports.UNIT)
+        __salt__["lsyncd.drain"](pair, limit=600)
+    for one in config["active_services"]:
+        if _start(pair, "active_services", one) == "started":
+            started.append(one["name"])
+    return {"started": started}
+
+
+@_errors
+def stand_by(pair, run):
+    """
+    Stop on the standby what runs on the active node alone. Returns ``{"stopped": [unit, …]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.stand_by salt 20261122T183000-recover-salt-4f2a
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    locks.require(pair, paths, run)
+    units = [reports.UNIT, *(one["name"] for one in reversed(config["active_services"]))]
+    running = [name for name, state in services.states(units).items() if state in ("active", "activating")]
+    for name in running:
+        if not __salt__["service.stop"](name):
+            raise CommandExecutionError(f"{pair}: {name} did not stop on {config['node']}. {_said(name)}")
+    return {"stopped": running}
+
+
+@_errors
+def push_git(pair, run):
+    """
+    Push the pair's repositories from this node to the other one; nothing is forced.
+
+    Returns a list, one entry a repository, see ``failback.git_push.push``: a diverged reference is
+    in its ``diverged`` and left alone on both nodes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.push_git salt 20261122T183000-recover-salt-4f2a
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    locks.require(pair, paths, run)
+    return [git_push.push(config, repository, paths) for repository in config["git"]]
+
+
+@_errors
+def answered_by(pair):
+    """
+    Say who answers for the pair's addresses, as this host sees it from outside.
+
+    Works on any minion that is on the pair's networks and has the pair in its pillar or as
+    ``addresses``; a witness. Returns ``{address: [link-layer address, …]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'client' pair.answered_by salt
+    """
+    config = configuration.load(pair, _paths())
+    return {one.address: address.probe(one, timeout=1.0, count=1) for one in address.of_pair(config)}
+
+
+# --- runs ------------------------------------------------------------------------------------------
+
+
+@_errors
+def open_run(pair, run, record):
+    """
+    Begin the record of a run on this node.
+
+    record
+        Dict; see ``failback.runs``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.open_run salt 20261122T183000-recover-salt-4f2a '{operation: recover}'
+    """
+    runs.write(pair, run, record, _paths())
+    return True
+
+
+@_errors
+def close_run(pair, run, record, sources=None):
+    """
+    End a run on this node: its record is written, its hold and its lock are given back.
+
+    record
+        As for ``open_run``.
+
+    sources
+        After a success, what the other node reports of its paths: a later reverse rsync from other
+        file systems is refused.
+
+    Returns True.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.close_run salt 20261122T183000-recover-salt-4f2a '{result: succeeded}'
+    """
+    paths = _paths()
+    runs.write(pair, run, record, paths)
+    if sources is not None:
+        data.record_sources(pair, paths, sources)
+        data.pruned(configuration.load(pair, paths), paths, (run,))
+    holds.clear(pair, paths, run)
+    locks.release(pair, paths, run)
+    return True
+
+
+@_errors
+def history(pair=None):
+    """
+    List the runs that this node remembers, oldest first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.history salt
+    """
+    paths = _paths()
+    chosen = [pair] if pair else configuration.names(paths)
+    return [record for one in chosen for record in runs.history(one, paths)]

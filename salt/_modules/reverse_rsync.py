@@ -1,0 +1,295 @@
+"""
+Bring the replicated paths of a pair home, from the node that served them.
+
+lsyncd carries them from primary to secondary. When the secondary has served, they must come back
+before the primary may serve again: that is the reverse rsync. Nothing it overwrites or deletes is
+lost.
+
+.. code-block:: bash
+
+    salt salt1 reverse_rsync.preview salt
+    salt salt1 reverse_rsync.synced salt 20261122T183000-recover-salt-4f2a
+    salt salt1 reverse_rsync.restored salt 20261122T183000-recover-salt-4f2a new_run=… test=True
+
+An operator uses ``orch.recover``, ``salt-run pair.plan`` and ``salt-run pair.undo``, which call
+these functions on the node that has come back. Names of files in all results are in the notation of
+``failback.itemize``: bytes that are not printable UTF-8 are written as ``\\#ooo``.
+"""
+
+import functools
+
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+from failback import configuration
+from failback import reverse_rsync as library
+from failback import runs
+from failback.errors import FailbackError
+from failback.paths import Paths
+
+__virtualname__ = "reverse_rsync"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _errors(function):
+    """Turn the package's errors into Salt's, so that a failed call fails the job."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except (FailbackError, OSError) as error:
+            raise CommandExecutionError(str(error)) from error
+
+    return wrapper
+
+
+def _paths():
+    return Paths(__opts__.get("failback_root", "/"))
+
+
+def _load(pair):
+    return configuration.load(pair, _paths())
+
+
+def _remote_shell():
+    # For tests: a program in place of ssh.
+    return __opts__.get("failback_remote_shell")
+
+
+def _gate(pair, run):
+    from failback import gate
+
+    gate.require_pull(_load(pair), run, _paths())
+
+
+def _number(name, value):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise SaltInvocationError(f"{name} must be a number, not {value!r}")
+    if value is not None and value < 0:
+        raise SaltInvocationError(f"{name} must not be negative, but is {value}")
+    return value
+
+
+@_errors
+def preview(pair, sources=None, names=200):
+    """
+    Show what a reverse rsync would do on this node. Changes nothing.
+
+    pair
+        Name of the pair.
+
+    sources
+        What the serving node reports of its paths (key ``sources`` of ``pair.report``). It is asked
+        if this is not given and a path is missing here.
+
+    names
+        How many paths of each kind to return; the full list is in the file that ``list`` names.
+
+    Returns a list of dicts, one a path: ``path``, ``source``; the counts ``created``,
+    ``overwritten``, ``deleted``, ``attributes``, ``total_files`` (here), ``source_files``;
+    ``bytes`` (coming in), ``kept_bytes`` (going into the backup); ``names`` (paths of each kind),
+    ``truncated``, ``list``; ``digest`` of the set of overwritten and deleted paths; ``seconds``.
+    Raises ``CommandExecutionError`` if rsync did not end well.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 reverse_rsync.preview salt
+    """
+    _number("names", names)
+    return library.preview(_load(pair), _paths(), sources, names, _remote_shell())
+
+
+@_errors
+def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=None):
+    """
+    Say what speaks against a sync: limits, sources that are not what they were, no room for the
+    backup.
+
+    pair
+        Name of the pair.
+
+    previews
+        What ``preview`` returned.
+
+    sources
+        What the serving node reports of its paths.
+
+    max_delete
+        Files that may be deleted, in all paths together; the pair's if not given.
+
+    max_change_percent
+        Share of a path's files that may be overwritten or deleted, in percent; the pair's if not
+        given.
+
+    Returns a list of sentences, empty if nothing speaks against it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 reverse_rsync.refusals salt '[]'
+    """
+    return library.refusals(
+        _load(pair),
+        _paths(),
+        previews,
+        sources,
+        max_delete=_number("max_delete", max_delete),
+        max_change_percent=_number("max_change_percent", max_change_percent),
+    )
+
+
+@_errors
+def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=200):
+    """
+    Preview, and fail if anything speaks against the sync. Changes nothing.
+
+    The arguments are those of ``preview`` and ``refusals``. Returns what ``preview`` returns.
+    Raises ``CommandExecutionError`` with all reasons, one a line.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 reverse_rsync.checked salt max_delete=500
+    """
+    previews = preview(pair, sources, names)
+    found = refusals(pair, previews, sources, max_delete, max_change_percent)
+    if found:
+        raise CommandExecutionError("\n".join(found))
+    return previews
+
+
+@_errors
+def synced(pair, run, sources=None, max_delete=None, max_change_percent=None):
+    """
+    Bring this node's paths in step with the serving node, with a backup of all that is replaced.
+
+    It is repeated until a pass is small. What a killed call had done is kept, and calling it again
+    continues.
+
+    pair
+        Name of the pair.
+
+    run
+        Id of the run that holds the pair.
+
+    sources, max_delete, max_change_percent
+        As for ``refusals``.
+
+    Returns a dict: ``changes`` (path to counts, empty if nothing changed), ``comment``, ``paths``
+    (counts, names, passes of each), ``changed`` (paths), ``then`` (what is to be reloaded),
+    ``settled`` (whether the last pass of every path was small), ``seconds``. Raises
+    ``CommandExecutionError`` with every reason before anything is changed, or with rsync's words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 reverse_rsync.synced salt 20261122T183000-recover-salt-4f2a
+    """
+    runs.require_id(run)
+    return library.synced(
+        _load(pair),
+        run,
+        _paths(),
+        sources,
+        remote_shell=_remote_shell(),
+        gate=lambda: _gate(pair, run),
+        max_delete=_number("max_delete", max_delete),
+        max_change_percent=_number("max_change_percent", max_change_percent),
+    )
+
+
+@_errors
+def compared(pair, run):
+    """
+    Compare both nodes after the handover: what differs must have been changed here since.
+
+    pair
+        Name of the pair.
+
+    run
+        Id of the run that did the handover.
+
+    Returns a dict: ``files`` (compared), ``differences``, ``unexplained_count``, ``unexplained``
+    (paths), ``truncated``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 reverse_rsync.compared salt 20261122T183000-recover-salt-4f2a
+    """
+    runs.require_id(run)
+    return library.compared(_load(pair), run, _paths(), _remote_shell())
+
+
+@_errors
+def restored(pair, run, new_run, paths=None, test=False):
+    """
+    Put back what a run overwrote, deleted or changed on this node.
+
+    pair
+        Name of the pair.
+
+    run
+        Id of the run to take back.
+
+    new_run
+        Id of the run that keeps what this overwrites, so that it can be taken back the same way.
+
+    paths
+        One absolute path or a list of them; only these and what is below them is put back.
+
+    test
+        Only say what would be done.
+
+    Returns a dict: ``restored``, ``attributes``, ``created`` (counts), ``restored_names``,
+    ``created_names`` (files that the run created: they are left alone), ``truncated``, ``paths``
+    (replicated paths that changed). Raises ``CommandExecutionError`` if the backup is not there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 reverse_rsync.restored salt 20261122T183000-recover-salt-4f2a \\
+            20261122T190000-undo-salt-0c11 test=True
+    """
+    runs.require_id(run)
+    runs.require_id(new_run)
+    if isinstance(paths, str):
+        paths = [paths]
+    for path in paths or ():
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise SaltInvocationError(f"paths must be absolute paths, not {path!r}")
+    return library.restored(_load(pair), run, new_run, _paths(), paths, bool(test))
+
+
+@_errors
+def pruned(pair, spare=None):
+    """
+    Delete the oldest runs with their backups; the pillar says how many are kept, the newest always
+    is.
+
+    pair
+        Name of the pair.
+
+    spare
+        Id of a run that is kept whatever its age.
+
+    Returns the ids of the deleted runs.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 reverse_rsync.pruned salt
+    """
+    return library.pruned(_load(pair), _paths(), (spare,) if spare else ())

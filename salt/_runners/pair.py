@@ -1,0 +1,411 @@
+"""
+What an operator asks about active/standby pairs, and the few things that need no orchestration.
+
+.. code-block:: bash
+
+    salt-run pair.check                     is the pillar right
+    salt-run pair.status [salt]             who is active, since when, what is not as it should be
+    salt-run pair.plan salt                 what orch.recover would do, file by file; a digest
+    salt-run pair.history [salt]            what was run, when, by whom, with which result
+    salt-run pair.undo <run>                put back what a run has overwritten or deleted
+    salt-run pair.hold salt 30              pause the watch for 30 minutes
+    salt-run pair.resume salt               end the pause
+
+Every command exits with a status that is not 0 when the answer is bad: a wrong pillar, a pair that is
+not ``normal``, a refused plan, a node that does not answer.
+"""
+
+import logging
+import re
+
+import pair_master
+from failback import pillar as pillars
+from failback import plan as plans
+from failback import runs
+from failback import verdict as verdicts
+from failback.errors import FailbackError
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "pair"
+
+#: How many file names ``plan`` prints for each path unless it is told otherwise.
+NAMES = 1000
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _pairs():
+    """The pairs of the orchestrating master, which is the minion id ``<id>_master`` to the pillar."""
+    pillar = __salt__["pillar.show_pillar"](__opts__["id"])
+    wrong = pillar.get("_errors") if isinstance(pillar, dict) else [str(pillar)]
+    if wrong:
+        raise CommandExecutionError(f"The pillar of {__opts__['id']} cannot be rendered: {' '.join(wrong)}")
+    return pair_master.pairs_of(pillar)
+
+
+def _bad():
+    """Let salt-run exit with a status that is not 0."""
+    __context__["retcode"] = 1
+
+
+def check():
+    """
+    Check the pillar of all pairs.
+
+    Returns a list of sentences, one a problem, each naming file, key, the value found and the value
+    wanted; an empty one, and exit status 0, when all is right.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.check
+    """
+    pairs = _pairs()
+    wrong = [pillars.sentence(one) for one in pillars.problems(pairs)]
+    if wrong:
+        _bad()
+        return wrong
+    return [f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}: the pillar is right."]
+
+
+def status(pair=None):
+    """
+    Show who is active in a pair or in all of them, since when, and what is not as it should be.
+
+    All nodes are asked at once, for facts of this moment.
+
+    pair
+        Name of the pair; all of them when left out.
+
+    Returns ``{pair: {...}}`` with ``verdict``, ``sentence``, ``next`` (the command to run, or nothing),
+    ``drift`` (a list of sentences) and ``nodes``. The exit status is 0 when every pair is ``normal``
+    without drift.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.status
+        salt-run pair.status salt
+    """
+    pairs = _pairs()
+    chosen = [pair] if pair is not None else sorted(pairs)
+    configs = [
+        pair_master.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen
+    ]
+    nodes = pair_master.Nodes(__opts__)
+    ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
+    answers, errors = nodes.try_all(ids, "pair.report")
+    found = {}
+    for config in configs:
+        primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
+        one = verdicts.judge(config, primary, secondary)
+        found[config["name"]] = _shown(config, one, (primary, secondary), errors)
+        if one.name != verdicts.NORMAL or one.drift:
+            _bad()
+    return found
+
+
+def _shown(config, found, reports, errors):
+    shown = {"verdict": found.name, "sentence": found.sentence}
+    plan = plans.decide(plans.RECOVER, config, found)
+    if plan.refusal:
+        shown["next"] = plan.refusal
+    elif plan.steps:
+        shown["next"] = f"salt-run state.orch orch.recover pillar='{{pair: {config['name']}}}'"
+    if found.drift:
+        shown["drift"] = list(found.drift)
+    shown["nodes"] = {}
+    for role, report in zip(("primary", "secondary"), reports):
+        node = config[role]["id"]
+        shown["nodes"][node] = _shown_node(role, report) if report else errors.get(node, "no answer")
+    return shown
+
+
+def _shown_node(role, report):
+    own = report["ledger"]
+    shown = {
+        "role": role,
+        "ledger": report["ledger_error"]
+        or (
+            f"generation {own['generation']}: {own['active']} active since {own['since']} ({own['why']})"
+            if own
+            else "none"
+        ),
+        "admitted in this boot": "yes" if verdicts.admitted(report) else "no",
+        "addresses": {
+            one["name"]: f"{one['address']} "
+            + (
+                "held"
+                if one["held"]
+                else "not held"
+                if one["interface_exists"]
+                else f"no interface {one['interface']}"
+            )
+            for one in report["addresses"]
+        },
+        "lsyncd": "running" if report["lsyncd"]["running"] else "stopped",
+        "services": {**report["services"], **report["active_services"]},
+    }
+    if role == "primary":
+        shown["gate"] = report["gate"] or "open"
+    if report["hold"]:
+        shown["hold"] = report["hold"]
+    if report["lock"]:
+        shown["lock"] = report["lock"]
+    return shown
+
+
+def plan(pair=None, operation=plans.RECOVER, names=NAMES):
+    """
+    Show what an orchestration would do to a pair now, without doing any of it.
+
+    pair
+        Name of the pair.
+
+    operation
+        ``recover`` or ``boot``.
+
+    names
+        How many file names to show for each path; the counts are always complete, and the full list
+        lies on the node in the file that ``list`` names.
+
+    Returns a dict: ``verdict``, ``sentence``, ``steps``; for each path the files that will be overwritten,
+    deleted and created on the returned node; ``refused`` when it would not be done; ``digest`` and the
+    ``command`` that holds a run to this plan. The exit status is not 0 for a refused plan.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.plan salt
+    """
+    usage = "salt-run pair.plan <pair> [operation=recover] [names=1000]"
+    config = pair_master.configuration(_pairs(), pair, usage)
+    if operation not in (plans.RECOVER, plans.BOOT):
+        raise SaltInvocationError(f"operation must be recover or boot, not {operation!r}. Usage: {usage}")
+    run = pair_master.Run(__opts__, config, operation)
+    reports, errors = run.decide()
+    shown = {
+        "pair": pair,
+        "verdict": run.verdict.name,
+        "sentence": run.verdict.sentence,
+        "steps": {step: plans.STEPS[step] for step in run.plan.steps},
+    }
+    if run.plan.refusal:
+        _bad()
+        shown["refused"] = [run.plan.refusal, *errors.values()]
+        return shown
+    if run.plan.nothing_to_do:
+        shown["steps"] = "Nothing to do."
+    previews = []
+    if "warm" in run.plan.steps:
+        previews = run.nodes.one(
+            run.plan.returned, "reverse_rsync.preview", pair, names=names, timeout=60
+        )
+        shown["files"] = {one["path"]: _shown_preview(one) for one in previews}
+        serving = next(one for one in reports if one["node"] != run.plan.returned)
+        refusals = run.nodes.one(
+            run.plan.returned,
+            "reverse_rsync.refusals",
+            pair,
+            previews,
+            serving["sources"],
+            max_delete=config["recovery"]["max_delete"],
+            max_change_percent=config["recovery"]["max_change_percent"],
+        )
+        if refusals:
+            _bad()
+            shown["refused"] = refusals
+            return shown
+    shown["digest"] = plans.digest(run.plan, run.verdict, previews)
+    shown["command"] = (
+        f"salt-run state.orch orch.{operation} pillar='{{pair: {pair}, plan: \"{shown['digest']}\"}}'"
+    )
+    return shown
+
+
+def _shown_preview(one):
+    shown = {
+        action: one["names"][action] for action in ("overwritten", "deleted", "attributes", "created")
+        if one["names"][action]
+    }
+    shown["counts"] = (
+        f"{one['overwritten']} overwritten, {one['deleted']} deleted, {one['attributes']} attributes only, "
+        f"{one['created']} created, of {one['total_files']} files; {one['bytes']} bytes to transfer"
+    )
+    if one["truncated"]:
+        shown["list"] = f"more than shown; all of them: {one['list']}"
+    return shown
+
+
+def history(pair=None):
+    """
+    List the runs of a pair or of all pairs, oldest first.
+
+    pair
+        Name of the pair; all of them when left out.
+
+    Returns a list of dicts: ``run``, ``operation``, ``started``, ``finished``, ``result`` (``interrupted`` for
+    one that never closed), ``sentence``, ``user``, ``master``, and ``backup``, the nodes that keep one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.history salt
+    """
+    pairs = _pairs()
+    chosen = [pair] if pair is not None else sorted(pairs)
+    configs = [
+        pair_master.configuration(pairs, one, "salt-run pair.history [<pair>]") for one in chosen
+    ]
+    nodes = pair_master.Nodes(__opts__)
+    ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
+    answers, errors = nodes.try_all(ids, "pair.history", pair=pair)
+    merged = {}
+    for node, records in answers.items():
+        for record in records:
+            one = merged.setdefault(record["run"], {**record, "backup": []})
+            if record.get("finished") and not one.get("finished"):
+                one.update({**record, "backup": one["backup"]})
+            if record["backup"]:
+                one["backup"].append(node)
+    found = []
+    for run in sorted(merged):
+        one = merged[run]
+        keys = ("run", "pair", "operation", "started", "finished", "sentence", "user", "master", "backup")
+        shown = {key: one.get(key) for key in keys}
+        shown["result"] = one.get("result") or "interrupted"
+        found.append(shown)
+    if errors:
+        _bad()
+        found.append({"no answer": list(errors.values())})
+    return found
+
+
+def undo(run=None, paths=None, test=False):
+    """
+    Put back what a run has overwritten or deleted, where its backup is kept.
+
+    Files that the run created are left alone and listed. What this replaces is kept in a backup of its
+    own, so that an undo can be undone. On the active primary lsyncd then carries it to the standby.
+
+    run
+        Id of the run, from ``salt-run pair.history``.
+
+    paths
+        Only names that match this shell pattern, such as ``/srv/salt/files/*``.
+
+    test
+        Only say what would be put back.
+
+    Returns what was put back. Raises when there is no such run or no backup of it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.undo 20261122T183000-recover-salt-4f2a test=True
+        salt-run pair.undo 20261122T183000-recover-salt-4f2a
+    """
+    usage = "salt-run pair.undo <run> [paths='<pattern>'] [test=True]"
+    try:
+        runs.require_id(run)
+    except FailbackError as error:
+        raise SaltInvocationError(f"{error} Usage: {usage}") from error
+    pair = re.fullmatch(r"[^-]+-[^-]+-(.+)-[0-9a-f]{4}", run).group(1)
+    config = pair_master.configuration(_pairs(), pair, usage)
+    mine = pair_master.Run(__opts__, config, "undo")
+    answers, errors = mine.nodes.try_all(mine.ids, "pair.history", pair=pair)
+    keeping = [
+        node
+        for node, records in answers.items()
+        if any(one["run"] == run and one["backup"] for one in records)
+    ]
+    if not keeping:
+        raise CommandExecutionError(
+            f"No node of {pair} keeps a backup of {run}. `salt-run pair.history {pair}` lists those there "
+            f"are. {' '.join(errors.values())}".strip()
+        )
+    if test:
+        return {
+            node: mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths, test=True)
+            for node in keeping
+        }
+    mine.decide()
+    mine.lock(600)
+    mine.opened = True
+    done, result = {}, "failed"
+    try:
+        mine.nodes.all(mine.ids, "pair.open_run", pair, mine.id, mine.record())
+        for node in keeping:
+            done[node] = mine.nodes.one(
+                node, "reverse_rsync.restored", pair, run, mine.id, paths=paths, timeout=60
+            )
+        result = "succeeded"
+    finally:
+        mine.nodes.try_all(
+            mine.ids,
+            "pair.close_run",
+            pair,
+            mine.id,
+            mine.record(result, f"undo of {run}"),
+        )
+    return {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
+
+
+def hold(pair=None, minutes=None, reason="held by an operator"):
+    """
+    Pause the watch of a pair on both nodes; it resumes by itself.
+
+    pair
+        Name of the pair.
+
+    minutes
+        For how long, up to a day.
+
+    reason
+        Shown by ``pair.status``.
+
+    Returns what each node says. Raises when one does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.hold salt 30 reason='switch maintenance'
+    """
+    usage = "salt-run pair.hold <pair> <minutes> [reason='…']"
+    config = pair_master.configuration(_pairs(), pair, usage)
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0 < minutes <= 1440:
+        raise SaltInvocationError(f"minutes must be from 1 to 1440, not {minutes!r}. Usage: {usage}")
+    nodes = pair_master.Nodes(__opts__)
+    ids = (config["primary"]["id"], config["secondary"]["id"])
+    return nodes.all(ids, "pair.hold", pair, minutes * 60, reason)
+
+
+def resume(pair=None):
+    """
+    End a pause of the watch of a pair on both nodes.
+
+    pair
+        Name of the pair.
+
+    Returns, for each node, True when there was one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.resume salt
+    """
+    config = pair_master.configuration(_pairs(), pair, "salt-run pair.resume <pair>")
+    nodes = pair_master.Nodes(__opts__)
+    return nodes.all((config["primary"]["id"], config["secondary"]["id"]), "pair.resume", pair)

@@ -1,0 +1,158 @@
+"""
+The steps of ``orch.adopt``, which sets a new pair up once and for good; they run on the master.
+
+.. code-block:: yaml
+
+    Each node knows how to recognise the other:
+      pair_adoption.acquainted:
+        - pair: salt
+"""
+
+import pair_master
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltException
+
+__virtualname__ = "pair_adoption"
+
+USAGE = "salt-run state.orch orch.adopt pillar='{pair: <pair>}'"
+
+
+def __virtual__():
+    # Steps of an orchestration: a minion has no other minions to ask.
+    if __opts__.get("__role") != "master":
+        return False, "pair_adoption holds the steps of an orchestration, which run on the master."
+    return __virtualname__
+
+
+def _step(name, pair, would, work):
+    """What the steps have in common: the pair is looked up, test mode changes nothing, errors are said."""
+    ret = {"name": name, "result": False, "changes": {}, "comment": ""}
+    try:
+        config = pair_master.configuration(pair_master.pairs_of(__pillar__), pair, USAGE)
+        nodes = pair_master.Nodes(__opts__)
+        ids = (config["primary"]["id"], config["secondary"]["id"])
+        if __opts__["test"] and would:
+            ret["result"] = None
+            ret["changes"] = {pair: would}
+            ret["comment"] = f"Would {would}."
+            return ret
+        ret["changes"], ret["comment"] = work(config, nodes, ids)
+        ret["result"] = True
+    except SaltException as error:
+        ret["comment"] = str(error)
+    return ret
+
+
+def possible(name, pair=None):
+    """
+    Both nodes answer Salt and the pillar is right. Changes nothing but the modules synced to the nodes.
+
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
+    """
+
+    def work(config, nodes, ids):
+        nodes.all(ids, "test.ping")
+        return {}, f"{' and '.join(ids)} answer, and the pillar is right."
+
+    return _step(name, pair, None, work)
+
+
+def configured(name, pair=None):
+    """
+    Highstate on both nodes; it must succeed on both.
+
+    name, pair
+        As for ``possible``.
+    """
+
+    def work(config, nodes, ids):
+        changed = pair_master.highstate(nodes, ids)
+        changes = {node: states for node, states in changed.items() if states}
+        return changes, "Both nodes have their static configuration."
+
+    return _step(name, pair, "run highstate on both nodes", work)
+
+
+def acquainted(name, pair=None):
+    """
+    Tell each node the other one's public key and host keys.
+
+    name, pair
+        As for ``possible``.
+    """
+
+    def work(config, nodes, ids):
+        found = nodes.all(ids, "pair.identity")
+        changes = {}
+        for node, other in (ids, reversed(ids)):
+            keys = found[other]
+            if nodes.one(node, "pair.trust", pair, keys["public_key"], keys["host_keys"]):
+                changes[node] = f"knows the keys of {other}"
+        return changes, "Each node knows the other's keys."
+
+    return _step(name, pair, "exchange the public keys of both nodes", work)
+
+
+def reachable(name, pair=None):
+    """
+    Prove that each node reaches the other with the pair's key.
+
+    name, pair
+        As for ``possible``.
+    """
+
+    def work(config, nodes, ids):
+        found = nodes.all(ids, "pair.reaches_peer", pair, timeout=20)
+        for node, other in (ids, reversed(ids)):
+            if found[node] != other:
+                raise CommandExecutionError(
+                    f"{node} was answered by {found[node]} where {other} should be: is `host` in the "
+                    f"pillar of {pair} right?"
+                )
+        return {}, "Each node reaches the other."
+
+    return _step(name, pair, "prove that each node reaches the other", work)
+
+
+def begun(name, pair=None):
+    """
+    Begin the ledgers where there are none: the primary was active last, nobody is admitted yet.
+
+    name, pair
+        As for ``possible``.
+    """
+
+    def work(config, nodes, ids):
+        primary, secondary = ids
+        reports = nodes.all(ids, "pair.report", pair)
+        held = [one["address"] for one in reports[secondary]["addresses"] if one["held"]]
+        new = [node for node in ids if reports[node]["ledger"] is None]
+        if not new:
+            return {}, f"{pair} has its ledgers already."
+        if len(new) == 1:
+            raise CommandExecutionError(
+                f"{new[0]} has no ledger of {pair} and {secondary if new[0] == primary else primary} has one, "
+                f"so {pair} has a history that {new[0]} has lost. Nothing was written. "
+                f"`salt-run pair.status {pair}` shows what is known."
+            )
+        if held:
+            raise CommandExecutionError(
+                f"{secondary} holds {', '.join(held)}, so it may have the newer data; a new pair begins with "
+                f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
+            )
+        run = pair_master.Run(__opts__, config, "adopt")
+        run.lock(60)
+        try:
+            nodes.all(ids, "pair.adopt", pair, primary, run.id)
+        finally:
+            nodes.try_all(ids, "pair.unlock", pair, run.id)
+        return (
+            {node: "ledger in generation 1" for node in ids},
+            f"{pair} is adopted. Start it: salt-run state.orch orch.boot pillar='{{pair: {pair}}}'",
+        )
+
+    return _step(name, pair, "begin the ledgers", work)

@@ -1,0 +1,553 @@
+"""
+The steps of an orchestration on a pair, as states that run on the master.
+
+.. code-block:: yaml
+
+    Both nodes answer, and what they say allows a recovery:
+      pair_run.opened:
+        - pair: salt
+        - operation: recover
+
+    The watch is paused on both nodes:
+      pair_run.watch_held:
+        - require:
+          - pair_run: Both nodes answer, and what they say allows a recovery
+
+Each step looks at the plan that ``opened`` has made: one that the plan does not have succeeds without
+a change and says that it was not needed. Every step ends with a look that proves what it did. With
+``test=True`` nothing is changed, not even a lock.
+"""
+
+import time
+
+import pair_master
+from failback import plan as plans
+from failback import system
+from failback import verdict as verdicts
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltException
+from salt.exceptions import SaltInvocationError
+
+__virtualname__ = "pair_run"
+
+#: Seconds between two looks at a node that reboots; each look waits for an answer itself.
+LOOK_EVERY = 1.0
+#: Seconds for one highstate.
+HIGHSTATE_LIMIT = 1800
+#: Seconds for the warm passes.
+WARM_LIMIT = 6 * 3600
+
+
+def __virtual__():
+    # Steps of an orchestration: a minion has no other minions to ask.
+    if __opts__.get("__role") != "master":
+        return False, "pair_run holds the steps of an orchestration, which run on the master."
+    return __virtualname__
+
+
+def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max_change_percent=None):
+    """
+    Look at both nodes, decide, and take the pair for this run; or refuse before anything is changed.
+
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
+
+    operation
+        ``recover`` or ``boot``.
+
+    plan
+        Digest that ``salt-run pair.plan`` printed: the run stops if the facts have moved since.
+
+    max_delete, max_change_percent
+        Allow this one run more deletions (files) or changes (percent of the files of a path) than the
+        pillar does.
+    """
+    ret = _ret(name)
+    usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
+    begun = time.monotonic()
+    run = None
+    try:
+        pairs = pair_master.pairs_of(__pillar__)
+        config = pair_master.configuration(pairs, pair, usage)
+        for key, value in (("max_delete", max_delete), ("max_change_percent", max_change_percent)):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+                raise SaltInvocationError(f"{key} must be a number of 0 or more, not {value!r}.")
+            config["recovery"][key] = value
+        run = pair_master.Run(__opts__, config, operation)
+        reports, _ = run.decide()
+        if run.plan.refusal:
+            raise CommandExecutionError(
+                f"{pair} is {run.verdict.name}: {run.verdict.sentence} {run.plan.refusal}"
+            )
+        pair_master.require_in_step(reports)
+        # A third host gets no highstate from here, so it would not know the question.
+        run.nodes.try_all(config["witnesses"], "saltutil.sync_all")
+        _require_elsewhere(run, reports)
+        previews = _previews(run, reports)
+        if plan is not None and str(plan) != plans.digest(run.plan, run.verdict, previews):
+            raise CommandExecutionError(
+                f"The facts have moved since plan {plan} was made: they give plan "
+                f"{plans.digest(run.plan, run.verdict, previews)} now. Look at it: salt-run pair.plan {pair}"
+            )
+    except SaltException as error:
+        ret["comment"] = f"Refused, nothing was changed. {error}"
+        return ret
+
+    __context__[pair_master.CONTEXT] = run
+    if run.plan.nothing_to_do:
+        ret["result"] = True
+        ret["comment"] = f"Nothing to do: {pair} is {run.verdict.name}. {run.verdict.sentence}"
+        return ret
+    ret["changes"] = {"run": run.id, "verdict": run.verdict.name, "steps": list(run.plan.steps)}
+    if __opts__["test"]:
+        ret["result"] = None
+        ret["comment"] = f"Would {operation} {pair}, which is {run.verdict.name}. {run.verdict.sentence}"
+        return ret
+    try:
+        run.lock(300)
+        run.opened = True
+        run.nodes.all(run.ids, "pair.open_run", pair, run.id, run.record())
+    except SaltException as error:
+        if not run.opened:
+            __context__.pop(pair_master.CONTEXT)
+        ret["changes"] = {}
+        ret["comment"] = f"Refused, nothing was changed. {error}"
+        return ret
+    ret["result"] = True
+    ret["comment"] = f"{pair} is {run.verdict.name}: {run.verdict.sentence} Run {run.id} holds it."
+    run.note("precheck", True, run.verdict.sentence, time.monotonic() - begun)
+    return ret
+
+
+def _require_elsewhere(run, reports):
+    """The node that will reboot must not be the one on which this very run lives."""
+    if "static" not in run.plan.steps or not run.config["recovery"]["reboot"]:
+        return
+    for report in reports:
+        if report["node"] == run.plan.returned and report["boot_id"] == system.boot_id():
+            raise CommandExecutionError(
+                f"This run would reboot {run.plan.returned}, on which it runs itself, and never end. Run "
+                f"it on the master of {run.other(run.plan.returned)}."
+            )
+
+
+def _previews(run, reports):
+    """What the warm pass will do, judged by the delete guard, the sources and the room for the backup."""
+    if "warm" not in run.plan.steps:
+        return []
+    serving = next(one for one in reports if one["node"] != run.plan.returned)
+    return run.nodes.one(
+        run.plan.returned,
+        "reverse_rsync.checked",
+        run.config["name"],
+        serving["sources"],
+        max_delete=run.config["recovery"]["max_delete"],
+        max_change_percent=run.config["recovery"]["max_change_percent"],
+        timeout=60,
+    )
+
+
+def watch_held(name):
+    """
+    Pause the watch on both nodes, with an expiry, so that it takes nothing in the middle of a handover.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        seconds = _longest(run)
+        run.nodes.all(
+            run.ids, "pair.hold", run.config["name"], seconds, f"run {run.id}", run=run.id
+        )
+        return {"hold": {node: f"{seconds} s" for node in run.ids}}, "The watch is paused on both nodes."
+
+    return _step(name, "hold", 60, work)
+
+
+def _longest(run):
+    """How long a run may take, for what must not outlive it."""
+    return min(86400, 2 * run.config["recovery"]["boot_timeout"] + 2 * HIGHSTATE_LIMIT)
+
+
+def returned_node_is_current(name):
+    """
+    Bring the returned node's static configuration up to date: highstate, reboot, highstate again.
+
+    A new boot id proves the reboot, an answer and an idle minion the return, a highstate without
+    changes the configuration.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        node, pair = run.plan.returned, run.config["name"]
+        changes = {}
+        first = _highstate(run, node)
+        if first:
+            changes["highstate"] = first
+        if run.config["recovery"]["reboot"]:
+            before = run.nodes.one(node, "pair.reboot", pair, run.id)
+            seconds = _wait_rebooted(run, node, before, run.config["recovery"]["boot_timeout"])
+            changes["reboot"] = f"new boot after {seconds:.0f} s"
+            _wait_idle(run, node, run.config["recovery"]["boot_timeout"])
+            again = _highstate(run, node)
+            if again:
+                # What the first boot with the new configuration still had to put right.
+                changes["highstate after the reboot"] = again
+                last = _highstate(run, node)
+                if last:
+                    raise CommandExecutionError(
+                        f"Highstate on {node} does not come to rest; it still changes: {', '.join(last)}."
+                    )
+        return changes, f"The static configuration of {node} is current."
+
+    def limit(run):
+        return 2 * run.config["recovery"]["boot_timeout"] + 3 * HIGHSTATE_LIMIT
+
+    return _step(name, "static", limit, work)
+
+
+def _highstate(run, node):
+    """Run highstate on a node; returns the names of the states that changed something."""
+    return pair_master.highstate(run.nodes, [node])[node]
+
+
+def _wait_rebooted(run, node, before, limit):
+    """Wait for a boot id that is another one: a start event alone may be the old boot's."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < limit:
+        looked = time.monotonic()
+        answers, _ = run.nodes.try_all([node], "pair.report", run.config["name"], timeout=2)
+        if node in answers and answers[node]["boot_id"] != before:
+            return time.monotonic() - begun
+        time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
+    raise CommandExecutionError(
+        f"{node} was told to reboot and has not answered with a new boot id within {limit} s. "
+        f"{run.other(node)} still serves. Look at its console; then run this again."
+    )
+
+
+def _wait_idle(run, node, limit):
+    """Wait until no state runs on a node: the highstate at boot comes first."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < limit:
+        looked = time.monotonic()
+        answers, _ = run.nodes.try_all([node], "saltutil.is_running", "state.*", timeout=5)
+        if answers.get(node) == []:
+            return
+        time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
+    raise CommandExecutionError(f"A state still runs on {node} after {limit} s: salt {node} state.running")
+
+
+def services_started(name):
+    """
+    Start the pair's services, the primary first, each proved up before the next.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        changes = {}
+        for node in run.ids:
+            done = run.nodes.one(node, "pair.start_services", run.config["name"], timeout=60)
+            started = [service for service, what in done.items() if what == "started"]
+            if started:
+                changes[node] = started
+        return changes, "The services run on both nodes."
+
+    return _step(name, "services", 600, work)
+
+
+def files_warm(name):
+    """
+    Bring back what changed while the serving node still serves, with a backup of all it replaces.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        serving = run.nodes.one(run.other(run.plan.returned), "pair.report", run.config["name"])
+        done = run.nodes.one(
+            run.plan.returned,
+            "reverse_rsync.synced",
+            run.config["name"],
+            run.id,
+            serving["sources"],
+            max_delete=run.config["recovery"]["max_delete"],
+            max_change_percent=run.config["recovery"]["max_change_percent"],
+            timeout=60,
+        )
+        return done.pop("changes"), done.pop("comment")
+
+    return _step(name, "warm", WARM_LIMIT, work)
+
+
+def repositories_pushed(name):
+    """
+    Push the Git repositories back. A branch that has diverged is reported and left alone.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        done = run.nodes.one(
+            run.other(run.plan.returned), "pair.push_git", run.config["name"], run.id, timeout=60
+        )
+        changes = {one["repository"]: one["pushed"] for one in done if one["pushed"]}
+        diverged = [f"{one['repository']}: {reference}" for one in done for reference in one["diverged"]]
+        comment = "The repositories are pushed."
+        if diverged:
+            comment = (
+                "Left alone because they have diverged; merge them by hand: " + "; ".join(diverged) + "."
+            )
+        return changes, comment
+
+    return _step(name, "git", 1800, work)
+
+
+def handed_over(name):
+    """
+    Move the addresses to the returned primary: release there, last pass, take here, announce, prove.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        done = run.nodes.one(
+            run.plan.active, "pair.handover", run.config["name"], run.id, timeout=60
+        )
+        witnessed = _witnessed(run)
+        changes = {
+            "active": {"old": run.other(run.plan.active), "new": run.plan.active},
+            "generation": done["generation"],
+            "timeline": [f"{one['milliseconds']:9.3f} ms  {one['step']}" for one in done["timeline"]],
+            "last pass": done["last_pass"],
+        }
+        if witnessed:
+            changes["seen by"] = witnessed
+        return changes, (
+            f"{run.plan.active} is active in generation {done['generation']}; nobody held the addresses for "
+            f"{done['window_milliseconds']:.1f} ms."
+        )
+
+    return _step(name, "handover", 300, work)
+
+
+def _witnessed(run):
+    """
+    Ask the third hosts who answers for the addresses.
+
+    Returns ``{"<address> by <witness>": link-layer address or why it could not be asked}``. Raises when
+    one of them sees nobody, or more than one host, answer. A witness that cannot be asked proves
+    nothing and stops nothing: the other node of the pair has proved the same.
+    """
+    seen = {}
+    for witness in run.config["witnesses"]:
+        for one in run.config["floating_ips"]:
+            answers, errors = run.nodes.try_all([witness], "floating_ip.answered_by", one["address"])
+            key = f"{one['address']} by {witness}"
+            if errors:
+                seen[key] = f"not asked: {errors[witness]}"
+                continue
+            if len(answers[witness]) != 1:
+                raise CommandExecutionError(
+                    f"{witness} sees {' and '.join(answers[witness]) or 'nobody'} answer for {one['address']}; "
+                    f"exactly one host must. Run `salt-run pair.status {run.config['name']}`."
+                )
+            seen[key] = answers[witness][0]
+    return seen
+
+
+def files_equal(name):
+    """
+    Compare both nodes after the handover: all differences must be newer than it.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        found = run.nodes.one(
+            run.plan.active, "reverse_rsync.compared", run.config["name"], run.id, timeout=60
+        )
+        if found["unexplained"]:
+            raise CommandExecutionError(
+                f"{len(found['unexplained'])} files differ between the nodes and were not changed since the "
+                f"handover: {', '.join(found['unexplained'][:20])}. lsyncd is not started, so both versions "
+                f"are still there. Compare them, then run the recovery again."
+            )
+        return {}, f"Both nodes have the same files ({found['files']} compared)."
+
+    return _step(name, "compare", WARM_LIMIT, work)
+
+
+def agreed(name):
+    """
+    Record on both nodes who is active and in which generation, and admit both in their present boot.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        pair = run.config["name"]
+        # The active node first: should this end in between, the other one is merely not admitted.
+        for node in (run.plan.active, run.other(run.plan.active)):
+            run.nodes.one(
+                node,
+                "pair.admit",
+                pair,
+                run.verdict.generation,
+                run.plan.active,
+                run.id,
+                f"{run.operation} by {run.id}",
+            )
+        return (
+            {node: f"generation {run.verdict.generation}, {run.plan.active} active" for node in run.ids},
+            "Both nodes are admitted.",
+        )
+
+    return _step(name, "admit", 60, work)
+
+
+def addresses_taken(name):
+    """
+    Take the addresses on the node that is active by both ledgers, where it does not hold them yet.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        taken = run.nodes.one(run.plan.active, "pair.take", run.config["name"], run.id, timeout=30)
+        return {run.plan.active: taken} if taken else {}, f"{run.plan.active} holds the addresses."
+
+    return _step(name, "take", 60, work)
+
+
+def active_alone(name):
+    """
+    lsyncd and the active services run on the active node, and nowhere else.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        pair, active = run.config["name"], run.plan.active
+        standby = run.other(active)
+        changes = {}
+        # Off here before on there: never both.
+        stopped = run.nodes.one(standby, "pair.stand_by", pair, run.id, timeout=60)["stopped"]
+        if stopped:
+            changes[standby] = {"stopped": stopped}
+        started = run.nodes.one(active, "pair.activate", pair, run.id, timeout=60)["started"]
+        if started:
+            changes[active] = {"started": started}
+        primary, secondary, errors = run.nodes.reports(run.config)
+        if errors:
+            raise CommandExecutionError(" ".join(errors.values()))
+        found = verdicts.judge(run.config, primary, secondary)
+        if found.active != active or found.drift:
+            raise CommandExecutionError(
+                f"After all steps {pair} is {found.name}: {found.sentence} {' '.join(found.drift)}"
+            )
+        witnessed = _witnessed(run)
+        if witnessed:
+            run.note("witness", True, str(witnessed), 0)
+        return changes, f"{pair} is {found.name}: {found.sentence}"
+
+    return _step(name, "activate", 900, work)
+
+
+def closed(name):
+    """
+    Close the run: the watch resumes, the lock is given back, the record is kept on both nodes.
+
+    Runs last and also after a failed step, and then says what was left and who serves.
+
+    name
+        What this step is, in words.
+    """
+    ret = _ret(name)
+    run = __context__.pop(pair_master.CONTEXT, None)
+    if run is None or not run.opened:
+        ret["result"] = True
+        ret["comment"] = "No run was opened, so there is nothing to close."
+        return ret
+    failed = next((one for one in run.steps if one["result"] is False), None)
+    sentence = failed["comment"] if failed else f"{run.config['name']} is served by {run.plan.active}."
+    result = "failed" if failed else "succeeded"
+    record = run.record(result, sentence)
+    primary, secondary, errors = run.nodes.reports(run.config)
+    for node, other in zip(run.ids, (secondary, primary)):
+        sources = other["sources"] if other and not failed else None
+        _, unclosed = run.nodes.try_all(
+            [node], "pair.close_run", run.config["name"], run.id, record, sources=sources
+        )
+        errors.update(unclosed)
+    if failed:
+        found = verdicts.judge(run.config, primary, secondary)
+        ret["comment"] = (
+            f"Run {run.id} failed at `{failed['step']}`. {run.config['name']} is now {found.name}: "
+            f"{found.sentence} Mend the cause and run it again."
+        )
+        return ret
+    if errors:
+        ret["comment"] = f"Run {run.id} succeeded but could not be closed. {' '.join(errors.values())}"
+        return ret
+    ret["result"] = True
+    ret["comment"] = f"Run {run.id} is closed. {sentence}"
+    ret["changes"] = {"run": run.id, "seconds": {one["step"]: one["seconds"] for one in run.steps}}
+    return ret
+
+
+def _ret(name):
+    return {"name": name, "result": False, "changes": {}, "comment": ""}
+
+
+def _step(name, step, limit, work):
+    """
+    The anatomy of a step: is it planned, is it only a test, do it, keep what it said.
+
+    limit
+        Seconds it may take, or a function of the run; the lock is renewed for as long.
+
+    work
+        Function of the run that returns ``(changes, comment)`` and raises when it cannot prove its work.
+    """
+    ret = _ret(name)
+    run = __context__.get(pair_master.CONTEXT)
+    if run is None:
+        ret["comment"] = "No run is open: the precheck refused, or was left out."
+        return ret
+    if step not in run.plan.steps:
+        ret["result"] = True
+        ret["comment"] = f"Not needed: {run.config['name']} is {run.verdict.name}."
+        return ret
+    if __opts__["test"]:
+        ret["result"] = None
+        ret["changes"] = {step: plans.STEPS[step]}
+        ret["comment"] = f"Would see to it that {plans.STEPS[step]}."
+        return ret
+    begun = time.monotonic()
+    try:
+        run.renew(limit(run) if callable(limit) else limit)
+        ret["changes"], ret["comment"] = work(run)
+        ret["result"] = True
+    except SaltException as error:
+        ret["changes"] = {}
+        ret["comment"] = str(error)
+    run.note(step, ret["result"], ret["comment"], time.monotonic() - begun)
+    return ret

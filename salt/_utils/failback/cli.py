@@ -1,0 +1,112 @@
+"""The program ``failback`` on a node: what must work when Salt does not."""
+
+import argparse
+import json
+import os
+import sys
+
+from failback import configuration
+from failback.errors import FailbackError
+from failback.paths import Paths
+
+#: systemd.service(5): ExecCondition= takes 1 to 254 for "skip silently" and 255 for "fail". A refusal
+#: at 3 in the morning must be loud.
+REFUSED_BY_GATE = 255
+
+
+def main(argv=None, paths=None):
+    """
+    Run one command.
+
+    argv
+        Arguments without the program's name.
+
+    paths
+        ``Paths`` of the node; tests give others.
+
+    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses.
+    """
+    arguments = parser().parse_args(argv)
+    paths = paths or Paths()
+    try:
+        return COMMANDS[arguments.command](arguments, paths) or 0
+    except FailbackError as error:
+        print(f"failback: {error}", file=sys.stderr)
+        return REFUSED_BY_GATE if arguments.command == "gate" else 1
+
+
+def parser():
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="failback", description="Active/standby pairs on this node. Shipped by Salt's highstate."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, text, *words):
+        one = commands.add_parser(name, help=text, description=text)
+        for word in words:
+            one.add_argument(word)
+
+    command("report", "print this node's live facts of a pair as JSON", "pair")
+    command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
+    command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
+    command("announce", "announce the pair's addresses that this node holds, some times over", "pair")
+    command("far-end", "serve the other node over SSH (run by sshd)", "pair")
+    command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
+    command("ask-to-yield", "tell the other node that this one has taken over", "pair")
+    return top
+
+
+def _report(arguments, paths):
+    from failback import report
+
+    print(json.dumps(report.report(arguments.pair, paths), indent=1))
+
+
+def _gate(arguments, paths):
+    from failback import gate
+
+    gate.require_lsyncd(configuration.load(arguments.pair, paths), paths)
+
+
+def _watch(arguments, paths):
+    from failback import watch
+
+    return watch.main(arguments.cron, paths)
+
+
+def _announce(arguments, paths):
+    from failback import address
+
+    address.announce_repeatedly(address.of_pair(configuration.load(arguments.pair, paths)))
+
+
+def _far_end(arguments, paths):
+    from failback import far_end
+
+    return far_end.main(arguments.pair, os.environ.get("SSH_ORIGINAL_COMMAND", ""), paths)
+
+
+def _take_back(arguments, paths):
+    from failback import handover
+
+    print(handover.take_back(configuration.load(arguments.pair, paths), arguments.run, paths))
+
+
+def _ask_to_yield(arguments, paths):
+    from failback import takeover
+
+    answer = takeover.ask_to_yield(configuration.load(arguments.pair, paths), paths)
+    takeover.tell(answer)
+    print(answer)
+
+
+COMMANDS = {
+    "report": _report,
+    "gate": _gate,
+    "watch": _watch,
+    "announce": _announce,
+    "far-end": _far_end,
+    "take-back": _take_back,
+    "ask-to-yield": _ask_to_yield,
+}

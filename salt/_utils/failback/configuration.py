@@ -1,0 +1,55 @@
+"""The pairs this node belongs to, as highstate rendered them from pillar."""
+
+from failback import files
+from failback.errors import Refused
+from failback.errors import Unreadable
+from failback.paths import Paths
+
+#: Raised when a key changes its meaning; a node refuses what a newer release wrote.
+VERSION = 1
+
+
+def load(pair, paths=None):
+    """
+    Read the configuration of one pair on this node.
+
+    pair
+        Name of the pair.
+
+    paths
+        ``Paths`` of the node.
+
+    Returns the normalised pair (see ``failback.pillar.normalise``) with the added keys ``node``, the
+    id of this node, and ``version``. Raises ``Refused`` for an unknown pair, ``Unreadable`` for a
+    damaged file.
+    """
+    paths = paths or Paths()
+    if not isinstance(pair, str) or not pair or "/" in pair or pair.startswith((".", "-")):
+        raise Refused(f"{pair!r} is not the name of a pair.")
+    path = paths.pair_config(pair)
+    config = files.read_json(path, f"the configuration of {pair}", VERSION)
+    if config is None:
+        known = ", ".join(names(paths)) or "none"
+        raise Refused(
+            f"This node knows no pair {pair} ({path} is missing; known here: {known}). "
+            f"Run highstate on it: salt '<node>' state.apply"
+        )
+    if config.get("node") not in (config["primary"]["id"], config["secondary"]["id"]):
+        raise Unreadable(f"{path} says that this node is {config.get('node')!r}, which is not in {pair}.")
+    return config
+
+
+def names(paths=None):
+    """Names of the pairs that this node has a configuration of, sorted."""
+    paths = paths or Paths()
+    return sorted(path.stem for path in paths.pairs.glob("*.json"))
+
+
+def role(config):
+    """``primary`` or ``secondary``: what this node is in its pair. It never changes at run time."""
+    return "primary" if config["node"] == config["primary"]["id"] else "secondary"
+
+
+def peer(config):
+    """The other node of the pair: ``{"id": …, "host": …}``."""
+    return config["secondary" if role(config) == "primary" else "primary"]

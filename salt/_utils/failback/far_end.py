@@ -1,0 +1,96 @@
+"""
+What the other node of a pair may do here over SSH: these verbs, and nothing else.
+
+sshd runs ``failback far-end <pair>`` for the pair's key whatever was asked for (``command=`` in
+authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMAND.
+
+========================================  =======================================================
+``rsync --server --daemon .``             an rsync daemon that knows the pair's paths alone, read-only
+                                          unless this node's ledger names the other node active
+``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
+``report``                                this node's live facts
+``yield <generation>``                    give way to the other node's newer generation
+``handover <run>``                        the far end of a handover
+========================================  =======================================================
+"""
+
+import json
+import os
+import shlex
+import sys
+
+from failback import configuration
+from failback import gate
+from failback import handover
+from failback import ledger
+from failback import replication
+from failback import report
+from failback import takeover
+from failback import files
+from failback.errors import FailbackError
+from failback.errors import Refused
+
+
+def parse(command):
+    """
+    Split what was asked for into a verb and its arguments. Pure.
+
+    command
+        SSH_ORIGINAL_COMMAND.
+
+    Returns a list of words. Raises ``Refused`` for anything that is not in the table above.
+    """
+    try:
+        words = shlex.split(command or "")
+    except ValueError as error:
+        raise Refused(f"{command!r} cannot be taken apart: {error}.") from error
+    if words == ["rsync", "--server", "--daemon", "."]:
+        return ["rsync"]
+    if words == ["report"]:
+        return words
+    if len(words) == 2 and words[0] in ("git-receive-pack", "handover"):
+        return words
+    if len(words) == 2 and words[0] == "yield" and words[1].isascii() and words[1].isdigit():
+        return words
+    raise Refused(f"{command!r} is not something that the other node may ask for.")
+
+
+def main(pair, command, paths):
+    """Do what the other node asks for. Returns an exit status; may replace this process."""
+    config = configuration.load(pair, paths)
+    verb, *arguments = parse(command)
+    if verb == "rsync":
+        return rsync(config, paths)
+    if verb == "git-receive-pack":
+        return receive_pack(config, arguments[0])
+    if verb == "report":
+        print(json.dumps(report.report(pair, paths)))
+    elif verb == "yield":
+        other = configuration.peer(config)["id"]
+        print(takeover.yield_to(config, int(arguments[0]), other, paths))
+    elif verb == "handover":
+        handover.serve(config, arguments[0], paths, sys.stdin, sys.stdout)
+    return 0
+
+
+def rsync(config, paths):
+    """Become an rsync daemon on this connection."""
+    try:
+        writable = gate.write_refusal(config, ledger.read(config["name"], paths)) is None
+    except FailbackError:
+        # An unreadable ledger proves nothing: reading harms nobody, writing might.
+        writable = False
+    # Rendered anew for each connection, because the right to write depends on the ledger of the moment.
+    target = paths.volatile(config["name"]) / f"rsyncd-{'write' if writable else 'read'}.conf"
+    text = replication.daemon_config(report.items(config), writable)
+    files.write_atomically(target, os.fsencode(text))
+    os.execv("/usr/bin/rsync", ["rsync", "--server", "--daemon", f"--config={target}", "."])
+
+
+def receive_pack(config, repository):
+    """Receive a push into one of the pair's bare repositories; nothing is forced or deleted."""
+    if repository not in config["git"]:
+        raise Refused(f"{repository} is not a repository of {config['name']}.")
+    strict = ("receive.denyNonFastForwards=true", "receive.denyDeletes=true", "safe.directory=*")
+    options = [word for setting in strict for word in ("-c", setting)]
+    os.execv("/usr/bin/git", ["git", *options, "receive-pack", repository])

@@ -1,0 +1,111 @@
+"""Small files that must be whole or not be there at all."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import tempfile
+
+from failback.errors import Unreadable
+
+
+def make_folder(path, mode=0o700):
+    """Create a folder of ours, and those above it, for root alone."""
+    pathlib.Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def write_atomically(path, data, mode=0o600):
+    """
+    Replace a file by new content that survives a power failure, or leave the old one.
+
+    Temporary file in the same folder, fsync, rename, fsync of the folder: a reader sees the old
+    content or the new one, never half of it.
+
+    path
+        File to write; its folder is made when it is missing.
+
+    data
+        Text or bytes.
+
+    mode
+        Permissions of the file.
+    """
+    path = pathlib.Path(path)
+    make_folder(path.parent)
+    if isinstance(data, str):
+        data = data.encode()
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fchmod(handle.fileno(), mode)
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path, value, mode=0o600):
+    """Write a value as indented JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode)
+
+
+def read_json(path, what, version=None):
+    """
+    Read a JSON object that this package wrote.
+
+    path
+        The file.
+
+    what
+        What to call it in an error, such as ``the ledger of salt``.
+
+    version
+        Highest value of its ``version`` key that this program understands.
+
+    Returns the dict, or None when there is no file. Raises ``Unreadable`` for anything else.
+    """
+    path = pathlib.Path(path)
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{path}, {what}, cannot be read: {error}.") from error
+    try:
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("it is not a JSON object")
+    except ValueError as error:
+        raise Unreadable(
+            f"{path}, {what}, is damaged ({len(text)} bytes: {error}), so it proves nothing. Look at "
+            f"it, and when the other node's one is right, move it aside and run the orchestration "
+            f"that `salt-run pair.status` names."
+        ) from error
+    found = value.get("version")
+    if version is not None and (not isinstance(found, int) or found > version):
+        raise Unreadable(
+            f"{path}, {what}, has format version {found!r}; this program knows up to {version}. A newer "
+            f"Failback wrote it: bring this node to the same release with highstate, do not edit it."
+        )
+    return value
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Serialise writers of a pair's state on this node (flock on a file that is never removed)."""
+    path = pathlib.Path(path)
+    make_folder(path.parent)
+    with open(path, "ab") as handle:
+        os.fchmod(handle.fileno(), 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

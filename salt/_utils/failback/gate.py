@@ -1,0 +1,140 @@
+"""
+The gate: what must say yes before data may move in a direction.
+
+It judges from what this node knows by itself, so it works at boot and without a master. A reboot
+closes it: the boot id in the ledger is then another one, and only an orchestration that has looked
+at both nodes writes a new one.
+"""
+
+from failback import configuration
+from failback import ledger
+from failback import lock
+from failback import system
+from failback.errors import FailbackError
+from failback.errors import Refused
+
+
+def lsyncd_refusal(config, own, boot_id, holds_address):
+    """
+    Why lsyncd must not run on this node, or None when it may. Pure.
+
+    config
+        The node's configuration of the pair.
+
+    own
+        This node's ledger, or None.
+
+    boot_id
+        The current boot.
+
+    holds_address
+        True or False: does this node hold the pair's addresses now; None for a pair without any.
+    """
+    pair = config["name"]
+    node = config["node"]
+    if node != config["primary"]["id"]:
+        return (
+            f"{node} is the secondary of {pair}; lsyncd carries from the primary "
+            f"{config['primary']['id']} only. Nothing to start here."
+        )
+    if own is None:
+        return (
+            f"{node} has no ledger of {pair}, so nothing proves that its data are the newest; lsyncd "
+            f"would delete what {config['secondary']['id']} has. Run on the master: "
+            f"salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
+        )
+    if own["active"] != node:
+        return (
+            f"The ledger of {pair} says that {own['active']} is active since {own['since']} (generation "
+            f"{own['generation']}), so it has the newer data and lsyncd would overwrite them. Run on the "
+            f"master: salt-run state.orch orch.recover pillar='{{pair: {pair}}}'"
+        )
+    if own["boot_id"] != boot_id:
+        return (
+            f"{node} has rebooted since it was last active in {pair} (generation {own['generation']}, "
+            f"{own['since']}); {config['secondary']['id']} may have newer data by now, and lsyncd would "
+            f"overwrite them. `salt-run pair.status {pair}` on the master names the command to run."
+        )
+    if holds_address is False:
+        return (
+            f"{node} holds none of the addresses of {pair}, so another node may be serving and have "
+            f"newer data. `salt-run pair.status {pair}` on the master names the command to run."
+        )
+    return None
+
+
+def write_refusal(config, own):
+    """
+    Why the peer's lsyncd must not write on this node, or None when it may. Pure.
+
+    The receiving side of the gate: whatever a stale primary believes of itself, a node that has
+    taken over since does not let it in.
+    """
+    other = configuration.peer(config)["id"]
+    if own is None:
+        return f"{config['node']} has no ledger of {config['name']}: nobody has been admitted yet."
+    if own["active"] != other:
+        return (
+            f"{config['node']} knows {own['active']} as active in generation {own['generation']}, "
+            f"not {other}: what {other} has is older."
+        )
+    return None
+
+
+def pull_refusal(config, own, boot_id, peer_report):
+    """
+    Why this node must not overwrite its paths with the peer's, or None when it may. Pure.
+
+    peer_report
+        What the peer has just answered: at least ``ledger`` and ``boot_id``.
+    """
+    pair = config["name"]
+    node = config["node"]
+    other = configuration.peer(config)["id"]
+    theirs = (peer_report or {}).get("ledger")
+    if theirs is None:
+        return f"{other} shows no ledger of {pair}: nothing proves that its data are the newer ones."
+    if theirs["active"] != other:
+        return (
+            f"{other} itself names {theirs['active']} active in {pair} (generation "
+            f"{theirs['generation']}), so its data are not the newer ones."
+        )
+    if own and own["generation"] > theirs["generation"]:
+        return (
+            f"{node} knows generation {own['generation']} of {pair} and {other} only generation "
+            f"{theirs['generation']}: what {node} has is newer."
+        )
+    if own and own["active"] == node and own["generation"] == theirs["generation"]:
+        return f"{node} and {other} both claim generation {own['generation']} of {pair}: a split."
+    return None
+
+
+def require_lsyncd(config, paths):
+    """Raise ``Refused`` with the reason unless lsyncd may run on this node now."""
+    # Imported here: reading addresses opens sockets, which the pure half must not need.
+    from failback import address
+
+    try:
+        own = ledger.read(config["name"], paths)
+    except FailbackError as error:
+        raise Refused(f"lsyncd of {config['name']} must not start: {error}") from error
+    found = address.statuses(address.of_pair(config))
+    holds = any(one["held"] for one in found) if found else None
+    reason = lsyncd_refusal(config, own, system.boot_id(), holds)
+    if reason:
+        raise Refused(f"lsyncd of {config['name']} must not start. {reason}")
+
+
+def require_pull(config, run, paths):
+    """
+    Raise ``Refused`` unless run ``run`` may overwrite this node's paths with the peer's now.
+
+    The peer is asked over the pair's own SSH connection, not believed from memory.
+    """
+    from failback import peer
+
+    lock.require(config["name"], paths, run)
+    own = ledger.read(config["name"], paths)
+    reason = pull_refusal(config, own, system.boot_id(), peer.report(config, paths))
+    if reason:
+        raise Refused(f"Nothing is copied to {config['node']}. {reason}")

@@ -1,0 +1,71 @@
+"""The pair's bare repositories: pushed to the other node, never copied file by file."""
+
+from failback import configuration
+from failback import system
+from failback.errors import FailbackError
+from failback.errors import Unavailable
+
+#: Seconds for one push.
+PUSH_LIMIT = 600
+
+
+def parse_porcelain(text):
+    """
+    Read what ``git push --porcelain`` prints (git-push(1), OUTPUT). Pure.
+
+    Returns a list of ``{"flag", "reference", "summary"}``; the flag is a space for a fast-forward,
+    ``*`` for a new reference, ``=`` for one already there, ``!`` for one refused.
+    """
+    found = []
+    for line in text.splitlines():
+        if line[1:2] != "\t":
+            continue
+        flag, references, summary = line.split("\t", 2)
+        found.append({"flag": flag, "reference": references.partition(":")[2], "summary": summary})
+    return found
+
+
+def push(config, repository, paths):
+    """
+    Push all branches and tags of a bare repository to the same place on the other node.
+
+    Nothing is forced and nothing is deleted there: a reference that has diverged is left alone and
+    reported.
+
+    Returns ``{"repository", "pushed": [...], "diverged": [...], "unchanged": n}``. Raises
+    ``Unavailable`` when the push could not be made at all.
+    """
+    host = configuration.peer(config)["host"]
+    try:
+        text = system.run(
+            [
+                "git",
+                "-c",
+                "safe.directory=*",
+                "--git-dir",
+                repository,
+                "push",
+                "--porcelain",
+                f"{host}:{repository}",
+                "refs/heads/*:refs/heads/*",
+                "refs/tags/*:refs/tags/*",
+            ],
+            PUSH_LIMIT,
+            f"push {repository} to {host}",
+            env={"GIT_SSH_COMMAND": f"/usr/bin/ssh -F {paths.ssh_config}", "GIT_SSH_VARIANT": "ssh"},
+            # A refused reference makes the whole push exit with 1; the lines say which.
+            accept=(0, 1),
+        )
+    except FailbackError as error:
+        raise Unavailable(str(error)) from error
+    found = parse_porcelain(text)
+    if not found:
+        raise Unavailable(f"git said nothing about the references of {repository}: {text[:300]!r}")
+    return {
+        "repository": repository,
+        "pushed": [one["reference"] for one in found if one["flag"] in " *"],
+        "diverged": [
+            f"{one['reference']} {one['summary']}" for one in found if one["flag"] == "!"
+        ],
+        "unchanged": sum(one["flag"] == "=" for one in found),
+    }

@@ -1,0 +1,172 @@
+"""
+Whether a sync may begin: limits on deletions and changes, sources that are really there, room for
+the backup.
+
+Everything here is pure: it gets facts and returns sentences. No sentence means yes; each sentence
+says what was found, why that is dangerous, and which command to run next.
+"""
+
+ALWAYS_ALLOWED = 20
+"""Up to this number of overwritten and deleted files the percentage is not looked at: in a folder of
+eight files three changes are everyday life. They are in the backup like any others."""
+
+RESERVE = 0.05
+"""Share of a file system that must remain free after a sync."""
+
+
+def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
+    """
+    Compare previews with the limits of the pair.
+
+    previews
+        List of dicts as :py:func:`failback.pull.preview` returns them, one a path.
+
+    max_delete
+        Files that may be deleted on this node in all paths together.
+
+    max_change_percent
+        Share of the files of one path that may be overwritten or deleted, in percent.
+
+    pair
+        Name of the pair, for the command in the sentence.
+
+    Returns a list of sentences, empty if all is within the limits.
+    """
+    command = f"salt-run state.orch orch.recover pillar='{{pair: {pair}, %s: %d}}'"
+    problems = []
+    deleted = sum(each["deleted"] for each in previews)
+    if deleted > max_delete:
+        where = ", ".join(
+            f"{each['path']} {each['deleted']}" for each in previews if each["deleted"]
+        )
+        problems.append(
+            f"{deleted} files would be deleted here ({where}), and the pair allows {max_delete}. "
+            "A source that is not mounted or was emptied by mistake looks just like this. "
+            f"See which: salt-run pair.plan {pair}. To allow this one run: "
+            + command % ("max_delete", deleted)
+        )
+    worst = 0
+    found = []
+    for each in previews:
+        changed = each["overwritten"] + each["deleted"]
+        total = each["total_files"]
+        if changed <= ALWAYS_ALLOWED or not total:
+            continue
+        percent = min(100.0, 100.0 * changed / total)
+        if percent > max_change_percent:
+            found.append(f"{each['path']}: {changed} of {total} files ({percent:.0f} %)")
+            worst = max(worst, int(percent) + (percent > int(percent)))
+    if found:
+        problems.append(
+            f"More than {max_change_percent} % of the files here would be overwritten or deleted: "
+            + "; ".join(found)
+            + ". That is more than an outage usually leaves behind. "
+            f"See which: salt-run pair.plan {pair}. To allow this one run: "
+            + command % ("max_change_percent", worst)
+        )
+    return problems
+
+
+def source_problems(now, recorded=None, files_here=None, pair="PAIR"):
+    """
+    Judge what the serving node says about its paths.
+
+    now
+        What :py:func:`failback.sources.facts` returned on the serving node.
+
+    recorded
+        What it returned when that node was last known to be well, or ``None``.
+
+    files_here
+        Dict of path to the number of files on this node, where known: an empty source is only a
+        problem if something here would be lost.
+
+    Returns a list of sentences.
+    """
+    recorded = recorded or {}
+    problems = []
+    for path, fact in sorted(now.items()):
+        before = recorded.get(path)
+        if not fact["exists"]:
+            problems.append(
+                f"{path} does not exist on the serving node. Syncing it would delete it here. "
+                f"Put it back or mount it there, then run: salt-run pair.plan {pair}"
+            )
+            continue
+        if fact["empty"] and (files_here is None or files_here.get(path, 1)):
+            problems.append(
+                f"{path} is empty on the serving node, and not here. Syncing it would delete all "
+                "of it here. Mount or fill it there (or empty it here, if that is what is meant), "
+                f"then run: salt-run pair.plan {pair}"
+            )
+        was = (before or {}).get("file_system")
+        if was and fact["file_system"] != was:
+            problems.append(
+                f"{path} on the serving node lies on {_named(fact['file_system'])}, and used to "
+                f"lie on {_named(was)}. What is there may not be the data that was served. "
+                "Mount the right file system there, or if the move was meant, record it: "
+                f"salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
+            )
+    return problems
+
+
+def room_needed(previews):
+    """
+    What previews say about the room that a sync takes.
+
+    Returns a dict: ``incoming`` and ``kept`` bytes, ``incoming_files`` and ``kept_files``.
+    """
+    return {
+        "incoming": sum(each["bytes"] for each in previews),
+        "kept": sum(each["kept_bytes"] for each in previews),
+        "incoming_files": sum(each["created"] for each in previews),
+        "kept_files": sum(each["overwritten"] + each["deleted"] for each in previews),
+    }
+
+
+def room_problems(demands, pair="PAIR"):
+    """
+    Judge whether the file systems can take what a sync adds to them.
+
+    demands
+        List of dicts, one a file system: ``where`` (a folder on it), ``bytes`` and ``files`` that
+        will be added, ``free``, ``size`` (bytes), ``free_files``, ``all_files`` (inodes; 0 if
+        unlimited).
+
+    Returns a list of sentences.
+    """
+    problems = []
+    for each in demands:
+        remaining = each["free"] - each["bytes"]
+        reserve = int(each["size"] * RESERVE)
+        if each["bytes"] and remaining < reserve:
+            problems.append(
+                f"The file system of {each['where']} has {_size(each['free'])} free; what comes "
+                f"in and the backup of what is overwritten or deleted need {_size(each['bytes'])}, "
+                f"and {_size(reserve)} (5 %) must remain. Without the backup files would be lost. "
+                f"Make room, for instance by deleting old runs, then run: salt-run pair.plan {pair}"
+            )
+        reserve = int(each["all_files"] * RESERVE)
+        if each["all_files"] and each["files"] and each["free_files"] - each["files"] < reserve:
+            problems.append(
+                f"The file system of {each['where']} can take {each['free_files']} more files; "
+                f"{each['files']} are needed, and {reserve} (5 %) must remain. Without the backup "
+                "files would be lost. Delete what is not needed there, then run: "
+                f"salt-run pair.plan {pair}"
+            )
+    return problems
+
+
+def _named(file_system):
+    if not file_system:
+        return "no known file system"
+    sub = "" if file_system["root"] == "/" else f", folder {file_system['root']}"
+    return f"{file_system['source']} ({file_system['type']}, at {file_system['mount']}{sub})"
+
+
+def _size(number):
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"

@@ -1,0 +1,85 @@
+"""
+A node's own record of who is active in a pair, in which generation.
+
+The generation goes up by one each time the active node changes, and whoever makes it go up writes
+it down *before* it takes an address: after any crash the node with the higher generation is the one
+that may have served last.
+"""
+
+import datetime
+
+from failback import files
+from failback import system
+from failback.errors import Refused
+from failback.errors import Unreadable
+
+VERSION = 1
+
+
+def read(pair, paths):
+    """
+    Read this node's ledger of a pair.
+
+    Returns None when there is none, else a dict: ``generation`` (int), ``active`` (node id),
+    ``since`` (ISO 8601, UTC), ``boot_id`` (the boot in which this node was admitted; another one
+    now means that it has rebooted since), ``run`` and ``why``. Raises ``Unreadable``.
+    """
+    found = files.read_json(paths.ledger(pair), f"the ledger of {pair}", VERSION)
+    if found is None:
+        return None
+    if not isinstance(found.get("generation"), int) or not isinstance(found.get("active"), str):
+        # The same sentence as for a file cut off: it proves nothing either way.
+        raise Unreadable(
+            f"{paths.ledger(pair)}, the ledger of {pair}, has no usable generation and active node. "
+            f"Move it aside only when the other node's ledger is right."
+        )
+    return found
+
+
+def entry(generation, active, run, why, boot_id):
+    """A ledger's content. Without a boot id the node it is written on counts as not admitted."""
+    return {
+        "version": VERSION,
+        "generation": generation,
+        "active": active,
+        "since": now(),
+        "boot_id": boot_id,
+        "run": run,
+        "why": why,
+    }
+
+
+def write(pair, paths, generation, active, run, why, admitted=True):
+    """
+    Record who is active from now on. The generation never goes down.
+
+    admitted
+        True: this node takes part as of this boot. False: only an orchestration may admit it.
+
+    Returns the entry written. Raises ``Refused`` when the ledger already knows a newer generation.
+    """
+    with files.locked(paths.state(pair) / ".ledger.flock"):
+        found = read(pair, paths)
+        if found and found["generation"] > generation:
+            raise Refused(
+                f"The ledger of {pair} on this node is already at generation {found['generation']} "
+                f"({found['active']} active since {found['since']}); going back to generation "
+                f"{generation} would make old data pass for new. See `salt-run pair.status {pair}`."
+            )
+        if found and found["generation"] == generation and found["active"] != active:
+            raise Refused(
+                f"The ledger of {pair} on this node names {found['active']} active in generation "
+                f"{generation}, and now {active} should be: two histories of one generation. "
+                f"See `salt-run pair.status {pair}`."
+            )
+        new = entry(generation, active, run, why, system.boot_id() if admitted else "")
+        if found and found["generation"] == generation:
+            # The same change of hands seen once more: only the admission is new.
+            new.update(since=found["since"], run=found["run"], why=found["why"])
+        files.write_json(paths.ledger(pair), new)
+        return new
+
+
+def now():
+    """The wall clock in UTC, to the second, as ISO 8601."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,110 @@
+"""
+Which run holds a pair. The lock lies on both nodes, because two masters can exist.
+
+It expires, is renewed by the living run, and a dead run's lock is taken over: a node that finds that
+the owning process was its own and is gone knows so at once, the others wait for the expiry.
+"""
+
+import time
+
+from failback import files
+from failback import ledger
+from failback import system
+from failback.errors import Refused
+
+VERSION = 1
+
+
+def read(pair, paths):
+    """The lock on this node as a dict with a ``state`` of ``held``, ``expired`` or ``dead``, or None."""
+    found = files.read_json(paths.lock(pair), f"the lock of {pair}", VERSION)
+    if found is not None:
+        found["state"] = judge(found, time.time(), system.boot_id(), system.process_started)
+    return found
+
+
+def judge(lock, now, boot_id, process_started):
+    """
+    Whether a lock still counts. Pure, but for the look-up of a process that it is given.
+
+    now
+        Seconds since the epoch.
+
+    boot_id
+        Of the node that judges: it can speak only for processes of its own.
+
+    process_started
+        Function from a pid to its start time, or None where there is no such process.
+    """
+    owner = lock.get("owner", {})
+    if owner.get("boot_id") == boot_id and process_started(owner.get("pid")) != owner.get("started"):
+        return "dead"
+    return "expired" if lock.get("expires", 0) <= now else "held"
+
+
+def acquire(pair, paths, run, operation, owner, seconds, dead_runs=()):
+    """
+    Take the pair for a run, or renew what the run already has.
+
+    owner
+        ``{"master": id, "boot_id": …, "pid": …, "started": …, "user": …}`` of the orchestrating process.
+
+    seconds
+        How long it holds without being renewed.
+
+    dead_runs
+        Runs that the other node has proved dead.
+
+    Returns the lock written; its key ``taken_over`` names the dead or expired run that had it. Raises
+    ``Refused``, naming the run that holds the pair.
+    """
+    with files.locked(paths.state(pair) / ".lock.flock"):
+        found = read(pair, paths)
+        taken_over = None
+        if found and found["run"] != run:
+            if found["state"] == "held" and found["run"] not in dead_runs:
+                raise Refused(refusal(pair, found))
+            taken_over = found["run"]
+        new = {
+            "version": VERSION,
+            "run": run,
+            "operation": operation,
+            "owner": owner,
+            "since": found["since"] if found and found["run"] == run else ledger.now(),
+            "expires": time.time() + seconds,
+        }
+        files.write_json(paths.lock(pair), new)
+        return {**new, "taken_over": taken_over}
+
+
+def release(pair, paths, run):
+    """Give the pair back. True when this run had it; another run's lock is left alone."""
+    with files.locked(paths.state(pair) / ".lock.flock"):
+        found = read(pair, paths)
+        if not found or found["run"] != run:
+            return False
+        paths.lock(pair).unlink()
+        return True
+
+
+def require(pair, paths, run):
+    """Raise ``Refused`` unless this run holds the pair on this node."""
+    found = read(pair, paths)
+    if not found or found["run"] != run:
+        holder = f"run {found['run']} holds it" if found else "no run holds it"
+        raise Refused(
+            f"Run {run} does not hold {pair} on this node ({holder}), so it must not go on: another "
+            f"orchestration may be at work. See `salt-run pair.status {pair}`, then run it again."
+        )
+
+
+def refusal(pair, found):
+    """The sentence for a pair that another run holds."""
+    owner = found.get("owner", {})
+    left = max(0, round(found.get("expires", 0) - time.time()))
+    return (
+        f"{pair} is held by run {found['run']} ({found.get('operation')}, started {found.get('since')} "
+        f"by {owner.get('user')} on {owner.get('master')}); two runs at once could move data both ways. "
+        f"Wait for it, or if it is dead, until its lock expires in {left} s: "
+        f"`salt-run pair.status {pair}` shows it."
+    )

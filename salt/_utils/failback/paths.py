@@ -1,0 +1,56 @@
+"""Where things are on a node. One place to look them up, and to move them aside in a test."""
+
+import pathlib
+
+
+class Paths:
+    """
+    The files of Failback on a node.
+
+    root
+        Folder that stands for ``/``; tests give another one.
+    """
+
+    def __init__(self, root="/"):
+        self.root = pathlib.Path(root)
+        self.program = self.root / "usr/local/sbin/failback"
+        self.library = self.root / "usr/local/lib/failback"
+        self.configuration = self.root / "etc/failback"
+        self.ssh = self.configuration / "ssh"
+        self.private_key = self.ssh / "id_ed25519"
+        self.ssh_config = self.ssh / "config"
+        self.known_hosts = self.ssh / "known_hosts"
+        self.pairs = self.configuration / "pairs"
+        self.all_state = self.root / "var/lib/failback"
+
+    def pair_config(self, pair):
+        """The pair as highstate rendered it from pillar, and which of the two nodes this is."""
+        return self.pairs / f"{pair}.json"
+
+    def state(self, pair):
+        """What must survive a reboot."""
+        return self.all_state / pair
+
+    def volatile(self, pair):
+        """What must not survive a reboot."""
+        return self.root / "run/failback" / pair
+
+    def ledger(self, pair):
+        """Who is active, in which generation."""
+        return self.state(pair) / "ledger.json"
+
+    def lock(self, pair):
+        """Which run holds the pair."""
+        return self.state(pair) / "lock.json"
+
+    def hold(self, pair):
+        """Until when the watch is paused."""
+        return self.state(pair) / "hold.json"
+
+    def runs(self, pair):
+        """All that was kept of earlier runs."""
+        return self.state(pair) / "runs"
+
+    def run_folder(self, pair, run):
+        """Journal, backup and manifest of one run."""
+        return self.runs(pair) / run

@@ -1,0 +1,89 @@
+"""The one SSH connection between the two nodes of a pair, seen from the near end."""
+
+import json
+
+from failback import configuration
+from failback import system
+from failback.errors import Unavailable
+
+#: Seconds for a connection to be set up and authenticated.
+CONNECT_TIMEOUT = 5
+
+
+def client_config(peers, paths):
+    """
+    The text of the SSH client's configuration for the pair's key.
+
+    peers
+        ``{"id": …, "host": …}`` of the nodes to reach; the host name is looked up by ssh.
+
+    The file holds all options, so that rsync, lsyncd, git and this package connect alike. Nothing of
+    root's own SSH configuration applies.
+    """
+    lines = ["# Written by Failback's highstate; the pair's key and nothing else.", "Host *"]
+    lines += [
+        f"    IdentityFile {paths.private_key}",
+        f"    UserKnownHostsFile {paths.known_hosts}",
+        "    GlobalKnownHostsFile /dev/null",
+        "    User root",
+        "    IdentitiesOnly yes",
+        "    PreferredAuthentications publickey",
+        "    StrictHostKeyChecking yes",
+        # Host keys are recorded under the id of the node, whatever address it is reached by.
+        "    CheckHostIP no",
+        "    BatchMode yes",
+        f"    ConnectTimeout {CONNECT_TIMEOUT}",
+        # A peer that lost power must be noticed: without these a connection hangs for minutes.
+        "    ServerAliveInterval 2",
+        "    ServerAliveCountMax 3",
+        "    Compression no",
+        "    ForwardAgent no",
+        "    ForwardX11 no",
+        "    LogLevel ERROR",
+    ]
+    for one in peers:
+        lines += [f"Host {one['host']}", f"    HostKeyAlias {one['id']}"]
+    return "\n".join(lines) + "\n"
+
+
+def ssh(config, paths, *options):
+    """Argument list of ssh to the peer, without the remote command."""
+    return [
+        "/usr/bin/ssh",
+        "-F",
+        str(paths.ssh_config),
+        *options,
+        configuration.peer(config)["host"],
+    ]
+
+
+def ask(config, paths, *words, timeout=15):
+    """
+    Run one verb of the peer's far end and return what it prints.
+
+    words
+        The verb and its arguments, such as ``yield 7``.
+
+    timeout
+        Seconds until the answer must be there.
+
+    Raises ``Unavailable`` when the peer does not answer or refuses.
+    """
+    other = configuration.peer(config)["id"]
+    return system.run(
+        [*ssh(config, paths), "--", *words],
+        timeout,
+        f"ask {other} over SSH for `{' '.join(words)}`",
+    )
+
+
+def report(config, paths):
+    """What the peer reports of itself, live and without Salt. Raises ``Unavailable``."""
+    text = ask(config, paths, "report")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unavailable(
+            f"{configuration.peer(config)['id']} answered something that is no report: {text[:200]!r}"
+        ) from error
+

@@ -1,0 +1,101 @@
+"""A node's live facts about one pair: what every judgement rests on."""
+
+import os
+import time
+
+from failback import address
+from failback import configuration
+from failback import gate
+from failback import hold
+from failback import ledger
+from failback import lock
+from failback import replication
+from failback import services
+from failback import sources
+from failback import system
+from failback.errors import FailbackError
+
+UNIT = "lsyncd.service"
+
+
+def report(pair, paths):
+    """
+    Report what is true of a pair on this node now.
+
+    Returns a dict of JSON types:
+
+    ``node``, ``pair``, ``role``, ``time``
+        Who reports, and this node's clock (seconds since the epoch).
+    ``boot_id``
+        The current boot.
+    ``ledger``, ``ledger_error``
+        The ledger or None; why it cannot be read, or None.
+    ``addresses``
+        For each floating IP what ``failback.address.statuses`` says: ``held``, ``interface_exists``,
+        ``carrier``, ``mac`` and others.
+    ``lsyncd``
+        ``running``.
+    ``gate``
+        Why lsyncd must not start here, or None.
+    ``services``, ``active_services``
+        Unit to state, see ``failback.services``.
+    ``hold``, ``lock``
+        Those in force, or None.
+    ``sources``
+        What each replicated path is on this node, see ``failback.sources``.
+    ``last_run``
+        Id of the newest run kept here, or None.
+
+    Raises ``FailbackError`` when the node has no configuration of the pair.
+    """
+    config = configuration.load(pair, paths)
+    boot_id = system.boot_id()
+    own, ledger_error = None, None
+    try:
+        own = ledger.read(pair, paths)
+    except FailbackError as error:
+        ledger_error = str(error)
+    addresses = address.statuses(address.of_pair(config))
+    holds = any(one["held"] for one in addresses) if addresses else None
+    unit_names = [one["name"] for one in config["services"]]
+    active_names = [one["name"] for one in config["active_services"]]
+    states = services.states([UNIT, *unit_names, *active_names])
+    return {
+        "node": config["node"],
+        "pair": pair,
+        "role": configuration.role(config),
+        "time": time.time(),
+        "boot_id": boot_id,
+        "ledger": own,
+        "ledger_error": ledger_error,
+        "addresses": addresses,
+        "lsyncd": {"running": states[UNIT] in ("active", "activating", "reloading")},
+        "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
+        "services": {name: states[name] for name in unit_names},
+        "active_services": {name: states[name] for name in active_names},
+        "hold": _readable(hold.read, pair, paths),
+        "lock": _readable(lock.read, pair, paths),
+        "sources": sources.facts([one["path"] for one in config["replicate"]]),
+        "last_run": _last_run(pair, paths),
+    }
+
+
+def _readable(read, pair, paths):
+    try:
+        return read(pair, paths)
+    except FailbackError as error:
+        return {"error": str(error)}
+
+
+def _last_run(pair, paths):
+    try:
+        return max(os.listdir(paths.runs(pair)), default=None)
+    except FileNotFoundError:
+        return None
+
+
+def items(config):
+    """The replicated paths of a pair as this node has them, for rsync."""
+    return [
+        item for one in config["replicate"] for item in replication.items_on_disk(one["path"])
+    ]

@@ -1,0 +1,494 @@
+"""
+The shape of a pair in the pillar, as a JSON Schema (draft 2020-12).
+
+Editors complete from the published file ``docs/pair.schema.json``, which this module prints::
+
+    PYTHONPATH=salt/_utils python3 -m failback.schema > docs/pair.schema.json
+
+``violations`` checks against it with the standard library alone. It knows exactly the keywords that
+``SCHEMA`` uses, and a test holds it against the ``jsonschema`` library. The defaults stand here,
+too, and nowhere else.
+"""
+
+import json
+import re
+
+#: A name that is safe as a file name, in a unit file and on a command line.
+PAIR_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+_MINION_ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
+_HOST = "^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$"
+_UNIT = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,200}$"
+
+_NODE = {
+    "description": (
+        "A server: its minion id, or its minion id and the address under which the other node "
+        "reaches it."
+    ),
+    "anyOf": [
+        {"type": "string", "pattern": _MINION_ID},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["id"],
+            "properties": {
+                "id": {"description": "Its minion id.", "type": "string", "pattern": _MINION_ID},
+                "host": {
+                    "description": (
+                        "Name or fixed address for SSH between the two nodes; by default the id."
+                    ),
+                    "type": "string",
+                    "pattern": _HOST,
+                },
+            },
+        },
+    ],
+}
+
+_PATH = {"type": "string", "pattern": "^/", "maxLength": 4095}
+
+_SERVICES = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {"type": "string", "pattern": _UNIT},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name"],
+                "properties": {
+                    "name": {
+                        "description": "Name of the systemd unit.",
+                        "type": "string",
+                        "pattern": _UNIT,
+                    },
+                    "proof": {
+                        "description": (
+                            "Command that ends with status 0 when the service really answers, a "
+                            "list of words."
+                        ),
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string", "minLength": 1},
+                    },
+                },
+            },
+        ]
+    },
+}
+
+_PAIR = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["primary", "secondary"],
+    "properties": {
+        "primary": _NODE,
+        "secondary": _NODE,
+        "mode": {
+            "description": (
+                "manual: the watch moves the address, active_services wait for orch.failover."
+            ),
+            "type": "string",
+            "enum": ["automatic", "manual"],
+            "default": "automatic",
+        },
+        "floating_ips": {
+            "description": "Addresses that the active node holds, by name.",
+            "type": "object",
+            "default": {},
+            "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["address", "interface"],
+                "properties": {
+                    "address": {
+                        "description": "IPv4 or IPv6 with its prefix: 10.0.0.5/24.",
+                        "type": "string",
+                    },
+                    "interface": {
+                        "description": "The interface that bears it, such as eth0.",
+                        "type": "string",
+                        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,14}$",
+                    },
+                    "label": {
+                        "description": (
+                            "Label of an IPv4 address: the interface, a colon and more, such as "
+                            "eth0:0."
+                        ),
+                        "type": "string",
+                        "maxLength": 15,
+                    },
+                    "watch": {
+                        "description": "Where the automatic flip runs.",
+                        "type": "object",
+                        "additionalProperties": False,
+                        "default": {},
+                        "properties": {
+                            "on": {
+                                "type": "string",
+                                "enum": ["secondary", "both", "nobody"],
+                                "default": "secondary",
+                            },
+                            "cron": {
+                                "description": (
+                                    "Name of its file in /etc/cron.d; cron reads no name with a "
+                                    "dot in it."
+                                ),
+                                "type": "string",
+                                "pattern": "^[A-Za-z0-9_-]{1,64}$",
+                                "default": "gateway-ip",
+                            },
+                        },
+                    },
+                },
+            },
+        },
+        "replicate": {
+            "description": (
+                "What lsyncd carries from primary to secondary: a folder, a file, or a glob in the "
+                "last component."
+            ),
+            "type": "array",
+            "default": [],
+            "items": {
+                "anyOf": [
+                    _PATH,
+                    {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["path"],
+                        "properties": {
+                            "path": _PATH,
+                            "then": {
+                                "description": (
+                                    "Service to reload on the node that received changes."
+                                ),
+                                "type": "string",
+                                "pattern": _UNIT,
+                            },
+                        },
+                    },
+                ]
+            },
+        },
+        "git": {
+            "description": "Bare Git repositories; pushed, never copied as files.",
+            "type": "array",
+            "default": [],
+            "items": _PATH,
+        },
+        "services": {
+            "description": (
+                "Services on both nodes, in order, primary first; never enabled at boot."
+            ),
+            "default": [],
+            **_SERVICES,
+        },
+        "active_services": {
+            "description": "Services on the active node only, beside lsyncd and the addresses.",
+            "default": [],
+            **_SERVICES,
+        },
+        "vms": {
+            "description": "Virtual machines on storage that both nodes share.",
+            "type": "array",
+            "default": [],
+            "items": {"type": "string", "pattern": _UNIT},
+        },
+        "after": {
+            "description": "Pairs to be recovered before this one.",
+            "type": "array",
+            "default": [],
+            "items": {"type": "string"},
+        },
+        "witnesses": {
+            "description": (
+                "Minion ids of third hosts that prove from outside who answers for an address."
+            ),
+            "type": "array",
+            "default": [],
+            "items": {"type": "string", "pattern": _MINION_ID},
+        },
+        "watch": {
+            "description": "How the watch judges.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "interval": {
+                    "description": "Seconds between two looks.",
+                    "type": "number",
+                    "minimum": 0.05,
+                    "maximum": 60,
+                    "default": 0.5,
+                },
+                "patience": {
+                    "description": (
+                        "Seconds without an answer after which the address counts as gone."
+                    ),
+                    "type": "number",
+                    "minimum": 0.1,
+                    "maximum": 3600,
+                    "default": 2.0,
+                },
+                "reachable": {
+                    "description": (
+                        "Addresses of which one must answer before a flip: else this node is the "
+                        "one cut off."
+                    ),
+                    "type": "array",
+                    "default": [],
+                    "items": {"type": "string"},
+                },
+            },
+        },
+        "lsyncd": {
+            "description": "How lsyncd carries.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "delay": {
+                    "description": "Seconds in which it gathers changes.",
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 3600,
+                    "default": 1,
+                },
+                "max_processes": {
+                    "description": "How many rsync processes it runs at once for each path.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 64,
+                    "default": 2,
+                },
+            },
+        },
+        "recovery": {
+            "description": "Limits of orch.recover.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "reboot": {
+                    "description": "Reboot the returned node between its two highstates.",
+                    "type": "boolean",
+                    "default": True,
+                },
+                "boot_timeout": {
+                    "description": "Seconds for a reboot until the minion answers.",
+                    "type": "integer",
+                    "minimum": 10,
+                    "default": 1200,
+                },
+                "max_delete": {
+                    "description": "More deletions than these are refused.",
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 100,
+                },
+                "max_change_percent": {
+                    "description": "More changed files, in percent of all, are refused.",
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 100,
+                    "default": 25,
+                },
+                "max_passes": {
+                    "description": "Passes before the handover at most.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 5,
+                },
+                "small_pass": {
+                    "description": "A pass of so few changes is small enough for the handover.",
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 20,
+                },
+                "handover_timeout": {
+                    "description": "Seconds after which the secondary takes the addresses back.",
+                    "type": "number",
+                    "minimum": 1,
+                    "maximum": 600,
+                    "default": 10,
+                },
+                "keep_backups": {
+                    "description": "Runs whose backups are kept.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 5,
+                },
+            },
+        },
+    },
+}
+
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Pairs of Failback",
+    "description": "A file in pillar/pairs: the pairs of active and standby servers.",
+    "type": "object",
+    "required": ["pairs"],
+    "properties": {
+        "pairs": {
+            "description": "The pairs by name.",
+            "type": "object",
+            "propertyNames": {"pattern": PAIR_NAME},
+            "additionalProperties": {"$ref": "#/$defs/pair"},
+        }
+    },
+    "$defs": {"pair": _PAIR},
+}
+
+_TYPES = {
+    "object": (lambda value: isinstance(value, dict), "a mapping"),
+    "array": (lambda value: isinstance(value, list), "a list"),
+    "string": (lambda value: isinstance(value, str), "text"),
+    "boolean": (lambda value: isinstance(value, bool), "true or false"),
+    "number": (lambda value: _is_number(value), "a number"),
+    "integer": (lambda value: _is_number(value) and value == int(value), "a whole number"),
+}
+
+
+def _is_number(value):
+    # JSON has neither infinity nor "not a number", and its true is not 1.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value == value and value not in (float("inf"), float("-inf"))
+
+
+def violations(value, schema=None, path=()):
+    """
+    Where a value does not have the shape that a schema wants. Pure.
+
+    value
+        What was read from YAML.
+
+    schema
+        A part of ``SCHEMA``; by default the shape of one pair.
+
+    path
+        Keys that lead to the value.
+
+    Yields ``(path, found, wanted, known)``: the keys as a tuple, the value, what it should be in
+    words, and for an unknown key the keys that exist there, else an empty list.
+    """
+    schema = _PAIR if schema is None else schema
+    if "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        yield from _any_of(value, schema["anyOf"], path)
+        return
+    kind = schema.get("type")
+    if kind and not _TYPES[kind][0](value):
+        yield path, value, _TYPES[kind][1], []
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        yield path, value, "one of " + ", ".join(schema["enum"]), []
+    if isinstance(value, dict):
+        yield from _mapping(value, schema, path)
+    elif isinstance(value, list):
+        yield from _sequence(value, schema, path)
+    elif isinstance(value, str):
+        yield from _text(value, schema, path)
+    elif _is_number(value):
+        yield from _number(value, schema, path)
+
+
+def _any_of(value, branches, path):
+    # The branches differ in type, so the type says which one was meant.
+    for branch in branches:
+        if _TYPES[branch["type"]][0](value):
+            yield from violations(value, branch, path)
+            return
+    yield path, value, " or ".join(_TYPES[branch["type"]][1] for branch in branches), []
+
+
+def _mapping(value, schema, path):
+    properties = schema.get("properties", {})
+    for key in schema.get("required", []):
+        if key not in value:
+            yield (*path, key), None, schema_words(properties.get(key, {})) + "; it is missing", []
+    for key, inner in value.items():
+        if not isinstance(key, str):
+            yield (*path, str(key)), key, "a name that is text: write it in quotes", []
+            continue
+        if "propertyNames" in schema and not re.search(schema["propertyNames"]["pattern"], key):
+            yield (*path, key), key, f"a name that matches {schema['propertyNames']['pattern']}", []
+        if key in properties:
+            yield from violations(inner, properties[key], (*path, key))
+        elif schema.get("additionalProperties") is False:
+            yield (*path, key), inner, "one of the keys " + ", ".join(properties), list(properties)
+        elif isinstance(schema.get("additionalProperties"), dict):
+            yield from violations(inner, schema["additionalProperties"], (*path, key))
+
+
+def _sequence(value, schema, path):
+    if len(value) < schema.get("minItems", 0):
+        yield path, value, f"a list of at least {schema['minItems']}", []
+    for position, inner in enumerate(value):
+        yield from violations(inner, schema.get("items", {}), (*path, str(position)))
+
+
+def _text(value, schema, path):
+    if len(value) < schema.get("minLength", 0):
+        yield path, value, "text that is not empty", []
+    if len(value) > schema.get("maxLength", len(value)):
+        yield path, value, f"text of at most {schema['maxLength']} characters", []
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        yield (
+            path,
+            value,
+            _PATTERNS.get(schema["pattern"], f"text that matches {schema['pattern']}"),
+            [],
+        )
+
+
+#: What the patterns mean to a reader.
+_PATTERNS = {
+    "^/": "an absolute path",
+    _MINION_ID: "a minion id: letters, digits, '.', '_' and '-', and a letter or digit first",
+    _HOST: "a host name or an address",
+    _UNIT: "a name: letters, digits and any of _.:@-, with no '-' first and no '/'",
+}
+
+
+def _number(value, schema, path):
+    if value < schema.get("minimum", value):
+        yield path, value, f"a number not below {schema['minimum']}", []
+    if value > schema.get("maximum", value):
+        yield path, value, f"a number not above {schema['maximum']}", []
+
+
+def schema_words(schema):
+    """What a schema wants, in a few words: its type, or the types it allows."""
+    kinds = [schema] if "type" in schema else schema.get("anyOf", [])
+    return " or ".join(_TYPES[kind["type"]][1] for kind in kinds) or "a value"
+
+
+def default(*path):
+    """The default of a key of a pair, as in ``default("recovery", "max_delete")``."""
+    schema = _PAIR
+    for key in path:
+        schema = schema["properties"][key]
+    return schema["default"]
+
+
+def defaults(*path):
+    """Defaults of a group's keys: ``defaults("watch")``, ``defaults("floating_ips", "watch")``."""
+    schema = _PAIR
+    for key in path:
+        inner = schema["properties"][key]
+        # A mapping by name has the keys of interest in its entries.
+        schema = inner["additionalProperties"] or inner
+    return {key: inner["default"] for key, inner in schema["properties"].items()}
+
+
+def text():
+    """The published file."""
+    return json.dumps(SCHEMA, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(text(), end="")

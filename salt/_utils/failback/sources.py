@@ -1,0 +1,121 @@
+"""
+What the serving node says about the paths it is about to give: whether they are really there.
+
+A path that is not mounted looks like an empty folder, and an empty folder makes rsync delete
+everything on the other side. So the serving node records where its data lies, and says so again
+before a sync::
+
+    facts = sources.facts(["/srv/salt"])
+    {"/srv/salt": {"exists": True, "empty": False, "kind": "directory",
+                   "file_system": {"mount": "/srv", "type": "xfs", "source": "/dev/vdb1", "root":
+                   "/"}}}
+
+The judgement on these facts is in :py:mod:`failback.guard`.
+"""
+
+import os
+import re
+
+from . import replication
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def facts(paths, root="/", mountinfo="/proc/self/mountinfo"):
+    """
+    Look at some replicated paths on this node.
+
+    paths
+        As the pillar writes them.
+
+    root
+        Folder that stands for ``/`` (tests).
+
+    mountinfo
+        File in the format of proc_pid_mountinfo(5).
+
+    Returns a dict of path to ``exists``, ``empty`` (a folder without entries, or a pattern without
+    matches), ``kind`` (``directory``, ``file``, ``pattern`` or ``None``) and ``file_system``
+    (``mount``, ``type``, ``source``, ``root`` or ``None``).
+    """
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as handle:
+        mounts = parsed_mounts(handle.read())
+    return {
+        path: _fact(replication.items_on_disk(path, root)[0], root, mounts) for path in paths
+    }
+
+
+def parsed_mounts(text):
+    """
+    Read a mountinfo file.
+
+    Returns a list of dicts with ``mount``, ``type``, ``source`` and ``root`` (the folder of the
+    file system that is mounted: it tells Btrfs subvolumes and bind mounts apart), in the file's
+    order: later ones hide earlier ones.
+    """
+    mounts = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, more = before.split(" "), after.split(" ")
+        if len(fields) < 5 or len(more) < 2:
+            continue
+        mounts.append(
+            {
+                "mount": _plain(fields[4]),
+                "type": more[0],
+                "source": _plain(more[1]),
+                "root": _plain(fields[3]),
+            }
+        )
+    return mounts
+
+
+def file_system(path, mounts):
+    """
+    The mount that a path lies on.
+
+    path
+        Absolute, existing or not; symbolic links in it are followed.
+
+    mounts
+        As :py:func:`parsed_mounts` returns them.
+    """
+    resolved = os.path.realpath(path)
+    best = None
+    for mount in mounts:
+        point = mount["mount"].rstrip("/")
+        covers = resolved == point or resolved.startswith(point + "/")
+        if covers and (best is None or len(point) >= len(best["mount"].rstrip("/"))):
+            best = mount
+    return best
+
+
+def _fact(item, root, mounts):
+    here = os.path.join(root, item.path.lstrip("/"))
+    folder = os.path.join(root, item.root.lstrip("/"))
+    empty_fact = {"exists": False, "empty": True, "kind": None, "file_system": None}
+    try:
+        if item.pattern is None:
+            with os.scandir(here) as entries:
+                empty = next(entries, None) is None
+            kind, exists = "directory", True
+        elif replication.has_wildcards(os.path.basename(item.path)):
+            matches = replication.matching(item)
+            with os.scandir(folder) as entries:
+                empty = not any(matches(entry.name) for entry in entries)
+            kind, exists = "pattern", True
+        else:
+            os.lstat(here)
+            kind, exists, empty = "file", True, False
+    except OSError:
+        return empty_fact
+    return {
+        "exists": exists,
+        "empty": empty,
+        "kind": kind,
+        "file_system": file_system(folder, mounts),
+    }
+
+
+def _plain(field):
+    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), field)

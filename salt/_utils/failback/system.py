@@ -1,0 +1,84 @@
+"""Facts of the running system."""
+
+import hashlib
+import os
+import pathlib
+import subprocess
+import time
+
+from failback.errors import Unavailable
+
+BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id():
+    """The kernel's random identity of this boot (random(4)); another after each reboot."""
+    return BOOT_ID.read_text().strip()
+
+
+def boottime():
+    """Seconds since boot, suspended time included; not moved by a wrong wall clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def process_started(pid):
+    """
+    When a process started, in clock ticks since boot (proc(5), stat field 22), or None.
+
+    Together with the pid it names one process for good, although pids are used again.
+    """
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The second field, the command in parentheses, may itself hold spaces and parentheses.
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def package_digest(folder):
+    """SHA-256 over the names and contents of a folder's ``*.py``: are two copies the same?"""
+    digest = hashlib.sha256()
+    folder = pathlib.Path(folder)
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def run(argv, timeout, what, stdin=None, env=None, accept=(0,)):
+    """
+    Run a program to its end and return its standard output.
+
+    argv
+        Argument list; no shell is involved.
+
+    timeout
+        Seconds after which it is killed.
+
+    what
+        What it does, for the sentence of an error: ``push the repository``.
+
+    accept
+        Exit statuses that are no failure.
+
+    Raises ``Unavailable`` when it cannot start, fails, or does not end in time.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+            env={**os.environ, **env} if env else None,
+        )
+    except FileNotFoundError as error:
+        raise Unavailable(f"Cannot {what}: the program {argv[0]} is not installed.") from error
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"Cannot {what}: no end within {timeout} seconds.") from error
+    if done.returncode not in accept:
+        said = (done.stderr or done.stdout).strip()[-800:]
+        raise Unavailable(f"Cannot {what}: exit status {done.returncode}, {said or 'nothing said'}.")
+    return done.stdout

@@ -1,0 +1,137 @@
+"""
+An active node that has gone, a node that takes over, and a node that gives way.
+
+These are the changes of hands that no orchestration makes: they work with no master and no minion.
+"""
+
+import json
+import subprocess
+import syslog
+
+from failback import address
+from failback import configuration
+from failback import files
+from failback import ledger
+from failback import peer
+from failback import system
+from failback.errors import FailbackError
+from failback.errors import Refused
+
+
+def take_over(config, reason, paths, run=None):
+    """
+    Make this node active: raise the generation, take all addresses, announce them.
+
+    The ledger is written first. Should this node die in between, its higher generation says that it
+    may have served, which is the safe side to be wrong on.
+
+    config
+        This node's configuration of the pair.
+
+    reason
+        Why, for the ledger: ``salt-gw did not answer for 2.0 s``.
+
+    run
+        The orchestration on whose behalf this happens, or None for the watch.
+
+    Returns ``{"generation": n, "addresses": [...]}``. Raises ``Refused`` when this node was not
+    admitted in this boot, or when another host answers for one of the addresses.
+    """
+    pair, node = config["name"], config["node"]
+    wanted = address.of_pair(config)
+    with files.locked(paths.state(pair) / ".change.flock"):
+        own = ledger.read(pair, paths)
+        if own is None or own["boot_id"] != system.boot_id():
+            raise Refused(
+                f"{node} has not been admitted to {pair} since it booted, so its data may be old and "
+                f"it takes no address. Run `salt-run pair.status {pair}` on the master."
+            )
+        with address.Holder(wanted) as holder:
+            holder.check()
+            new = ledger.write(pair, paths, own["generation"] + 1, node, run, reason)
+            taken = holder.take(wanted, check=False)
+    address.announce_later(pair, paths)
+    tell(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
+    # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
+    # may as well be dead, and then this must not be waited for.
+    _detached(paths, "ask-to-yield", pair)
+    return {"generation": new["generation"], "addresses": taken}
+
+
+def conflict(config, macs, paths):
+    """
+    Another host answers for an address that this node holds: the older generation gives way.
+
+    macs
+        The link-layer addresses that answered.
+
+    Returns a sentence about what was done.
+    """
+    pair = config["name"]
+    own = ledger.read(pair, paths)
+    try:
+        theirs = json.loads(peer.ask(config, paths, "report", timeout=5)).get("ledger")
+    except (FailbackError, ValueError) as error:
+        return f"{', '.join(macs)} answers for an address of {pair} too, and the peer does not: {error}"
+    if own and theirs and theirs["generation"] > own["generation"]:
+        return yield_to(config, theirs["generation"], theirs["active"], paths)
+    return ask_to_yield(config, paths)
+
+
+def ask_to_yield(config, paths):
+    """Tell the peer in which generation this node is active. Returns its answer, or why there is none."""
+    own = ledger.read(config["name"], paths)
+    try:
+        return peer.ask(config, paths, "yield", str(own["generation"]), timeout=10).strip()
+    except FailbackError as error:
+        return f"The peer was not told to give way: {error}"
+
+
+def yield_to(config, generation, active, paths):
+    """
+    Give way to a newer generation: stop lsyncd and the active services, release the addresses.
+
+    generation
+        The other node's; an equal or lower one is refused.
+
+    active
+        The node that is active in it.
+
+    Returns a sentence. Raises ``Refused``.
+    """
+    pair, node = config["name"], config["node"]
+    with files.locked(paths.state(pair) / ".change.flock"):
+        own = ledger.read(pair, paths)
+        if own is None or generation <= own["generation"]:
+            known = "no generation" if own is None else f"generation {own['generation']}"
+            raise Refused(f"{node} knows {known} of {pair} and does not give way to {generation}.")
+        units = [one["name"] for one in reversed(config["active_services"])]
+        with address.Holder(address.of_pair(config)) as holder:
+            # Addresses first: from here on no new write is acknowledged by this node.
+            holder.release()
+        system.run(["systemctl", "stop", "--", "lsyncd.service", *units], 60, "stop what only the active node runs")
+        # Not recorded as this node's own admission to the new generation: it has missed writes.
+        ledger.write(
+            pair, paths, generation, active, None, f"gave way to {active}", admitted=False
+        )
+    sentence = f"{node} gave way to {active} in {pair}, generation {generation}"
+    tell(sentence)
+    return sentence
+
+
+def tell(sentence):
+    """One line in the system's log."""
+    syslog.openlog("failback", 0, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_NOTICE, sentence)
+
+
+def _detached(paths, *words):
+    """Start this package's program on its own; its result goes to the system's log."""
+    subprocess.Popen(
+        [str(paths.program), *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        close_fds=True,
+    )

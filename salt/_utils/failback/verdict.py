@@ -1,0 +1,263 @@
+"""
+The one judgement over a pair, drawn from what its two nodes report of themselves.
+
+    judge(config, primary_report, secondary_report).name      ->  "failed_over"
+
+A pure function. Nothing but it decides which node has the newer data, and everything that moves
+data or addresses asks it first. What it cannot prove it calls ``unknown``.
+"""
+
+from dataclasses import dataclass
+from dataclasses import field
+
+NORMAL = "normal"
+FAILED_OVER = "failed_over"
+STANDBY_RETURNED = "standby_returned"
+COLD = "cold"
+SPLIT = "split"
+PRIMARY_DOWN = "primary_down"
+SECONDARY_DOWN = "secondary_down"
+UNKNOWN = "unknown"
+
+#: Every verdict there is.
+ALL = (
+    NORMAL,
+    FAILED_OVER,
+    STANDBY_RETURNED,
+    COLD,
+    SPLIT,
+    PRIMARY_DOWN,
+    SECONDARY_DOWN,
+    UNKNOWN,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found, and who serves and who has the newest data by that."""
+
+    name: str
+    sentence: str
+    #: Node that serves the pair now, or None.
+    active: str | None = None
+    #: Node proved to hold the newest generation, or None when nothing proves it.
+    newest: str | None = None
+    generation: int | None = None
+    #: What differs from the desired state without changing the verdict.
+    drift: tuple = field(default=())
+
+
+def claims(report):
+    """
+    Does a node say of itself that it is active?
+
+    Its ledger must name it, it must have been admitted in this boot, and where the pair has addresses
+    it must hold one: a record alone is no claim.
+    """
+    own = report.get("ledger")
+    if not own or own["active"] != report["node"] or not admitted(report):
+        return False
+    addresses = report.get("addresses") or []
+    return not addresses or any(one["held"] for one in addresses)
+
+
+def admitted(report):
+    """Has an orchestration or the watch admitted this node since it booted?"""
+    own = report.get("ledger")
+    return bool(own) and own["boot_id"] == report["boot_id"]
+
+
+def judge(config, primary, secondary):
+    """
+    Judge a pair.
+
+    config
+        The normalised pair.
+
+    primary, secondary
+        What each node reports (see ``failback.report``), or None for no answer.
+
+    Returns a ``Verdict``.
+    """
+    pair = config["name"]
+    names = (config["primary"]["id"], config["secondary"]["id"])
+    silent = [name for name, one in zip(names, (primary, secondary)) if one is None]
+    if len(silent) == 2:
+        return Verdict(UNKNOWN, f"Neither {names[0]} nor {names[1]} answers.")
+    if silent:
+        return _one_silent(config, primary, secondary)
+
+    unreadable = [
+        f"{one['node']}: {one['ledger_error']}"
+        for one in (primary, secondary)
+        if one.get("ledger_error")
+    ]
+    if unreadable:
+        return Verdict(UNKNOWN, "A ledger cannot be read. " + " ".join(unreadable))
+    missing = [one["node"] for one in (primary, secondary) if one.get("ledger") is None]
+    if missing:
+        return Verdict(
+            UNKNOWN,
+            f"{' and '.join(missing)} {'has' if len(missing) == 1 else 'have'} no ledger of {pair}, so "
+            f"nothing proves who has the newer data. For a pair that was never set up: "
+            f"salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'",
+        )
+
+    both_hold = sorted(_held(primary) & _held(secondary))
+    if both_hold:
+        return Verdict(
+            SPLIT,
+            f"{names[0]} and {names[1]} both hold {', '.join(both_hold)}. {_histories(primary, secondary)}",
+        )
+    if claims(primary) and claims(secondary):
+        return Verdict(SPLIT, f"Both nodes are active. {_histories(primary, secondary)}")
+
+    mine, theirs = primary["ledger"], secondary["ledger"]
+    if mine["generation"] == theirs["generation"] and mine["active"] != theirs["active"]:
+        return Verdict(
+            SPLIT,
+            f"Both nodes changed generation {mine['generation']}. {_histories(primary, secondary)}",
+        )
+    if claims(secondary):
+        return _secondary_serves(config, primary, secondary)
+    if claims(primary):
+        return _primary_serves(config, primary, secondary)
+    return _nobody_serves(config, primary, secondary)
+
+
+def _one_silent(config, primary, secondary):
+    """One node does not answer: nothing is known of it, so nothing may be decided against it."""
+    answering, gone = (primary, config["secondary"]["id"])
+    name = SECONDARY_DOWN
+    if answering is None:
+        answering, gone, name = (secondary, config["primary"]["id"], PRIMARY_DOWN)
+    own = answering.get("ledger")
+    serving = claims(answering)
+    state = (
+        f"serves the pair in generation {own['generation']} since {own['since']}"
+        if serving
+        else "does not serve the pair"
+    )
+    return Verdict(
+        name,
+        f"{gone} does not answer; {answering['node']} {state}. {gone} may be dead or merely cut off, "
+        f"so what it holds is not known.",
+        active=answering["node"] if serving else None,
+        generation=own["generation"] if own else None,
+    )
+
+
+def _secondary_serves(config, primary, secondary):
+    node = secondary["node"]
+    own, other = secondary["ledger"], primary["ledger"]
+    if other["generation"] > own["generation"]:
+        return Verdict(
+            SPLIT,
+            f"{node} serves in generation {own['generation']}, but {primary['node']} was active in the "
+            f"later generation {other['generation']}. {_histories(primary, secondary)}",
+            active=node,
+        )
+    return Verdict(
+        FAILED_OVER,
+        f"{node} has served since {own['since']} (generation {own['generation']}: {own['why']}); "
+        f"{primary['node']} is at generation {other['generation']}.",
+        active=node,
+        newest=node,
+        generation=own["generation"],
+        drift=tuple(_drift(config, secondary, primary)),
+    )
+
+
+def _primary_serves(config, primary, secondary):
+    node = primary["node"]
+    own, other = primary["ledger"], secondary["ledger"]
+    if other["generation"] > own["generation"]:
+        return Verdict(
+            SPLIT,
+            f"{node} serves in generation {own['generation']}, but {secondary['node']} was active in the "
+            f"later generation {other['generation']}. {_histories(primary, secondary)}",
+            active=node,
+        )
+    drift = tuple(_drift(config, primary, secondary))
+    if not admitted(secondary) or other["generation"] < own["generation"]:
+        return Verdict(
+            STANDBY_RETURNED,
+            f"{node} serves (generation {own['generation']}, since {own['since']}); "
+            f"{secondary['node']} has not been admitted since it came back.",
+            active=node,
+            newest=node,
+            generation=own["generation"],
+            drift=drift,
+        )
+    return Verdict(
+        NORMAL,
+        f"{node} serves (generation {own['generation']}, since {own['since']}); "
+        f"{secondary['node']} stands by.",
+        active=node,
+        newest=node,
+        generation=own["generation"],
+        drift=drift,
+    )
+
+
+def _nobody_serves(config, primary, secondary):
+    mine, theirs = primary["ledger"], secondary["ledger"]
+    newest = max(mine, theirs, key=lambda one: one["generation"])
+    held = sorted(_held(primary) | _held(secondary))
+    if held:
+        return Verdict(
+            UNKNOWN,
+            f"{', '.join(held)} is held by a node that no ledger names active in this boot. Somebody "
+            f"configured it by hand or at boot: remove it there, then look again. "
+            f"{_histories(primary, secondary)}",
+        )
+    return Verdict(
+        COLD,
+        f"Neither node serves. {newest['active']} was active last (generation {newest['generation']}, "
+        f"since {newest['since']}).",
+        newest=newest["active"],
+        generation=newest["generation"],
+    )
+
+
+def _held(report):
+    return {one["address"] for one in report.get("addresses") or [] if one["held"]}
+
+
+def _histories(primary, secondary):
+    """Who holds what since when, for a person who must name a winner."""
+    parts = []
+    for report in (primary, secondary):
+        own = report["ledger"]
+        held = ", ".join(sorted(_held(report))) or "no address"
+        parts.append(
+            f"{report['node']}: generation {own['generation']}, {own['active']} active since "
+            f"{own['since']} ({own['why']}), holds {held}"
+            f"{'' if admitted(report) else ', has rebooted since'}"
+        )
+    return "; ".join(parts) + "."
+
+
+def _drift(config, active, standby):
+    """What a repair would put right, as sentences."""
+    node, other = active["node"], standby["node"]
+    for one in active.get("addresses") or []:
+        if not one["held"]:
+            yield f"{node} does not hold {one['address']}."
+    if standby.get("lsyncd", {}).get("running"):
+        yield f"lsyncd runs on the standby {other}."
+    primary_active = node == config["primary"]["id"]
+    if config["replicate"] and primary_active and not active.get("lsyncd", {}).get("running"):
+        yield f"lsyncd does not run on {node}."
+    if not primary_active and active.get("lsyncd", {}).get("running"):
+        yield f"lsyncd runs on {node}, the secondary."
+    for report in (active, standby):
+        for service, state in (report.get("services") or {}).items():
+            if state != "active":
+                yield f"{service} is {state} on {report['node']}."
+    for service, state in (active.get("active_services") or {}).items():
+        if state != "active":
+            yield f"{service} is {state} on {node}."
+    for service, state in (standby.get("active_services") or {}).items():
+        if state == "active":
+            yield f"{service} runs on the standby {other}."

@@ -1,0 +1,274 @@
+"""
+What a master does for a pair: ask its nodes, and carry one run from its opening to its close.
+
+Shared by the runner ``pair`` and the state module ``pair_run``, which are steps of orchestrations.
+"""
+
+import os
+import pathlib
+import time
+
+import salt.client
+import salt.utils.user
+from failback import pillar as pillars
+from failback import plan as plans
+from failback import runs
+from failback import system
+from failback import verdict as verdicts
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+#: Seconds after which Salt begins to ask whether a job still runs. Jobs may take longer; nodes that
+#: are gone are found out after this and ``GONE_WITHIN`` more.
+ANSWER_WITHIN = 10
+GONE_WITHIN = 5
+#: Seconds a lock holds beyond the limit of the step it covers.
+LOCK_MARGIN = 60
+#: Where the steps of one orchestration find their run.
+CONTEXT = "failback.run"
+
+
+class NodesFailed(CommandExecutionError):
+    """Some nodes failed or did not answer."""
+
+
+class Nodes:
+    """
+    The nodes of pairs, asked through this master.
+
+    opts
+        The master's, as a runner or a state of an orchestration has them.
+    """
+
+    def __init__(self, opts):
+        self._client = salt.client.get_local_client(opts["conf_file"])
+
+    def try_all(self, nodes, function, *args, timeout=ANSWER_WITHIN, **kwargs):
+        """
+        Call a function on several nodes at once.
+
+        Returns ``(answers, errors)``, both by node: what it returned, and why it did not.
+        """
+        found = self._client.cmd(
+            list(nodes),
+            function,
+            args,
+            tgt_type="list",
+            timeout=timeout,
+            gather_job_timeout=GONE_WITHIN,
+            full_return=True,
+            kwarg=kwargs or None,
+        )
+        answers, errors = {}, {}
+        for node in nodes:
+            one = found.get(node)
+            if not one:
+                errors[node] = f"{node} does not answer {function} (is its salt-minion up?)"
+            elif _failed(one):
+                errors[node] = f"{node}: {_message(one['ret'])}"
+            else:
+                answers[node] = one["ret"]
+        return answers, errors
+
+    def all(self, nodes, function, *args, **kwargs):
+        """Call a function on several nodes; raises ``NodesFailed`` unless all of them succeed."""
+        answers, errors = self.try_all(nodes, function, *args, **kwargs)
+        if errors:
+            raise NodesFailed(" ".join(errors.values()))
+        return answers
+
+    def one(self, node, function, *args, **kwargs):
+        """Call a function on one node and return its result."""
+        return self.all([node], function, *args, **kwargs)[node]
+
+    def reports(self, config):
+        """Both nodes' reports, ``None`` for one that does not answer, and the errors by node."""
+        ids = (config["primary"]["id"], config["secondary"]["id"])
+        answers, errors = self.try_all(ids, "pair.report", config["name"])
+        return answers.get(ids[0]), answers.get(ids[1]), errors
+
+
+def _failed(answer):
+    # The return code says it on both releases; an uncaught exception leaves success False as well.
+    return answer.get("retcode", 0) != 0 or answer.get("success") is False
+
+
+def _message(returned):
+    text = returned if isinstance(returned, str) else repr(returned)
+    return text.removeprefix("ERROR: ").removeprefix("Error running ").strip()
+
+
+def pairs_of(pillar):
+    """The pairs of the orchestrating master's pillar. Raises when it has none."""
+    found = (pillar or {}).get("pairs")
+    if not found:
+        raise SaltInvocationError(
+            "The pillar of this master has no pairs: pillar/top.sls must match '*_master'."
+        )
+    return found
+
+
+def configuration(pairs, pair, usage):
+    """
+    The normalised pair of that name.
+
+    usage
+        How the command is typed, for the error.
+
+    Raises ``SaltInvocationError`` for no or an unknown pair, and for a pillar that is wrong.
+    """
+    if not isinstance(pair, str) or not pair:
+        raise SaltInvocationError(f"No pair was named. Usage: {usage}")
+    if pair not in pairs:
+        raise SaltInvocationError(
+            f"There is no pair {pair} (pairs: {', '.join(sorted(pairs))}). Usage: {usage}"
+        )
+    wrong = [pillars.sentence(one) for one in pillars.problems(pairs)]
+    if wrong:
+        raise SaltInvocationError("The pillar is wrong, nothing was done. " + " ".join(wrong))
+    return pillars.normalise(pair, pairs[pair])
+
+
+def require_in_step(reports):
+    """
+    Both nodes must run the very code that this master has.
+
+    Raises ``CommandExecutionError``: two halves of a handover that differ are a protocol nobody tested.
+    """
+    own = system.package_digest(pathlib.Path(system.__file__).parent)
+    behind = [
+        report["node"]
+        for report in reports
+        if report["package"]["modules"] != own or report["package"]["program"] != own
+    ]
+    if behind:
+        raise CommandExecutionError(
+            f"{' and '.join(behind)} run{'s' if len(behind) == 1 else ''} another release of Failback than "
+            f"this master. Run `salt-run saltutil.sync_all` here and `salt -L '{','.join(behind)}' "
+            f"state.apply`, then this again. Nothing was changed."
+        )
+
+
+def highstate(nodes, ids):
+    """
+    Run highstate on nodes, all at once.
+
+    Returns, by node, the ids of the states that changed something. Raises ``CommandExecutionError``
+    naming each state that failed.
+    """
+    changed, failed = {}, []
+    for node, found in nodes.all(ids, "state.apply", queue=True, timeout=30).items():
+        if not isinstance(found, dict):
+            raise CommandExecutionError(f"Highstate on {node} could not be compiled: {found}")
+        for key, one in found.items():
+            if one["result"] is False:
+                failed.append(f"{node}: {one.get('__id__', key)}: {one.get('comment')}")
+        changed[node] = sorted(one.get("__id__", key) for key, one in found.items() if one["changes"])
+    if failed:
+        raise CommandExecutionError(f"Highstate failed. {' '.join(failed)}")
+    return changed
+
+
+class Run:
+    """One execution of an orchestration on a pair, from opening to close."""
+
+    def __init__(self, opts, config, operation):
+        self.id = runs.new_id(operation, config["name"])
+        self.config = config
+        self.nodes = Nodes(opts)
+        self.operation = operation
+        self.plan = None
+        self.verdict = None
+        self.limits = {}
+        self.opened = False
+        self.steps = []
+        self._started = time.time()
+        self._owner = {
+            "master": opts["id"],
+            "user": salt.utils.user.get_specific_user(),
+            "boot_id": system.boot_id(),
+            "pid": os.getpid(),
+            "started": system.process_started(os.getpid()),
+        }
+
+    @property
+    def ids(self):
+        return (self.config["primary"]["id"], self.config["secondary"]["id"])
+
+    def other(self, node):
+        return self.ids[1] if node == self.ids[0] else self.ids[0]
+
+    def decide(self):
+        """Look at both nodes and decide. Returns ``(reports, errors)``; sets verdict and plan."""
+        primary, secondary, errors = self.nodes.reports(self.config)
+        self.verdict = verdicts.judge(self.config, primary, secondary)
+        self.plan = plans.decide(self.operation, self.config, self.verdict)
+        return [one for one in (primary, secondary) if one], errors
+
+    def lock(self, seconds):
+        """Take or renew the pair on both nodes for a step of so many seconds."""
+        pair = self.config["name"]
+        dead = []
+        reports, _ = self.nodes.try_all(self.ids, "pair.report", pair)
+        for report in reports.values():
+            found = report.get("lock") or {}
+            if found.get("state") == "dead":
+                dead.append(found["run"])
+        taken = []
+        try:
+            # The primary first, always: of two runs that begin at once one gets neither.
+            for node in self.ids:
+                self.nodes.one(
+                    node,
+                    "pair.lock",
+                    pair,
+                    self.id,
+                    self.operation,
+                    self._owner,
+                    seconds + LOCK_MARGIN,
+                    dead_runs=dead,
+                )
+                taken.append(node)
+        except CommandExecutionError:
+            if not self.opened:
+                self.nodes.try_all(taken, "pair.unlock", pair, self.id)
+            raise
+
+    def renew(self, seconds):
+        """The living run renews its lock before each step, for as long as the step may take."""
+        self.nodes.try_all(
+            self.ids,
+            "pair.lock",
+            self.config["name"],
+            self.id,
+            self.operation,
+            self._owner,
+            seconds + LOCK_MARGIN,
+        )
+
+    def record(self, result=None, sentence=""):
+        """What is kept of this run on both nodes."""
+        return {
+            "operation": self.operation,
+            "started": _iso(self._started),
+            "finished": _iso(time.time()) if result else None,
+            "result": result,
+            "verdict": self.verdict.name if self.verdict else None,
+            "sentence": sentence,
+            "steps": self.steps,
+            "master": self._owner["master"],
+            "user": self._owner["user"],
+        }
+
+    def note(self, step, result, comment, seconds):
+        self.steps.append(
+            {"step": step, "result": result, "comment": comment, "seconds": round(seconds, 2)}
+        )
+
+    @property
+    def failed(self):
+        return any(one["result"] is False for one in self.steps)
+
+
+def _iso(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

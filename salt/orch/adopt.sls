@@ -1,0 +1,43 @@
+{#-
+  Set a new pair up, once and for good: programs, keys in both directions, the first ledgers.
+
+      salt-run state.orch orch.adopt pillar='{pair: salt}'
+
+  Nothing is started and no address is taken; `orch.boot` follows. Running it again repairs the keys.
+-#}
+{%- set pair = pillar.get('pair') %}
+
+Both nodes answer and the pillar is right:
+  pair_adoption.possible:
+    - pair: {{ pair | tojson }}
+
+# The keys are made here, on the nodes; a private one never leaves its node.
+Both nodes have the programs and a key:
+  pair_adoption.configured:
+    - pair: {{ pair | tojson }}
+    - require:
+      - pair_adoption: Both nodes answer and the pillar is right
+
+Each node knows how to recognise the other:
+  pair_adoption.acquainted:
+    - pair: {{ pair | tojson }}
+    - require:
+      - pair_adoption: Both nodes have the programs and a key
+
+Each node lets the other in:
+  pair_adoption.configured:
+    - pair: {{ pair | tojson }}
+    - require:
+      - pair_adoption: Each node knows how to recognise the other
+
+Each node reaches the other:
+  pair_adoption.reachable:
+    - pair: {{ pair | tojson }}
+    - require:
+      - pair_adoption: Each node lets the other in
+
+The ledgers begin:
+  pair_adoption.begun:
+    - pair: {{ pair | tojson }}
+    - require:
+      - pair_adoption: Each node reaches the other

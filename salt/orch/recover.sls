@@ -1,0 +1,81 @@
+{#-
+  Bring the primary of a pair home.
+
+      salt-run state.orch orch.recover pillar='{pair: salt}'
+
+  Run it on the master of the node that serves. Each step proves what it did; one that fails leaves the
+  secondary serving, and running this again goes on from what is then true.
+-#}
+{%- set pair = pillar.get('pair') %}
+
+# Before anything is changed: both nodes answer, what they say allows a recovery, no other run holds
+# the pair, their code is this master's, the sources are sane, the backup has room.
+Both nodes answer and the pair may be recovered:
+  pair_run.opened:
+    - pair: {{ pair | tojson }}
+    - operation: recover
+    - plan: {{ pillar.get('plan') | tojson }}
+    - max_delete: {{ pillar.get('max_delete') | tojson }}
+    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
+
+# It would take the addresses in the middle of the handover.
+The watch is paused on both nodes:
+  pair_run.watch_held:
+    - require:
+      - pair_run: Both nodes answer and the pair may be recovered
+
+# What changed in Salt while the node was down, and what only a reboot brings into force.
+The returned node has its static configuration:
+  pair_run.returned_node_is_current:
+    - require:
+      - pair_run: The watch is paused on both nodes
+
+The services run, on the primary first:
+  pair_run.services_started:
+    - require:
+      - pair_run: The returned node has its static configuration
+
+# While the secondary still serves, so that the last pass is short.
+The files that changed have come back:
+  pair_run.files_warm:
+    - require:
+      - pair_run: The services run, on the primary first
+
+# By push: rsync would copy a repository in the middle of a commit.
+The repositories have come back:
+  pair_run.repositories_pushed:
+    - require:
+      - pair_run: The files that changed have come back
+
+# The only moment without service: release there, last pass, take here.
+The addresses have come home:
+  pair_run.handed_over:
+    - require:
+      - pair_run: The repositories have come back
+
+# Before lsyncd starts: its first pass makes the secondary equal to the primary, deletions included.
+Both nodes have the same files:
+  pair_run.files_equal:
+    - require:
+      - pair_run: The addresses have come home
+
+# A secondary that returned takes part again from here on.
+Both nodes agree who is active:
+  pair_run.agreed:
+    - require:
+      - pair_run: Both nodes have the same files
+
+The active node holds the addresses:
+  pair_run.addresses_taken:
+    - require:
+      - pair_run: Both nodes agree who is active
+
+lsyncd and the active services run on the active node alone:
+  pair_run.active_alone:
+    - require:
+      - pair_run: The active node holds the addresses
+
+# No requisite: it runs after a failed step too, gives the lock back and says who serves.
+The run is closed:
+  pair_run.closed:
+    - order: last

@@ -1,0 +1,45 @@
+# The two nodes reach each other with a key of their own, which may do what the far end allows and
+# nothing else. `orch.adopt` tells each node once how to recognise the other.
+The node has a key of its own for its pair:
+  pair.key_present: []
+
+{%- set trusted = salt['pair.trusted']() %}
+{%- set names = salt['pair.names']() %}
+
+The node recognises its peers:
+  file.managed:
+    - name: /etc/failback/ssh/known_hosts
+    - contents: {{ salt['pair.known_hosts']() | tojson }}
+    - contents_newline: false
+    - mode: '0600'
+    - dir_mode: '0700'
+    - makedirs: true
+
+The node connects to its peers with that key alone:
+  file.managed:
+    - name: /etc/failback/ssh/config
+    - contents: {{ salt['pair.ssh_config']() | tojson }}
+    - contents_newline: false
+    - mode: '0600'
+    - dir_mode: '0700'
+    - makedirs: true
+    - require:
+      - pair: The node has a key of its own for its pair
+
+The peer's key may ask for the far end:
+  file.blockreplace:
+    - name: /root/.ssh/authorized_keys
+    - marker_start: '# failback: begin (managed by Salt)'
+    - marker_end: '# failback: end'
+    - content: {{ salt['pair.authorized_keys']() | tojson }}
+    - append_if_not_found: true
+    - require:
+      - file: The file of authorized keys exists
+
+The file of authorized keys exists:
+  file.managed:
+    - name: /root/.ssh/authorized_keys
+    - replace: false
+    - mode: '0600'
+    - dir_mode: '0700'
+    - makedirs: true

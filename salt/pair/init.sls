@@ -1,0 +1,10 @@
+# What highstate applies to a node of a pair. Nothing in here starts lsyncd, takes an address or starts
+# one of the pair's services: only an orchestration does, after it has looked at both nodes.
+include:
+  - pair.packages
+  - pair.program
+  - pair.configuration
+  - pair.access
+  - pair.lsyncd
+  - pair.services
+  - pair.watch

@@ -1,0 +1,8 @@
+{%- for pair in salt['pair.names']() %}
+lsyncd of {{ pair }} carries what the pillar says:
+  lsyncd.managed:
+    - name: {{ pair }}
+    - require:
+      - pkg: The packages of a pair's node are installed
+      - file: The node knows the pair {{ pair }}
+{%- endfor %}

@@ -1,0 +1,29 @@
+# The unit, and with it the gate, stands before the package that brings the daemon: an installation
+# must not start lsyncd, and Debian's init script knows no gate.
+The unit of lsyncd asks the gate before it starts:
+  file.managed:
+    - name: /etc/systemd/system/lsyncd.service
+    - source: salt://pair/files/lsyncd.service
+    - template: jinja
+    - context:
+        pair: {{ salt['pair.names']() | first | default('none') }}
+    - mode: '0644'
+
+Systemd knows the unit of lsyncd:
+  module.run:
+    - service.systemctl_reload: []
+    - onchanges:
+      - file: The unit of lsyncd asks the gate before it starts
+
+The packages of a pair's node are installed:
+  pkg.installed:
+    - pkgs:
+      - cron
+      - git
+      - iproute2
+      - lsyncd
+      - openssh-client
+      - openssh-server
+      - rsync
+    - require:
+      - module: Systemd knows the unit of lsyncd

@@ -1,0 +1,51 @@
+"""Modules and states loaded the way Salt loads them: by its own loaders, from this tree."""
+
+import shutil
+
+import pytest
+import salt.config
+from saltfactories.utils.functional import Loaders
+
+
+@pytest.fixture(scope="module")
+def minion_opts(tree, tmp_path_factory):
+    root = tmp_path_factory.mktemp("minion")
+    opts = salt.config.DEFAULT_MINION_OPTS.copy()
+    opts.update(
+        {
+            "id": "salt1",
+            "root_dir": str(root),
+            "cachedir": str(root / "cache"),
+            "extension_modules": str(root / "extmods"),
+            "pki_dir": str(root / "pki"),
+            "sock_dir": str(root / "sock"),
+            "conf_file": str(root / "minion"),
+            "file_client": "local",
+            "file_roots": {"base": [str(tree / "salt")]},
+            "pillar_roots": {"base": [str(tree / "pillar")]},
+            "module_dirs": [str(tree / "salt" / "_modules")],
+            "states_dirs": [str(tree / "salt" / "_states")],
+            "utils_dirs": [str(tree / "salt" / "_utils")],
+            "fileserver_backend": ["roots"],
+            "test": False,
+        }
+    )
+    yield opts
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def loaders(minion_opts):
+    return Loaders(minion_opts)
+
+
+@pytest.fixture
+def modules(loaders):
+    """Execution modules, as in ``modules.lsyncd.status(...)``."""
+    return loaders.modules
+
+
+@pytest.fixture
+def states(loaders):
+    """State modules, called with ``test=True`` or not."""
+    return loaders.states

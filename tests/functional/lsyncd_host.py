@@ -1,0 +1,176 @@
+"""A primary and a standby in two folders, a real lsyncd between them, no systemd and no SSH."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+from failback import ledger
+from failback import replication
+from failback.paths import Paths
+
+PAIR = {
+    "name": "salt",
+    "node": "salt1",
+    "version": 1,
+    "primary": {"id": "salt1", "host": "10.0.0.11"},
+    "secondary": {"id": "salt2", "host": "10.0.0.12"},
+    "mode": "manual",
+    "floating_ips": [],
+    "replicate": [
+        {"path": "/srv/salt", "then": None},
+        {"path": "/etc/qemu/shared-[a-z]*", "then": None},
+        {"path": "/etc/hosts--cluster", "then": None},
+    ],
+    "lsyncd": {"delay": 0.2, "max_processes": 2},
+}
+
+
+class Host:
+    """
+    What systemd and SSH are for the module under test.
+
+    The remote shell is a script that starts a real rsync daemon, with the configuration of the far
+    end but the standby's folder in front of every path.
+    """
+
+    def __init__(self, primary):
+        self.primary = pathlib.Path(primary)
+        self.base = self.primary.parent
+        self.standby = self.base / "standby"
+        self.paths = Paths(self.primary)
+        self.process = None
+        self.calls = []
+        for root in (self.primary, self.standby):
+            (root / "srv/salt").mkdir(parents=True)
+            (root / "etc/qemu").mkdir(parents=True)
+        (self.primary / "etc/hosts--cluster").write_text("10.0.0.1 node1\n")
+        self.configure()
+        self.admit()
+        self._far_end()
+
+    def configure(self, **changes):
+        """Write the pair's configuration as highstate would."""
+        path = self.paths.pair_config("salt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**PAIR, **changes}))
+
+    def admit(self, active="salt1", generation=3):
+        """Write a ledger of this boot."""
+        ledger.write("salt", self.paths, generation, active, "run-1", "test")
+
+    def _far_end(self):
+        items = [
+            replication.item("/srv/salt", is_directory=True),
+            replication.item("/etc/qemu/shared-[a-z]*", is_directory=False),
+            replication.item("/etc/hosts--cluster", is_directory=False),
+        ]
+        text = replication.daemon_config(items, writable=True)
+        text = text.replace("path = /", f"path = {self.standby}/").replace(
+            "use chroot = yes", "use chroot = no"
+        )
+        (self.base / "rsyncd.conf").write_text(text)
+        programs = self.base / "programs"
+        programs.mkdir()
+        (programs / "ssh").write_text(
+            "#!/bin/sh\n"
+            f"[ -e {self.base}/blocked ] && exit 255\n"
+            f"[ -e {self.base}/slow ] && sleep 60\n"
+            f"exec rsync --server --daemon --config={self.base}/rsyncd.conf .\n"
+        )
+        (programs / "ssh").chmod(0o755)
+        self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+
+    def block(self, name="blocked"):
+        """Cut the way to the standby (``blocked``), or let it hang (``slow``)."""
+        (self.base / name).touch()
+
+    def unblock(self, name="blocked"):
+        (self.base / name).unlink()
+
+    @property
+    def source(self):
+        return self.primary / "srv/salt"
+
+    @property
+    def target(self):
+        return self.standby / "srv/salt"
+
+    # What Salt's service module does on a host with systemd.
+
+    def show(self, name):
+        assert name == "lsyncd"
+        if self.process is not None and self.process.poll() is None:
+            return {"ActiveState": "active", "MainPID": str(self.process.pid), "Result": "success"}
+        if self.process is not None and self.process.returncode not in (0, -signal.SIGTERM):
+            return {"ActiveState": "failed", "MainPID": "0", "Result": "exit-code"}
+        return {"ActiveState": "inactive", "MainPID": "0", "Result": "success"}
+
+    def start(self, name):
+        assert name == "lsyncd"
+        self.calls.append("start")
+        with open(self.base / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                ["/usr/bin/lsyncd", "-nodaemon", str(self.primary / "etc/lsyncd/lsyncd.conf.lua")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+            )
+        return True
+
+    def stop(self, name):
+        assert name == "lsyncd"
+        self.calls.append("stop")
+        self.kill(signal.SIGTERM)
+        return True
+
+    def restart(self, name):
+        self.stop(name)
+        return self.start(name)
+
+    def kill(self, number=signal.SIGKILL):
+        """End lsyncd and what it has started, as systemd does (``KillMode=control-group``)."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+            self.process.wait(timeout=20)
+
+    def remove(self):
+        self.kill()
+        shutil.rmtree(self.base)
+
+    def log(self):
+        return (self.base / "log").read_text(errors="replace")
+
+
+def eventually(fact, limit=20):
+    """Wait until a function returns something true, and return it."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        found = fact()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {limit} seconds: {fact.__name__}")
+
+
+def content(folder):
+    """Every name below a folder and what is in it."""
+    folder = os.fsencode(folder)
+    found = {}
+    for parent, folders, names in os.walk(folder):
+        for name in folders + names:
+            path = os.path.join(parent, name)
+            key = os.path.relpath(path, folder)
+            if os.path.islink(path):
+                found[key] = b"-> " + os.readlink(path)
+            elif os.path.isdir(path):
+                found[key] = None
+            else:
+                with open(path, "rb") as handle:
+                    found[key] = handle.read()
+    return found

@@ -1,0 +1,105 @@
+"""The module as Salt loads it, in networks of our own; what it did is read from outside."""
+
+import pytest
+import segment
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+pytestmark = pytest.mark.skipif(not segment.usable(), reason="needs root and network namespaces")
+
+ADDRESS, ADDRESS6 = "10.99.0.5/24", "fd99::5/64"
+
+
+@pytest.fixture(scope="module")
+def segment_of_three():
+    with segment.Segment("salt1", "salt2", "client") as made:
+        yield made
+
+
+@pytest.fixture
+def network(segment_of_three):
+    yield segment_of_three
+    for host in ("salt1", "salt2"):
+        for address in (ADDRESS, ADDRESS6):
+            if segment_of_three.address(host, address.partition("/")[0]):
+                segment_of_three.ip(host, "addr", "del", address, "dev", "eth0")
+
+
+@pytest.fixture
+def floating_ip(modules):
+    return modules.floating_ip
+
+
+@pytest.mark.parametrize("address", [ADDRESS, ADDRESS6])
+def test_present_then_absent_and_both_again(network, floating_ip, address):
+    bare = address.partition("/")[0]
+    with network.inside("salt1"):
+        assert floating_ip.present(address, "eth0") is True
+        assert floating_ip.present(address, "eth0") is False
+        assert floating_ip.status(address, "eth0")["held_as_wanted"]
+    assert network.ping("client", bare)
+    with network.inside("salt1"):
+        assert floating_ip.absent(address, "eth0") is True
+        assert floating_ip.absent(address, "eth0") is False
+    assert network.address("salt1", bare) is None
+
+
+def test_the_label_is_set_and_mended(network, floating_ip):
+    with network.inside("salt1"):
+        assert floating_ip.present(ADDRESS, "eth0", label="eth0:0")
+        assert network.address("salt1", "10.99.0.5")["label"] == "eth0:0"
+        assert floating_ip.present(ADDRESS, "eth0", label="eth0:7")
+        assert network.address("salt1", "10.99.0.5")["label"] == "eth0:7"
+        assert not floating_ip.present(ADDRESS, "eth0", label="eth0:7")
+
+
+def test_what_another_host_holds_is_refused_by_name(network, floating_ip):
+    network.ip("salt2", "addr", "add", ADDRESS, "dev", "eth0")
+    with network.inside("salt1"):
+        with pytest.raises(CommandExecutionError, match=network.mac("salt2")):
+            floating_ip.present(ADDRESS, "eth0")
+        assert network.address("salt1", "10.99.0.5") is None
+        assert floating_ip.answered_by("10.99.0.5", "eth0") == [network.mac("salt2")]
+        assert floating_ip.answered_by(ADDRESS, "eth0") == [network.mac("salt2")]
+        assert floating_ip.present(ADDRESS, "eth0", check=False) is True
+    with network.inside("client"):
+        found = floating_ip.answered_by("10.99.0.5", "eth0", count=2)
+    assert sorted(found) == sorted([network.mac("salt1"), network.mac("salt2")])
+
+
+def test_only_what_is_held_is_announced(network, floating_ip):
+    with network.inside("salt1"):
+        assert floating_ip.announce(ADDRESS, "eth0") is False
+        floating_ip.present(ADDRESS, "eth0")
+        network.ip("client", "neigh", "replace", "10.99.0.5", "lladdr", "02:00:00:00:00:01",
+                   "dev", "eth0", "nud", "stale")  # fmt: skip
+        assert floating_ip.announce(ADDRESS, "eth0") is True
+    segment.eventually(
+        lambda: network.neighbour("client", "10.99.0.5") == network.mac("salt1"), 1, "heard"
+    )
+
+
+def test_a_missing_interface_is_an_error_of_execution(network, floating_ip):
+    with network.inside("salt1"), pytest.raises(CommandExecutionError, match="it has eth0, lo"):
+        floating_ip.present(ADDRESS, "ib7")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("10.99.0.5", "eth0"),
+        ("10.99.0.256/24", "eth0"),
+        ("salt-gw", "eth0"),
+        (5, "eth0"),
+        (ADDRESS, ""),
+        (ADDRESS, "an-interface-too-long"),
+        (ADDRESS, "eth0", "eth1:0"),
+        (ADDRESS6, "eth0", "eth0:0"),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be_right_are_refused_before_anything(network, floating_ip, arguments):
+    before = network.addresses("salt1")
+    with network.inside("salt1"), pytest.raises(SaltInvocationError):
+        floating_ip.present(*arguments)
+    assert network.addresses("salt1") == before

@@ -1,0 +1,432 @@
+"""The module with a real lsyncd: what arrives on the standby, and what status and drain say."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import lsyncd_host
+import pytest
+from lsyncd_host import content
+from lsyncd_host import eventually
+from salt.exceptions import CommandExecutionError
+
+pytestmark = [
+    pytest.mark.skipif(not os.path.exists("/usr/bin/lsyncd"), reason="lsyncd is not installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="owners can only be carried by root"),
+]
+
+
+@pytest.fixture(scope="module")
+def minion_opts(minion_opts, tmp_path_factory):
+    # Salt 3006 gives a module its own copy of the options, so this must be known before it is
+    # loaded.
+    minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
+    return minion_opts
+
+
+@pytest.fixture
+def host(minion_opts, modules, monkeypatch):
+    host = lsyncd_host.Host(minion_opts["failback_root"])
+    for name in ("show", "start", "stop", "restart"):
+        monkeypatch.setitem(modules, f"service.{name}", getattr(host, name))
+    yield host
+    host.remove()
+
+
+@pytest.fixture
+def lsyncd(host, modules):
+    return modules.lsyncd
+
+
+@pytest.fixture
+def started(host, lsyncd):
+    lsyncd.start("salt")
+    lsyncd.drain("salt", 30)
+    return lsyncd
+
+
+def test_first_pass_and_every_kind_of_change_arrive(host, lsyncd):
+    (host.source / "top.sls").write_text("base: {}\n")
+    (host.target / "stale.sls").write_text("of an earlier time\n")
+    assert lsyncd.start("salt") is True
+    lsyncd.drain("salt", 30)
+    assert content(host.target) == content(host.source) == {b"top.sls": b"base: {}\n"}
+
+    (host.source / "a").mkdir()
+    (host.source / "a/new").write_text("1")
+    (host.source / "top.sls").write_text("base: {x}\n")
+    (host.source / "gone").write_text("soon")
+    os.symlink("nowhere", host.source / "link")
+    os.link(host.source / "a/new", host.source / "hard")
+    lsyncd.drain("salt", 30)
+    assert content(host.target) == content(host.source)
+    assert (host.target / "hard").stat().st_ino == (host.target / "a/new").stat().st_ino
+
+    (host.source / "gone").unlink()
+    (host.source / "top.sls").rename(host.source / "a/moved.sls")
+    (host.source / "a").rename(host.source / "b")
+    os.chmod(host.source / "b", 0o700)
+    os.chown(host.source / "b/new", 12345, 54321)
+    result = lsyncd.drain("salt", 30)
+    assert result["seconds"] < 30
+    assert content(host.target) == content(host.source)
+    assert not (host.target / "a").exists()
+    assert (host.target / "b").stat().st_mode & 0o777 == 0o700
+    assert (host.target / "b/new").stat().st_uid == 12345
+
+
+def test_a_rewrite_of_the_same_size_in_the_same_second_arrives(host, started):
+    path = host.source / "state.sls"
+    for number in range(3):
+        path.write_text(f"version {number}")
+        os.utime(path, ns=(10**18, 10**18 + number))
+        started.drain("salt", 30)
+        assert (host.target / "state.sls").read_text() == f"version {number}"
+
+
+HOSTILE = [
+    b"-rf",
+    b"--delete",
+    b"sp ace ",
+    b"nl\nFiltering:\n\nSync2 source=x\nThere are 0 delays",
+    b"$(touch x)",
+    b"`id`",
+    b"'q\"",
+    b"[x]",
+    b"b]c",
+    b"?",
+    b"*",
+    b"**",
+    b"x\\y*",
+    b"p\\q",
+    b"tail\\",
+    b"\xff\xfe\x01",
+    b"#hash",
+    b";semicolon",
+    b"+ plus",
+    b"- minus",
+    b"!",
+    "Grüße".encode(),
+]
+
+
+def test_hostile_names_arrive_and_go(host, started):
+    source = os.fsencode(host.source)
+    for name in HOSTILE:
+        with open(os.path.join(source, name), "wb") as handle:
+            handle.write(name)
+    os.mkdir(os.path.join(source, b"d*\\["))
+    with open(os.path.join(source, b"d*\\[", b"[in]?"), "wb") as handle:
+        handle.write(b"1")
+    started.drain("salt", 30)
+    assert content(host.target) == content(host.source)
+    assert len(content(host.target)) == len(HOSTILE) + 2
+
+    for name in HOSTILE[::2]:
+        os.unlink(os.path.join(source, name))
+    for name in HOSTILE[1::2]:
+        with open(os.path.join(source, name), "ab") as handle:
+            handle.write(b"more")
+    shutil.rmtree(os.path.join(source, b"d*\\["))
+    with open(os.path.join(source, b"d*\\["), "wb") as handle:
+        handle.write(b"a file now")
+    started.drain("salt", 30)
+    assert content(host.target) == content(host.source)
+
+
+def test_a_glob_and_a_single_file_leave_their_neighbours_alone(host, lsyncd):
+    here, there = host.primary / "etc", host.standby / "etc"
+    (here / "qemu/shared-a").write_text("1")
+    (here / "qemu/shared-B").write_text("not matched")
+    (here / "qemu/private").write_text("of the primary")
+    (there / "qemu/private").write_text("of the standby")
+    (there / "qemu/shared-gone").write_text("no longer on the primary")
+    (there / "qemu/own").mkdir()
+    (there / "hosts").write_text("of the standby")
+    (here / "unrelated").mkdir()
+    lsyncd.start("salt")
+    lsyncd.drain("salt", 30)
+    assert content(there) == {
+        b"hosts": b"of the standby",
+        b"hosts--cluster": b"10.0.0.1 node1\n",
+        b"qemu": None,
+        b"qemu/own": None,
+        b"qemu/private": b"of the standby",
+        b"qemu/shared-a": b"1",
+    }
+
+    (here / "qemu/shared-b").mkdir()
+    (here / "qemu/shared-b/disk").write_text("2")
+    (here / "qemu/shared-C").write_text("not matched")
+    (here / "qemu/private").write_text("changed")
+    (here / "qemu/shared-a").unlink()
+    (here / "hosts--cluster.new").write_text("10.0.0.2 node2\n")
+    (here / "hosts--cluster.new").rename(here / "hosts--cluster")
+    lsyncd.drain("salt", 30)
+    assert content(there) == {
+        b"hosts": b"of the standby",
+        b"hosts--cluster": b"10.0.0.2 node2\n",
+        b"qemu": None,
+        b"qemu/own": None,
+        b"qemu/private": b"of the standby",
+        b"qemu/shared-b": None,
+        b"qemu/shared-b/disk": b"2",
+    }
+
+    (here / "hosts--cluster").unlink()
+    shutil.rmtree(here / "qemu/shared-b")
+    lsyncd.drain("salt", 30)
+    assert not (there / "hosts--cluster").exists()
+    assert not (there / "qemu/shared-b").exists()
+    # /srv/salt, /etc/qemu, shared-b while it was there, /etc and the marker; not /etc/unrelated.
+    assert lsyncd.status("salt")["watched"] == 4
+
+
+def test_status_counts_what_waits_for_a_standby_that_does_not_answer(host, started):
+    host.block()
+    for number in range(5):
+        (host.source / f"file {number}").write_text("x")
+
+    def five_wait():
+        status = started.status("salt")
+        return status["trustworthy"] and status["waiting"] == 5 and status
+
+    status = eventually(five_wait)
+    assert {one["path"] for one in status["waiting_for"]} == {
+        f"{host.source}/file {n}" for n in range(5)
+    }
+    with pytest.raises(
+        CommandExecutionError, match=r"within 1\.0 seconds.*5 changes still wait: .*file"
+    ):
+        started.drain("salt", 1)
+    host.unblock()
+    started.drain("salt", 30)
+    assert started.status("salt")["waiting"] == 0
+    assert content(host.target) == content(host.source)
+
+
+def test_drain_waits_for_a_transfer_that_hangs(host, started):
+    host.block("slow")
+    (host.source / "late").write_text("x")
+    eventually(lambda: started.status("salt")["waiting"])
+    with pytest.raises(CommandExecutionError, match="still wait"):
+        started.drain("salt", 3)
+    assert not (host.target / "late").exists()
+
+
+def test_a_dead_daemons_status_file_is_not_believed(host, started):
+    assert started.status("salt")["trustworthy"]
+    host.kill()
+    (host.source / "after its death").write_text("x")
+    status = started.status("salt")
+    assert not status["running"] and not status["trustworthy"] and status["waiting"] is None
+    assert (host.primary / "run/failback/salt/lsyncd.status").exists()
+    with pytest.raises(CommandExecutionError, match="does not run"):
+        started.drain("salt", 5)
+
+
+def test_a_hanging_daemon_is_not_believed(host, started):
+    os.kill(host.process.pid, signal.SIGSTOP)
+    (host.source / "unseen").write_text("x")
+    # At once: its last status says that nothing waits, but drain asks for more.
+    with pytest.raises(CommandExecutionError, match="has not read its events"):
+        started.drain("salt", 1)
+
+    def distrusted():
+        return not started.status("salt")["trustworthy"]
+
+    eventually(distrusted)
+    os.kill(host.process.pid, signal.SIGCONT)
+    started.drain("salt", 30)
+    assert (host.target / "unseen").exists()
+
+
+def test_an_idle_daemon_stays_believable(started):
+    # lsyncd by itself would not write for as long as nothing happens (its issue 461).
+    until = time.monotonic() + 7
+    while time.monotonic() < until:
+        status = started.status("salt")
+        assert status["trustworthy"], status["why"]
+        assert status["waiting"] == 0
+        time.sleep(0.2)
+
+
+def test_a_killed_rsync_is_not_taken_for_success(host, started):
+    host.block("slow")
+    (host.source / "file").write_text("x")
+
+    def transfer():
+        found = subprocess.run(
+            ["ps", "-o", "pid=,args=", "-s", str(host.process.pid)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return [
+            line.split()[0] for line in found.splitlines() if line.split()[1] == "/usr/bin/rsync"
+        ]
+
+    victims = eventually(transfer)
+    host.unblock("slow")
+    os.kill(int(victims[0]), signal.SIGKILL)
+    started.drain("salt", 30)
+    assert (host.target / "file").read_text() == "x"
+
+
+def test_a_partial_transfer_is_tried_again(host, started):
+    obstacle = host.target / "obstacle"
+    (host.source / "obstacle").mkdir()
+    started.drain("salt", 30)
+    subprocess.run(["chattr", "+i", str(obstacle)], check=False)
+    try:
+        if (
+            "i"
+            not in subprocess.run(
+                ["lsattr", "-d", str(obstacle)], capture_output=True, text=True
+            ).stdout.split()[:1][0]
+        ):
+            pytest.skip("this file system knows no immutable folders")
+        (host.source / "obstacle/file").write_text("x")
+        (host.source / "other").write_text("y")
+        with pytest.raises(CommandExecutionError, match="obstacle/file"):
+            started.drain("salt", 5)
+        assert (host.target / "other").exists()
+    finally:
+        subprocess.run(["chattr", "-i", str(obstacle)], check=False)
+    started.drain("salt", 30)
+    assert (obstacle / "file").read_text() == "x"
+
+
+def test_a_refused_write_of_the_standby_ends_lsyncd(host, lsyncd):
+    config = host.base / "rsyncd.conf"
+    config.write_text(config.read_text().replace("read only = no", "read only = yes"))
+    (host.source / "file").write_text("x")
+    # It may come up for a moment before the standby has answered.
+    try:
+        lsyncd.start("salt")
+    except CommandExecutionError as error:
+        assert "did not stay up" in str(error)
+    eventually(lambda: not lsyncd.status("salt")["running"])
+    assert "module is read only" in host.log()
+    assert content(host.target) == {}
+
+
+@pytest.mark.parametrize(
+    "active, said",
+    [("salt2", "salt2 is active"), (None, "has no ledger")],
+    ids=["standby", "no ledger"],
+)
+def test_the_gate_refuses_and_nothing_starts(host, lsyncd, active, said):
+    host.paths.ledger("salt").unlink()
+    if active:
+        host.admit(active, 4)
+    with pytest.raises(CommandExecutionError, match=said):
+        lsyncd.start("salt")
+    assert host.calls == []
+    assert not (host.primary / "etc/lsyncd/lsyncd.conf.lua").exists()
+
+
+def test_a_missing_folder_is_refused_before_anything_starts(host, lsyncd):
+    host.source.rmdir()
+    (host.target / "precious").write_text("x")
+    host.configure(replicate=[{"path": "/srv/salt/deeper/file-*", "then": None}])
+    with pytest.raises(CommandExecutionError, match="/srv/salt/deeper/file-.* is missing on salt1"):
+        lsyncd.start("salt")
+    assert host.calls == []
+    assert (host.target / "precious").exists()
+
+
+def test_start_of_what_runs_changes_nothing(host, started):
+    process = host.process.pid
+    assert started.start("salt") is False
+    assert host.process.pid == process
+    host.configure(lsyncd={"delay": 2, "max_processes": 1})
+    assert started.start("salt") is True
+    assert host.process.pid != process
+    assert host.calls == ["start", "stop", "start"]
+
+
+def test_stop(host, started):
+    assert started.stop("salt") is True
+    assert started.stop("salt") is False
+    assert host.process.poll() is not None
+
+
+def test_managed_shows_then_writes_then_has_nothing_to_do(host, lsyncd):
+    path = host.primary / "etc/lsyncd/lsyncd.conf.lua"
+    preview = lsyncd.managed("salt", test=True)
+    assert "+\t\tsource = item.source," in preview
+    assert not path.exists()
+    assert lsyncd.managed("salt") == preview
+    assert lsyncd.managed("salt") == ""
+    assert path.read_text() == lsyncd.config("salt")
+
+
+def test_a_broken_configuration_never_replaces_a_working_one(host, lsyncd, monkeypatch):
+    lsyncd.managed("salt")
+    path = host.primary / "etc/lsyncd/lsyncd.conf.lua"
+    working = path.read_text()
+    host.configure(lsyncd={"delay": -1, "max_processes": 2})
+    with pytest.raises(CommandExecutionError, match="lsyncd refuses the configuration"):
+        lsyncd.managed("salt")
+    assert path.read_text() == working
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("sync{ default.rsync, ", "expected"),
+        ('sync{ default.rsync, source="/tmp", target="x::y", typo=1 }', 'Parameter "typo" unknown'),
+        ('sync{ default.rsync, source="/tmp" }', 'needs "target"'),
+        ('settings{ staatusFile="/x" }', "unknown"),
+        (
+            'settings = { insist = true }\nsync{ default.rsync, source="/tmp", target="x::y" }',
+            "settings",
+        ),
+        ("settings{ insist = true }", "nothing to watch"),
+        ("os.exit(0)", "ended early"),
+        ("do return end", "nothing to watch"),
+    ],
+)
+def test_lsyncd_itself_refuses(lsyncd, text, said):
+    with pytest.raises(CommandExecutionError, match=said):
+        lsyncd.check(text)
+
+
+def test_a_check_copies_nothing(tmp_path, lsyncd):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    (source / "file").write_text("x")
+    text = f'sync{{ default.rsync, source="{source}", target="{target}", delay=0 }}\n'
+    assert lsyncd.check(text) == 1
+    assert lsyncd.check(text + "do return end") == 1
+    assert list(target.iterdir()) == []
+
+
+def test_the_secondary_has_no_configuration(host, lsyncd):
+    lsyncd.managed("salt")
+    path = host.primary / "etc/lsyncd/lsyncd.conf.lua"
+    host.configure(node="salt2")
+    assert lsyncd.config("salt") is None
+    assert lsyncd.managed("salt").startswith("---")
+    assert not path.exists()
+    path.write_text("-- of somebody else\n")
+    assert lsyncd.managed("salt") == ""
+    assert path.exists()
+
+
+def test_an_unknown_pair(lsyncd):
+    for function in (
+        lsyncd.config,
+        lsyncd.managed,
+        lsyncd.status,
+        lsyncd.drain,
+        lsyncd.start,
+        lsyncd.stop,
+    ):
+        with pytest.raises(CommandExecutionError, match="knows no pair mgmt"):
+            function("mgmt")

@@ -1,0 +1,235 @@
+"""The execution module as Salt loads it, on a node in a folder, with a real rsync daemon as its peer."""
+
+import json
+import os
+
+import pytest
+import trees
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+from failback import gate
+from failback import reverse_rsync
+from failback import sources
+from failback.paths import Paths
+
+RUN = "20261122T183000-recover-salt-4f2a"
+UNDO = "20261122T190000-undo-salt-0c11"
+
+PATHS = ("/srv/salt", "/etc/salt/pki/master", "/etc/libvirt/qemu/shared-*", "/etc/hosts--warewulf")
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    return trees.Nodes(tmp_path_factory.mktemp("nodes"))
+
+
+@pytest.fixture(scope="module")
+def minion_opts(minion_opts, nodes):
+    minion_opts["failback_root"] = str(nodes.here)
+    minion_opts["failback_remote_shell"] = str(nodes.folder / "far-end")
+    return minion_opts
+
+
+@pytest.fixture
+def pair(nodes, monkeypatch):
+    """The salt pair on both nodes; returns the arguments with which the gate was asked."""
+    for side in (nodes.here, nodes.there):
+        for name in ("srv", "etc", "var"):
+            trees.subprocess.run(["rm", "-rf", str(side / name)], check=True)
+    trees.make(
+        nodes.there,
+        {
+            "srv/salt/top.sls": "new\n",
+            "srv/salt/added.sls": "new",
+            "etc/salt/pki/master/minions/web": "key",
+            "etc/libvirt/qemu/shared-idm.xml": "<domain/>",
+            "etc/hosts--warewulf": "10.0.0.1 web",
+        },
+    )
+    trees.make(
+        nodes.here,
+        {
+            "srv/salt/top.sls": "older\n",
+            "srv/salt/removed.sls": "old",
+            "etc/salt/pki/master/minions/web": "key",
+            "etc/libvirt/qemu/private.xml": "ours",
+            "etc/hosts--warewulf": "",
+        },
+    )
+    config = {
+        "version": 1,
+        "name": "salt",
+        "node": "salt1",
+        "primary": {"id": "salt1", "host": "salt1"},
+        "secondary": {"id": "salt2", "host": "10.0.0.12"},
+        "replicate": [
+            {"path": path, "then": "libvirtd" if "libvirt" in path else None} for path in PATHS
+        ],
+        "recovery": {
+            "max_delete": 3,
+            "max_change_percent": 25,
+            "small_pass": 20,
+            "max_passes": 5,
+            "keep_backups": 2,
+        },
+    }
+    file = Paths(nodes.here).pair_config("salt")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(config))
+    nodes.peer([nodes.item(path, path.startswith(("/srv", "/etc/salt"))) for path in PATHS])
+    asked = []
+    monkeypatch.setattr(gate, "require_pull", lambda config, run, paths: asked.append(run))
+    return asked
+
+
+def test_preview_shows_each_path(modules, nodes, pair):
+    found = {each["path"]: each for each in modules.reverse_rsync.preview("salt")}
+    assert list(found) == list(PATHS)
+    assert found["/srv/salt"]["names"]["deleted"] == ["/srv/salt/removed.sls"]
+    assert found["/srv/salt"]["names"]["overwritten"] == ["/srv/salt/top.sls"]
+    assert found["/srv/salt"]["names"]["created"] == ["/srv/salt/added.sls"]
+    assert found["/srv/salt"]["source"] == "10.0.0.12"
+    assert (nodes.here / "srv/salt/removed.sls").exists()
+    with open(found["/srv/salt"]["list"], encoding="utf-8") as handle:
+        assert len(handle.readlines()) == 4
+    assert pair == []
+
+
+def test_synced_brings_all_paths_in_step(modules, nodes, pair):
+    done = modules.reverse_rsync.synced("salt", RUN)
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "new\n"
+    assert not (nodes.here / "srv/salt/removed.sls").exists()
+    assert (nodes.here / "etc/libvirt/qemu/private.xml").read_text() == "ours"
+    assert (nodes.here / "etc/libvirt/qemu/shared-idm.xml").exists()
+    assert (nodes.here / "etc/hosts--warewulf").read_text() == "10.0.0.1 web"
+    assert done["then"] == ["libvirtd"]
+    assert done["changes"]["/srv/salt"]["deleted"] == 1
+    assert set(pair) == {RUN}
+    again = modules.reverse_rsync.synced("salt", RUN)
+    assert again["changes"] == {}
+    assert "already" in again["comment"]
+
+
+def test_all_results_survive_salts_own_transport(modules, nodes, pair):
+    import salt.payload
+
+    trees.make(nodes.there, {b"srv/salt/" + name: b"1" for name in trees.HARD_NAMES})
+    for done in (modules.reverse_rsync.preview("salt"), modules.reverse_rsync.synced("salt", RUN)):
+        assert salt.payload.loads(salt.payload.dumps(done)) == done
+        json.dumps(done)
+
+
+def test_a_closed_gate_fails_the_call(modules, nodes, pair, monkeypatch):
+    def closed(config, run, paths):
+        raise gate.Refused("salt2 does not serve.")
+
+    monkeypatch.setattr(gate, "require_pull", closed)
+    with pytest.raises(CommandExecutionError, match="does not serve"):
+        modules.reverse_rsync.synced("salt", RUN)
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "older\n"
+
+
+def test_too_many_deletions_and_the_way_to_allow_them(modules, nodes, pair):
+    trees.make(nodes.here, {f"srv/salt/gone{number}": "" for number in range(5)})
+    with pytest.raises(CommandExecutionError, match="max_delete: 6"):
+        modules.reverse_rsync.synced("salt", RUN)
+    with pytest.raises(CommandExecutionError, match="max_delete: 6"):
+        modules.reverse_rsync.checked("salt")
+    assert (nodes.here / "srv/salt/gone1").exists()
+    modules.reverse_rsync.synced("salt", RUN, max_delete=6)
+    assert not (nodes.here / "srv/salt/gone1").exists()
+
+
+def test_sources_that_moved_are_refused(modules, nodes, pair):
+    facts = sources.facts(PATHS, str(nodes.there))
+    reverse_rsync.record_sources("salt", Paths(nodes.here), facts)
+    assert modules.reverse_rsync.checked("salt", facts)
+    moved = json.loads(json.dumps(facts))
+    moved["/srv/salt"]["file_system"]["source"] = "/dev/other"
+    with pytest.raises(CommandExecutionError, match="used to lie on"):
+        modules.reverse_rsync.synced("salt", RUN, moved)
+    gone = json.loads(json.dumps(facts))
+    gone["/srv/salt"].update(exists=False, kind=None)
+    with pytest.raises(CommandExecutionError, match="does not exist on the serving node"):
+        modules.reverse_rsync.synced("salt", RUN, gone)
+    assert (nodes.here / "srv/salt/removed.sls").exists()
+
+
+def test_a_path_missing_here_is_of_the_kind_the_source_has(modules, nodes, pair):
+    trees.subprocess.run(["rm", "-rf", str(nodes.here / "srv"), str(nodes.here / "etc/salt")], check=True)
+    os.unlink(nodes.here / "etc/hosts--warewulf")
+    modules.reverse_rsync.synced("salt", RUN, sources.facts(PATHS, str(nodes.there)))
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "new\n"
+    assert (nodes.here / "etc/hosts--warewulf").is_file()
+
+
+def test_restored_and_its_preview(modules, nodes, pair):
+    modules.reverse_rsync.synced("salt", RUN)
+    seen = modules.reverse_rsync.restored("salt", RUN, UNDO, test=True)
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "new\n"
+    done = modules.reverse_rsync.restored("salt", RUN, UNDO)
+    assert done == seen
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "older\n"
+    assert (nodes.here / "srv/salt/removed.sls").read_text() == "old"
+    assert (nodes.here / "etc/hosts--warewulf").read_text() == ""
+    assert "/srv/salt/added.sls" in done["created_names"]
+
+
+def test_restored_one_path(modules, nodes, pair):
+    modules.reverse_rsync.synced("salt", RUN)
+    modules.reverse_rsync.restored("salt", RUN, UNDO, paths="/srv/salt/removed.sls")
+    assert (nodes.here / "srv/salt/removed.sls").exists()
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "new\n"
+
+
+def test_last_pass_and_comparison(modules, nodes, pair):
+    modules.reverse_rsync.synced("salt", RUN)
+    with pytest.raises(CommandExecutionError, match="no last pass"):
+        modules.reverse_rsync.compared("salt", RUN)
+    trees.make(nodes.there, {"srv/salt/last.sls": "1", "etc/libvirt/qemu/shared-idm.xml": "<x/>"})
+    paths = Paths(nodes.here)
+    config = json.loads(paths.pair_config("salt").read_text())
+    shell = str(nodes.folder / "far-end")
+    done = reverse_rsync.last_pass(config, RUN, paths, limit=10, remote_shell=shell)
+    assert done["changed"] == ["/srv/salt", "/etc/libvirt/qemu/shared-*"]
+    assert done["then"] == ["libvirtd"]
+    assert (nodes.here / "srv/salt/last.sls").exists()
+    assert modules.reverse_rsync.compared("salt", RUN)["unexplained"] == []
+    os.utime(nodes.there / "srv/salt/last.sls", (1, 1))
+    found = modules.reverse_rsync.compared("salt", RUN)
+    assert found["unexplained"] == ["/srv/salt/last.sls"]
+
+
+def test_pruned_keeps_as_many_as_the_pair_says(modules, nodes, pair):
+    for number in range(4):
+        run = f"2026112{number}T183000-recover-salt-4f2a"
+        modules.reverse_rsync.synced("salt", run)
+    removed = modules.reverse_rsync.pruned("salt")
+    assert len(removed) == 2
+    left = [each.name for each in Paths(nodes.here).runs("salt").iterdir() if each.is_dir()]
+    assert sorted(left) == [f"2026112{number}T183000-recover-salt-4f2a" for number in (2, 3)]
+
+
+@pytest.mark.parametrize("run", ["", "../../../etc", "20261122T183000-recover-salt-4f2a/..", None, 7])
+def test_what_is_no_run_is_refused(modules, pair, run):
+    for call in (modules.reverse_rsync.synced, modules.reverse_rsync.compared):
+        with pytest.raises(CommandExecutionError, match="not the id of a run"):
+            call("salt", run)
+
+
+def test_unknown_pair(modules, pair):
+    with pytest.raises(CommandExecutionError, match="knows no pair"):
+        modules.reverse_rsync.preview("nosuch")
+
+
+@pytest.mark.parametrize("value", ["100", True, -1, []])
+def test_limits_are_numbers(modules, pair, value):
+    with pytest.raises(SaltInvocationError, match="max_delete"):
+        modules.reverse_rsync.synced("salt", RUN, max_delete=value)
+
+
+def test_every_function_has_an_example(modules):
+    for name in ("preview", "refusals", "checked", "synced", "compared", "restored", "pruned"):
+        text = getattr(modules.reverse_rsync, name).__doc__
+        assert f"salt salt1 reverse_rsync.{name} salt" in text

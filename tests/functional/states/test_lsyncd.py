@@ -1,0 +1,130 @@
+"""The states with a real lsyncd, each in test mode first."""
+
+import os
+
+import lsyncd_host
+import pytest
+import salt.loader
+
+pytestmark = [
+    pytest.mark.skipif(not os.path.exists("/usr/bin/lsyncd"), reason="lsyncd is not installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="owners can only be carried by root"),
+]
+
+
+@pytest.fixture(scope="module")
+def minion_opts(minion_opts, tmp_path_factory):
+    # Salt 3006 gives a module its own copy of the options, so this must be known before it is
+    # loaded.
+    minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
+    return minion_opts
+
+
+@pytest.fixture
+def host(minion_opts, modules, monkeypatch):
+    host = lsyncd_host.Host(minion_opts["failback_root"])
+    for name in ("show", "start", "stop", "restart"):
+        monkeypatch.setitem(modules, f"service.{name}", getattr(host, name))
+    yield host
+    host.remove()
+
+
+class Result:
+    """What a state returned, by attribute."""
+
+    def __init__(self, returned):
+        self.name = returned["name"]
+        self.result = returned["result"]
+        self.changes = returned["changes"]
+        self.comment = returned["comment"]
+
+
+@pytest.fixture
+def apply(host, modules, loaders, minion_opts):
+    """Calls a state of lsyncd with the modules that this test has altered: ``apply("running")``."""
+
+    def call(function, name="salt", test=False):
+        opts = {**minion_opts, "test": test}
+        loader = salt.loader.states(opts, modules, loaders.utils, None, context={})
+        return Result(loader[f"lsyncd.{function}"](name))
+
+    return call
+
+
+@pytest.fixture
+def path(host):
+    return host.primary / "etc/lsyncd/lsyncd.conf.lua"
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_managed(host, apply, path, test):
+    ret = apply("managed", test=test)
+    assert ret.result is (None if test else True)
+    assert "+sync{ source = " in ret.changes["diff"]
+    assert ("Would have changed" in ret.comment) is test
+    assert path.exists() is not test
+    if not test:
+        again = apply("managed")
+        assert again.result is True
+        assert again.changes == {}
+        assert "already" in again.comment
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_managed_fails_without_changes(host, apply, path, test):
+    apply("managed")
+    working = path.read_text()
+    host.configure(lsyncd={"delay": -1, "max_processes": 2})
+    ret = apply("managed", test=test)
+    assert ret.result is False
+    assert ret.changes == {}
+    assert "lsyncd refuses the configuration" in ret.comment
+    assert path.read_text() == working
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_running(host, apply, modules, test):
+    (host.source / "file").write_text("x")
+    ret = apply("running", test=test)
+    assert ret.result is (None if test else True)
+    assert ret.changes["lsyncd"] == {"old": "inactive", "new": "active"}
+    assert host.calls == ([] if test else ["start"])
+    if test:
+        assert "Would have started" in ret.comment
+        return
+    modules.lsyncd.drain("salt", 30)
+    assert (host.target / "file").exists()
+    again = apply("running")
+    assert again.result is True
+    assert again.changes == {}
+    assert host.calls == ["start"]
+
+
+def test_running_is_refused_by_the_gate(host, apply):
+    host.admit("salt2", 4)
+    (host.target / "newer").write_text("x")
+    ret = apply("running")
+    assert ret.result is False
+    assert ret.changes == {}
+    assert "salt2 is active" in ret.comment
+    assert host.calls == []
+    assert (host.target / "newer").exists()
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_stopped(host, apply, test):
+    ret = apply("stopped", test=test)
+    assert ret.result is True
+    assert ret.changes == {}
+    apply("running")
+    ret = apply("stopped", test=test)
+    assert ret.result is (None if test else True)
+    assert ret.changes == {"lsyncd": {"old": "active", "new": "inactive"}}
+    assert (host.process.poll() is None) is test
+
+
+def test_an_unknown_pair_is_a_failed_state(host, apply):
+    for name in ("managed", "running", "stopped"):
+        ret = apply(name, "mgmt")
+        assert ret.result is False
+        assert "knows no pair mgmt" in ret.comment

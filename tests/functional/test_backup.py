@@ -1,0 +1,255 @@
+"""The way back: trees as they were, judged by fingerprints taken before and after."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+
+import pytest
+import trees
+
+from failback import backup
+from failback import errors
+from failback import itemize
+from failback import pull
+
+ALL = pull.Limits(max_delete=100_000, max_change_percent=100)
+
+
+@pytest.fixture
+def nodes(tmp_path):
+    return trees.Nodes(tmp_path)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def changed(nodes, runs):
+    """A tree here, and one there that differs from it in every way; returns item, folder and peer."""
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.hard_tree(there)
+    trees.hard_tree(here)
+    trees.make(here, {b"names/" + name: b"OLD " + name for name in trees.HARD_NAMES})
+    trees.make(here, {b"gone/" + name + b"/file": b"gone" for name in trees.HARD_NAMES})
+    trees.make(here, {"linked/old": "old", "nothing/at/all/": ""})
+    os.link(here / "linked/old", here / "linked/old too")
+    os.link(here / "linked/old", here / "also old")
+    subprocess.run(["setfacl", "-m", "g:777:r", str(here / "attributes/file")], check=True)
+    os.setxattr(here / "attributes/file", "user.colour", b"blue")
+    os.setxattr(here / "nothing", "user.why", b"because")
+    os.chown(here / "owned", 1, 2)
+    os.utime(here / "nothing/at", (9, 9))
+    # One name, two types: a folder here and a file there, and the other way round.
+    trees.make(here, {"kind one/a/b": "1", "kind one/empty/": "", "kind two": "file"})
+    trees.make(there, {"kind one": "file", "kind two/a": "1"})
+    os.symlink("old target", here / "link")
+    os.symlink("new target", there / "link")
+    os.symlink("a link", here / "link to file")
+    trees.make(there, {"link to file": "file"})
+    return item, here, nodes.peer([item])
+
+
+def without_created(found, created):
+    names = {os.path.relpath(itemize.raw(name), b"/srv/salt") for name in created}
+    return {name: one for name, one in found.items() if name not in names}
+
+
+def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
+    item, here, peer = changed
+    before = trees.fingerprint(here)
+    pull.synced([item], peer, runs / "one", ALL)
+    there = trees.fingerprint(nodes.there / "srv/salt")
+    assert trees.differences(there, trees.fingerprint(here)) == {}
+    done = backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    after = without_created(trees.fingerprint(here), done["created_names"])
+    assert trees.differences(before, after) == {}
+    # What had taken the place of a file that came back, so it could not stay.
+    assert done["created_names"] == ["/srv/salt/kind two/a"]
+
+
+def test_created_files_are_listed_and_left(nodes, runs, changed):
+    item, here, peer = changed
+    trees.make(nodes.there / "srv/salt", {"only there": "1"})
+    pull.synced([item], peer, runs / "one", ALL)
+    done = backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert "/srv/salt/only there" in done["created_names"]
+    assert (here / "only there").read_text() == "1"
+
+
+def test_an_undo_can_be_undone(nodes, runs, changed):
+    item, here, peer = changed
+    pull.synced([item], peer, runs / "one", ALL)
+    synced = trees.fingerprint(here)
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert trees.fingerprint(here) != synced
+    backup.restore(runs / "two", runs / "three", root=str(nodes.here))
+    assert trees.differences(synced, trees.fingerprint(here)) == {}
+
+
+def test_an_undo_repeated_changes_nothing_more(nodes, runs, changed):
+    item, here, peer = changed
+    before = trees.fingerprint(here)
+    pull.synced([item], peer, runs / "one", ALL)
+    for name in ("two", "three"):
+        backup.restore(runs / "one", runs / name, root=str(nodes.here))
+    assert trees.differences(before, trees.fingerprint(here)) == {}
+
+
+def test_preview_of_an_undo_changes_nothing(nodes, runs, changed):
+    item, here, peer = changed
+    pull.synced([item], peer, runs / "one", ALL)
+    before = trees.fingerprint(here)
+    seen = backup.restore(runs / "one", runs / "two", root=str(nodes.here), preview=True)
+    assert trees.fingerprint(here) == before
+    assert not (runs / "two").exists()
+    done = backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert seen == done
+
+
+def test_several_passes_go_back_to_the_state_before_the_first(nodes, runs):
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {"file": "original", "kept": "1"})
+    before = trees.fingerprint(here)
+    for content in ("second", "third", "fourth"):
+        trees.make(there, {"file": content, "kept": "1"})
+        shutil.copystat(here / "kept", there / "kept")
+        pull.synced([item], nodes.peer([item]), runs / "one")
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert trees.differences(before, trees.fingerprint(here)) == {}
+
+
+def test_only_what_was_chosen_comes_back(nodes, runs):
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {"a/one": "old", "b/two": "old", "ab": "old"})
+    trees.make(there, {"a/one": "new!", "b/two": "new!", "ab": "new!"})
+    pull.synced([item], nodes.peer([item]), runs / "one")
+    done = backup.restore(
+        runs / "one", runs / "two", select=["/srv/salt/a"], root=str(nodes.here)
+    )
+    found = {name: (here / name).read_text() for name in ("a/one", "b/two", "ab")}
+    assert found == {"a/one": "old", "b/two": "new!", "ab": "new!"}
+    assert done["restored_names"] == ["/srv/salt/a/one"]
+
+
+def test_a_link_between_a_changed_and_an_unchanged_name_comes_back(nodes, runs):
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {"one": "shared"})
+    os.link(here / "one", here / "two")
+    trees.make(there, {"one": "its own", "two": "shared"})
+    shutil.copystat(here / "two", there / "two")
+    before = trees.fingerprint(here)
+    pull.synced([item], nodes.peer([item]), runs / "one")
+    assert (here / "one").stat().st_ino != (here / "two").stat().st_ino
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert trees.differences(before, trees.fingerprint(here)) == {}
+
+
+def test_manifest_describes_what_is_kept(nodes, runs):
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {b"line\nbreak": "old content", "mode": "1", "empty/": ""})
+    trees.make(there, {b"line\nbreak": "new", "mode": "1"})
+    shutil.copystat(here / "mode", there / "mode")
+    os.chmod(there / "mode", 0o600)
+    os.chown(here / os.fsdecode(b"line\nbreak"), 11, 12)
+    old = os.lstat(here / "line\nbreak")
+    pull.synced([item], nodes.peer([item]), runs / "one")
+    text = backup.Folder(runs / "one").manifest_file(item.module, 1).read_text()
+    entries = {each["path"]: each for each in map(json.loads, text.splitlines())}
+    kept = entries["/srv/salt/line\\#012break"]
+    assert kept["sha256"] == trees.hashlib.sha256(b"old content").hexdigest()
+    assert (kept["size"], kept["uid"], kept["gid"]) == (11, 11, 12)
+    assert kept["mtime_ns"] == old.st_mtime_ns
+    assert entries["/srv/salt/mode"]["mode"] == 0o644
+    assert entries["/srv/salt/empty"]["type"] == "directory"
+
+
+@pytest.mark.parametrize("part", ["", "backup", "backup/MODULE", "items.json"])
+def test_a_backup_removed_by_hand_is_refused_with_the_next_step(nodes, runs, part):
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {"file": "old"})
+    trees.make(there, {"file": "newer"})
+    pull.synced([item], nodes.peer([item]), runs / "one")
+    removed = runs / "one" / part.replace("MODULE", item.module)
+    if removed.is_dir():
+        shutil.rmtree(removed)
+    else:
+        removed.unlink()
+    with pytest.raises(errors.Refused, match=r"pair\.history"):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert (here / "file").read_text() == "newer"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99, "items": []}'])
+def test_a_damaged_or_newer_index_is_not_guessed_at(nodes, runs, text):
+    (runs / "one" / "backup").mkdir(parents=True)
+    (runs / "one" / "items.json").write_text(text)
+    with pytest.raises(errors.Unreadable):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+
+
+def test_a_list_cut_off_by_a_crash_is_read_up_to_there(nodes, runs):
+    item = nodes.item("/srv/salt")
+    trees.make(nodes.here / "srv/salt", {"file": "old"})
+    trees.make(nodes.there / "srv/salt", {"file": "newer"})
+    pull.synced([item], nodes.peer([item]), runs / "one")
+    listing = backup.Folder(runs / "one").list_file(item.module, 1)
+    listing.write_text(listing.read_text() + '{"action": "overwr')
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert (nodes.here / "srv/salt/file").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"), [(0, ["3"]), (1, ["3"]), (2, ["2", "3"]), (9, ["1", "2", "3"])]
+)
+def test_pruning_never_takes_the_newest(runs, keep, left):
+    for number in (1, 2, 3):
+        trees.make(runs, {f"{number}/backup/file": "1"})
+        os.utime(runs / str(number), (number, number))
+    (runs / ".lock").touch()
+    backup.prune(runs, keep)
+    assert sorted(each.name for each in runs.iterdir() if each.is_dir()) == left
+    assert (runs / ".lock").exists()
+
+
+def test_pruning_spares_the_run_that_goes_on(runs):
+    for number in (1, 2, 3):
+        trees.make(runs, {f"{number}/backup/file": "1"})
+        os.utime(runs / str(number), (number, number))
+    assert backup.prune(runs, 1, spare=["1"]) == ["2"]
+
+
+def test_pruning_does_not_follow_links(runs, tmp_path):
+    trees.make(tmp_path, {"precious/file": "1", "runs/new/file": "1"})
+    os.symlink(tmp_path / "precious", runs / "0")
+    backup.prune(runs, 1)
+    assert (tmp_path / "precious/file").exists()
+
+
+def test_pruning_nothing(tmp_path):
+    assert backup.prune(tmp_path / "none", 3) == []
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFREG, stat.S_IFDIR])
+def test_attributes_go_back_and_forth(tmp_path, kind):
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one, other):
+        path.mkdir() if kind == stat.S_IFDIR else path.write_text("1")
+    subprocess.run(["setfacl", "-m", "u:54321:rw", str(one)], check=True)
+    os.setxattr(one, "user.a", b"\x00\xff")
+    os.setxattr(other, "user.b", b"to go")
+    os.chmod(other, 0o777)
+    os.utime(one, ns=(5, 1_600_000_000_123_456_789))
+    backup.apply(os.fsencode(other), backup.snapshot(os.fsencode(one)))
+    wanted, found = backup.snapshot(os.fsencode(one)), backup.snapshot(os.fsencode(other))
+    for key in ("mode", "uid", "gid", "mtime_ns", "attributes"):
+        assert found[key] == wanted[key], key
