@@ -11,6 +11,7 @@ import time
 
 from lab import cache
 from lab import sites
+from lab.host import ENVIRONMENT
 from lab.site import Site
 from lab.site import only_root
 
@@ -93,11 +94,12 @@ def _host(options):
 
 
 def _shell(options):
-    host = _host(options)
-    argv = ["/usr/bin/env", f"TERM={os.environ.get('TERM', 'dumb')}", "/bin/bash", "-l"]
-    command = host.entering(argv)
-    from lab.host import ENVIRONMENT
-
+    shell = ["/bin/bash", "--login"]
+    if sys.stdin.isatty():
+        # A terminal of the host's own: this one's device is not to be seen in there.
+        shell = ["/usr/bin/script", "--quiet", "--command", " ".join(shell), "/dev/null"]
+    terminal = f"TERM={os.environ.get('TERM', 'dumb')}"
+    command = _host(options).entering(["/usr/bin/env", terminal, *shell])
     os.execve(command[0], command, ENVIRONMENT)
 
 

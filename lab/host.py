@@ -69,6 +69,10 @@ class Host:
         """The fixed IPv4 address, e.g. ``10.0.0.11``."""
         return self.description.address(self.machine, interface)
 
+    def mac(self, interface="eth0"):
+        """The MAC of an interface of the running host."""
+        return self.run(["cat", f"/sys/class/net/{interface}/address"]).stdout.strip()
+
     # --- what is in it
 
     def run(self, argv, check=True, timeout=60, input=None, text=True):
@@ -183,6 +187,8 @@ class Host:
     def power_on(self, wait=True, limit=120):
         """Start the host from its disk; with ``wait`` until it has booted. Nothing if it is on."""
         if not self.switched_on:
+            # Left over if the keeper itself was killed; it would be in the way.
+            cgroups.empty(self.group)
             self.state.mkdir(parents=True, exist_ok=True)
             command = ["setsid", "--fork"]
             command += network.entering(

@@ -15,6 +15,7 @@ import shutil
 
 from lab import cache
 from lab import cgroups
+from lab import client
 from lab import image
 from lab import network
 from lab import provision
@@ -111,6 +112,15 @@ class Site:
             lambda each: until(lambda: answered(each), limit, f"{names} to answer {each.name}"),
             hosts,
         )
+
+    def holders(self, address, seen_from="client", interface="eth0", seconds=1.0):
+        """Names of the hosts that answer ARP for an IPv4 address, as a third host sees it.
+
+        A MAC that is no running host's is given as it is.
+        """
+        macs = client.who(self.host(seen_from), address, interface, seconds)
+        names = {each.mac(interface): each.name for each in self.hosts if each.running}
+        return sorted(names.get(mac, mac) for mac in macs)
 
     def push_tree(self, hosts=None):
         """Copy the checkout's salt/ and pillar/ to /srv/salt of the salt pair (while it runs)."""

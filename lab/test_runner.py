@@ -7,10 +7,10 @@ both Salt releases. While the first suites run, the image for the lab is made, i
 cache.
 """
 
+import concurrent.futures
 import os
 import subprocess
 import sys
-import threading
 import time
 
 from lab import cache
@@ -30,28 +30,33 @@ def main(wanted):
     only_root()
     suites = [suite for suite in SUITES if not wanted or suite in wanted]
     started = time.monotonic()
-    results = []
     releases = ["3008"] if set(suites) <= {"lint", "lab"} else ["3008", "3006"]
-    for release in releases:
-        environments.tests(release)
-    builder = None
-    if "lab" in suites:
-        builder = threading.Thread(target=_make_image)
-        builder.start()
-    for suite in suites:
-        if suite == "lint":
-            results += lint()
-        elif suite == "lab":
-            builder.join()
-            results.append(lab())
-        else:
-            results += [run_pytest(suite, release) for release in releases]
+    with concurrent.futures.ThreadPoolExecutor() as makers:
+        made = [makers.submit(environments.tests, release) for release in releases]
+        base = makers.submit(image.ready) if "lab" in suites else None
+        for each in made:
+            each.result()
+        results = run(suites, releases, base)
     print()
     for name, passed, seconds in results:
         print(f"  {'passed' if passed else 'FAILED'}  {seconds:6.0f} s  {name}")
     minutes, seconds = divmod(time.monotonic() - started, 60)
     cache.say(f"{minutes:.0f} min {seconds:.0f} s in all")
     return 0 if all(passed for _, passed, _ in results) else 1
+
+
+def run(suites, releases, base):
+    """All suites, whatever the earlier ones gave: a list of (name, passed, seconds)."""
+    results = []
+    for suite in suites:
+        if suite == "lint":
+            results += lint()
+        elif suite == "lab":
+            base.result()
+            results.append(lab())
+        else:
+            results += [run_pytest(suite, release) for release in releases]
+    return results
 
 
 def lint():
@@ -98,13 +103,6 @@ def step(name, command):
         stdin=subprocess.DEVNULL,
     )
     return (name, done.returncode == 0, time.monotonic() - started)
-
-
-def _make_image():
-    try:
-        image.ready()
-    except Exception as problem:  # the lab's tests will say it again
-        cache.say(f"the image could not be made: {problem}")
 
 
 def _has(place, ending, beginning=""):

@@ -16,6 +16,7 @@ remembered: an address is gone after a reboot, as it must be.
 """
 
 import functools
+import json
 import logging
 import sys
 
@@ -23,6 +24,7 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 from failback import address as addresses
+from failback import system
 from failback.errors import FailbackError
 
 log = logging.getLogger(__name__)
@@ -177,7 +179,7 @@ def absent(address, interface):
 
 
 @_errors
-def answered_by(address, interface, timeout=0.5, count=1):
+def answered_by(address, interface=None, timeout=0.5, count=1):
     """
     Which other hosts answer for an address, as seen on the network from this minion.
 
@@ -188,7 +190,7 @@ def answered_by(address, interface, timeout=0.5, count=1):
         The address; a prefix length may be given and does not matter.
 
     interface
-        The interface to ask on.
+        The interface to ask on; when left out, the one that this minion reaches the address by.
 
     timeout
         Seconds to wait for an answer.
@@ -209,8 +211,25 @@ def answered_by(address, interface, timeout=0.5, count=1):
         salt 'client1' floating_ip.answered_by 10.0.0.5 eth0 count=2
     """
     return addresses.probe(
-        _without_prefix(address, interface), timeout=float(timeout), count=int(count)
+        _without_prefix(address, interface or _interface_to(address)),
+        timeout=float(timeout),
+        count=int(count),
     )
+
+
+def _interface_to(address):
+    """The interface by which this minion reaches an address directly; ARP goes no further."""
+    host = str(address).partition("/")[0]
+    text = system.run(
+        ["ip", "-json", "route", "get", host], 5, f"find the interface by which to reach {host}"
+    )
+    route = json.loads(text)[0]
+    if "gateway" in route:
+        raise CommandExecutionError(
+            f"{host} is behind the gateway {route['gateway']}; only a host on its own network sees "
+            f"who answers for it."
+        )
+    return route["dev"]
 
 
 @_errors

@@ -355,9 +355,8 @@ def _wait_until_up(pair_config, paths, limit):
         if time.monotonic() > deadline:
             raise CommandExecutionError(
                 f"lsyncd of {pair} runs but watches nothing after {limit:g} seconds. "
-                f"{found['why']} With very many folders "
-                f"it may need longer: `salt {pair_config['node']} lsyncd.status {pair}` shows when "
-                "it is ready."
+                f"{found['why']} With very many folders it may need longer: "
+                f"`salt {pair_config['node']} lsyncd.status {pair}` shows when it is ready."
             )
         time.sleep(0.05)
 
@@ -373,9 +372,8 @@ def _require_folders(pair_config, paths):
     if missing:
         raise CommandExecutionError(
             f"lsyncd of {pair_config['name']} must not start: {', '.join(missing)} is missing on "
-            f"{pair_config['node']}, and "
-            "lsyncd would have nothing to carry. Is a file system not mounted? Mount it, or take "
-            "the path out of the pillar."
+            f"{pair_config['node']}, and lsyncd would have nothing to carry. Is a file system not "
+            "mounted? Mount it, or take the path out of the pillar."
         )
 
 

@@ -694,9 +694,13 @@ def handover(pair, run):
     """
     paths = _paths()
     config = configuration.load(pair, paths)
-    return handovers.bring_home(
-        config, run, paths, lambda control, limit: data.last_pass(config, run, paths, control, limit)
-    )
+
+    def prepare_last_pass(control):
+        if not config["replicate"]:
+            return None
+        return lambda limit: data.last_pass(config, run, paths, control, limit)
+
+    return handovers.bring_home(config, run, paths, prepare_last_pass)
 
 
 @_errors

@@ -15,7 +15,7 @@ Every command exits with a status that is not 0 when the answer is bad: a wrong 
 not ``normal``, a refused plan, a node that does not answer.
 """
 
-import logging
+import functools
 import re
 
 import pair_master
@@ -25,9 +25,8 @@ from failback import runs
 from failback import verdict as verdicts
 from failback.errors import FailbackError
 from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
-
-log = logging.getLogger(__name__)
 
 __virtualname__ = "pair"
 
@@ -48,17 +47,35 @@ def _pairs():
     return pair_master.pairs_of(pillar)
 
 
-def _bad():
-    """Let salt-run exit with a status that is not 0."""
-    __context__["retcode"] = 1
+def _command(function):
+    """
+    Let a refusal be a sentence instead of a traceback, and salt-run's exit status tell good from bad.
+
+    salt-run takes its exit status from a key ``retcode`` of what a runner returns (salt/cli/run.py); a
+    bad answer has it, a good one does not.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except (SaltException, FailbackError) as error:
+            return _bad({"error": str(error)})
+
+    return wrapper
 
 
+def _bad(answer):
+    return {**answer, "retcode": 1}
+
+
+@_command
 def check():
     """
     Check the pillar of all pairs.
 
-    Returns a list of sentences, one a problem, each naming file, key, the value found and the value
-    wanted; an empty one, and exit status 0, when all is right.
+    Returns ``{"problems": [...]}``, each a sentence that names file, key, the value found and the value
+    wanted, or ``{"comment": ...}`` when all is right.
 
     CLI Example:
 
@@ -69,11 +86,11 @@ def check():
     pairs = _pairs()
     wrong = [pillars.sentence(one) for one in pillars.problems(pairs)]
     if wrong:
-        _bad()
-        return wrong
-    return [f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}: the pillar is right."]
+        return _bad({"problems": wrong})
+    return {"comment": f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}: the pillar is right."}
 
 
+@_command
 def status(pair=None):
     """
     Show who is active in a pair or in all of them, since when, and what is not as it should be.
@@ -102,14 +119,13 @@ def status(pair=None):
     nodes = pair_master.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     answers, errors = nodes.try_all(ids, "pair.report")
-    found = {}
+    found, good = {}, True
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
         one = verdicts.judge(config, primary, secondary)
         found[config["name"]] = _shown(config, one, (primary, secondary), errors)
-        if one.name != verdicts.NORMAL or one.drift:
-            _bad()
-    return found
+        good = good and one.name == verdicts.NORMAL and not one.drift
+    return found if good else _bad(found)
 
 
 def _shown(config, found, reports, errors):
@@ -162,6 +178,7 @@ def _shown_node(role, report):
     return shown
 
 
+@_command
 def plan(pair=None, operation=plans.RECOVER, names=NAMES):
     """
     Show what an orchestration would do to a pair now, without doing any of it.
@@ -199,9 +216,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
         "steps": {step: plans.STEPS[step] for step in run.plan.steps},
     }
     if run.plan.refusal:
-        _bad()
-        shown["refused"] = [run.plan.refusal, *errors.values()]
-        return shown
+        return _bad({**shown, "refused": [run.plan.refusal, *errors.values()]})
     if run.plan.nothing_to_do:
         shown["steps"] = "Nothing to do."
     previews = []
@@ -221,9 +236,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
             max_change_percent=config["recovery"]["max_change_percent"],
         )
         if refusals:
-            _bad()
-            shown["refused"] = refusals
-            return shown
+            return _bad({**shown, "refused": refusals})
     shown["digest"] = plans.digest(run.plan, run.verdict, previews)
     shown["command"] = (
         f"salt-run state.orch orch.{operation} pillar='{{pair: {pair}, plan: \"{shown['digest']}\"}}'"
@@ -245,6 +258,7 @@ def _shown_preview(one):
     return shown
 
 
+@_command
 def history(pair=None):
     """
     List the runs of a pair or of all pairs, oldest first.
@@ -252,7 +266,7 @@ def history(pair=None):
     pair
         Name of the pair; all of them when left out.
 
-    Returns a list of dicts: ``run``, ``operation``, ``started``, ``finished``, ``result`` (``interrupted`` for
+    Returns ``{"runs": [...]}``, each a dict: ``run``, ``operation``, ``started``, ``finished``, ``result`` (``interrupted`` for
     one that never closed), ``sentence``, ``user``, ``master``, and ``backup``, the nodes that keep one.
 
     CLI Example:
@@ -285,11 +299,11 @@ def history(pair=None):
         shown["result"] = one.get("result") or "interrupted"
         found.append(shown)
     if errors:
-        _bad()
-        found.append({"no answer": list(errors.values())})
-    return found
+        return _bad({"runs": found, "no answer": list(errors.values())})
+    return {"runs": found}
 
 
+@_command
 def undo(run=None, paths=None, test=False):
     """
     Put back what a run has overwritten or deleted, where its backup is kept.
@@ -361,6 +375,7 @@ def undo(run=None, paths=None, test=False):
     return {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
 
 
+@_command
 def hold(pair=None, minutes=None, reason="held by an operator"):
     """
     Pause the watch of a pair on both nodes; it resumes by itself.
@@ -391,6 +406,7 @@ def hold(pair=None, minutes=None, reason="held by an operator"):
     return nodes.all(ids, "pair.hold", pair, minutes * 60, reason)
 
 
+@_command
 def resume(pair=None):
     """
     End a pause of the watch of a pair on both nodes.

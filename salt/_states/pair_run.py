@@ -355,7 +355,9 @@ def _witnessed(run):
     seen = {}
     for witness in run.config["witnesses"]:
         for one in run.config["floating_ips"]:
-            answers, errors = run.nodes.try_all([witness], "floating_ip.answered_by", one["address"])
+            answers, errors = run.nodes.try_all(
+                [witness], "floating_ip.answered_by", one["address"], count=2
+            )
             key = f"{one['address']} by {witness}"
             if errors:
                 seen[key] = f"not asked: {errors[witness]}"

@@ -178,13 +178,13 @@ class Segment:
             check=True,
         )  # fmt: skip
 
-    def python(self, host, script, *words):
+    def python(self, host, script, *words, stdout=subprocess.PIPE):
         """Start a Python script in a host's network, with the package on its path."""
         return subprocess.Popen(
             ["ip", "netns", "exec", self.name(host), sys.executable, "-u", str(script), *words],
             env={**os.environ, "PYTHONPATH": str(LIBRARY)},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
         )

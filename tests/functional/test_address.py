@@ -95,9 +95,9 @@ def test_what_another_host_holds_is_refused_and_nothing_at_all_is_taken(network,
     with pytest.raises(Refused, match=network.mac("salt1")):
         hold(network, "salt2", *BOTH)
     assert network.addresses("salt2") == before
-    with network.inside("salt2"), Holder(BOTH) as holder:
-        with pytest.raises(Refused, match=floating.name):
-            holder.check()
+    refused = pytest.raises(Refused, match=floating.name)
+    with network.inside("salt2"), Holder(BOTH) as holder, refused:
+        holder.check()
 
 
 def test_without_the_check_the_address_is_taken_from_a_holder_that_does_not_let_go(network):

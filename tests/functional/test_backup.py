@@ -29,7 +29,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def changed(nodes, runs):
-    """A tree here, and one there that differs from it in every way; returns item, folder and peer."""
+    """Two trees that differ in every way; returns item, folder here and peer."""
     item = nodes.item("/srv/salt")
     here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
     trees.hard_tree(there)
@@ -130,9 +130,7 @@ def test_only_what_was_chosen_comes_back(nodes, runs):
     trees.make(here, {"a/one": "old", "b/two": "old", "ab": "old"})
     trees.make(there, {"a/one": "new!", "b/two": "new!", "ab": "new!"})
     pull.synced([item], nodes.peer([item]), runs / "one")
-    done = backup.restore(
-        runs / "one", runs / "two", select=["/srv/salt/a"], root=str(nodes.here)
-    )
+    done = backup.restore(runs / "one", runs / "two", select=["/srv/salt/a"], root=str(nodes.here))
     found = {name: (here / name).read_text() for name in ("a/one", "b/two", "ab")}
     assert found == {"a/one": "old", "b/two": "new!", "ab": "new!"}
     assert done["restored_names"] == ["/srv/salt/a/one"]

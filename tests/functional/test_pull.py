@@ -1,9 +1,7 @@
-"""Pulling with a real rsync from a real rsync daemon, judged by what is in the folders afterwards."""
+"""Pulling with a real rsync from a real rsync daemon, judged by the folders afterwards."""
 
 import json
 import os
-import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -91,12 +89,8 @@ def test_preview_changes_nothing_and_lists_all(nodes, tmp_path):
     def listed(action):
         return {itemize.raw(each["path"]) for each in entries if each["action"] == action}
 
-    assert listed("overwritten") == {
-        b"/srv/salt/changed/" + name for name in trees.HARD_NAMES
-    }
-    assert listed("deleted") == {
-        b"/srv/salt/gone/" + name for name in (*trees.HARD_NAMES, b"")
-    }
+    assert listed("overwritten") == {b"/srv/salt/changed/" + name for name in trees.HARD_NAMES}
+    assert listed("deleted") == {b"/srv/salt/gone/" + name for name in (*trees.HARD_NAMES, b"")}
     assert listed("created") == {b"/srv/salt/new/" + name for name in (*trees.HARD_NAMES, b"")}
     assert seen["overwritten"] == names
     assert seen["deleted"] == names + 1
@@ -285,7 +279,9 @@ def test_several_paths_at_once(nodes, run):
 def small_disk(tmp_path):
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "none", place], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "none", place], check=True
+    )
     yield place
     subprocess.run(["umount", place], check=True)
 
@@ -372,9 +368,8 @@ def test_a_running_rsync_keeps_the_next_one_out(nodes, run):
     trees.make(there, {"file": "1"})
     run.mkdir(parents=True)
     lock = run.parent / f".{item.module}.lock"
-    with rsync.locked(lock):
-        with pytest.raises(errors.Refused, match="still runs"):
-            rsync.locked(lock, wait=0.2)
+    with rsync.locked(lock), pytest.raises(errors.Refused, match="still runs"):
+        rsync.locked(lock, wait=0.2)
 
 
 def test_last_pass_of_names_looks_at_nothing_else(nodes, run):
@@ -519,7 +514,9 @@ def test_memory_does_not_grow_with_the_number_of_files(nodes, tmp_path):
     trees.make(there, {f"{number % 50}/few{number}": "" for number in range(500)})
     peer = nodes.peer([item])
     few = trees.resident_growth(PREVIEW, peer.remote_shell, peer.root, tmp_path / "list")
-    trees.make(there, {f"{number % 50}/{'long name ' * 10}{number}": "" for number in range(20_000)})
+    trees.make(
+        there, {f"{number % 50}/{'long name ' * 10}{number}": "" for number in range(20_000)}
+    )
     many = trees.resident_growth(PREVIEW, peer.remote_shell, peer.root, tmp_path / "list")
     assert len((tmp_path / "list").read_text().splitlines()) > 20_000
     assert many - few < 4 * 1024, "KiB"
@@ -537,15 +534,3 @@ def test_the_folders_are_roots_alone(nodes, run):
             assert path.stat().st_mode & 0o077 == 0, path
         if path.suffix in (".jsonl", ".json"):
             assert path.stat().st_mode & 0o077 == 0, path
-
-
-def test_two_rsync_releases_understand_each_other(nodes, run):
-    other = pathlib.Path(os.environ.get("FAILBACK_OTHER_RSYNC", ""))
-    if not shutil.which(str(other)):
-        pytest.skip("FAILBACK_OTHER_RSYNC names no second rsync")
-    item, here, there = folder_pair(nodes)
-    trees.hard_tree(there)
-    nodes.program = str(other)
-    far = nodes.peer([item])
-    pull.synced([item], rsync.Peer("peer", far.remote_shell, root=far.root), run)
-    assert same(here, there)

@@ -1,4 +1,4 @@
-"""Two nodes in two folders: real rsync on both ends, joined by a pipe in place of SSH; and file trees."""
+"""Two nodes in two folders, real rsync on both ends and a pipe in place of SSH; file trees."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from failback import rsync
 HARD_NAMES = (
     b"with space",
     b" leading and trailing ",
-    b"quote's \"double\"",
+    b'quote\'s "double"',
     b"line\nbreak",
     b"tab\there",
     b"-rf",
@@ -67,7 +67,7 @@ class Nodes:
 
 
 def make(top, files):
-    """Write files: a dict of name (text or bytes) to content; a name that ends in ``/`` is a folder."""
+    """Write files: a dict of name (text or bytes) to content; a folder's name ends in ``/``."""
     top = os.fsencode(top)
     for name, content in files.items():
         path = os.path.join(top, os.fsencode(name))
@@ -91,9 +91,7 @@ def hard_tree(top):
     with open(top / "sparse", "wb") as handle:
         handle.seek(8 << 20)
         handle.write(b"end")
-    subprocess.run(
-        ["setfacl", "-m", "u:54321:rw", str(top / "attributes/file")], check=True
-    )
+    subprocess.run(["setfacl", "-m", "u:54321:rw", str(top / "attributes/file")], check=True)
     subprocess.run(["setfacl", "-d", "-m", "u:54321:rx", str(top / "attributes")], check=True)
     os.setxattr(top / "attributes/file", "user.colour", b"\x00\xffgreen")
     os.setxattr(top / "attributes", "trusted.kind", b"folder")
@@ -105,8 +103,8 @@ def hard_tree(top):
 
 def fingerprint(top, contents=True):
     """
-    Everything about a tree, from outside the code under test: name to type, mode, owners, time, content,
-    links among each other, extended attributes and ACLs, and whether a big file is sparse.
+    Everything about a tree, from outside the code under test: name to type, mode, owners, time,
+    content, links among each other, extended attributes and ACLs, and whether a big file is sparse.
     """
     top = os.fsencode(top)
     found, inodes = {}, {}

@@ -18,6 +18,20 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.lab)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What the hosts' journals say goes beneath a failure: the lab is gone when one reads it."""
+    report = (yield).get_result()
+    lab = item.funcargs.get("site") if hasattr(item, "funcargs") else None
+    if not report.failed or lab is None:
+        return
+    for host in lab.hosts:
+        if host.running:
+            command = ["journalctl", "--no-pager", "-o", "short-precise", "-n", "40"]
+            said = host.run(command, check=False).stdout
+            report.sections.append((f"journal of {host.name}", said))
+
+
 @pytest.fixture(scope="session")
 def lab_name():
     """``LAB`` from the environment, so that two people can test on one machine; else ``test``."""

@@ -81,7 +81,12 @@ def fact(exists=True, empty=False, file_system=XFS):
         (fact(empty=True), fact(), {"/srv/salt": 5}, "is empty on the serving node"),
         (fact(empty=True), fact(), None, "is empty on the serving node"),
         (fact(empty=True), fact(), {"/srv/salt": 0}, None),
-        (fact(file_system=ROOT), fact(), {}, "/dev/vda1 (ext4, at /), and used to lie on /dev/vdb1"),
+        (
+            fact(file_system=ROOT),
+            fact(),
+            {},
+            "/dev/vda1 (ext4, at /), and used to lie on /dev/vdb1",
+        ),
         (fact(file_system=SUBVOLUME), fact(), {}, "folder /other"),
         (fact(), fact(exists=False), {}, None),
     ],
@@ -160,7 +165,14 @@ def test_facts_of_this_machine(tmp_path):
     (tmp_path / "srv/full/file").write_text("1")
     (tmp_path / "srv/empty").mkdir()
     (tmp_path / "srv/shared-a").write_text("1")
-    paths = ["/srv/full", "/srv/empty", "/srv/shared-*", "/srv/none-*", "/srv/shared-a", "/srv/gone"]
+    paths = [
+        "/srv/full",
+        "/srv/empty",
+        "/srv/shared-*",
+        "/srv/none-*",
+        "/srv/shared-a",
+        "/srv/gone",
+    ]
     facts = sources.facts(paths, str(tmp_path))
     summary = {path: (one["exists"], one["empty"], one["kind"]) for path, one in facts.items()}
     assert summary == {

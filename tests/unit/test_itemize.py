@@ -82,7 +82,9 @@ def test_every_name_survives_rsyncs_notation(name):
     assert itemize.parsed(line).name == name
 
 
-@given(NAMES | TRICKY | strategies.text(min_size=1).map(lambda text: text.encode("utf-8", "replace")))
+@given(
+    NAMES | TRICKY | strategies.text(min_size=1).map(lambda text: text.encode("utf-8", "replace"))
+)
 def test_every_name_survives_our_notation(name):
     text = itemize.readable(name)
     assert text.isprintable()
@@ -111,7 +113,9 @@ def test_our_notation(name, text):
     assert itemize.readable(name) == text
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(names=strategies.lists(NAMES | TRICKY, min_size=1, max_size=40, unique=True))
 def test_real_rsync_agrees(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("names")
@@ -129,7 +133,9 @@ def test_real_rsync_agrees(tmp_path_factory, names):
     assert found == set(names)
 
 
-@given(strategies.lists(strategies.tuples(NAMES, strategies.sampled_from(["deleted", "overwritten"]))))
+@given(
+    strategies.lists(strategies.tuples(NAMES, strategies.sampled_from(["deleted", "overwritten"])))
+)
 def test_digest_does_not_depend_on_the_order(entries):
     digests = []
     for order in (entries, entries[::-1]):

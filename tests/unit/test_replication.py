@@ -49,6 +49,7 @@ def test_item(path, is_directory, root, pattern):
         "/srv/[a",
         "/srv/[a b]*",
         "/srv/[]x",
+        "/srv/[!]x",
     ],
 )
 def test_paths_that_rsync_would_misread_are_refused(path):
@@ -105,11 +106,9 @@ def test_daemon_config_says_who_may_write():
     assert "!backup-dir" not in writer
 
 
-def test_daemon_files_are_bytes():
-    item = replication.item("/srv/\udcff", True)
-    [(name, content)] = replication.daemon_files([item], False, "/run/x").items()
-    assert name == "/run/x"
-    assert b"path = /srv/\xff/\n" in content
+def test_a_path_that_is_no_text_becomes_its_bytes():
+    config = replication.daemon_config([replication.item("/srv/\udcff", True)], writable=False)
+    assert b"path = /srv/\xff/\n" in os.fsencode(config)
 
 
 def test_filters_are_of_the_pattern_alone():

@@ -90,8 +90,7 @@ class Folder:
                 {
                     "path": itemize.readable(os.fsencode(each.path)),
                     "root": itemize.readable(os.fsencode(each.root)),
-                    "pattern": each.pattern
-                    and itemize.readable(os.fsencode(each.pattern)),
+                    "pattern": each.pattern and itemize.readable(os.fsencode(each.pattern)),
                 }
                 for each in known.values()
             ],
@@ -410,9 +409,7 @@ def prune(runs_folder, keep, spare=()):
     return removed
 
 
-def _restore_pass(
-    folder, undo, item, number, wanted, preview, root, result, limit, remove_created
-):
+def _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created):
     top = os.fsencode(os.path.join(root, item.root.lstrip("/"))).rstrip(b"/")
     kept = os.fsencode(folder.backup(item.module, number))
     names = [name for name in kept_names(kept) if wanted(_absolute(item, name))]

@@ -7,8 +7,8 @@ says what was found, why that is dangerous, and which command to run next.
 """
 
 ALWAYS_ALLOWED = 20
-"""Up to this number of overwritten and deleted files the percentage is not looked at: in a folder of
-eight files three changes are everyday life. They are in the backup like any others."""
+"""Up to this number of overwritten and deleted files the percentage is not looked at: in a folder
+of eight files three changes are everyday life. They are in the backup like any others."""
 
 RESERVE = 0.05
 """Share of a file system that must remain free after a sync."""
@@ -43,7 +43,8 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
             f"{deleted} files would be deleted here ({where}), and the pair allows {max_delete}. "
             "A source that is not mounted or was emptied by mistake looks just like this. "
             f"See which: salt-run pair.plan {pair}. To allow this one run: "
-            + command % ("max_delete", deleted)
+            + command
+            % ("max_delete", deleted)
         )
     worst = 0
     found = []
@@ -62,7 +63,8 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
             + "; ".join(found)
             + ". That is more than an outage usually leaves behind. "
             f"See which: salt-run pair.plan {pair}. To allow this one run: "
-            + command % ("max_change_percent", worst)
+            + command
+            % ("max_change_percent", worst)
         )
     return problems
 

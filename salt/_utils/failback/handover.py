@@ -21,7 +21,6 @@ The near end takes the addresses only after the far end has answered ``commit``,
 Both measure on their own monotonic clock, so the wall clocks may differ as they like.
 """
 
-import concurrent.futures
 import json
 import os
 import selectors
@@ -204,28 +203,35 @@ def serve(config, run, paths, requests, answers):
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
-    with address.Holder(wanted) as holder:
-        verbs = {
-            "arm": lambda request: arm(config, run, float(request["seconds"]), paths),
-            "release": lambda request: release(config, run, holder, paths),
-            "commit": lambda request: commit(config, run, paths),
-            "prove": lambda request: {
-                "answering": {one.address: address.probe(one, timeout=1.0, count=1) for one in wanted}
-            },
-            "disarm": lambda request: disarm(config, paths),
-            "abort": lambda request: {"comment": take_back(config, run, paths)},
-        }
-        own = ledger.read(config["name"], paths)
-        say(ready=True, ledger=own, macs=_macs(config))
-        for line in requests:
-            try:
-                request = json.loads(line)
-                say(ok=True, **verbs[request["do"]](request))
-            except (FailbackError, ValueError, KeyError, OSError) as error:
-                say(ok=False, error=str(error) or repr(error))
+    try:
+        with address.Holder(wanted) as holder:
+            verbs = {
+                "arm": lambda request: arm(config, run, float(request["seconds"]), paths),
+                "release": lambda request: release(config, run, holder, paths),
+                "commit": lambda request: commit(config, run, paths),
+                "prove": lambda request: {
+                    "answering": {one.address: address.probe(one, timeout=1.0, count=1) for one in wanted}
+                },
+                "disarm": lambda request: disarm(config, paths),
+                "abort": lambda request: {"comment": take_back(config, run, paths)},
+            }
+            own = ledger.read(config["name"], paths)
+            say(ready=True, ledger=own, macs=_macs(config))
+            for line in requests:
+                try:
+                    request = json.loads(line)
+                    say(ok=True, **verbs[request["do"]](request))
+                except (FailbackError, ValueError, KeyError, OSError) as error:
+                    say(ok=False, error=str(error) or repr(error))
+    finally:
+        _end(config, run, paths)
+
+
+def _end(config, run, paths):
+    """The connection has ended, in order or not: whoever cannot go on must not leave nobody serving."""
     state = _read_state(config, paths)
     if state.get("run") == run and state.get("phase") == RELEASED:
-        # The connection ended in the middle: the near end cannot take them any more, so serve now.
+        # The near end was not given the pair and cannot take it any more, so serve now.
         take_back(config, run, paths)
     elif state.get("run") == run and state.get("phase") == ARMED:
         disarm(config, paths)
@@ -300,14 +306,14 @@ class FarEnd:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return json.loads(line)
 
-    def ask(self, do, seconds=ANSWER_WITHIN, **request):
-        """One request and its answer. Raises ``Refused`` when the far end says no."""
+    def ask(self, do, within=ANSWER_WITHIN, **request):
+        """One request and its answer within so many seconds. ``Refused`` when the far end says no."""
         try:
             self._process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
             raise Unavailable(f"The connection to {self.name} has ended: {error}.") from error
-        found = self.answer(seconds)
+        found = self.answer(within)
         if not found.pop("ok"):
             raise Refused(f"{self.name}: {found['error']}")
         return found
@@ -337,8 +343,8 @@ def bring_home(config, run, paths, prepare_last_pass):
         The run that holds the pair on both nodes.
 
     prepare_last_pass
-        Function from the control socket of the connection to a ``failback.reverse.LastPass``, or to None
-        for a pair without paths. It is called before anything is released.
+        Function from the control socket of the connection to the last pass, itself a function of its limit
+        in seconds; or to None for a pair without paths. It is called before anything is released.
 
     Returns a dict: ``generation``; ``window_milliseconds``, the time from the request to release to the
     addresses taken; ``timeline``; ``answering``, who answered for each address afterwards as the far
@@ -363,7 +369,7 @@ def bring_home(config, run, paths, prepare_last_pass):
         try:
             far.ask("release")
             timeline.note("the addresses are released")
-            brought = _within(limit - COMMIT_MARGIN - 1, last_pass)
+            brought = last_pass(limit - COMMIT_MARGIN - 1) if last_pass else None
             timeline.note("the last pass has ended")
         except FailbackError as error:
             raise Unavailable(f"{error} {_back_to(far)}") from error
@@ -396,8 +402,6 @@ def bring_home(config, run, paths, prepare_last_pass):
         timeline.note("the other node sees this one answer")
         far.ask("disarm", 15)
     address.announce_later(pair, paths)
-    if last_pass:
-        last_pass.finish()
     return {
         "generation": generation,
         "window_milliseconds": round(taken_at - released_at, 3),
@@ -405,21 +409,6 @@ def bring_home(config, run, paths, prepare_last_pass):
         "answering": answering,
         "last_pass": brought,
     }
-
-
-def _within(seconds, last_pass):
-    """Run the last pass, but not into the time in which the far end serves again."""
-    if last_pass is None:
-        return []
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        try:
-            return pool.submit(last_pass.run).result(seconds)
-        except concurrent.futures.TimeoutError as error:
-            last_pass.stop()
-            raise Unavailable(
-                f"The last pass has not ended within {seconds:.0f} s; the time is `handover_timeout` in the "
-                f"pair's `recovery`, and a quieter moment or one more warm pass makes it shorter."
-            ) from error
 
 
 def _require_sole_holder(config, wanted, macs, other):

@@ -5,9 +5,8 @@ What lsyncd is told: the replicated paths of a pair, from the primary to the sec
 
     text = lsyncd_config.render(pair, replication_items, Paths())
 
-The text is a program in Lua, as lsyncd wants it. It differs from the usual ``sync{ default.rsync, …
-}`` where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in its source and by
-trying:
+The text is a program in Lua, as lsyncd wants it. It does more than the usual ``default.rsync``
+where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in its source and tried:
 
 - It turns changed names into rsync patterns and escapes wildcards wrongly: ``b]c`` and ``x\y*`` are
   never carried, and counted as carried. The rendered ``changes`` escapes as rsync(1) says.

@@ -132,10 +132,8 @@ def children(pid):
             continue
         with contextlib.suppress(OSError):
             # The second field of stat, in parentheses, may hold anything (proc(5)).
-            if (
-                int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-                == pid
-            ):
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == pid:
                 words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
                 found.append(os.fsdecode(b" ".join(words)))
     return found
@@ -379,7 +377,6 @@ def _not_drained(pair, limit, status, seen_at):
         )
     return (
         f"lsyncd of {pair} has not carried everything to the standby within {limit} seconds. "
-        f"{found} What is not carried "
-        "would be lost with this node. See `journalctl -u lsyncd`, mend what it says, then run "
-        "this again."
+        f"{found} What is not carried would be lost with this node. See `journalctl -u lsyncd`, "
+        "mend what it says, then run this again."
     )

@@ -396,9 +396,7 @@ def compared(items, peer, since, limit=NAMES, parallel=2):
     }
 
 
-def _synced_path(
-    item, peer, folder, limits, pair, before_pass, lock, number, looked, limit
-):
+def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, looked, limit):
     started = time.monotonic()
     total = _empty(item, peer)
     total.update(passes=0, settled=False, total_files=looked["total_files"])

@@ -75,7 +75,7 @@ ACCEPTED_OPTIONS = (
 )
 
 # A whole bracket expression, or a '[' that is never closed.
-_BRACKETS = re.compile(r"\[[!^]?\]?(?:\[:[a-z]+:\]|[^]])*\]|\[")
+_BRACKETS = re.compile(r"\[(?:[!^]|(?![!^]))(?:\]|(?!\]))(?:\[:[a-z]+:\]|[^]])*\]|\[")
 # A puller's options about its own backup reach the far end too, which only reads them then.
 ACCEPTED_OF_A_READER = ("backup", "backup-dir")
 
@@ -257,15 +257,6 @@ def daemon_config(items, writable, root="/"):
             pattern = each.pattern.replace(" ", "[[:blank:]]")
             lines += [f"include = /{pattern} /{pattern}/**", "exclude = *"]
     return "\n".join(lines) + "\n"
-
-
-def daemon_files(items, writable, target, root="/"):
-    """
-    The files that :py:func:`daemon_config` needs when it is written to ``target``.
-
-    Returns a dict of file name to content in bytes.
-    """
-    return {target: os.fsencode(daemon_config(items, writable, root))}
 
 
 def ssh_command(paths, control=None):

@@ -184,7 +184,7 @@ def compared(config, run, paths, remote_shell=None):
     if record is None:
         raise errors.Refused(
             f"Run {run} had no last pass on this node, so there is no time after which changes "
-            f"here explain a difference. Run salt-run pair.plan {config['name']} to see what differs."
+            f"here explain a difference. To see what differs: salt-run pair.plan {config['name']}"
         )
     chosen = _items_of_run(folder, config, paths)
     for item in chosen:
@@ -211,9 +211,7 @@ def restored(config, run, new_run, paths, select=None, preview=False):
 
 def pruned(config, paths, spare=()):
     """Delete all but the newest runs, as many as the pair keeps. Returns the deleted ones."""
-    return backup.prune(
-        paths.runs(config["name"]), config["recovery"]["keep_backups"], spare
-    )
+    return backup.prune(paths.runs(config["name"]), config["recovery"]["keep_backups"], spare)
 
 
 def limits(config, max_delete=None, max_change_percent=None):

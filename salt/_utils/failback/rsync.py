@@ -271,7 +271,7 @@ def locked(path, wait=60.0):
     if not taken.wait(wait) or problem:
         raise errors.Refused(
             f"An earlier rsync into this path still runs after {wait:.0f} seconds (it holds "
-            f"{path}). Two of them at once would mix their backups. Wait for it to end, or end it, then run "
-            f"again. To see it: fuser -v {path}"
+            f"{path}). Two of them at once would mix their backups. Wait for it to end, or end it, "
+            f"then run again. To see it: fuser -v {path}"
         )
     return handle

@@ -40,9 +40,7 @@ def facts(paths, root="/", mountinfo="/proc/self/mountinfo"):
     """
     with open(mountinfo, encoding="utf-8", errors="surrogateescape") as handle:
         mounts = parsed_mounts(handle.read())
-    return {
-        path: _fact(replication.items_on_disk(path, root)[0], root, mounts) for path in paths
-    }
+    return {path: _fact(replication.items_on_disk(path, root)[0], root, mounts) for path in paths}
 
 
 def parsed_mounts(text):

@@ -98,7 +98,7 @@ def test_a_missing_interface_is_an_error_of_execution(network, floating_ip):
     ],
     ids=str,
 )
-def test_arguments_that_cannot_be_right_are_refused_before_anything(network, floating_ip, arguments):
+def test_arguments_that_cannot_be_right_are_refused_first(network, floating_ip, arguments):
     before = network.addresses("salt1")
     with network.inside("salt1"), pytest.raises(SaltInvocationError):
         floating_ip.present(*arguments)

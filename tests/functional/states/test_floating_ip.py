@@ -1,4 +1,4 @@
-"""The states as Salt loads them, with and without test mode; changes are looked for from outside."""
+"""The states as Salt loads them, in test mode and not; changes are looked for from outside."""
 
 import pytest
 import segment

@@ -1,0 +1,79 @@
+"""Small made-up pairs, ledgers and reports, for the tests of what is decided from them."""
+
+import copy
+
+PAIR = {
+    "name": "salt",
+    "primary": {"id": "salt1", "host": "10.0.0.11"},
+    "secondary": {"id": "salt2", "host": "10.0.0.12"},
+    "mode": "automatic",
+    "floating_ips": [
+        {
+            "name": "salt-gw",
+            "address": "10.0.0.5/24",
+            "interface": "eth0",
+            "label": "eth0:0",
+            "watch": {"on": "secondary", "cron": "gateway-ip"},
+        }
+    ],
+    "replicate": [{"path": "/srv/salt", "then": None}],
+    "git": [],
+    "services": [{"name": "salt-master", "proof": None}],
+    "active_services": [],
+    "vms": [],
+    "after": [],
+    "witnesses": [],
+    "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
+    "lsyncd": {"delay": 1, "max_processes": 2},
+    "recovery": {
+        "reboot": True,
+        "boot_timeout": 1200,
+        "max_delete": 100,
+        "max_change_percent": 25,
+        "max_passes": 5,
+        "small_pass": 20,
+        "handover_timeout": 10,
+        "keep_backups": 5,
+    },
+}
+
+#: A second address, for pairs that have two.
+SECOND = {**PAIR["floating_ips"][0], "name": "salt-v6", "address": "10.0.0.6/24", "label": "eth0:1"}
+
+SINCE = "2026-11-22T18:00:00Z"
+
+RUN = "20261122T183000-recover-salt-4f2a"
+OTHER_RUN = "20261122T184500-recover-salt-77aa"
+
+
+def pair(node="salt1", **changes):
+    """The configuration of the pair as ``node`` has it."""
+    return {**copy.deepcopy(PAIR), "node": node, "version": 1, **changes}
+
+
+def ledger(generation, active, boot_id="this boot"):
+    """A ledger's content."""
+    return {
+        "version": 1,
+        "generation": generation,
+        "active": active,
+        "since": SINCE,
+        "boot_id": boot_id,
+        "run": None,
+        "why": "a test",
+    }
+
+
+def report(node, own, holds=(), addresses=("10.0.0.5/24",), error=None, **changes):
+    """What a node reports of itself. Its lsyncd runs where it should, so there is no drift by itself."""
+    return {
+        "node": node,
+        "boot_id": "this boot",
+        "ledger": own,
+        "ledger_error": error,
+        "addresses": [{"address": one, "held": one in holds} for one in addresses],
+        "lsyncd": {"running": node == "salt1" and bool(own) and own["active"] == node},
+        "services": {"salt-master": "active"},
+        "active_services": {},
+        **changes,
+    }

@@ -1,0 +1,109 @@
+"""The pause of the watch that expires by itself."""
+
+import pytest
+import samples
+from failback import hold
+from failback.errors import Refused
+from failback.errors import Unreadable
+from failback.paths import Paths
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 1_000_000.0
+
+        def time(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(hold, "time", clock)
+    return clock
+
+
+def pause(node, seconds, run=None):
+    return hold.set_hold("salt", node, seconds, "a test", run)
+
+
+def test_it_ends_by_itself(node, clock):
+    assert hold.read("salt", node) is None
+    assert pause(node, 30)["until"] == clock.now + 30
+    clock.now += 29.9
+    assert hold.read("salt", node)["reason"] == "a test"
+    clock.now += 0.1
+    assert hold.read("salt", node) is None
+    assert hold.clear("salt", node) is False
+
+
+@pytest.mark.parametrize(
+    "seconds", [0, -1, hold.LONGEST + 1, float("nan"), float("inf"), True, "30", None, [30]]
+)
+def test_it_lasts_a_second_to_a_day(node, seconds):
+    with pytest.raises(Refused, match="must expire by itself"):
+        pause(node, seconds)
+    assert hold.read("salt", node) is None
+
+
+def test_it_can_last_a_day(node, clock):
+    assert pause(node, hold.LONGEST)["until"] == clock.now + 86400
+
+
+def test_who_set_it_ends_it(node, clock):
+    pause(node, 30)
+    assert hold.clear("salt", node) is True
+    assert hold.read("salt", node) is None
+
+
+def test_a_run_ends_its_own_hold_alone(node, clock):
+    pause(node, 600, samples.RUN)
+    assert hold.clear("salt", node, samples.OTHER_RUN) is False
+    assert hold.clear("salt", node, samples.RUN) is True
+    pause(node, 600)
+    assert hold.clear("salt", node, samples.RUN) is False
+
+
+def test_a_run_does_not_shorten_what_an_operator_asked_for(node, clock):
+    pause(node, 6000)
+    pause(node, 600, samples.RUN)
+    assert hold.read("salt", node)["until"] == clock.now + 6000
+    hold.clear("salt", node, samples.RUN)
+    assert hold.read("salt", node) is not None
+
+
+def test_an_operators_hold_outlives_a_longer_one_of_a_run(node, clock):
+    """The run's is longer while it runs; when it has ended, the operator's still counts."""
+    pause(node, 600)
+    pause(node, 6000, samples.RUN)
+    hold.clear("salt", node, samples.RUN)
+    clock.now += 599
+    assert hold.read("salt", node) is not None
+    clock.now += 1
+    assert hold.read("salt", node) is None
+
+
+def test_an_operator_does_not_shorten_the_hold_of_a_run(node, clock):
+    """In the middle of a handover the watch would take the addresses."""
+    pause(node, 6000, samples.RUN)
+    pause(node, 1)
+    clock.now += 2
+    assert hold.read("salt", node) is not None
+
+
+def test_a_run_renews_its_own(node, clock):
+    pause(node, 600, samples.RUN)
+    clock.now += 500
+    pause(node, 600, samples.RUN)
+    clock.now += 599
+    assert hold.read("salt", node)["run"] == samples.RUN
+
+
+def test_one_that_cannot_be_read_says_so(node, clock):
+    pause(node, 30)
+    node.hold("salt").write_text("")
+    with pytest.raises(Unreadable, match="hold of salt"):
+        hold.read("salt", node)

@@ -1,0 +1,170 @@
+"""Which run holds a pair."""
+
+import json
+import os
+
+import pytest
+import samples
+from failback import lock
+from failback import system
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unreadable
+from failback.paths import Paths
+
+ONE, TWO = samples.RUN, samples.OTHER_RUN
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A wall clock to move."""
+
+    class Clock:
+        now = 1_000_000.0
+
+        def time(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(lock, "time", clock)
+    return clock
+
+
+def owner(**changes):
+    """A living process of another host, unless said otherwise."""
+    return {"master": "salt2_master", "user": "anna", "boot_id": "elsewhere", "pid": 42, "started": 7, **changes}
+
+
+def of_this_process():
+    pid = os.getpid()
+    return owner(boot_id=system.boot_id(), pid=pid, started=system.process_started(pid))
+
+
+def take(node, run, seconds=60, by=None, **changes):
+    return lock.acquire("salt", node, run, "recover", by or owner(), seconds, **changes)
+
+
+def test_the_second_run_is_refused_and_told_of_the_first(node):
+    take(node, ONE)
+    with pytest.raises(Refused) as error:
+        take(node, TWO)
+    for word in (ONE, "recover", "anna", "salt2_master", "pair.status salt", "expires in 60 s"):
+        assert word in str(error.value)
+    assert lock.read("salt", node)["run"] == ONE
+
+
+def test_the_holder_renews_it_and_keeps_since_when(node, clock):
+    since = take(node, ONE)["since"]
+    clock.now += 50
+    again = take(node, ONE)
+    assert again["since"] == since and again["expires"] == clock.now + 60
+    assert again["taken_over"] is None
+    clock.now += 55
+    assert lock.read("salt", node)["state"] == "held"
+
+
+def test_an_expired_lock_is_taken_over_and_the_dead_run_named(node, clock):
+    take(node, ONE)
+    clock.now += 60
+    assert lock.read("salt", node)["state"] == "expired"
+    assert take(node, TWO)["taken_over"] == ONE
+    with pytest.raises(Refused, match=TWO):
+        take(node, ONE)
+
+
+def test_a_living_process_of_this_node_keeps_it(node):
+    take(node, ONE, by=of_this_process())
+    assert lock.read("salt", node)["state"] == "held"
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [pytest.param({"pid": 2**22 + 1}, id="no such process"), pytest.param({"started": 1}, id="a pid used again")],
+)
+def test_a_dead_process_of_this_node_loses_it_at_once(node, gone):
+    take(node, ONE, by={**of_this_process(), **gone})
+    assert lock.read("salt", node)["state"] == "dead"
+    assert take(node, TWO)["taken_over"] == ONE
+
+
+@pytest.mark.parametrize(
+    ("owner_boot", "started", "expires", "state"),
+    [
+        pytest.param("this", 7, 100, "held", id="alive here"),
+        pytest.param("this", None, 100, "dead", id="dead here"),
+        pytest.param("this", 8, 100, "dead", id="another process with its pid here"),
+        pytest.param("other", None, 100, "held", id="another boot: nothing is known until it expires"),
+        pytest.param("other", None, 50, "expired", id="another boot, expired"),
+        pytest.param("this", 7, 50, "expired", id="alive here, and not renewed in time"),
+        pytest.param("this", None, 50, "dead", id="dead here and expired"),
+    ],
+)
+def test_whether_it_still_counts(owner_boot, started, expires, state):
+    held = {"owner": owner(boot_id=owner_boot), "expires": expires}
+    assert lock.judge(held, 50, "this", lambda pid: started if pid == 42 else None) == state
+
+
+def test_what_the_other_node_has_proved_dead_is_taken_over(node):
+    take(node, ONE)
+    assert take(node, TWO, dead_runs=(ONE,))["taken_over"] == ONE
+
+
+def test_only_its_run_gives_it_back(node):
+    take(node, ONE)
+    assert lock.release("salt", node, TWO) is False
+    assert lock.read("salt", node)["run"] == ONE
+    assert lock.release("salt", node, ONE) is True
+    assert lock.release("salt", node, ONE) is False
+    assert lock.read("salt", node) is None
+
+
+def test_a_run_that_lost_the_pair_must_not_go_on(node, clock):
+    with pytest.raises(Refused, match="no run holds it"):
+        lock.require("salt", node, ONE)
+    take(node, ONE)
+    lock.require("salt", node, ONE)
+    clock.now += 61
+    take(node, TWO)
+    with pytest.raises(Refused, match=f"run {TWO} holds it"):
+        lock.require("salt", node, ONE)
+
+
+def test_a_torn_lock_is_neither_free_nor_held(node):
+    take(node, ONE)
+    node.lock("salt").write_text('{"run"')
+    for call in (lock.read, lambda *where: take(node, TWO), lambda *where: lock.require(*where, ONE)):
+        with pytest.raises(Unreadable, match="lock of salt"):
+            call("salt", node)
+
+
+@pytest.mark.parametrize(
+    "change", [{"run": None}, {"run": 7}, {"expires": "soon"}, {"owner": "anna"}], ids=str
+)
+def test_a_lock_whose_content_is_nonsense_is_reported_as_such(node, change):
+    take(node, ONE)
+    found = {**json.loads(node.lock("salt").read_text()), **change}
+    node.lock("salt").write_text(json.dumps(found))
+    with pytest.raises(FailbackError):
+        take(node, TWO)
+
+
+def test_a_lock_without_an_owner_counts_until_it_expires(node, clock):
+    take(node, ONE)
+    found = json.loads(node.lock("salt").read_text())
+    del found["owner"]
+    node.lock("salt").write_text(json.dumps(found))
+    assert lock.read("salt", node)["state"] == "held"
+    clock.now += 60
+    assert take(node, TWO)["taken_over"] == ONE
+
+
+def test_a_process_is_named_by_its_pid_and_its_start():
+    pid = os.getpid()
+    assert system.process_started(pid) == system.process_started(pid) > 0
+    assert system.process_started(2**22 + 1) is None
+    assert system.process_started(None) is None

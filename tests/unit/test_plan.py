@@ -1,0 +1,150 @@
+"""What an orchestration will do, for every verdict."""
+
+import itertools
+
+import pytest
+import samples
+from failback import plan
+from failback import verdict
+
+MOVES_DATA = {"warm", "git", "handover"}
+
+
+def found(name, **changes):
+    """A verdict of a name."""
+    facts = {"generation": 4, "active": None, "newest": None}
+    return verdict.Verdict(name, f"It is {name}.", **{**facts, **changes})
+
+
+def every_plan():
+    """Each operation on each verdict, with and without drift, paths and repositories."""
+    for operation, name, drift, replicate, git in itertools.product(
+        (plan.RECOVER, plan.BOOT),
+        verdict.ALL,
+        ((), ("lsyncd does not run on salt1.",)),
+        ([], samples.PAIR["replicate"]),
+        ([], ["/srv/git/site.git"]),
+    ):
+        config = samples.pair(replicate=replicate, git=git)
+        newest = {verdict.COLD: "salt2", verdict.FAILED_OVER: "salt2"}.get(name)
+        judged = found(name, newest=newest, active=newest, drift=drift)
+        yield operation, config, judged, plan.decide(operation, config, judged)
+
+
+def test_every_plan_has_steps_or_a_refusal_or_nothing_to_do():
+    for operation, _, judged, made in every_plan():
+        assert not (made.steps and made.refusal), made
+        assert made.nothing_to_do == (judged.name == verdict.NORMAL and not judged.drift), made
+        assert made.operation == operation
+
+
+def test_steps_come_in_the_one_safe_order():
+    order = list(plan.STEPS)
+    for *_, made in every_plan():
+        assert list(made.steps) == sorted(set(made.steps), key=order.index)
+
+
+def test_data_move_back_only_after_a_failover():
+    for operation, _, judged, made in every_plan():
+        if MOVES_DATA & set(made.steps):
+            assert (operation, judged.name) == (plan.RECOVER, verdict.FAILED_OVER)
+            assert made.returned == made.active == "salt1"
+
+
+def test_addresses_change_hands_only_after_the_files_and_are_followed_by_a_comparison():
+    for _, config, judged, made in every_plan():
+        if "handover" not in made.steps:
+            continue
+        assert "hold" in made.steps, "the watch would take the addresses in the middle of it"
+        assert ("warm" in made.steps) == ("compare" in made.steps) == bool(config["replicate"])
+        assert ("git" in made.steps) == bool(config["git"])
+        assert made.steps[-1] == "activate"
+
+
+def test_a_node_that_serves_is_never_the_one_that_reboots():
+    for *_, made in every_plan():
+        if "static" in made.steps:
+            assert made.returned is not None
+            # The returned primary becomes active later, in the handover, and only there.
+            assert made.returned != made.active or "handover" in made.steps
+
+
+@pytest.mark.parametrize("operation", [plan.RECOVER, plan.BOOT])
+@pytest.mark.parametrize("name", verdict.ALL)
+def test_a_refusal_names_a_command_or_says_what_to_do(operation, name):
+    made = plan.decide(operation, samples.pair(), found(name, newest="salt2"))
+    if made.refusal is None:
+        return
+    assert made.refusal.endswith((".", "'")), made.refusal
+    assert any(word in made.refusal for word in ("salt-run ", "Start salt")), made.refusal
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "refused"),
+    [
+        (plan.RECOVER, verdict.NORMAL, False),
+        (plan.RECOVER, verdict.FAILED_OVER, False),
+        (plan.RECOVER, verdict.STANDBY_RETURNED, False),
+        (plan.RECOVER, verdict.COLD, True),
+        (plan.RECOVER, verdict.SPLIT, True),
+        (plan.RECOVER, verdict.PRIMARY_DOWN, True),
+        (plan.RECOVER, verdict.SECONDARY_DOWN, True),
+        (plan.RECOVER, verdict.UNKNOWN, True),
+        (plan.BOOT, verdict.NORMAL, False),
+        (plan.BOOT, verdict.FAILED_OVER, True),
+        (plan.BOOT, verdict.STANDBY_RETURNED, True),
+        (plan.BOOT, verdict.COLD, False),
+        (plan.BOOT, verdict.SPLIT, True),
+        (plan.BOOT, verdict.PRIMARY_DOWN, True),
+        (plan.BOOT, verdict.SECONDARY_DOWN, True),
+        (plan.BOOT, verdict.UNKNOWN, True),
+    ],
+)
+def test_what_is_refused(operation, name, refused):
+    made = plan.decide(operation, samples.pair(), found(name, newest="salt1"))
+    assert (made.refusal is not None) == refused
+
+
+def test_a_cold_pair_is_sent_to_boot_and_a_failed_over_one_to_recover():
+    cold = plan.decide(plan.RECOVER, samples.pair(), found(verdict.COLD))
+    assert "salt-run state.orch orch.boot pillar='{pair: salt}'" in cold.refusal
+    over = plan.decide(plan.BOOT, samples.pair(), found(verdict.FAILED_OVER))
+    assert "salt-run state.orch orch.recover pillar='{pair: salt}'" in over.refusal
+
+
+def test_a_cold_pair_starts_on_the_node_that_was_active_last():
+    made = plan.decide(plan.BOOT, samples.pair(), found(verdict.COLD, newest="salt2"))
+    assert made.active == "salt2"
+
+
+PREVIEWS = [{"path": "/srv/salt", "digest": "aa"}, {"path": "/etc/salt", "digest": "bb"}]
+
+
+def digest(operation=plan.RECOVER, previews=PREVIEWS, name=verdict.FAILED_OVER, **facts):
+    judged = found(name, **facts)
+    return plan.digest(plan.decide(operation, samples.pair(), judged), judged, previews)
+
+
+def test_the_same_facts_give_the_same_digest():
+    assert digest() == digest(previews=list(reversed(PREVIEWS)))
+    assert len(digest()) == 16 and int(digest(), 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"previews": [{"path": "/srv/salt", "digest": "ab"}, PREVIEWS[1]]}, id="a file"),
+        pytest.param({"previews": PREVIEWS[:1]}, id="a path"),
+        pytest.param({"generation": 5}, id="the generation"),
+        pytest.param({"active": "salt2"}, id="who serves"),
+        pytest.param({"name": verdict.STANDBY_RETURNED}, id="the verdict"),
+    ],
+)
+def test_other_facts_give_another_digest(changed):
+    assert digest(**changed) != digest()
+
+
+def test_the_sentence_is_no_fact():
+    one, other = found(verdict.FAILED_OVER), verdict.Verdict(verdict.FAILED_OVER, "Said otherwise.", generation=4)
+    made = [plan.decide(plan.RECOVER, samples.pair(), each) for each in (one, other)]
+    assert plan.digest(made[0], one, PREVIEWS) == plan.digest(made[1], other, PREVIEWS)
