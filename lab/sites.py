@@ -28,8 +28,8 @@ class Machine:
     """One host: its interfaces by the network they are on, its number, and its roles.
 
     roles
-        ``master`` (a node of the salt pair), ``minion``, ``writer`` (the small TCP service of
-        lab/load.py). Provisioning (lab/provision.py) looks at nothing else.
+        ``master`` (a node of the salt pair), ``minion``, ``witness`` (a minion that both masters
+        reach), ``writer`` (the small TCP service of lab/load.py). Provisioning looks at nothing else.
     """
 
     name: str
@@ -90,7 +90,7 @@ SITES = {
         machines=(
             Machine("salt1", 11, roles=("master", "minion", "writer")),
             Machine("salt2", 12, roles=("master", "minion", "writer")),
-            Machine("client", 100),
+            Machine("client", 100, roles=("minion", "witness")),
         ),
         floating=(("salt-gw", "eth0", 5),),
         master_address="10.0.0.5",

@@ -14,6 +14,7 @@ Salt as ``/usr/local/sbin/failback``.
 
 import functools
 import json
+import os
 import pathlib
 import time
 
@@ -33,6 +34,7 @@ from failback import report as reports
 from failback import reverse_rsync as data
 from failback import runs
 from failback import services
+from failback import sources as source_facts
 from failback import system
 from failback import trust as trusts
 from failback.errors import FailbackError
@@ -447,7 +449,8 @@ def resume(pair, run=None):
     End a pause of the watch. Returns True when there was one.
 
     run
-        End only that run's hold.
+        End only that run's hold. Without it all of them; refused while a run holds the pair, for it may
+        be in the middle of a handover.
 
     CLI Example:
 
@@ -455,11 +458,15 @@ def resume(pair, run=None):
 
         salt 'salt2' pair.resume salt
     """
-    return holds.clear(pair, _paths(), run)
+    paths = _paths()
+    found = locks.read(pair, paths)
+    if run is None and found and found["state"] == "held":
+        raise CommandExecutionError(locks.refusal(pair, found))
+    return holds.clear(pair, paths, run)
 
 
 @_errors
-def admit(pair, generation, active, run, why):
+def admit(pair, generation, active, run, why, admitted=True):
     """
     Admit this node to a generation in its current boot: the gate opens on the active primary.
 
@@ -467,6 +474,9 @@ def admit(pair, generation, active, run, why):
 
     generation, active
         From the verdict. The ledger refuses to go back.
+
+    admitted
+        False only tells it who is active: a standby whose data are not current yet takes nothing over.
 
     Returns the ledger's entry. Raises ``CommandExecutionError``.
 
@@ -478,7 +488,7 @@ def admit(pair, generation, active, run, why):
     """
     paths = _paths()
     locks.require(pair, paths, run)
-    return ledger.write(pair, paths, int(generation), active, run, why)
+    return ledger.write(pair, paths, int(generation), active, run, why, admitted)
 
 
 @_errors
@@ -499,6 +509,27 @@ def adopt(pair, active, run):
     if ledger.read(pair, paths) is not None:
         return False
     ledger.write(pair, paths, 1, active, run, "adopted", admitted=False)
+    return True
+
+
+@_errors
+def record_sources(pair, run, peer):
+    """
+    Remember where the pair's paths lie on both nodes; what lies elsewhere later is not synced from.
+
+    peer
+        The ``sources`` of the other node's report.
+
+    Returns True.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.record_sources salt 20261122T183000-adopt-salt-4f2a '{/srv/salt: {…}}'
+    """
+    locks.require(pair, _paths(), run)
+    source_facts.record(pair, _paths(), peer)
     return True
 
 
@@ -664,17 +695,18 @@ def take(pair, run):
     paths = _paths()
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
-    own = ledger.read(pair, paths)
-    if own is None or own["active"] != config["node"] or own["boot_id"] != system.boot_id():
-        raise CommandExecutionError(
-            f"{config['node']} is not admitted as the active node of {pair}, so it takes no address."
-        )
-    wanted = address.of_pair(config)
-    missing = [one for one in wanted if not address.status(one)["held"]]
-    if missing:
-        with address.Holder(missing) as holder:
-            holder.take(missing, check=True)
-        address.announce_later(pair, paths)
+    with files.locked(paths.state(pair) / ".change.flock"):
+        own = ledger.read(pair, paths)
+        if own is None or own["active"] != config["node"] or own["boot_id"] != system.boot_id():
+            raise CommandExecutionError(
+                f"{config['node']} is not admitted as the active node of {pair}, so it takes no address."
+            )
+        wanted = address.of_pair(config)
+        missing = [one for one in wanted if not address.status(one)["held"]]
+        if missing:
+            with address.Holder(missing) as holder:
+                holder.take(missing, check=True)
+            address.announce_later(pair, paths)
     return [one.address for one in missing]
 
 
@@ -696,9 +728,7 @@ def handover(pair, run):
     config = configuration.load(pair, paths)
 
     def prepare_last_pass(control):
-        if not config["replicate"]:
-            return None
-        return lambda limit: data.last_pass(config, run, paths, control, limit)
+        return data.LastPass(config, run, paths, control) if config["replicate"] else None
 
     return handovers.bring_home(config, run, paths, prepare_last_pass)
 
@@ -733,9 +763,15 @@ def activate(pair, run):
 
 
 @_errors
-def stand_by(pair, run):
+def stand_by(pair, run, sources=None):
     """
-    Stop on the standby what runs on the active node alone. Returns ``{"stopped": [unit, …]}``.
+    Stop on the standby what runs on the active node alone, and make room for what it is sent.
+
+    sources
+        What the active node reports of its paths. A folder that is missing here is made, unless it was
+        here before: then its file system is not mounted, and that is an error.
+
+    Returns ``{"stopped": [unit, …], "made": [folder, …]}``. Raises ``CommandExecutionError``.
 
     CLI Example:
 
@@ -751,7 +787,24 @@ def stand_by(pair, run):
     for name in running:
         if not __salt__["service.stop"](name):
             raise CommandExecutionError(f"{pair}: {name} did not stop on {config['node']}. {_said(name)}")
-    return {"stopped": running}
+    return {"stopped": running, "made": _make_folders(config, sources or {}, paths)}
+
+
+def _make_folders(config, sources, paths):
+    """The folders that the active node replicates; rsync's daemon cannot make its own root."""
+    before = source_facts.recorded(config["name"], paths)["own"] or {}
+    made = []
+    for path, there in sorted(sources.items()):
+        if there["kind"] != "directory" or os.path.isdir(path):
+            continue
+        if before.get(path, {}).get("exists"):
+            raise CommandExecutionError(
+                f"{path} was on {config['node']} and is missing now. Is its file system mounted? Nothing is "
+                f"carried there before it is."
+            )
+        os.makedirs(path, mode=0o755)
+        made.append(path)
+    return made
 
 
 @_errors
@@ -789,7 +842,7 @@ def answered_by(pair):
         salt 'client' pair.answered_by salt
     """
     config = configuration.load(pair, _paths())
-    return {one.address: address.probe(one, timeout=1.0, count=1) for one in address.of_pair(config)}
+    return address.probe_all(address.of_pair(config), count=2)
 
 
 # --- runs ------------------------------------------------------------------------------------------
@@ -836,7 +889,7 @@ def close_run(pair, run, record, sources=None):
     paths = _paths()
     runs.write(pair, run, record, paths)
     if sources is not None:
-        data.record_sources(pair, paths, sources)
+        source_facts.record(pair, paths, sources)
         data.pruned(configuration.load(pair, paths), paths, (run,))
     holds.clear(pair, paths, run)
     locks.release(pair, paths, run)

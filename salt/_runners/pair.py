@@ -16,9 +16,14 @@ not ``normal``, a refused plan, a node that does not answer.
 """
 
 import functools
+import inspect
+import os
 import re
+import sys
 
 import pair_master
+import salt.runners.state
+import salt.utils.args
 from failback import pillar as pillars
 from failback import plan as plans
 from failback import runs
@@ -32,6 +37,35 @@ __virtualname__ = "pair"
 
 #: How many file names ``plan`` prints for each path unless it is told otherwise.
 NAMES = 1000
+
+
+def __init__(opts):
+    # Salt answers an argument that state.orch does not have, and a pillar that is no mapping, with
+    # state.orch's own usage and exit status 0 (salt/runner.py, salt/client/mixins.py), before it
+    # looks at an SLS: a script would take that for a success. It loads all runners before it begins
+    # one, so the command line can be judged here; an exception would be swallowed by the loader.
+    wrong = _mistyped(opts.get("fun"), opts.get("arg"))
+    if wrong:
+        print(wrong, file=sys.stderr, flush=True)
+        os._exit(64)  # EX_USAGE of sysexits.h
+
+
+def _mistyped(function, words):
+    """Why the command line of one of this tree's orchestrations is wrong, or None."""
+    if function not in ("state.orch", "state.orchestrate", "state.sls"):
+        return None
+    args, kwargs = salt.utils.args.parse_input(words or [], condition=False)
+    orchestration = args[0] if args else kwargs.get("mods")
+    if not isinstance(orchestration, str) or not orchestration.startswith("orch."):
+        return None
+    usage = f"Usage: salt-run state.orch {orchestration} pillar='{{pair: <pair>}}'"
+    try:
+        found = inspect.signature(salt.runners.state.orchestrate).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        return f"state.orch cannot be called like this: {error}. Nothing was done. {usage}"
+    if not isinstance(found.get("pillar", {}), dict):
+        return f"The pillar {found['pillar']!r} is not a mapping. Nothing was done. {usage}"
+    return None
 
 
 def __virtual__():
@@ -58,10 +92,17 @@ def _command(function):
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            name = function.__name__
+            return _bad({"error": f"pair.{name}: {error}. Usage: salt-run -d pair.{name}"})
+        try:
             return function(*args, **kwargs)
         except (SaltException, FailbackError) as error:
             return _bad({"error": str(error)})
 
+    # Salt looks through this, and for wrong arguments shows its own usage with exit status 0.
+    del wrapper.__wrapped__
     return wrapper
 
 
@@ -207,6 +248,8 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
     config = pair_master.configuration(_pairs(), pair, usage)
     if operation not in (plans.RECOVER, plans.BOOT):
         raise SaltInvocationError(f"operation must be recover or boot, not {operation!r}. Usage: {usage}")
+    if isinstance(names, bool) or not isinstance(names, int) or names < 0:
+        raise SaltInvocationError(f"names must be a whole number, not {names!r}. Usage: {usage}")
     run = pair_master.Run(__opts__, config, operation)
     reports, errors = run.decide()
     shown = {

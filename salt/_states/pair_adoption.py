@@ -131,15 +131,13 @@ def begun(name, pair=None):
         reports = nodes.all(ids, "pair.report", pair)
         held = [one["address"] for one in reports[secondary]["addresses"] if one["held"]]
         new = [node for node in ids if reports[node]["ledger"] is None]
-        if not new:
-            return {}, f"{pair} has its ledgers already."
         if len(new) == 1:
             raise CommandExecutionError(
                 f"{new[0]} has no ledger of {pair} and {secondary if new[0] == primary else primary} has one, "
                 f"so {pair} has a history that {new[0]} has lost. Nothing was written. "
                 f"`salt-run pair.status {pair}` shows what is known."
             )
-        if held:
+        if new and held:
             raise CommandExecutionError(
                 f"{secondary} holds {', '.join(held)}, so it may have the newer data; a new pair begins with "
                 f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
@@ -147,9 +145,14 @@ def begun(name, pair=None):
         run = pair_master.Run(__opts__, config, "adopt")
         run.lock(60)
         try:
-            nodes.all(ids, "pair.adopt", pair, primary, run.id)
+            for node, other in (ids, reversed(ids)):
+                nodes.one(node, "pair.record_sources", pair, run.id, reports[other]["sources"])
+            if new:
+                nodes.all(ids, "pair.adopt", pair, primary, run.id)
         finally:
             nodes.try_all(ids, "pair.unlock", pair, run.id)
+        if not new:
+            return {}, f"{pair} has its ledgers already; where its paths lie was recorded anew."
         return (
             {node: "ledger in generation 1" for node in ids},
             f"{pair} is adopted. Start it: salt-run state.orch orch.boot pillar='{{pair: {pair}}}'",

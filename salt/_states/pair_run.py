@@ -79,11 +79,11 @@ def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max
                 raise SaltInvocationError(f"{key} must be a number of 0 or more, not {value!r}.")
             config["recovery"][key] = value
         run = pair_master.Run(__opts__, config, operation)
-        reports, _ = run.decide()
+        reports, errors = run.decide()
         if run.plan.refusal:
-            raise CommandExecutionError(
-                f"{pair} is {run.verdict.name}: {run.verdict.sentence} {run.plan.refusal}"
-            )
+            # A node whose report failed counts as silent; its error says that it is not.
+            why = " ".join([run.verdict.sentence, *errors.values(), run.plan.refusal])
+            raise CommandExecutionError(f"{pair} is {run.verdict.name}: {why}")
         pair_master.require_in_step(reports)
         # A third host gets no highstate from here, so it would not know the question.
         run.nodes.try_all(config["witnesses"], "saltutil.sync_all")
@@ -332,8 +332,14 @@ def handed_over(name):
             "active": {"old": run.other(run.plan.active), "new": run.plan.active},
             "generation": done["generation"],
             "timeline": [f"{one['milliseconds']:9.3f} ms  {one['step']}" for one in done["timeline"]],
-            "last pass": done["last_pass"],
         }
+        if done["last_pass"]:
+            changes["last pass"] = {
+                one["path"]: ", ".join(
+                    f"{one[action]} {action}" for action in ("overwritten", "deleted", "created", "attributes")
+                )
+                for one in done["last_pass"]["paths"]
+            }
         if witnessed:
             changes["seen by"] = witnessed
         return changes, (
@@ -403,24 +409,30 @@ def agreed(name):
     """
 
     def work(run):
-        pair = run.config["name"]
-        # The active node first: should this end in between, the other one is merely not admitted.
-        for node in (run.plan.active, run.other(run.plan.active)):
-            run.nodes.one(
-                node,
-                "pair.admit",
-                pair,
-                run.verdict.generation,
-                run.plan.active,
-                run.id,
-                f"{run.operation} by {run.id}",
-            )
+        # The active node first: should this end in between, the other one merely knows less.
+        generation = run.verdict.generation
+        _admit(run, run.plan.active, generation)
+        _admit(run, run.other(run.plan.active), generation, admitted=False)
         return (
             {node: f"generation {run.verdict.generation}, {run.plan.active} active" for node in run.ids},
-            "Both nodes are admitted.",
+            f"Both nodes have it in their ledgers that {run.plan.active} is active.",
         )
 
     return _step(name, "admit", 60, work)
+
+
+def _admit(run, node, generation, admitted=True):
+    """Write it into a node's ledger who is active in which generation."""
+    run.nodes.one(
+        node,
+        "pair.admit",
+        run.config["name"],
+        generation,
+        run.plan.active,
+        run.id,
+        f"{run.operation} by {run.id}",
+        admitted=admitted,
+    )
 
 
 def addresses_taken(name):
@@ -451,12 +463,16 @@ def active_alone(name):
         standby = run.other(active)
         changes = {}
         # Off here before on there: never both.
-        stopped = run.nodes.one(standby, "pair.stand_by", pair, run.id, timeout=60)["stopped"]
-        if stopped:
-            changes[standby] = {"stopped": stopped}
+        there = run.nodes.one(active, "pair.report", pair)
+        done = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"], timeout=60)
+        if any(done.values()):
+            changes[standby] = {what: names for what, names in done.items() if names}
         started = run.nodes.one(active, "pair.activate", pair, run.id, timeout=60)["started"]
         if started:
             changes[active] = {"started": started}
+        if active == run.config["primary"]["id"]:
+            # lsyncd's first pass has ended: only now has the standby what it would need to serve.
+            _admit(run, standby, there["ledger"]["generation"])
         primary, secondary, errors = run.nodes.reports(run.config)
         if errors:
             raise CommandExecutionError(" ".join(errors.values()))

@@ -53,11 +53,17 @@ The addresses have come home:
     - require:
       - pair_run: The repositories have come back
 
+# Those too that were pushed to the secondary while the addresses were on their way.
+The last commits have come back:
+  pair_run.repositories_pushed:
+    - require:
+      - pair_run: The addresses have come home
+
 # Before lsyncd starts: its first pass makes the secondary equal to the primary, deletions included.
 Both nodes have the same files:
   pair_run.files_equal:
     - require:
-      - pair_run: The addresses have come home
+      - pair_run: The last commits have come back
 
 # A secondary that returned takes part again from here on.
 Both nodes agree who is active:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import samples
+
 from failback import configuration
 from failback import files
 from failback.errors import FailbackError

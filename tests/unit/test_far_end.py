@@ -2,9 +2,13 @@
 
 import json
 import os
+import pathlib
 
 import pytest
 import samples
+from hypothesis import given
+from hypothesis import strategies
+
 from failback import far_end
 from failback import files
 from failback import handover
@@ -14,8 +18,6 @@ from failback import takeover
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.paths import Paths
-from hypothesis import given
-from hypothesis import strategies
 
 ALLOWED = {
     "rsync --server --daemon .": ["rsync"],
@@ -136,7 +138,7 @@ def test_only_the_active_node_may_write_here(node, monkeypatch, active, writable
     )
     far_end.main("salt", "rsync --server --daemon .", node)
     assert asked == [writable]
-    assert open(rsync_configuration(node)).read() == "text"
+    assert pathlib.Path(rsync_configuration(node)).read_text() == "text"
 
 
 def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(node):

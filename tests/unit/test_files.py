@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+
 from failback import files
 from failback.errors import Unreadable
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import samples
+
 from failback import git_push
 from failback import system
 from failback.errors import Unavailable
@@ -65,6 +66,8 @@ class World:
         real = system.run
 
         def run(argv, timeout, what, env=None, **rest):
+            if env is None:  # a look at the repository here
+                return real(argv, timeout, what, **rest)
             assert env["GIT_SSH_COMMAND"].startswith("/usr/bin/ssh -F ")
             env = {**env, "GIT_SSH_COMMAND": shlex.quote(str(ssh))}
             return real(argv, timeout, what, env=env, **rest)

@@ -2,6 +2,7 @@
 
 import pytest
 import samples
+
 from failback import hold
 from failback.errors import Refused
 from failback.errors import Unreadable

@@ -5,14 +5,15 @@ import json
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies
+
 from failback import ledger
 from failback import system
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unreadable
 from failback.paths import Paths
-from hypothesis import given
-from hypothesis import strategies
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import samples
+
 from failback import lock
 from failback import system
 from failback.errors import FailbackError
@@ -37,7 +38,8 @@ def clock(monkeypatch):
 
 def owner(**changes):
     """A living process of another host, unless said otherwise."""
-    return {"master": "salt2_master", "user": "anna", "boot_id": "elsewhere", "pid": 42, "started": 7, **changes}
+    process = {"boot_id": "elsewhere", "pid": 42, "started": 7}
+    return {"master": "salt2_master", "user": "anna", **process, **changes}
 
 
 def of_this_process():
@@ -84,7 +86,10 @@ def test_a_living_process_of_this_node_keeps_it(node):
 
 @pytest.mark.parametrize(
     "gone",
-    [pytest.param({"pid": 2**22 + 1}, id="no such process"), pytest.param({"started": 1}, id="a pid used again")],
+    [
+        pytest.param({"pid": 2**22 + 1}, id="no such process"),
+        pytest.param({"started": 1}, id="a pid used again"),
+    ],
 )
 def test_a_dead_process_of_this_node_loses_it_at_once(node, gone):
     take(node, ONE, by={**of_this_process(), **gone})

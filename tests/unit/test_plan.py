@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import samples
+
 from failback import plan
 from failback import verdict
 
@@ -52,7 +53,7 @@ def test_data_move_back_only_after_a_failover():
 
 
 def test_addresses_change_hands_only_after_the_files_and_are_followed_by_a_comparison():
-    for _, config, judged, made in every_plan():
+    for _, config, _, made in every_plan():
         if "handover" not in made.steps:
             continue
         assert "hold" in made.steps, "the watch would take the addresses in the middle of it"
@@ -145,6 +146,7 @@ def test_other_facts_give_another_digest(changed):
 
 
 def test_the_sentence_is_no_fact():
-    one, other = found(verdict.FAILED_OVER), verdict.Verdict(verdict.FAILED_OVER, "Said otherwise.", generation=4)
+    one = found(verdict.FAILED_OVER)
+    other = verdict.Verdict(verdict.FAILED_OVER, "Said otherwise.", generation=4)
     made = [plan.decide(plan.RECOVER, samples.pair(), each) for each in (one, other)]
     assert plan.digest(made[0], one, PREVIEWS) == plan.digest(made[1], other, PREVIEWS)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import samples
+
 from failback import backup
 from failback import runs
 from failback.errors import Refused

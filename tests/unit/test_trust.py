@@ -1,6 +1,7 @@
 """How two nodes recognise each other, and what the other one is allowed."""
 
 import pytest
+
 from failback import files
 from failback import trust
 from failback.errors import FailbackError

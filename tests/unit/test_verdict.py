@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import samples
+
 from failback import plan
 from failback import verdict
 

@@ -51,13 +51,16 @@ _ACKNOWLEDGE, _REQUEST, _DUMP = 0x04, 0x01, 0x300
 _EXCLUSIVE, _CREATE = 0x200, 0x400
 _DUMP_INTERRUPTED = 0x10
 _ERROR, _DONE = 2, 3
-_GET_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 18, 20, 21, 22
+_GET_LINK, _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS, _GET_ROUTE = 18, 20, 21, 22, 26
 _LINK_ADDRESS, _LINK_BROADCAST, _LINK_NAME, _LINK_MASK = 1, 2, 3, 29
 _SKIP_STATISTICS = 1 << 3
 _ADDRESS, _LOCAL, _LABEL, _BROADCAST, _FLAGS = 1, 2, 3, 4, 8
 _UP, _NO_ARP, _LOWER_UP = 0x1, 0x80, 0x10000
 _SECONDARY, _NO_DETECTION, _DETECTION_FAILED, _TENTATIVE = 0x01, 0x02, 0x08, 0x40
-_GROUP_LINK, _GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS = 0x1, 0x10, 0x100
+_GROUP_LINK, _GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS, _GROUP_IPV6_ROUTE = 0x1, 0x10, 0x100, 0x400
+_ROUTE_DESTINATION, _ROUTE_LOCAL = 1, 2
+#: The groups that tell of changed interfaces and addresses.
+CHANGES = _GROUP_LINK | _GROUP_IPV4_ADDRESS | _GROUP_IPV6_ADDRESS
 _INFINIBAND = 32
 
 # From linux/if_ether.h, if_packet.h, in6.h, icmpv6.h, filter.h.
@@ -277,11 +280,21 @@ def probe(floating, timeout=0.5, count=1):
     left out. Empty if nobody answered. Raises :class:`~failback.errors.Unavailable` if the
     interface is missing, down or without carrier, because then silence proves nothing.
     """
+    return probe_all([floating], timeout, count)[floating.address]
+
+
+def probe_all(floatings, timeout=0.5, count=1):
+    """
+    :func:`probe` of several addresses at once, in the time of one.
+
+    Returns a dict of ``FloatingAddress.address`` to the list of hardware addresses.
+    """
     with Netlink() as netlink:
         links = netlink.links()
-        _require_link([floating], links)
-        with Prober([floating], links, netlink.addresses()) as prober:
-            return _answers(prober, [floating], timeout, count)[floating.ip]
+        _require_link(floatings, links)
+        with Prober(floatings, links, netlink.addresses()) as prober:
+            answered = _answers(prober, floatings, timeout, count)
+            return {one.address: answered[one.ip] for one in floatings}
 
 
 class Holder:
@@ -302,6 +315,7 @@ class Holder:
         self.every = list(addresses)
         self.clock = clock
         self._netlink = None
+        self._routes = None
         self._diagnosis = None
         self._prober = None
         self._due = []
@@ -309,6 +323,7 @@ class Holder:
     def __enter__(self):
         try:
             self._netlink = Netlink()
+            self._routes = Netlink(_GROUP_IPV6_ROUTE)
             self._links = self._netlink.links()
             self._diagnosis = _Connections()
             self._open_prober()
@@ -329,10 +344,10 @@ class Holder:
 
     def close(self):
         """Close every socket. Addresses stay as they are."""
-        for opened in (self._netlink, self._diagnosis, self._prober):
+        for opened in (self._netlink, self._routes, self._diagnosis, self._prober):
             if opened is not None:
                 opened.close()
-        self._netlink = self._diagnosis = self._prober = None
+        self._netlink = self._routes = self._diagnosis = self._prober = None
 
     def status(self, addresses=None):
         """The same as :func:`statuses`, over the open socket."""
@@ -385,10 +400,28 @@ class Holder:
             if taken:
                 added.append(floating)
             results.append({**_moment(floating), "taken": taken})
-        announced = self._announce(wanted)
+        announced = self._announce([one for one in wanted if one.version == 4])
+        late = [one for one in wanted if one.version == 6]
+        for floating, result in zip(wanted, results):
+            if floating in late and result["taken"]:
+                self._wait_until_local(floating)
+                result.update(_moment(floating))
+        announced += self._announce(late)
         for floating, result in zip(wanted, results):
             result["announced"] = floating in announced
         return results
+
+    def _wait_until_local(self, floating):
+        """
+        Wait until an IPv6 address works, a millisecond as a rule, a second at most.
+
+        The kernel makes its local route and joins its multicast group in a work queue, after it has
+        confirmed the address. Announced before, the first packet of each client would be dropped.
+        """
+        end = time.monotonic() + 1
+        while not self._netlink.is_local(floating) and time.monotonic() < end:
+            select.select([self._routes], [], [], max(0.0, end - time.monotonic()))
+            self._routes.drain()
 
     def check(self, addresses=None, wait=CHECK_SECONDS):
         """
@@ -738,15 +771,17 @@ class Netlink:
     """
     A socket to the kernel's rtnetlink.
 
-    listen
-        Subscribe to changes of links and addresses: the socket becomes readable when one happens.
+    groups
+        Whose changes to subscribe to: the socket becomes readable when one happens.
+
+    protocol
+        Another protocol of netlink.
     """
 
-    def __init__(self, listen=False, protocol=0):
+    def __init__(self, groups=0, protocol=0):
         self.socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
-        groups = _GROUP_LINK | _GROUP_IPV4_ADDRESS | _GROUP_IPV6_ADDRESS if listen else 0
         self.socket.bind((0, groups))
         self.socket.settimeout(5)
         self._sequence = 0
@@ -815,6 +850,17 @@ class Netlink:
                 )
             )
         return found
+
+    def is_local(self, floating):
+        """Whether the kernel takes packets to an address as its own."""
+        size = len(floating.packed)
+        body = struct.pack("=BBBBBBBBI", floating.family, size * 8, 0, 0, 0, 0, 0, 0, 0)
+        body += _attribute(_ROUTE_DESTINATION, floating.packed)
+        try:
+            found = self.request(_GET_ROUTE, _ACKNOWLEDGE, body)
+        except OSError:  # no route at all
+            return False
+        return bool(found) and found[0][7] == _ROUTE_LOCAL
 
     def request(self, kind, flags, body):
         """

@@ -94,10 +94,11 @@ def _take_back(arguments, paths):
 
 
 def _ask_to_yield(arguments, paths):
+    from failback import system
     from failback import takeover
 
     answer = takeover.ask_to_yield(configuration.load(arguments.pair, paths), paths)
-    takeover.tell(answer)
+    system.log(answer)
     print(answer)
 
 

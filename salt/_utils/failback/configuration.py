@@ -1,5 +1,7 @@
 """The pairs this node belongs to, as highstate rendered them from pillar."""
 
+import re
+
 from failback import files
 from failback.errors import Refused
 from failback.errors import Unreadable
@@ -7,6 +9,9 @@ from failback.paths import Paths
 
 #: Raised when a key changes its meaning; a node refuses what a newer release wrote.
 VERSION = 1
+
+#: A pair's name is part of file names and of unit names. The pillar's schema says the same.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def load(pair, paths=None):
@@ -24,7 +29,7 @@ def load(pair, paths=None):
     damaged file.
     """
     paths = paths or Paths()
-    if not isinstance(pair, str) or not pair or "/" in pair or pair.startswith((".", "-")):
+    if not isinstance(pair, str) or not NAME.fullmatch(pair):
         raise Refused(f"{pair!r} is not the name of a pair.")
     path = paths.pair_config(pair)
     config = files.read_json(path, f"the configuration of {pair}", VERSION)
@@ -34,7 +39,11 @@ def load(pair, paths=None):
             f"This node knows no pair {pair} ({path} is missing; known here: {known}). "
             f"Run highstate on it: salt '<node>' state.apply"
         )
-    if config.get("node") not in (config["primary"]["id"], config["secondary"]["id"]):
+    try:
+        nodes = (config["primary"]["id"], config["secondary"]["id"])
+    except (KeyError, TypeError) as error:
+        raise Unreadable(f"{path} does not name the two nodes of {pair}: run highstate here.") from error
+    if config.get("node") not in nodes:
         raise Unreadable(f"{path} says that this node is {config.get('node')!r}, which is not in {pair}.")
     return config
 

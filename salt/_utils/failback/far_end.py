@@ -16,17 +16,19 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 
 import json
 import os
+import re
 import shlex
 import sys
 
 from failback import configuration
+from failback import files
 from failback import gate
 from failback import handover
+from failback import incoming
 from failback import ledger
 from failback import replication
 from failback import report
 from failback import takeover
-from failback import files
 from failback.errors import FailbackError
 from failback.errors import Refused
 
@@ -50,7 +52,7 @@ def parse(command):
         return words
     if len(words) == 2 and words[0] in ("git-receive-pack", "handover"):
         return words
-    if len(words) == 2 and words[0] == "yield" and words[1].isascii() and words[1].isdigit():
+    if len(words) == 2 and words[0] == "yield" and re.fullmatch("[0-9]{1,12}", words[1]):
         return words
     raise Refused(f"{command!r} is not something that the other node may ask for.")
 
@@ -84,6 +86,8 @@ def rsync(config, paths):
     target = paths.volatile(config["name"]) / f"rsyncd-{'write' if writable else 'read'}.conf"
     text = replication.daemon_config(report.items(config), writable)
     files.write_atomically(target, os.fsencode(text))
+    if writable:
+        incoming.announce(config["name"], paths)
     os.execv("/usr/bin/rsync", ["rsync", "--server", "--daemon", f"--config={target}", "."])
 
 

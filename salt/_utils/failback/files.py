@@ -11,8 +11,12 @@ from failback.errors import Unreadable
 
 
 def make_folder(path, mode=0o700):
-    """Create a folder of ours, and those above it, for root alone."""
-    pathlib.Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+    """Create a folder of ours, and those above it that are missing, for root alone."""
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        # mkdir(parents=True) would make those above with the default mode.
+        make_folder(path.parent, mode)
+        path.mkdir(mode=mode, exist_ok=True)
 
 
 def write_atomically(path, data, mode=0o600):

@@ -113,6 +113,8 @@ def require_lsyncd(config, paths):
     """Raise ``Refused`` with the reason unless lsyncd may run on this node now."""
     # Imported here: reading addresses opens sockets, which the pure half must not need.
     from failback import address
+    from failback import guard
+    from failback import sources
 
     try:
         own = ledger.read(config["name"], paths)
@@ -123,6 +125,10 @@ def require_lsyncd(config, paths):
     reason = lsyncd_refusal(config, own, system.boot_id(), holds)
     if reason:
         raise Refused(f"lsyncd of {config['name']} must not start. {reason}")
+    now = sources.facts([one["path"] for one in config["replicate"]], str(paths.root))
+    problems = guard.own_source_problems(now, sources.recorded(config["name"], paths)["own"], config["name"])
+    if problems:
+        raise Refused(f"lsyncd of {config['name']} must not start. {' '.join(problems)}")
 
 
 def require_pull(config, run, paths):

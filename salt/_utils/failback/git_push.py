@@ -59,6 +59,9 @@ def push(config, repository, paths):
     except FailbackError as error:
         raise Unavailable(str(error)) from error
     found = parse_porcelain(text)
+    if not found and not _references(repository):
+        # A repository without a commit has nothing to push.
+        return {"repository": repository, "pushed": [], "diverged": [], "unchanged": 0}
     if not found:
         raise Unavailable(f"git said nothing about the references of {repository}: {text[:300]!r}")
     return {
@@ -69,3 +72,12 @@ def push(config, repository, paths):
         ],
         "unchanged": sum(one["flag"] == "=" for one in found),
     }
+
+
+def _references(repository):
+    """Has a repository any reference at all?"""
+    return system.run(
+        ["git", "-c", "safe.directory=*", "--git-dir", repository, "for-each-ref", "--count=1"],
+        30,
+        f"read the references of {repository}",
+    ).strip()

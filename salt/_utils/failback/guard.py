@@ -112,6 +112,37 @@ def source_problems(now, recorded=None, files_here=None, pair="PAIR"):
     return problems
 
 
+def own_source_problems(now, recorded, pair="PAIR"):
+    """
+    Judge this node's own paths before lsyncd carries them to the other node.
+
+    now, recorded
+        What :py:func:`failback.sources.facts` returns on this node now, and when the pair was last known
+        to be well (or ``None``: nothing to compare with).
+
+    Returns a list of sentences.
+    """
+    problems = []
+    for path, before in sorted((recorded or {}).items()):
+        fact = now.get(path)
+        if fact is None or not before["exists"]:
+            continue
+        if not fact["exists"]:
+            found = "does not exist any more"
+        elif fact["empty"] and not before["empty"]:
+            found = "is empty, and was not"
+        elif fact["file_system"] != before["file_system"]:
+            found = f"lies on {_named(fact['file_system'])}, and used to lie on {_named(before['file_system'])}"
+        else:
+            continue
+        problems.append(
+            f"{path} on this node {found}: lsyncd would delete on the other node what is missing here. Mount "
+            f"or fill it; or if that is what is meant, record it: salt-run state.orch orch.adopt "
+            f"pillar='{{pair: {pair}}}'"
+        )
+    return problems
+
+
 def room_needed(previews):
     """
     What previews say about the room that a sync takes.

@@ -21,6 +21,7 @@ The near end takes the addresses only after the far end has answered ``commit``,
 Both measure on their own monotonic clock, so the wall clocks may differ as they like.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -34,7 +35,6 @@ from failback import ledger
 from failback import lock
 from failback import peer
 from failback import system
-from failback import takeover
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
@@ -60,12 +60,13 @@ def _timer(config):
     return f"failback-take-back-{config['name']}"
 
 
-def _read_state(config, paths):
+def read_state(config, paths):
+    """How far a handover has come on this node: ``run``, ``phase``, ``deadline``, ``generation``; or ``{}``."""
     return files.read_json(_state_file(config, paths), "the state of a handover") or {}
 
 
 def _write_state(config, paths, **changes):
-    state = {**_read_state(config, paths), **changes}
+    state = {**read_state(config, paths), **changes}
     files.write_json(_state_file(config, paths), state)
     return state
 
@@ -81,13 +82,19 @@ def arm(config, run, seconds, paths):
     """
     pair, node = config["name"], config["node"]
     lock.require(pair, paths, run)
-    own = ledger.read(pair, paths)
-    if own is None or own["active"] != node or own["boot_id"] != system.boot_id():
-        raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
-    disarm(config, paths)
-    _write_state(
-        config, paths, run=run, phase=ARMED, deadline=system.boottime() + seconds, boot_id=own["boot_id"]
-    )
+    with _changing(config, paths):
+        own = ledger.read(pair, paths)
+        if own is None or own["active"] != node or own["boot_id"] != system.boot_id():
+            raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
+        _stop_timer(config)
+        _write_state(
+            config,
+            paths,
+            run=run,
+            phase=ARMED,
+            deadline=system.boottime() + seconds,
+            generation=own["generation"],
+        )
     system.run(
         [
             "systemd-run",
@@ -96,6 +103,10 @@ def arm(config, run, seconds, paths):
             f"--unit={_timer(config)}",
             f"--on-active={seconds}",
             "--timer-property=AccuracySec=50ms",
+            # A cable that is out at that very moment must not be the end of it.
+            "--property=Restart=on-failure",
+            "--property=RestartSec=1",
+            "--property=StartLimitIntervalSec=0",
             f"--description=Takes the addresses of {pair} back when a handover does not end",
             str(paths.program),
             "take-back",
@@ -110,11 +121,13 @@ def arm(config, run, seconds, paths):
 
 def release(config, run, holder, paths):
     """Release the addresses. The state is written first: a crash in between must lead back to serving."""
-    state = _read_state(config, paths)
-    if state.get("run") != run or state.get("phase") != ARMED:
-        raise Refused(f"The handover of run {run} is not armed, so nothing is released.")
-    _write_state(config, paths, phase=RELEASED)
-    return {"released": holder.release(address.of_pair(config))}
+    with _changing(config, paths):
+        state = read_state(config, paths)
+        if state.get("run") != run or state.get("phase") != ARMED:
+            raise Refused(f"The handover of run {run} is not armed, so nothing is released.")
+        _require_time(config, state)
+        _write_state(config, paths, phase=RELEASED)
+        return {"released": holder.release(address.of_pair(config))}
 
 
 def commit(config, run, paths):
@@ -124,27 +137,49 @@ def commit(config, run, paths):
     Returns the new generation. Raises ``Refused`` when it is too late to be safe.
     """
     pair = config["name"]
-    with files.locked(paths.state(pair) / ".change.flock"):
-        state = _read_state(config, paths)
-        left = state.get("deadline", 0) - system.boottime()
+    with _changing(config, paths):
+        state = read_state(config, paths)
         if state.get("run") != run or state.get("phase") != RELEASED:
             raise Refused(f"The addresses of {pair} are not released by run {run}: {state.get('phase')}.")
-        if left < COMMIT_MARGIN:
-            raise Refused(
-                f"Only {left:.1f} s are left until {config['node']} takes the addresses back; the other "
-                f"node could not take them safely any more."
-            )
+        _require_time(config, state)
         own = ledger.read(pair, paths)
+        if own is None or own["active"] != config["node"] or own["generation"] != state["generation"]:
+            raise Refused(f"{config['node']} has changed hands on its own since the handover of {pair} began.")
         other = configuration.peer(config)["id"]
-        new = ledger.write(pair, paths, own["generation"] + 1, other, run, f"handover to {other}")
+        # Not admitted to it: what is written there from now on has yet to come here.
+        new = ledger.write(
+            pair, paths, own["generation"] + 1, other, run, f"handover to {other}", admitted=False
+        )
         _write_state(config, paths, phase=COMMITTED)
     return {"generation": new["generation"]}
 
 
-def disarm(config, paths):
-    """End a handover: the timer is stopped, nothing is taken back any more."""
-    if _read_state(config, paths):
+def _require_time(config, state):
+    """Too near to the deadline the two nodes' turns could overlap."""
+    left = state.get("deadline", 0) - system.boottime()
+    if left < COMMIT_MARGIN:
+        raise Refused(
+            f"Only {left:.1f} s are left until {config['node']} takes the addresses back; the other node "
+            f"could not take them safely any more."
+        )
+
+
+def disarm(config, run, paths):
+    """End this run's handover: the timer is stopped, nothing is taken back any more."""
+    with _changing(config, paths):
+        if read_state(config, paths).get("run") != run:
+            raise Refused(f"The handover of {config['name']} is not that of run {run}.")
         _write_state(config, paths, phase=DONE)
+        _stop_timer(config)
+    return {"disarmed": True}
+
+
+def _changing(config, paths):
+    """One change of hands at a time on this node, whoever makes it."""
+    return files.locked(paths.state(config["name"]) / ".change.flock")
+
+
+def _stop_timer(config):
     # Stopping a timer that does not exist is no error worth reporting.
     subprocess.run(
         ["systemctl", "stop", f"{_timer(config)}.timer"],
@@ -154,7 +189,6 @@ def disarm(config, paths):
         timeout=10,
         check=False,
     )
-    return {"disarmed": True}
 
 
 def take_back(config, run, paths):
@@ -164,20 +198,25 @@ def take_back(config, run, paths):
     Returns a sentence about what was done.
     """
     pair, node = config["name"], config["node"]
-    with files.locked(paths.state(pair) / ".change.flock"):
-        state = _read_state(config, paths)
+    with _changing(config, paths):
+        state = read_state(config, paths)
+        if state.get("run") == run and state.get("phase") == ARMED:
+            # The time is over before anything was released: nothing may be released any more.
+            _write_state(config, paths, phase=DONE)
         if state.get("run") != run or state.get("phase") not in (RELEASED, COMMITTED):
             return f"Nothing to take back in {pair}: the handover is {state.get('phase', 'unknown')}."
         wanted = address.of_pair(config)
         if not wanted:
             _write_state(config, paths, phase=DONE)
             return f"{pair} has no addresses to take back."
-        answering = sorted({mac for one in wanted for mac in address.probe(one, timeout=0.3, count=1)})
+        found = address.probe_all(wanted, timeout=0.3)
+        answering = sorted({mac for macs in found.values() for mac in macs})
         if answering:
             _write_state(config, paths, phase=DONE)
             return f"{', '.join(answering)} answers for {pair}: {node} leaves the addresses alone."
-        if state["phase"] == COMMITTED:
-            own = ledger.read(pair, paths)
+        own = ledger.read(pair, paths)
+        if own["active"] != node:
+            # Given away, whatever the phase says: a crash may lie between the two.
             ledger.write(
                 pair, paths, own["generation"] + 1, node, run, "nobody answered after a handover"
             )
@@ -186,7 +225,7 @@ def take_back(config, run, paths):
         _write_state(config, paths, phase=TAKEN_BACK)
     address.announce_later(pair, paths)
     sentence = f"{node} took the addresses of {pair} back: the handover of run {run} did not end"
-    takeover.tell(sentence)
+    system.log(sentence)
     return sentence
 
 
@@ -209,32 +248,33 @@ def serve(config, run, paths, requests, answers):
                 "arm": lambda request: arm(config, run, float(request["seconds"]), paths),
                 "release": lambda request: release(config, run, holder, paths),
                 "commit": lambda request: commit(config, run, paths),
-                "prove": lambda request: {
-                    "answering": {one.address: address.probe(one, timeout=1.0, count=1) for one in wanted}
-                },
-                "disarm": lambda request: disarm(config, paths),
+                # Two, so that a second holder is not overlooked behind the first answer.
+                "prove": lambda request: {"answering": address.probe_all(wanted, timeout=0.4, count=2)},
+                "disarm": lambda request: disarm(config, run, paths),
                 "abort": lambda request: {"comment": take_back(config, run, paths)},
             }
             own = ledger.read(config["name"], paths)
             say(ready=True, ledger=own, macs=_macs(config))
             for line in requests:
+                number = None
                 try:
                     request = json.loads(line)
-                    say(ok=True, **verbs[request["do"]](request))
-                except (FailbackError, ValueError, KeyError, OSError) as error:
-                    say(ok=False, error=str(error) or repr(error))
+                    number = request["number"]
+                    say(number=number, ok=True, **verbs[request["do"]](request))
+                except (FailbackError, ValueError, LookupError, TypeError, OSError) as error:
+                    say(number=number, ok=False, error=str(error) or repr(error))
     finally:
         _end(config, run, paths)
 
 
 def _end(config, run, paths):
     """The connection has ended, in order or not: whoever cannot go on must not leave nobody serving."""
-    state = _read_state(config, paths)
+    state = read_state(config, paths)
     if state.get("run") == run and state.get("phase") == RELEASED:
         # The near end was not given the pair and cannot take it any more, so serve now.
         take_back(config, run, paths)
     elif state.get("run") == run and state.get("phase") == ARMED:
-        disarm(config, paths)
+        disarm(config, run, paths)
 
 
 def _macs(config):
@@ -273,6 +313,7 @@ class FarEnd:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
         self._buffer = b""
+        self._number = 0
 
     def __enter__(self):
         return self
@@ -308,12 +349,18 @@ class FarEnd:
 
     def ask(self, do, within=ANSWER_WITHIN, **request):
         """One request and its answer within so many seconds. ``Refused`` when the far end says no."""
+        self._number += 1
+        message = {"number": self._number, "do": do, **request}
+        end = time.monotonic() + within
         try:
-            self._process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
         except OSError as error:
             raise Unavailable(f"The connection to {self.name} has ended: {error}.") from error
         found = self.answer(within)
+        while found.pop("number", None) != self._number:
+            # The late answer to a request that was given up.
+            found = self.answer(max(0.0, end - time.monotonic()))
         if not found.pop("ok"):
             raise Refused(f"{self.name}: {found['error']}")
         return found
@@ -343,8 +390,8 @@ def bring_home(config, run, paths, prepare_last_pass):
         The run that holds the pair on both nodes.
 
     prepare_last_pass
-        Function from the control socket of the connection to the last pass, itself a function of its limit
-        in seconds; or to None for a pair without paths. It is called before anything is released.
+        Function from the control socket of the connection to a ``failback.reverse_rsync.LastPass``, or to
+        None for a pair without paths. It is called before anything is released.
 
     Returns a dict: ``generation``; ``window_milliseconds``, the time from the request to release to the
     addresses taken; ``timeline``; ``answering``, who answered for each address afterwards as the far
@@ -361,47 +408,60 @@ def bring_home(config, run, paths, prepare_last_pass):
         theirs = hello["ledger"]
         if theirs is None or theirs["active"] != other:
             raise Refused(f"{other} does not serve {pair}: nothing was changed.")
+        # A ledger that could not take the new generation must not be found out when nobody serves.
+        own = ledger.read(pair, paths)
+        if own and own["generation"] > theirs["generation"]:
+            raise Refused(
+                f"{node} knows generation {own['generation']} of {pair} and {other} only {theirs['generation']}: "
+                f"the newer data may be here. Nothing was changed; see `salt-run pair.status {pair}`."
+            )
         _require_sole_holder(config, wanted, hello["macs"], other)
         last_pass = prepare_last_pass(far.control)
-        far.ask("arm", 15, seconds=limit)
+        try:
+            far.ask("arm", 15, seconds=limit)
+        except FailbackError:
+            if last_pass:
+                last_pass.close()
+            raise
         timeline.note("the way back is armed")
         released_at = timeline.note("release is asked for")
-        try:
+        brought = None
+        with _or_back(far):
             far.ask("release")
             timeline.note("the addresses are released")
-            brought = last_pass(limit - COMMIT_MARGIN - 1) if last_pass else None
+            if last_pass:
+                brought = last_pass.run(limit - COMMIT_MARGIN - 1)
             timeline.note("the last pass has ended")
-        except FailbackError as error:
-            raise Unavailable(f"{error} {_back_to(far)}") from error
-
-        asked = time.monotonic()
-        try:
+            asked = time.monotonic()
             generation = far.ask("commit", TAKE_WITHIN)["generation"]
-        except Refused as error:
-            raise Unavailable(f"{error} {_back_to(far)}") from error
         timeline.note("the other node has given the pair away")
-        try:
+        with _or_back(far, lambda: holder.release(wanted)):
             ledger.write(pair, paths, generation, node, run, f"handover from {other}")
             if time.monotonic() - asked > TAKE_WITHIN:
                 raise Unavailable(f"{node} was too slow to take the addresses safely.")
             holder.take(wanted, check=False)
             taken_at = timeline.note("the addresses are taken and announced")
-        except (FailbackError, OSError) as error:
-            holder.release(wanted)
-            raise Unavailable(f"{error} {_back_to(far)}") from error
-
+            if time.monotonic() - asked > COMMIT_MARGIN:
+                # Stopped in the very moment: the far end may have taken them back since.
+                raise Unavailable(f"{node} stood still while it took the addresses.")
         answering = far.ask("prove", 5.0 + len(wanted))["answering"]
         mine = _macs(config)
-        for one in wanted:
-            if answering.get(one.address) != [mine[one.address]]:
-                raise Unavailable(
-                    f"{other} does not see {node} ({mine[one.address]}) answer for {one.address}, but "
-                    f"{', '.join(answering.get(one.address) or []) or 'nobody'}. {node} holds it; look at "
-                    f"the network between them, then run the recovery again."
-                )
+        unseen = [one for one in wanted if answering.get(one.address) != [mine[one.address]]]
+        if unseen:
+            # Left as it is, the far end would take them back beside this node.
+            holder.release(wanted)
+            seen = "; ".join(f"{one.address}: {', '.join(answering[one.address]) or 'nobody'}" for one in unseen)
+            raise Unavailable(
+                f"{other} does not see {node} answer for the addresses of {pair}, but {seen}. Look at the network "
+                f"between them. {_back_to(far)}"
+            )
         timeline.note("the other node sees this one answer")
         far.ask("disarm", 15)
     address.announce_later(pair, paths)
+    if last_pass:
+        # Only the comparison needs it, and says so when it is missing.
+        with contextlib.suppress(OSError):
+            last_pass.finish()
     return {
         "generation": generation,
         "window_milliseconds": round(taken_at - released_at, 3),
@@ -411,14 +471,25 @@ def bring_home(config, run, paths, prepare_last_pass):
     }
 
 
+@contextlib.contextmanager
+def _or_back(far, undo=None):
+    """Whatever fails in the window: undo what was done here, and let the far end serve again at once."""
+    try:
+        yield
+    except (FailbackError, OSError, ValueError, LookupError) as error:
+        if undo:
+            undo()
+        raise Unavailable(f"{error} {_back_to(far)}") from error
+
+
 def _require_sole_holder(config, wanted, macs, other):
     """Duplicate-address detection while it costs nothing: nobody but the far end may answer."""
-    for one in wanted:
-        strangers = [mac for mac in address.probe(one, timeout=0.5, count=1) if mac != macs[one.address]]
+    for answered, answering in address.probe_all(wanted, timeout=0.4, count=2).items():
+        strangers = [mac for mac in answering if mac != macs[answered]]
         if strangers:
             raise Refused(
-                f"{one.address} is answered for by {', '.join(strangers)}, which is not {other} "
-                f"({macs[one.address]}). A third host has the address of {config['name']}: find it first. "
+                f"{answered} is answered for by {', '.join(strangers)}, which is not {other} "
+                f"({macs[answered]}). A third host has the address of {config['name']}: find it first. "
                 f"Nothing was changed."
             )
 

@@ -27,7 +27,9 @@ def read(pair, paths):
     found = files.read_json(paths.ledger(pair), f"the ledger of {pair}", VERSION)
     if found is None:
         return None
-    if not isinstance(found.get("generation"), int) or not isinstance(found.get("active"), str):
+    generation = found.get("generation")
+    usable = isinstance(generation, int) and not isinstance(generation, bool) and generation >= 0
+    if not usable or not all(isinstance(found.get(key), str) for key in ("active", "since", "boot_id", "why")):
         # The same sentence as for a file cut off: it proves nothing either way.
         raise Unreadable(
             f"{paths.ledger(pair)}, the ledger of {pair}, has no usable generation and active node. "

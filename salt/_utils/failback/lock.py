@@ -11,6 +11,7 @@ from failback import files
 from failback import ledger
 from failback import system
 from failback.errors import Refused
+from failback.errors import Unreadable
 
 VERSION = 1
 
@@ -19,6 +20,13 @@ def read(pair, paths):
     """The lock on this node as a dict with a ``state`` of ``held``, ``expired`` or ``dead``, or None."""
     found = files.read_json(paths.lock(pair), f"the lock of {pair}", VERSION)
     if found is not None:
+        owner = found.get("owner")
+        expires = found.get("expires")
+        if not isinstance(owner, (dict, type(None))) or not isinstance(expires, (int, float)):
+            raise Unreadable(
+                f"{paths.lock(pair)}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` shows no "
+                f"run at work, remove it."
+            )
         found["state"] = judge(found, time.time(), system.boot_id(), system.process_started)
     return found
 
@@ -36,7 +44,7 @@ def judge(lock, now, boot_id, process_started):
     process_started
         Function from a pid to its start time, or None where there is no such process.
     """
-    owner = lock.get("owner", {})
+    owner = lock.get("owner") or {}
     if owner.get("boot_id") == boot_id and process_started(owner.get("pid")) != owner.get("started"):
         return "dead"
     return "expired" if lock.get("expires", 0) <= now else "held"
@@ -100,7 +108,7 @@ def require(pair, paths, run):
 
 def refusal(pair, found):
     """The sentence for a pair that another run holds."""
-    owner = found.get("owner", {})
+    owner = found.get("owner") or {}
     left = max(0, round(found.get("expires", 0) - time.time()))
     return (
         f"{pair} is held by run {found['run']} ({found.get('operation')}, started {found.get('since')} "

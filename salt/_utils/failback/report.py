@@ -10,6 +10,7 @@ from failback import hold
 from failback import ledger
 from failback import lock
 from failback import replication
+from failback import runs
 from failback import services
 from failback import sources
 from failback import system
@@ -89,7 +90,7 @@ def _readable(read, pair, paths):
 
 def _last_run(pair, paths):
     try:
-        return max(os.listdir(paths.runs(pair)), default=None)
+        return max((one for one in os.listdir(paths.runs(pair)) if runs.ID.fullmatch(one)), default=None)
     except FileNotFoundError:
         return None
 

@@ -10,14 +10,15 @@ the handover, which runs without Salt.
 import os
 import time
 
-from . import backup
-from . import configuration
-from . import errors
-from . import files
-from . import itemize
-from . import pull
-from . import replication
-from . import rsync
+from failback import backup
+from failback import configuration
+from failback import errors
+from failback import files
+from failback import itemize
+from failback import pull
+from failback import replication
+from failback import rsync
+from failback import sources as source_facts
 
 _RESULTS = (itemize.OVERWRITTEN, itemize.DELETED, itemize.CREATED, itemize.ATTRIBUTES)
 
@@ -89,7 +90,7 @@ def refusals(config, paths, previews, sources=None, recorded=None, **allowed):
         limits(config, **allowed),
         config["name"],
         sources,
-        recorded_sources(config["name"], paths) if recorded is None else recorded,
+        source_facts.recorded(config["name"], paths)["peer"] if recorded is None else recorded,
     )
 
 
@@ -114,7 +115,7 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
     empty if nothing changed), ``then`` (hooks of the paths that changed, each once) and ``comment``
     added.
     """
-    from . import gate as gates
+    from failback import gate as gates
 
     folder = paths.run_folder(config["name"], run)
     found = pull.synced(
@@ -124,7 +125,7 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
         limits(config, **allowed),
         config["name"],
         sources,
-        recorded_sources(config["name"], paths),
+        source_facts.recorded(config["name"], paths)["peer"],
         gate or (lambda: gates.require_pull(config, run, paths)),
     )
     changed = [each for each in found["paths"] if each["path"] in found["changed"]]
@@ -137,40 +138,62 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
     return found
 
 
-def last_pass(config, run, paths, control=None, limit=None, names=None, remote_shell=None):
+class LastPass:
     """
     The pass of a handover, in which nobody serves.
+
+    All that can be done beforehand is done when it is made; ``run`` is the window, ``finish`` what need
+    not be waited for.
+
+    run
+        Id of the run.
 
     control
         Socket of the SSH connection that is open already.
 
-    limit
-        Seconds after which it has failed.
-
     names
         See :py:class:`failback.pull.LastPass`.
-
-    Returns a dict: ``paths`` (counts of each), ``changed``, ``then`` and ``seconds``. Raises
-    :py:class:`failback.errors.Unavailable` unless every path is in step.
     """
-    started = time.monotonic()
-    folder = backup.Folder(paths.run_folder(config["name"], run))
-    last = pull.LastPass(
-        _items_of_run(folder, config, paths),
-        _peer(config, paths, remote_shell, control),
-        folder.path,
-        names,
-    )
-    found = last.run(limit)
-    record = {"version": 1, "ended": time.time()}
-    files.write_json(folder.path / "last-pass.json", record)
-    changed = [each["path"] for each in found if any(each[action] for action in _RESULTS)]
-    return {
-        "paths": found,
-        "changed": changed,
-        "then": _hooks(config, changed),
-        "seconds": round(time.monotonic() - started, 4),
-    }
+
+    def __init__(self, config, run, paths, control=None, names=None, remote_shell=None):
+        self._config = config
+        self._folder = backup.Folder(paths.run_folder(config["name"], run))
+        self._ended = None
+        self._pass = pull.LastPass(
+            _items_of_run(self._folder, config, paths),
+            _peer(config, paths, remote_shell, control),
+            self._folder.path,
+            names,
+        )
+
+    def run(self, limit=None):
+        """
+        Do it.
+
+        limit
+            Seconds after which it has failed.
+
+        Returns a dict: ``paths`` (counts of each), ``changed``, ``then`` and ``seconds``. Raises
+        :py:class:`failback.errors.Unavailable` unless every path is in step.
+        """
+        started = time.monotonic()
+        found = self._pass.run(limit)
+        self._ended = time.time()
+        changed = [each["path"] for each in found if any(each[action] for action in _RESULTS)]
+        return {
+            "paths": found,
+            "changed": changed,
+            "then": _hooks(self._config, changed),
+            "seconds": round(time.monotonic() - started, 4),
+        }
+
+    def finish(self):
+        """Keep when it ended: ``compared`` explains differences by changes made here since."""
+        files.write_json(self._folder.path / "last-pass.json", {"version": 1, "ended": self._ended})
+
+    def close(self):
+        """Let go of a pass that is not going to run."""
+        self._pass.close()
 
 
 def compared(config, run, paths, remote_shell=None):
@@ -228,23 +251,6 @@ def limits(config, max_delete=None, max_change_percent=None):
     )
 
 
-def record_sources(pair, paths, sources):
-    """
-    Remember where the peer's data lie, while the pair is known to be well.
-
-    sources
-        What the peer reports of its paths. A later sync from other file systems is refused.
-    """
-    files.write_json(paths.state(pair) / "sources.json", {"version": 1, "sources": sources})
-
-
-def recorded_sources(pair, paths):
-    """What :py:func:`record_sources` remembered, or ``None``."""
-    path = paths.state(pair) / "sources.json"
-    content = files.read_json(path, f"the recorded sources of {pair}", 1)
-    return content and content["sources"]
-
-
 def _peer(config, paths, remote_shell=None, control=None):
     return rsync.Peer(
         host=configuration.peer(config)["host"],
@@ -254,7 +260,7 @@ def _peer(config, paths, remote_shell=None, control=None):
 
 
 def _sources_of_peer(config, paths):
-    from . import peer
+    from failback import peer
 
     return peer.report(config, paths)["sources"]
 

@@ -59,6 +59,8 @@ def history(pair, paths):
     except FileNotFoundError:
         return found
     for run in ids:
+        if not ID.fullmatch(run):
+            continue
         try:
             record = read(pair, run, paths)
         except FailbackError as error:

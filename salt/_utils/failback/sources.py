@@ -16,7 +16,11 @@ The judgement on these facts is in :py:mod:`failback.guard`.
 import os
 import re
 
-from . import replication
+from failback import files
+from failback import replication
+
+#: Of the record.
+VERSION = 1
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -41,6 +45,26 @@ def facts(paths, root="/", mountinfo="/proc/self/mountinfo"):
     with open(mountinfo, encoding="utf-8", errors="surrogateescape") as handle:
         mounts = parsed_mounts(handle.read())
     return {path: _fact(replication.items_on_disk(path, root)[0], root, mounts) for path in paths}
+
+
+def record(pair, paths, peer):
+    """
+    Remember where the data lie on both nodes, while the pair is known to be well.
+
+    peer
+        What the other node reports of its paths; what this node finds of its own is added.
+    """
+    own = facts(list(peer), str(paths.root))
+    files.write_json(
+        paths.state(pair) / "sources.json", {"version": VERSION, "own": own, "peer": peer}
+    )
+
+
+def recorded(pair, paths):
+    """What :py:func:`record` remembered: ``{"own": facts or None, "peer": facts or None}``."""
+    path = paths.state(pair) / "sources.json"
+    content = files.read_json(path, f"the recorded sources of {pair}", VERSION) or {}
+    return {"own": content.get("own"), "peer": content.get("peer")}
 
 
 def parsed_mounts(text):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import subprocess
+import syslog
 import time
 
 from failback.errors import Unavailable
@@ -76,9 +77,17 @@ def run(argv, timeout, what, stdin=None, env=None, accept=(0,)):
         )
     except FileNotFoundError as error:
         raise Unavailable(f"Cannot {what}: the program {argv[0]} is not installed.") from error
+    except OSError as error:
+        raise Unavailable(f"Cannot {what}: {argv[0]}: {error}.") from error
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"Cannot {what}: no end within {timeout} seconds.") from error
     if done.returncode not in accept:
         said = (done.stderr or done.stdout).strip()[-800:]
         raise Unavailable(f"Cannot {what}: exit status {done.returncode}, {said or 'nothing said'}.")
     return done.stdout
+
+
+def log(sentence):
+    """One line in the system's log, as ``failback``."""
+    syslog.openlog("failback", 0, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_NOTICE, sentence)

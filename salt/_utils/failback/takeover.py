@@ -6,11 +6,12 @@ These are the changes of hands that no orchestration makes: they work with no ma
 
 import json
 import subprocess
-import syslog
 
 from failback import address
 from failback import configuration
 from failback import files
+from failback import handover
+from failback import incoming
 from failback import ledger
 from failback import peer
 from failback import system
@@ -46,16 +47,31 @@ def take_over(config, reason, paths, run=None):
                 f"{node} has not been admitted to {pair} since it booted, so its data may be old and "
                 f"it takes no address. Run `salt-run pair.status {pair}` on the master."
             )
+        _require_no_handover(config, paths)
         with address.Holder(wanted) as holder:
-            holder.check()
+            # The fastest settings must not spend most of their time on this question.
+            holder.check(wait=min(0.3, config["watch"]["patience"] / 4))
             new = ledger.write(pair, paths, own["generation"] + 1, node, run, reason)
+            # A stale primary that is merely cut off may be writing here at this moment.
+            incoming.end(pair, paths)
             taken = holder.take(wanted, check=False)
     address.announce_later(pair, paths)
-    tell(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
+    system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
     _detached(paths, "ask-to-yield", pair)
     return {"generation": new["generation"], "addresses": taken}
+
+
+def _require_no_handover(config, paths):
+    """In the middle of a handover its own timer decides who serves, and two must not."""
+    state = handover.read_state(config, paths)
+    under_way = state.get("phase") in (handover.RELEASED, handover.COMMITTED)
+    if under_way and system.boottime() < state["deadline"] + handover.COMMIT_MARGIN:
+        raise Refused(
+            f"A handover of {config['name']} is under way (run {state['run']}): its own timer takes the "
+            f"addresses back if it does not end."
+        )
 
 
 def conflict(config, macs, paths):
@@ -81,6 +97,8 @@ def conflict(config, macs, paths):
 def ask_to_yield(config, paths):
     """Tell the peer in which generation this node is active. Returns its answer, or why there is none."""
     own = ledger.read(config["name"], paths)
+    if own is None or own["active"] != config["node"]:
+        return f"{config['node']} is not active in {config['name']}, so nobody is asked to give way."
     try:
         return peer.ask(config, paths, "yield", str(own["generation"]), timeout=10).strip()
     except FailbackError as error:
@@ -102,6 +120,8 @@ def yield_to(config, generation, active, paths):
     pair, node = config["name"], config["node"]
     with files.locked(paths.state(pair) / ".change.flock"):
         own = ledger.read(pair, paths)
+        if active == node:
+            raise Refused(f"{node} does not give way to itself.")
         if own is None or generation <= own["generation"]:
             known = "no generation" if own is None else f"generation {own['generation']}"
             raise Refused(f"{node} knows {known} of {pair} and does not give way to {generation}.")
@@ -109,20 +129,17 @@ def yield_to(config, generation, active, paths):
         with address.Holder(address.of_pair(config)) as holder:
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()
-        system.run(["systemctl", "stop", "--", "lsyncd.service", *units], 60, "stop what only the active node runs")
-        # Not recorded as this node's own admission to the new generation: it has missed writes.
-        ledger.write(
-            pair, paths, generation, active, None, f"gave way to {active}", admitted=False
+        served = own["active"] == node and own["boot_id"] == system.boot_id()
+        why = f"gave way to {active}" + (", after both had been active at once" if served else "")
+        # Not an admission to the new generation: this node has missed writes. Written before anything
+        # that can fail, for a node still named active would take over again.
+        ledger.write(pair, paths, generation, active, None, why, admitted=False)
+        system.run(
+            ["systemctl", "stop", "--", "lsyncd.service", *units], 60, "stop what only the active node runs"
         )
     sentence = f"{node} gave way to {active} in {pair}, generation {generation}"
-    tell(sentence)
+    system.log(sentence)
     return sentence
-
-
-def tell(sentence):
-    """One line in the system's log."""
-    syslog.openlog("failback", 0, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_NOTICE, sentence)
 
 
 def _detached(paths, *words):

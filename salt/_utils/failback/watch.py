@@ -165,7 +165,7 @@ class Watch:
         for sentence in self.unreadable:
             self.say(sentence)
         self._kernel = address.Netlink()
-        self._news = address.Netlink(listen=True)
+        self._news = address.Netlink(address.CHANGES)
         now = time.monotonic()
         housekeeping, refresh = now + HOUSEKEEPING, now + REFRESH
         suspicious = None
@@ -310,9 +310,7 @@ class WatchedPair:
         )
         self._hold = _Remembered(
             paths.hold(settings.pair),
-            lambda: files.read_json(
-                paths.hold(settings.pair), f"the hold of {settings.pair}", holds.VERSION
-            ),
+            lambda: holds.last(settings.pair, paths),
         )
         self._seen_file = paths.volatile(settings.pair) / "seen.json"
         self._state = watch_decision.State(seen=self._read_seen())

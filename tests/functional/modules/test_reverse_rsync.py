@@ -143,7 +143,7 @@ def test_too_many_deletions_and_the_way_to_allow_them(modules, nodes, pair):
 
 def test_sources_that_moved_are_refused(modules, nodes, pair):
     facts = sources.facts(PATHS, str(nodes.there))
-    reverse_rsync.record_sources("salt", Paths(nodes.here), facts)
+    sources.record("salt", Paths(nodes.here), facts)
     assert modules.reverse_rsync.checked("salt", facts)
     moved = json.loads(json.dumps(facts))
     moved["/srv/salt"]["file_system"]["source"] = "/dev/other"
@@ -193,7 +193,9 @@ def test_last_pass_and_comparison(modules, nodes, pair):
     paths = Paths(nodes.here)
     config = json.loads(paths.pair_config("salt").read_text())
     shell = str(nodes.folder / "far-end")
-    done = reverse_rsync.last_pass(config, RUN, paths, limit=10, remote_shell=shell)
+    last = reverse_rsync.LastPass(config, RUN, paths, remote_shell=shell)
+    done = last.run(limit=10)
+    last.finish()
     assert done["changed"] == ["/srv/salt", "/etc/libvirt/qemu/shared-*"]
     assert done["then"] == ["libvirtd"]
     assert (nodes.here / "srv/salt/last.sls").exists()

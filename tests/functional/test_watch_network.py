@@ -1,8 +1,9 @@
-"""The watch as a process in real networks: cut links, lost packets, a holder that dies, or returns."""
+"""The watch as a process in real networks: cut links, lost packets, a holder that dies."""
 
 import contextlib
 import json
 import os
+import signal
 import time
 
 import pytest
@@ -42,7 +43,7 @@ def take_over(config, reason):
 def on_conflict(config, macs):
     return "conflict with " + ", ".join(macs)
 
-sys.exit(watch.main(sys.argv[1], paths, take_over, on_conflict, foreground=True))
+sys.exit(watch.main(sys.argv[1], paths, take_over, on_conflict, "background" not in sys.argv))
 """
 
 
@@ -284,6 +285,25 @@ def test_the_second_start_ends_at_once_and_a_new_configuration_starts_it_anew(ne
     eventually(node.stands_by, 5, "and watches")
     lose_holder(network)
     eventually(node.holds, 5, "taken over")
+
+
+def test_started_by_cron_it_goes_on_in_the_background(network, node):
+    node.configure()
+    node.admit()
+    started = network.python("salt2", node.program, "gateway-ip", str(node.folder), "background")
+    with started:
+        # Its output is at an end as well: cron waits for that.
+        assert started.communicate(timeout=20)[0] == ""
+    assert started.returncode == 0
+    eventually(node.stands_by, 10, "it watches")
+    place = watch.status_file(node.paths, "gateway-ip")
+    pid = json.loads(place.read_text())["pid"]
+    try:
+        assert os.getsid(pid) == pid != started.pid
+        lose_holder(network)
+        eventually(node.holds, 5, "taken over")
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_nobody_watches_where_the_pillar_says_so(network, node):

@@ -1,0 +1,328 @@
+"""
+The story: a primary loses power, its secondary carries on, and one command brings it home.
+
+Everything is real: hosts with systemd, Salt, sshd, cron, lsyncd and rsync, a client on a third host.
+What is said to be proved was looked at from outside the host that it is said of.
+"""
+
+import json
+import os
+import shlex
+import time
+
+from lab import client
+from lab import load
+from lab.host import until
+from lab.site import Site
+
+ADDRESS = "10.0.0.5"
+FILES = "/srv/salt/files"
+#: Seconds of writes that lsyncd may not have carried when the power goes: its delay and a pass.
+LAG = 5
+
+
+class Failed(RuntimeError):
+    """Something in the story was not as it should be."""
+
+
+class Story:
+    """Tells, runs and looks."""
+
+    def __init__(self, lab):
+        self.begun = time.monotonic()
+        self.site = Site(lab, "salt")
+        self.salt1 = self.salt2 = self.client = self.writer = None
+        self.proved = 0
+
+    def chapter(self, text):
+        print(f"\n\033[1m=== [{time.monotonic() - self.begun:5.0f} s] {text}\033[0m", flush=True)
+
+    def say(self, text):
+        print(f"    {text}", flush=True)
+
+    def proof(self, text, fact):
+        """A fact, looked up by the caller, that must be true."""
+        if not fact:
+            raise Failed(f"NOT TRUE: {text}")
+        self.proved += 1
+        print(f"    \033[32mproved:\033[0m {text}", flush=True)
+
+    def command(self, host, argv, expect=0, show=True, timeout=600):
+        """Run a command in a host as an operator would, and show what it printed."""
+        print(f"    \033[36m{host.name}#\033[0m {shlex.join(argv)}", flush=True)
+        begun = time.monotonic()
+        done = host.run(argv, check=False, timeout=timeout)
+        text = (done.stdout + done.stderr).rstrip()
+        if show and text:
+            print("\n".join(f"      {line}" for line in text.splitlines()))
+        print(f"      (exit status {done.returncode}, {time.monotonic() - begun:.1f} s)", flush=True)
+        if expect is not None and (done.returncode == 0) != (expect == 0):
+            raise Failed(f"{shlex.join(argv)} on {host.name} exited with {done.returncode}.\n{text}")
+        return done.stdout
+
+
+def main(lab):
+    """Tell the story in a fresh lab, which is left up. Returns an exit status."""
+    story = Story(lab)
+    try:
+        _tell(story)
+    except Failed as problem:
+        print(f"\n\033[31m{problem}\033[0m")
+        print(f"The lab is left as it is: make shell LAB={lab} HOST=salt2")
+        return 1
+    return 0
+
+
+def _tell(story):
+    _boot(story)
+    _write(story)
+    died = _lose_power(story)
+    _return(story)
+    run = _recover(story)
+    _check(story, died, run)
+    _undo(story, run)
+    story.chapter("The end")
+    story.say(f"{story.proved} facts proved in {time.monotonic() - story.begun:.0f} s. The lab is up:")
+    story.say("make shell HOST=salt1      a shell in a host")
+    story.say("make lab-down              removes all of it")
+
+
+def _boot(story):
+    story.chapter("Three hosts boot: salt1 (primary), salt2 (secondary), client")
+    story.site.down()
+    story.site.up()
+    story.salt1, story.salt2, story.client = (
+        story.site.host(name) for name in ("salt1", "salt2", "client")
+    )
+    for host in story.site.hosts:
+        story.say(f"{host.name:7} {host.address():12} boot {host.boot_id()}")
+
+    story.chapter("The pair is set up, once and for good, and started")
+    for host in (story.salt1, story.salt2):
+        story.command(host, ["salt-run", "saltutil.sync_all"], show=False)
+    story.command(story.salt1, ["salt-run", "pair.check"])
+    for what in ("adopt", "boot"):
+        story.command(
+            story.salt1,
+            ["salt-run", "--state-output=changes", "state.orch", f"orch.{what}", "pillar={pair: salt}"],
+        )
+    story.proof(
+        "the client sees salt1, and nobody else, answer for salt-gw",
+        story.site.holders(ADDRESS) == ["salt1"],
+    )
+    story.proof("salt-master runs on salt1", _active(story.salt1, "salt-master"))
+    story.proof("lsyncd runs on salt1", _active(story.salt1, "lsyncd"))
+    story.proof("lsyncd does not run on salt2", not _active(story.salt2, "lsyncd"))
+
+
+def _write(story):
+    story.chapter("A client writes through the address, and keeps a list of what was acknowledged")
+    # What a site has lying there anyway: the limits of a recovery are a share of all files.
+    story.salt1.run(["/bin/sh", "-c", f"cd {FILES} && for n in $(seq 500); do echo $n > site-$n; done"])
+    story.writer = client.start_writing(story.client, ADDRESS)
+    story.writer.wait_acknowledged(60)
+    until(lambda: _carried(story) >= 0.9, 30, "nearly all files to be on salt2", pause=0.2)
+    story.proof("lsyncd carries the files to salt2 while the client writes", _carried(story) >= 0.9)
+    story.proof(
+        "lsyncd carries /etc/salt/pki/master",
+        _same(story.salt1, story.salt2, "/etc/salt/pki/master/minions"),
+    )
+
+
+def _lose_power(story):
+    story.chapter("salt1 loses power")
+    story.salt1.power_off()
+    died = time.time()
+    until(lambda: story.site.holders(ADDRESS, seconds=0.3) == ["salt2"], 30, "salt2 to answer", pause=0)
+    story.say(f"salt2 answers for salt-gw {time.time() - died:.1f} s later.")
+    story.proof(
+        "the client sees salt2, and nobody else, answer for salt-gw",
+        story.site.holders(ADDRESS) == ["salt2"],
+    )
+    story.say("The client goes on, and changes, renames and deletes files from now on.")
+    story.writer.allow_changes()
+    story.writer.wait_acknowledged(120, node="salt2")
+    story.salt2.run(
+        [
+            "/bin/sh",
+            "-c",
+            "cd /root && rm -rf work && git clone -q /srv/git/site.git work && cd work"
+            " && git -c user.name=op -c user.email=op@salt2 commit -q --allow-empty -m 'while salt1 was down'"
+            " && git push -q",
+        ]
+    )
+    story.command(story.salt2, ["journalctl", "-t", "failback", "-n", "3", "--no-pager", "-o", "cat"])
+    return died
+
+
+def _return(story):
+    story.chapter("salt1 has power again, and boots")
+    story.salt1.power_on()
+    until(lambda: _highstate_ran(story.salt1), 120, "the highstate at boot to have run", pause=0.5)
+    until(lambda: _idle(story.salt2, "salt1"), 120, "salt1's minion to be idle", pause=0.5)
+    story.proof("highstate at boot has run on salt1", _highstate_ran(story.salt1))
+    story.proof("nothing has started lsyncd on salt1", not _active(story.salt1, "lsyncd"))
+    story.proof("nothing has started salt-master on salt1", not _active(story.salt1, "salt-master"))
+    story.proof(
+        "salt2 alone answers for salt-gw", story.site.holders(ADDRESS) == ["salt2"]
+    )
+    story.say("An operator, half awake, starts lsyncd by hand. It would overwrite the newer data:")
+    story.command(story.salt1, ["systemctl", "start", "lsyncd"], expect=1)
+    story.command(story.salt1, ["journalctl", "-u", "lsyncd", "-n", "3", "--no-pager", "-o", "cat"])
+    story.proof("lsyncd does not run on salt1", not _active(story.salt1, "lsyncd"))
+
+    story.chapter("What is known of the pair, and what a recovery will do")
+    story.command(story.salt2, ["salt-run", "pair.status"], expect=1)
+    story.command(story.salt2, ["salt-run", "pair.plan", "salt"])
+
+
+def _recover(story):
+    story.chapter("One command brings salt1 home, while the client goes on writing")
+    story.command(
+        story.salt2, ["salt-run", "state.orch", "orch.recover", "pillar={pair: salt}"], timeout=900
+    )
+    runs = json.loads(story.salt2.run(["salt-run", "pair.history", "salt", "--out=json"]).stdout)["runs"]
+    run = next(one for one in reversed(runs) if one["operation"] == "recover")
+    story.proof(f"run {run['run']} succeeded by its own record", run["result"] == "succeeded")
+    return run
+
+
+def _check(story, died, run):
+    story.chapter("Afterwards")
+    story.proof(
+        "the client sees salt1, and nobody else, answer for salt-gw",
+        story.site.holders(ADDRESS) == ["salt1"],
+    )
+    story.writer.wait_acknowledged(len([1 for one in story.writer.entries() if one.get("node") == "salt1"]) + 20, node="salt1")
+    story.writer.stop()
+    entries = story.writer.entries()
+    counts = load.summary(entries)
+    story.say(
+        f"{counts['acknowledged']} operations acknowledged ({counts['nodes']}), {counts['unknown']} with an "
+        f"unknown outcome, {counts['refused']} not done; longest time between two acknowledgements "
+        f"{counts['longest_gap']:.1f} s."
+    )
+    story.proof("lsyncd runs on salt1", _active(story.salt1, "lsyncd"))
+    story.proof("lsyncd does not run on salt2", not _active(story.salt2, "lsyncd"))
+    story.salt1.run(["salt-call", "--local", "--out=quiet", "lsyncd.drain", "salt"], timeout=120)
+
+    lagging = load.lost_with("salt1", died, LAG)
+    late = [entry for entry in entries if not entry.get("refused") and entry["answered"] and lagging(entry)]
+    for host in (story.salt1, story.salt2):
+        wrong = load.compare(entries, client.files(host), lagging)
+        story.proof(
+            f"every acknowledged write is on {host.name} (those of salt1's last {LAG} s looked at apart)"
+            + "".join(f"\n      {line}" for line in wrong),
+            not wrong,
+        )
+    _account_for(story, late, run)
+    story.proof("both nodes have the same files", client.files(story.salt1) == client.files(story.salt2))
+    story.proof(
+        "the commit that was made on salt2 is on salt1",
+        "while salt1 was down" in story.salt1.run(
+            ["git", "-c", "safe.directory=*", "--git-dir=/srv/git/site.git", "log", "--format=%s"]
+        ).stdout,
+    )
+    story.say("Running it again is the repair, and here is nothing to repair:")
+    story.command(
+        story.salt1, ["salt-run", "--state-output=changes", "state.orch", "orch.recover", "pillar={pair: salt}"]
+    )
+    story.proof(
+        "it changed nothing: no new run in the history",
+        len(_runs(story.salt1)) == len(_runs(story.salt1, until=run["run"])),
+    )
+
+
+def _account_for(story, late, run):
+    """What salt1 acknowledged and lsyncd had not carried when the power went: carried, or in the backup."""
+    created = [entry for entry in late if entry["operation"] == "create"]
+    there = client.files(story.salt1)
+    kept = story.salt1.run(
+        ["find", f"/var/lib/failback/salt/runs/{run['run']}/backup", "-type", "f", "-printf", "%f\\n"]
+    ).stdout.split("\n")
+    missing = [entry["name"] for entry in created if entry["name"] not in there]
+    lost = [name for name in missing if name not in kept and not _removed_later(story, name)]
+    story.say(
+        f"In its last {LAG} s salt1 acknowledged {len(late)} operations; {len(missing)} new files of them had "
+        f"not been carried to salt2 when the power went."
+    )
+    story.proof("each of those is in the run's backup" + "".join(f"\n      {one}" for one in lost), not lost)
+
+
+def _removed_later(story, name):
+    return any(
+        entry["name"] == name and entry["operation"] in ("delete", "rename") and entry["answered"]
+        for entry in story.writer.entries()
+    )
+
+
+def _undo(story, run):
+    story.chapter("A way back: what the recovery overwrote or deleted can be put back, and that as well")
+    before = client.files(story.salt1)
+    story.command(story.salt1, ["salt-run", "pair.undo", run["run"], "test=True"])
+    said = story.salt1.run(["salt-run", "pair.undo", run["run"], "--out=json"], timeout=300).stdout
+    undone = client.files(story.salt1)
+    backup = f"/var/lib/failback/salt/runs/{run['run']}/backup"
+    kept = _kept(story.salt1, backup)
+    story.proof(
+        f"{len(kept)} files that the run overwrote or deleted are back, byte for byte",
+        kept and all(undone.get(name) == content for name, content in kept.items()),
+    )
+    again = json.loads(said)["undo this with"].split()[-1]
+    story.command(story.salt1, ["salt-run", "pair.undo", again], show=False)
+    story.proof("the undo is undone: the files are as they were", client.files(story.salt1) == before)
+    story.command(story.salt1, ["salt-run", "pair.history", "salt"])
+    story.command(story.salt1, ["salt-run", "pair.status"])
+
+
+# --- looking -----------------------------------------------------------------------------------
+
+
+def _active(host, unit):
+    return host.run(["systemctl", "is-active", unit], check=False).stdout.strip() == "active"
+
+
+def _kept(host, backup):
+    """The first kept copy of each of the client's files in a run's backup, as {name: bytes}."""
+    found = {}
+    listed = host.run(["find", backup, "-type", "f", "-path", "*/files/*", "-print0"]).stdout
+    for path in sorted(one for one in listed.split("\0") if one):
+        name = os.path.basename(path)
+        if name not in found:
+            found[name] = host.read_bytes(path)
+    return found
+
+
+def _carried(story):
+    """Which part of salt1's files salt2 has, 0 to 1."""
+    here, there = (
+        set(host.run(["ls", FILES]).stdout.splitlines()) for host in (story.salt1, story.salt2)
+    )
+    return len(here & there) / max(1, len(here))
+
+
+def _same(one, other, folder):
+    listing = ["/bin/sh", "-c", f"cd {folder} && sha256sum -- *"]
+    return one.run(listing).stdout == other.run(listing).stdout
+
+
+def _idle(master, node):
+    """Does a minion answer, with no state running on it?"""
+    said = master.run(
+        ["salt", node, "saltutil.is_running", "state.*", "--timeout=2", "--out=json"], check=False
+    ).stdout
+    try:
+        return json.loads(said) == {node: []}
+    except ValueError:
+        return False
+
+
+def _highstate_ran(host):
+    """The minion keeps the result of its last highstate in its cache; this boot's is newer than the boot."""
+    found = host.run(["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"], check=False)
+    return bool(found.stdout.strip())
+
+
+def _runs(host, until=None):
+    runs = json.loads(host.run(["salt-run", "pair.history", "salt", "--out=json"]).stdout)["runs"]
+    return [one for one in runs if until is None or one["run"] <= until]

@@ -1,0 +1,83 @@
+"""A real master and two real minions, from this tree, for the whole session."""
+
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import pair_site
+import pytest
+import salt._logging
+
+
+@pytest.fixture(scope="session")
+def short_root():
+    """Unix sockets have short names, and two sessions may run at once."""
+    root = pathlib.Path(tempfile.mkdtemp(prefix="fb", dir="/tmp"))
+    yield root
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config(short_root):
+    return {"root_dir": short_root / "salt", "slow_stop": False}
+
+
+@pytest.fixture(scope="session")
+def pillar(tree, short_root):
+    found = pair_site.Pillar(short_root / "pillar", tree)
+    found.reset()
+    return found
+
+
+@pytest.fixture(scope="session")
+def salt_master(salt_factories, tree, pillar):
+    # An id that is set is taken as it is; of itself Salt would have put "_master" behind it.
+    master = salt_factories.salt_master_daemon(
+        "master_master",
+        overrides={
+            "user": "root",
+            "auto_accept": True,
+            "file_roots": {"base": [str(tree / "salt")]},
+            "pillar_roots": {"base": [str(pillar.root)]},
+            "worker_threads": 3,
+        },
+    )
+    with master.started(start_timeout=90):
+        yield master
+
+
+@pytest.fixture(scope="session")
+def whole_site(salt_factories, salt_master, tree, pillar, short_root):
+    nodes = [
+        pair_site.Node(name, short_root / name, tree)
+        for name in (pair_site.PRIMARY, pair_site.SECONDARY)
+    ]
+    for node in nodes:
+        node.minion = salt_master.salt_minion_daemon(
+            node.id,
+            overrides={"user": "root", "failback_root": str(node.root)},
+        )
+        node.minion.environ = {**os.environ, "PATH": f"{node.programs}:{os.environ['PATH']}"}
+    # The program that pip installs: the framework's own ones end in another way.
+    program = pathlib.Path(sys.executable).with_name("salt-run")
+    salt_run = [program, "-c", salt_master.config_dir, "--no-color", "--log-level=error"]
+    site = pair_site.Site(salt_master, salt_run, nodes, pillar)
+    with nodes[0].minion.started(start_timeout=90), nodes[1].minion.started(start_timeout=90):
+        site.run("saltutil.sync_all").good()
+        done = salt_master.salt_cli(timeout=90).run("saltutil.sync_all", minion_tgt="salt*")
+        assert done.returncode == 0, done
+        yield site
+
+
+@pytest.fixture
+def site(whole_site):
+    """The site with a pair that was never adopted; what an earlier test left is gone."""
+    whole_site.begin()
+    return whole_site
+
+
+def pytest_unconfigure():
+    # Salt keeps early log records for a log file that a test process never sets up, and prints them at exit.
+    salt._logging.shutdown_temp_handler()

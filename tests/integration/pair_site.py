@@ -1,0 +1,245 @@
+"""
+One master and the two nodes of a pair, with their files where a test can see and change them.
+
+``site.run("pair.status", "salt")`` is the real ``salt-run`` with what it printed and its exit status.
+Each node keeps its state in a folder of its own (the minion's option ``failback_root``), so two nodes
+fit on one machine; ``systemctl`` is a program that answers from that folder.
+"""
+
+import json
+import pathlib
+import shutil
+import stat
+import subprocess
+
+from failback import ledger
+from failback import lock
+from failback import pillar as pillars
+from failback import runs
+from failback import system
+from failback.paths import Paths
+
+PRIMARY = "salt1"
+SECONDARY = "salt2"
+
+#: A pair of which everything can be shown without an address, a daemon or a second machine.
+PLAIN = {"primary": PRIMARY, "secondary": SECONDARY, "mode": "manual"}
+
+#: An address on an interface that no machine has: it is never held.
+ADDRESS = {
+    "floating_ips": {
+        "salt-gw": {
+            "address": "192.0.2.5/24",
+            "interface": "absent0",
+            "watch": {"on": "secondary", "cron": "gateway-ip"},
+        }
+    }
+}
+
+SINCE = "2026-11-22T18:00:00Z"
+
+#: Answers what ``failback.services`` and ``pair.start_services`` ask; a unit's state is a file.
+SYSTEMCTL = """#!/bin/sh
+case "$1" in
+--version) echo "systemd 252"; exit 0 ;;
+show) ;;
+*) echo "the test's systemctl does not know: $*" >&2; exit 1 ;;
+esac
+while [ "$1" != -- ]; do shift; done
+shift
+first=yes
+for unit; do
+    [ $first = yes ] || echo
+    first=no
+    if [ -f "UNITS/$unit" ]; then
+        echo LoadState=loaded
+        echo "ActiveState=$(cat "UNITS/$unit")"
+    else
+        echo LoadState=not-found
+        echo ActiveState=inactive
+    fi
+done
+"""
+
+
+class Node:
+    """A minion of the pair, and its files."""
+
+    def __init__(self, name, root, tree):
+        self.id = name
+        self.root = root
+        self.paths = Paths(root)
+        self.units = root / "units"
+        self.programs = root / "bin"
+        self.minion = None
+        self._tree = tree
+        self.programs.mkdir(parents=True)
+        systemctl = self.programs / "systemctl"
+        systemctl.write_text(SYSTEMCTL.replace("UNITS", str(self.units)))
+        systemctl.chmod(0o755)
+
+    def begin(self, pair):
+        """As after highstate: the programs, the pair's configuration, and no history."""
+        for folder in ("etc", "var", "run", "units"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+        self.units.mkdir()
+        self.set_unit("lsyncd.service", "inactive")
+        library = self.paths.library / "failback"
+        shutil.rmtree(library, ignore_errors=True)
+        library.mkdir(parents=True)
+        for path in (self._tree / "salt/_utils/failback").glob("*.py"):
+            shutil.copy(path, library)
+        self.configure(pair)
+
+    def configure(self, pair):
+        config = {**pillars.normalise("salt", pair), "node": self.id, "version": 1}
+        self._write(self.paths.pair_config("salt"), json.dumps(config))
+
+    def set_unit(self, unit, state):
+        (self.units / unit).write_text(state)
+
+    def set_ledger(self, generation, active, admitted=True, **changes):
+        """A ledger as a run would have written it; ``admitted``: since this machine booted."""
+        boot_id = system.boot_id() if admitted else "an earlier boot"
+        own = ledger.entry(generation, active, None, "a test", boot_id)
+        own["since"] = SINCE
+        self._write(self.paths.ledger("salt"), json.dumps({**own, **changes}))
+
+    def damage_ledger(self, text):
+        self._write(self.paths.ledger("salt"), text)
+
+    def set_lock(self, run, owner, seconds=600):
+        lock.acquire("salt", self.paths, run, "recover", owner, seconds)
+
+    def set_run(self, run, **record):
+        runs.write("salt", run, {"operation": "recover", "started": SINCE, **record}, self.paths)
+
+    def _write(self, path, text):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def tree(self):
+        """All that lies on the node, down to the time of each file's last change."""
+        found = {}
+        for path in sorted(self.root.rglob("*")):
+            facts = path.lstat()
+            is_file = stat.S_ISREG(facts.st_mode)
+            found[str(path.relative_to(self.root))] = (
+                facts.st_mode,
+                facts.st_mtime_ns if is_file else None,
+                path.read_bytes() if is_file else None,
+            )
+        return found
+
+
+class Pillar:
+    """The copy of the pillar that the master reads."""
+
+    def __init__(self, root, tree):
+        self.root = root
+        self._shipped = tree / "pillar"
+
+    def reset(self):
+        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.copytree(self._shipped, self.root)
+
+    def write(self, pair, name="salt"):
+        # JSON is YAML; what a person would write by hand is tested with the shipped file.
+        (self.root / "pairs" / f"{name}.sls").write_text(json.dumps({"pairs": {name: pair}}))
+
+    def shipped(self):
+        return (self._shipped / "pairs/salt.sls").read_text()
+
+    def write_text(self, text, name="salt"):
+        (self.root / "pairs" / f"{name}.sls").write_text(text)
+
+    def list_pair(self, line):
+        """Add a line to the list in top.sls, as docs say one does for a new pair."""
+        top = self.root / "top.sls"
+        marked = top.read_text().replace("\nsalt salt1 salt2\n", f"\nsalt salt1 salt2\n{line}\n")
+        assert line in marked
+        top.write_text(marked)
+
+
+class Site:
+    """What the tests speak to."""
+
+    def __init__(self, master, salt_run, nodes, pillar):
+        self.master = master
+        self._salt_run = [str(word) for word in salt_run]
+        self.nodes = nodes
+        self.primary, self.secondary = nodes
+        self.pillar = pillar
+
+    def begin(self, **changes):
+        """A pair that was never adopted, as the pillar and both nodes know it."""
+        pair = {**PLAIN, **changes}
+        self.pillar.reset()
+        self.pillar.write(pair)
+        for node in self.nodes:
+            node.begin(pair)
+
+    def ledgers(self, primary, secondary):
+        """Both ledgers: each is ``(generation, active, admitted in this boot)``."""
+        self.primary.set_ledger(*primary)
+        self.secondary.set_ledger(*secondary)
+
+    def start(self, *words):
+        """salt-run in the background, as an operator types it."""
+        return subprocess.Popen(
+            [*self._salt_run, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *words):
+        """salt-run to its end."""
+        return Said(words, self.start(*words))
+
+    def run_together(self, *commands):
+        """Several of them at once, for questions that change nothing."""
+        begun = [(words, self.start(*words)) for words in commands]
+        return [Said(words, process) for words, process in begun]
+
+    def trees(self):
+        return [node.tree() for node in self.nodes]
+
+
+class Said:
+    """What a command printed, and how it ended."""
+
+    def __init__(self, words, process, limit=120):
+        self.words = " ".join(words)
+        try:
+            self.text, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            self.text, _ = process.communicate()
+            raise AssertionError(f"No end of salt-run {self.words}:\n{self.text}") from None
+        self.status = process.returncode
+
+    def __repr__(self):
+        return f"salt-run {self.words}\n{self.text}\nexit status {self.status}"
+
+    @property
+    def flat(self):
+        """The text as one line: salt-run breaks and indents it."""
+        return " ".join(self.text.split())
+
+    def refused(self, *words):
+        """It said no, in words for a person, with these among them."""
+        assert self.status != 0, self
+        assert "Traceback" not in self.text, self
+        for word in words:
+            assert word in self.flat, (word, self)
+        return self
+
+    def good(self, *words):
+        assert self.status == 0, self
+        assert "Traceback" not in self.text, self
+        for word in words:
+            assert word in self.flat, (word, self)
+        return self
+

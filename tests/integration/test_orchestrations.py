@@ -1,0 +1,222 @@
+"""Orchestrations through salt-run: what they refuse, what they do, and what they leave behind."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+
+import pair_site
+import pytest
+from failback import system
+
+RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
+BOOT = ("state.orch", "orch.boot", "pillar={pair: salt}")
+ADOPT = ("state.orch", "orch.adopt", "pillar={pair: salt}")
+OTHER_RUN = "20261122T183000-recover-salt-4f2a"
+
+
+@pytest.fixture
+def cold(site):
+    """Both nodes have lost power; what a boot of this pair takes, the test machine has."""
+    site.ledgers((6, "salt1", False), (6, "salt1", False))
+    return site
+
+
+def ledger_of(node):
+    return json.loads(node.paths.ledger("salt").read_text())
+
+
+def owner(pid, started):
+    return {
+        "master": "salt2_master",
+        "user": "root",
+        "boot_id": system.boot_id(),
+        "pid": pid,
+        "started": started,
+    }
+
+
+def gone():
+    """The identity of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    found = owner(process.pid, system.process_started(process.pid))
+    process.communicate(b"\n")
+    return found
+
+
+def test_boot_starts_a_cold_pair_and_history_tells_of_it(cold):
+    cold.run(*BOOT).good("salt is normal", "is closed")
+    for node in cold.nodes:
+        own = ledger_of(node)
+        assert (own["generation"], own["active"]) == (6, "salt1")
+        assert own["boot_id"] == system.boot_id()
+        assert not node.paths.lock("salt").exists()
+        assert not node.paths.hold("salt").exists()
+    again, history = cold.run_together(BOOT, ("pair.history", "salt"))
+    again.good("Nothing to do: salt is normal.")
+    history.good("operation: boot", "result: succeeded", "master: master_master")
+
+
+@pytest.mark.parametrize(
+    "command, ledgers",
+    [
+        (BOOT, ((6, "salt1", False), (6, "salt1", False))),
+        (RECOVER, ((6, "salt1", False), (7, "salt2", True))),
+        (ADOPT, None),
+    ],
+    ids=["boot", "recover", "adopt"],
+)
+def test_in_test_mode_nothing_is_changed(site, command, ledgers):
+    site.begin(recovery={"reboot": False})
+    if ledgers:
+        site.ledgers(*ledgers)
+    before = site.trees()
+    site.run(*command, "test=True").good("Would")
+    assert site.trees() == before
+
+
+def test_recover_does_not_reboot_the_host_that_it_runs_on(site):
+    # To this test both nodes and the master are one machine.
+    site.ledgers((6, "salt1", False), (7, "salt2", True))
+    before = site.trees()
+    site.run(*RECOVER).refused("would reboot salt1, on which it runs itself", "master of salt2")
+    assert site.trees() == before
+
+
+def test_a_second_run_is_refused_and_names_the_first(cold):
+    living = owner(os.getpid(), system.process_started(os.getpid()))
+    for node in cold.nodes:
+        node.set_lock(OTHER_RUN, living)
+    before = cold.trees()
+    boot, status = cold.run_together(BOOT, ("pair.status", "salt"))
+    boot.refused("Refused, nothing was changed", f"is held by run {OTHER_RUN}", "salt2_master")
+    status.refused(OTHER_RUN)
+    assert cold.trees() == before
+
+
+def test_a_lock_on_the_second_node_alone_stops_a_run_as_well(cold):
+    cold.secondary.set_lock(OTHER_RUN, owner(os.getpid(), system.process_started(os.getpid())))
+    cold.run(*BOOT).refused("Refused, nothing was changed", f"is held by run {OTHER_RUN}")
+    assert not cold.primary.paths.lock("salt").exists()
+    assert ledger_of(cold.primary)["boot_id"] == "an earlier boot"
+
+
+def test_the_lock_of_a_dead_run_is_taken_over(cold):
+    dead = gone()
+    for node in cold.nodes:
+        node.set_lock(OTHER_RUN, dead)
+    cold.run(*BOOT).good("salt is normal")
+    for node in cold.nodes:
+        assert not node.paths.lock("salt").exists()
+
+
+def test_of_two_runs_at_once_one_does_the_work(cold):
+    first, second = cold.run_together(BOOT, BOOT)
+    worked = [one for one in (first, second) if "is closed" in one.flat]
+    assert len(worked) == 1, (first, second)
+    worked[0].good("salt is normal")
+    other = second if worked[0] is first else first
+    if other.status == 0:
+        other.good("Nothing to do: salt is normal.")
+    else:
+        other.refused("Refused, nothing was changed", "is held by run", "master_master")
+    for node in cold.nodes:
+        assert not node.paths.lock("salt").exists()
+        assert ledger_of(node)["generation"] == 6
+
+
+def test_what_moves_between_the_look_and_the_lock_is_not_overrun(cold):
+    """Another run ends while this one waits for the lock: its look is then old."""
+    gate = cold.primary.paths.state("salt") / ".lock.flock"
+    gate.parent.mkdir(parents=True, exist_ok=True)
+    with open(gate, "ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        process = cold.start(*BOOT)
+        wait_for_lock(handle)
+        cold.ledgers((7, "salt1", False), (7, "salt2", True))
+    said = pair_site.Said(BOOT, process)
+    said.refused()
+    assert (ledger_of(cold.secondary)["generation"], ledger_of(cold.secondary)["active"]) == (7, "salt2")
+    for node in cold.nodes:
+        assert not node.paths.lock("salt").exists()
+        assert not node.paths.hold("salt").exists()
+
+
+def wait_for_lock(handle, limit=60):
+    """Until another process waits for this flock: the kernel lists it behind ``->``."""
+    number = os.fstat(handle.fileno()).st_ino
+    import time
+
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        with open("/proc/locks") as locks:
+            if any("->" in line and f":{number} " in line for line in locks):
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"Nobody waited for the lock within {limit} s.")
+
+
+def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
+    site.begin(services=["scribe"])
+    site.ledgers((6, "salt1", False), (6, "salt1", False))
+    site.primary.set_unit("scribe", "active")  # and on the secondary there is no such unit
+    site.run(*BOOT).refused(
+        "services names scribe, which is no unit on salt2",
+        "salt is now cold",
+        "Mend the cause and run it again",
+    )
+    for node in site.nodes:
+        assert ledger_of(node)["boot_id"] == "an earlier boot"
+        assert not node.paths.lock("salt").exists()
+        assert not node.paths.hold("salt").exists()
+    site.run("pair.history", "salt").good("result: failed", "which is no unit on salt2")
+
+
+def test_a_node_with_a_broken_configuration_stops_the_run_and_says_so(cold):
+    cold.secondary.paths.pair_config("salt").write_text('{"name": "salt", ')
+    before = cold.trees()
+    damaged = (str(cold.secondary.paths.pair_config("salt")), "is damaged")
+    boot, status, hold, resume = cold.run_together(
+        BOOT, ("pair.status", "salt"), ("pair.plan", "salt", "operation=boot"), ("pair.history",)
+    )
+    for said in (boot, status, hold):
+        said.refused(*damaged)
+    assert cold.trees() == before
+    assert resume
+
+
+def test_nodes_of_another_release_are_refused(cold):
+    (cold.secondary.paths.library / "failback" / "verdict.py").write_text("# of last year\n")
+    before = cold.trees()
+    cold.run(*BOOT).refused("salt2 runs another release of Failback", "saltutil.sync_all")
+    assert cold.trees() == before
+
+
+def test_steps_of_an_orchestration_are_not_for_minions(whole_site):
+    cli = whole_site.master.salt_cli(timeout=60)
+    done = cli.run("state.single", "pair_run.opened", "by hand", "pair=salt", minion_tgt="salt1")
+    assert done.returncode != 0
+    assert "run on the master" in str(done.data)
+
+
+def test_a_node_that_is_down_is_left_alone(site):
+    """Last, for the minion has to come back."""
+    site.ledgers((6, "salt1", False), (7, "salt2", True))
+    before = site.trees()
+    with site.secondary.minion.stopped():
+        said = site.run_together(
+            RECOVER,
+            ("pair.status", "salt"),
+            ("pair.hold", "salt", "5"),
+            ("pair.history", "salt"),
+        )
+        recover, status, hold, history = said
+        recover.refused("Refused, nothing was changed", "secondary_down", "salt2 does not answer")
+        status.refused("secondary_down", "Start salt2 and its salt-minion")
+        hold.refused("salt2 does not answer")
+        history.refused("salt2 does not answer")
+        after = site.trees()
+    assert after[1] == before[1]
+    # A hold on the node that answers is what the operator asked for; nothing else is new.
+    assert {name: one for name, one in after[0].items() if "hold.json" not in name}.keys() == before[0].keys()

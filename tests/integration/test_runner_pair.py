@@ -1,0 +1,243 @@
+"""salt-run pair.*: what an operator types, its answer and its exit status."""
+
+import time
+
+import pair_site
+import pytest
+
+#: What is typed wrongly, and words of the answer. All of it is tried at once, once.
+MISTAKES = {
+    ("pair.status", "nope"): ["There is no pair nope (pairs: salt)", "salt-run pair.status"],
+    ("pair.status", "nothing=1"): ["'nothing'", "Usage: salt-run -d pair.status"],
+    ("pair.status", "salt", "extra"): ["too many", "Usage: salt-run -d pair.status"],
+    ("pair.plan",): ["No pair was named", "salt-run pair.plan"],
+    ("pair.plan", "nope"): ["There is no pair nope"],
+    ("pair.plan", "salt", "operation=destroy"): ["recover or boot", "destroy"],
+    ("pair.plan", "salt", "names=many"): ["names must be", "many"],
+    ("pair.undo", "../../etc"): ["is not the id of a run"],
+    ("pair.undo", "20261122T183000-recover-nope-4f2a"): ["There is no pair nope"],
+    ("pair.undo", "20261122T183000-recover-salt-4f2a"): ["keeps a backup", "pair.history salt"],
+    ("pair.undo", "20261122T183000-recover-salt-4f2a", "test=True"): ["keeps a backup"],
+    ("pair.hold", "salt"): ["minutes must be from 1 to 1440"],
+    ("pair.hold", "salt", "x"): ["minutes must be from 1 to 1440", "'x'"],
+    ("pair.hold", "salt", "-5"): ["-5"],
+    ("pair.hold", "salt", "minutes=-5"): ["minutes must be from 1 to 1440"],
+    ("pair.hold", "salt", "100000"): ["minutes must be from 1 to 1440"],
+    ("pair.hold", "nope", "5"): ["There is no pair nope"],
+    ("pair.resume", "nope"): ["There is no pair nope"],
+    ("pair.history", "nope"): ["There is no pair nope"],
+    ("pair.check", "salt"): ["too many"],
+    ("state.orch", "orch.recover"): ["No pair was named", "orch.recover pillar='{pair: <pair>}'"],
+    ("state.orch", "orch.recover", "pillar={pair: nope}"): ["There is no pair nope"],
+    ("state.orch", "orch.recover", "pillar=<pair: salt>"): ["is not a mapping", "orch.recover pillar='{pair: <pair>}'"],
+    ("state.orch", "orch.recover", "pair=salt"): ["'pair'", "orch.recover pillar='{pair: <pair>}'"],
+    ("state.orch", "orch.recover", "salt"): ["orch.recover", "salt"],
+    ("state.orch", "orch.recover", "pillar={pair: [salt]}"): ["No pair was named"],
+    ("state.orch", "orch.recover", "pillar={pair: salt, max_delete: many}"): ["max_delete", "many"],
+    ("state.orch", "orch.adopt"): ["No pair was named", "orch.adopt pillar='{pair: <pair>}'"],
+}
+
+
+@pytest.fixture(scope="module")
+def mistaken(whole_site):
+    """What each mistake was answered, and both nodes before and after all of them."""
+    whole_site.begin()
+    before = whole_site.trees()
+    said = {}
+    commands = list(MISTAKES)
+    for position in range(0, len(commands), 4):
+        some = commands[position : position + 4]
+        said.update(zip(some, whole_site.run_together(*some)))
+    return said, before, whole_site.trees()
+
+
+@pytest.mark.parametrize("words", MISTAKES, ids=" ".join)
+def test_a_mistake_is_answered_by_a_sentence(mistaken, words):
+    mistaken[0][words].refused(*MISTAKES[words])
+
+
+def test_no_mistake_changes_a_node(mistaken):
+    _, before, after = mistaken
+    assert before == after
+
+
+# --- pair.check -----------------------------------------------------------------------------------
+
+
+def test_check_says_that_the_shipped_pillar_is_right(site):
+    site.pillar.reset()
+    site.run("pair.check").good("1 pair: the pillar is right.")
+
+
+def test_check_names_file_key_found_and_wanted_of_every_mistake_at_once(site):
+    """Each pair has one mistake; none of them hides another."""
+    shipped = site.pillar.shipped()
+    site.pillar.write_text(shipped.replace("witnesses:", "witneses:"))
+    pairs = {
+        "type": {"primary": "a1", "secondary": "a2", "recovery": {"max_delete": "lots"}},
+        "folder": {"primary": "b1", "secondary": "b2", "replicate": ["/srv/b", "/etc"]},
+        "one": {"primary": "c1", "secondary": "c2", **pair_site.ADDRESS},
+        "two": {"primary": "d1", "secondary": "d2", **pair_site.ADDRESS},
+        "shared": {"primary": "c1", "secondary": "e2"},
+        "empty": None,
+    }
+    for name, pair in pairs.items():
+        site.pillar.list_pair(f"{name} {name}1 {name}2")
+        site.pillar.write(pair, name)
+    said = site.run("pair.check").refused(
+        "pillar/pairs/salt.sls: pair salt, witneses:",
+        "wanted the key 'witnesses' instead",
+        "pillar/pairs/type.sls: pair type, recovery.max_delete: found \"lots\", wanted",
+        "pillar/pairs/folder.sls: pair folder, replicate.1: found \"/etc\", wanted",
+        "pillar/pairs/two.sls: pair two, floating_ips.salt-gw.address: found \"192.0.2.5/24\", "
+        "wanted each address once; one: floating_ips.salt-gw.address is the same",
+        "pillar/pairs/shared.sls: pair shared, primary: found \"c1\", wanted each node in one pair",
+        "pillar/pairs/empty.sls: pair empty",
+    )
+    assert "folder, replicate.0" not in said.flat
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("pairs:\n  salt: {primary: salt1\n", ["salt.sls"]),
+        ("pairs: [salt]\n", ["pairs", "wanted a mapping of pairs by name"]),
+        ("{% set a = %}\n", ["salt.sls"]),
+        ("", ["no pairs"]),
+    ],
+    ids=["YAML cut off", "a list", "wrong Jinja", "empty"],
+)
+def test_a_pillar_that_cannot_be_read_is_a_sentence(site, text, words):
+    site.pillar.write_text(text)
+    site.run("pair.check").refused(*words)
+
+
+def test_a_wrong_pillar_stops_what_would_use_it(site):
+    site.begin()
+    site.ledgers((1, "salt1", False), (1, "salt1", False))
+    site.pillar.write({**pair_site.PLAIN, "replicate": ["/etc"]})
+    before = site.trees()
+    for said in site.run_together(
+        ("pair.status",),
+        ("pair.plan", "salt"),
+        ("pair.hold", "salt", "5"),
+        ("state.orch", "orch.boot", "pillar={pair: salt}"),
+    ):
+        said.refused("The pillar is wrong, nothing was done", "replicate.0", '"/etc"')
+    assert site.trees() == before
+
+
+# --- verdicts from real reports ---------------------------------------------------------------------
+
+STATUS = ("pair.status", "salt")
+PLAN = ("pair.plan", "salt")
+RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
+BOOT = ("state.orch", "orch.boot", "pillar={pair: salt}")
+
+
+def refuse_all(site, *commands):
+    """What each of these says when it refuses; none of them may change a node."""
+    before = site.trees()
+    said = site.run_together(*commands)
+    assert site.trees() == before
+    for one in said:
+        one.refused()
+    return said
+
+
+def test_no_ledger_is_unknown_and_names_the_command_that_adopts(site):
+    adopt = "salt-run state.orch orch.adopt pillar='{pair: salt}'"
+    status, recover = refuse_all(site, STATUS, RECOVER)
+    status.refused("unknown", "salt1 and salt2 have no ledger of salt", adopt)
+    recover.refused("Refused, nothing was changed", adopt)
+
+
+def test_one_lost_ledger_is_unknown(site):
+    site.secondary.set_ledger(3, "salt2")
+    status, boot = refuse_all(site, STATUS, BOOT)
+    status.refused("unknown", "salt1 has no ledger", "generation 3: salt2 active since")
+    boot.refused("Refused, nothing was changed", "salt1 has no ledger")
+
+
+def test_cold_is_for_boot_and_not_for_recover(site):
+    site.ledgers((6, "salt1", False), (7, "salt2", False))
+    status, plan, recover = refuse_all(site, STATUS, PLAN, RECOVER)
+    status.refused("cold", "salt2 was active last (generation 7")
+    for one in (plan, recover):
+        one.refused("salt-run state.orch orch.boot pillar='{pair: salt}'")
+
+
+def test_a_split_is_refused_by_all_and_shows_both_histories(site):
+    site.ledgers((7, "salt1"), (7, "salt2"))
+    histories = (
+        f"salt1: generation 7, salt1 active since {pair_site.SINCE} (a test)",
+        f"salt2: generation 7, salt2 active since {pair_site.SINCE} (a test)",
+    )
+    for one in refuse_all(site, STATUS, PLAN, RECOVER, BOOT):
+        one.refused("split", *histories)
+
+
+def test_a_damaged_ledger_proves_nothing(site):
+    site.ledgers((7, "salt1"), (7, "salt1"))
+    whole = site.secondary.paths.ledger("salt").read_text()
+    site.secondary.damage_ledger(whole[: len(whole) // 2])
+    status, boot = refuse_all(site, STATUS, BOOT)
+    for one in (status, boot):
+        one.refused("unknown", str(site.secondary.paths.ledger("salt")), "is damaged", "bytes")
+
+
+def test_a_ledger_of_a_newer_release_is_left_alone(site):
+    site.ledgers((7, "salt1"), (7, "salt1"))
+    site.primary.set_ledger(7, "salt1", version=2)
+    status, recover = refuse_all(site, STATUS, RECOVER)
+    for one in (status, recover):
+        one.refused("has format version 2", "A newer Failback wrote it")
+
+
+def test_normal_is_good_and_nothing_to_recover(site):
+    site.ledgers((7, "salt1"), (7, "salt1"))
+    before = site.trees()
+    status, plan, recover = site.run_together(STATUS, PLAN, RECOVER)
+    status.good("normal", "salt1 serves (generation 7")
+    plan.good("Nothing to do.")
+    recover.good("Nothing to do: salt is normal.")
+    assert site.trees() == before
+
+
+def test_status_shows_what_is_not_as_it_should_be(site):
+    """The verdict stays normal; the exit status does not."""
+    site.begin(services=["scribe"])
+    site.ledgers((7, "salt1"), (7, "salt1"))
+    site.primary.set_unit("scribe", "active")
+    site.secondary.set_unit("scribe", "failed")
+    site.secondary.set_unit("lsyncd.service", "active")
+    site.run(*STATUS).refused(
+        "normal", "scribe is failed on salt2.", "lsyncd runs on the standby salt2.", "orch.recover"
+    )
+
+
+def test_an_address_on_an_interface_that_is_missing_is_said(site):
+    site.begin(**pair_site.ADDRESS)
+    site.ledgers((7, "salt1"), (7, "salt1"))
+    site.run(*STATUS).refused("192.0.2.5/24 no interface absent0", "cold")
+
+
+# --- hold and resume ----------------------------------------------------------------------------------
+
+
+def test_a_hold_is_shown_until_it_is_resumed(site):
+    site.run("pair.hold", "salt", "30", "reason=switch maintenance").good("switch maintenance")
+    for node in site.nodes:
+        assert node.paths.hold("salt").exists()
+    assert site.run(*STATUS).flat.count("switch maintenance") == 2
+    site.run("pair.resume", "salt").good("salt1: True", "salt2: True")
+    for node in site.nodes:
+        assert not node.paths.hold("salt").exists()
+
+
+def test_a_hold_ends_by_itself(site):
+    site.run("pair.hold", "salt", "0.01").good("held by an operator")
+    time.sleep(0.6)  # what is waited for is time itself
+    status, resume = site.run_together(STATUS, ("pair.resume", "salt"))
+    assert "held by an operator" not in status.text
+    resume.good("salt1: False", "salt2: False")

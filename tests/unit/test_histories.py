@@ -1,0 +1,234 @@
+"""
+Crashes, reboots, take-overs and handovers in any order: does the verdict ever favour stale data?
+
+The data of a node is the set of writes it has seen. A write is acknowledged by the node that holds
+the address; lsyncd brings it to the standby later, so a take-over by the watch may lose what was
+still on its way. Nothing else may be lost, whatever comes after what.
+"""
+
+import os
+import pathlib
+import tempfile
+
+import pytest
+import samples
+from hypothesis import settings
+from hypothesis import stateful
+from hypothesis import strategies
+from two_nodes import World
+
+from failback import address
+from failback import gate
+from failback import handover
+from failback import ledger
+from failback import plan
+from failback import system
+from failback import takeover
+from failback import verdict
+from failback.errors import FailbackError
+
+NODES = ("salt1", "salt2")
+
+
+class Histories(stateful.RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here loses its cache
+        self.world = World(pathlib.Path(self.folder.name), self.patch)
+        self.data = {"salt1": {0}, "salt2": {0, 1}}
+        #: Acknowledged, and not on its way to a standby when its only holder died.
+        self.truth = {0, 1}
+        #: Nodes that have had the same data as the active one at some time since they booted.
+        self.current = {"salt2"}
+        self.writes = 1
+
+    def teardown(self):
+        self.patch.undo()
+        self.folder.cleanup()
+
+    def on(self, node):
+        return self.world.on(node)
+
+    def up(self, *nodes):
+        return all(self.world.power[node] for node in nodes)
+
+    def own(self, node):
+        return ledger.read("salt", self.world.paths[node])
+
+    def report(self, node):
+        if not self.up(node):
+            return None
+        with self.on(node):
+            boot_id = system.boot_id()
+        held = [one for one, holders in self.world.holders.items() if node in holders]
+        return {**samples.report(node, self.own(node), held), "boot_id": boot_id}
+
+    def judged(self):
+        return verdict.judge(samples.pair(), *(self.report(node) for node in NODES))
+
+    # --- what happens by itself ---
+
+    @stateful.rule()
+    def a_client_writes(self):
+        holder = self.world.serving()
+        if holder in NODES:
+            self.writes += 1
+            self.data[holder] = self.data[holder] | {self.writes}
+            self.truth = self.truth | {self.writes}
+
+    @stateful.rule()
+    def lsyncd_copies(self):
+        if not self.up(*NODES):
+            return
+        with self.on("salt1"):
+            holds = self.world.serving() == "salt1"
+            sends = gate.lsyncd_refusal(
+                self.world.configs["salt1"], self.own("salt1"), system.boot_id(), holds
+            )
+        if sends or gate.write_refusal(self.world.configs["salt2"], self.own("salt2")):
+            return
+        # --delete: the standby becomes what the active node is.
+        self.data["salt2"] = self.data["salt1"]
+        self.current.add("salt2")
+
+    @stateful.rule(node=strategies.sampled_from(NODES))
+    def a_node_loses_power(self, node):
+        if self.up(node):
+            self.world.lose_power(node)
+            self.current.discard(node)
+
+    @stateful.rule(node=strategies.sampled_from(NODES))
+    def a_node_boots(self, node):
+        self.world.power[node] = True
+
+    @stateful.rule(node=strategies.sampled_from(NODES))
+    def the_watch_sees_silence(self, node):
+        if not self.up(node) or self.world.serving() != "nobody":
+            return
+        try:
+            with self.on(node):
+                takeover.take_over(self.world.configs[node], "silence", self.world.paths[node])
+        except FailbackError:
+            return
+        assert node in self.current, f"{node} took over with data from before its boot"
+        self.truth = self.truth & self.data[node]
+
+    # --- what an operator does ---
+
+    @stateful.rule(
+        dies=strategies.sampled_from([None, *NODES]),
+        after=strategies.sampled_from(["warm", "release", "last pass", "commit", "ledger", "take"]),
+    )
+    def recover(self, dies, after):
+        """The plan for a pair that has failed over; one of the nodes may die after any step."""
+        decided = plan.decide(plan.RECOVER, samples.pair(), self.judged())
+        if "handover" not in decided.steps:
+            return
+        world = self.world
+        try:
+            for step in self.handover_steps():
+                if dies and step == after:
+                    self.a_node_loses_power(dies)
+                if not self.up(*NODES):
+                    raise FailbackError("The connection has ended.")
+        except FailbackError:
+            # What of it lives tries to serve again: the far end by itself, at the deadline.
+            if self.up("salt2"):
+                world.deadline()
+            world.timer = None
+
+    def handover_steps(self):
+        world, run = self.world, samples.RUN
+        reason = gate.pull_refusal(
+            world.configs["salt1"], self.own("salt1"), "", self.report("salt2")
+        )
+        assert reason is None, reason
+        self.data["salt1"] = self.data["salt2"]
+        yield "warm"
+        self.a_client_writes()
+        world.far_end("arm", run, 10.0)
+        world.release()
+        yield "release"
+        self.data["salt1"] = self.data["salt2"]
+        yield "last pass"
+        generation = world.far_end("commit", run)["generation"]
+        yield "commit"
+        with self.on("salt1"):
+            ledger.write("salt", world.paths["salt1"], generation, "salt1", run, "handover")
+        yield "ledger"
+        with self.on("salt1"), address.Holder(world.wanted) as holder:
+            holder.take(check=False)
+        self.current.add("salt1")
+        yield "take"
+        with self.on("salt2"):
+            handover.disarm(world.configs["salt2"], samples.RUN, world.paths["salt2"])
+
+    @stateful.rule()
+    def boot_a_cold_pair(self):
+        found = self.judged()
+        decided = plan.decide(plan.BOOT, samples.pair(), found)
+        if "take" not in decided.steps or found.name != verdict.COLD:
+            return
+        # The active node alone: the other one may have missed writes, and is admitted when it has them.
+        self.admit(decided.active, found)
+        self.current.add(decided.active)
+        with self.on(decided.active), address.Holder(self.world.wanted) as holder:
+            holder.take()
+
+    @stateful.rule()
+    def admit_a_standby_that_returned(self):
+        found = self.judged()
+        if found.name != verdict.STANDBY_RETURNED or not self.up(*NODES):
+            return
+        self.admit("salt2", found, admitted=False)
+        self.lsyncd_copies()
+        self.admit("salt2", found)
+
+    def admit(self, node, found, admitted=True):
+        with self.on(node):
+            ledger.write(
+                "salt",
+                self.world.paths[node],
+                found.generation,
+                found.newest,
+                samples.RUN,
+                "a test",
+                admitted=admitted,
+            )
+
+    # --- what must hold ---
+
+    @stateful.invariant()
+    def nobody_holds_twice(self):
+        assert self.world.serving() in (*NODES, "nobody")
+
+    @stateful.invariant()
+    def the_newest_node_has_every_acknowledged_write(self):
+        found = self.judged()
+        for node in {found.newest, found.active} - {None}:
+            assert self.truth <= self.data[node], (found, self.data, self.truth)
+
+    @stateful.invariant()
+    def who_serves_has_every_acknowledged_write(self):
+        holder = self.world.serving()
+        if holder in NODES:
+            assert self.truth <= self.data[holder]
+
+    @stateful.invariant()
+    def only_a_split_needs_a_person_and_there_is_none_here(self):
+        """No cut network in this world: whatever died, the pair can be judged again when both are up."""
+        if self.up(*NODES):
+            assert self.judged().name in (
+                verdict.NORMAL,
+                verdict.FAILED_OVER,
+                verdict.STANDBY_RETURNED,
+                verdict.COLD,
+            ), self.judged()
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=200, stateful_step_count=25, deadline=None, database=None, derandomize=True
+)

@@ -1,0 +1,235 @@
+"""A node that takes over, and a node that gives way, with no orchestration."""
+
+import contextlib
+import json
+
+import pytest
+import samples
+from two_nodes import Killed
+from two_nodes import World
+
+from failback import ledger
+from failback import peer
+from failback import takeover
+from failback import verdict
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unavailable
+
+GATEWAY = "10.0.0.5/24"
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """As it should be: salt1 serves in generation 5, salt2 stands by, and lsyncd runs."""
+    world = World(tmp_path, monkeypatch)
+    world.bring_home()
+    with world.on("salt2"):
+        # lsyncd's first pass has ended, and the recovery has admitted the standby.
+        ledger.write("salt", world.paths["salt2"], 5, "salt1", samples.RUN, "recovered")
+    return world
+
+
+def take_over(world, node="salt2"):
+    with world.on(node):
+        return takeover.take_over(world.configs[node], "silence", world.paths[node])
+
+
+def yield_to(world, generation, active="salt2", node="salt1"):
+    with world.on(node):
+        return takeover.yield_to(world.configs[node], generation, active, world.paths[node])
+
+
+def own(world, node):
+    return ledger.read("salt", world.paths[node])
+
+
+def test_a_node_takes_over(world):
+    world.lose_power("salt1")
+    assert take_over(world)["generation"] == 6
+    assert world.serving() == "salt2"
+    assert world.ledgers() == [(5, "salt1"), (6, "salt2")]
+    assert own(world, "salt2")["why"] == "silence"
+
+
+def test_it_asks_the_old_holder_to_give_way_when_it_holds_the_addresses(world, monkeypatch):
+    asked = []
+    monkeypatch.setattr(takeover, "_detached", lambda paths, *words: asked.append((words, world.serving())))
+    world.lose_power("salt1")
+    take_over(world)
+    assert asked == [(("ask-to-yield", "salt"), "salt2")]
+
+
+def test_the_generation_is_written_before_the_address_is_taken(world):
+    world.lose_power("salt1")
+    seen = []
+    world.hooks[("salt2", "take")] = lambda: seen.append(world.ledgers()[1])
+    take_over(world)
+    assert seen == [(6, "salt2")]
+
+
+def test_a_node_that_dies_before_it_takes_the_address_may_have_served(world):
+    world.lose_power("salt1")
+
+    def die():
+        world.lose_power("salt2")
+        raise Killed
+
+    world.hooks[("salt2", "take")] = die
+    with pytest.raises(Killed):
+        take_over(world)
+    reports = [
+        samples.report("salt1", own(world, "salt1")),
+        samples.report("salt2", own(world, "salt2")),
+    ]
+    found = verdict.judge(samples.pair(), *reports)
+    assert (found.name, found.newest) == (verdict.COLD, "salt2")
+
+
+def test_nothing_is_taken_while_somebody_answers(world):
+    with pytest.raises(Refused, match="answered for"):
+        take_over(world)
+    assert world.ledgers() == [(5, "salt1"), (5, "salt1")]
+
+
+def test_a_node_that_has_rebooted_takes_nothing(world):
+    world.lose_power("salt1")
+    world.boots["salt2"] += 1
+    with pytest.raises(Refused, match=r"not been admitted.*pair\.status salt"):
+        take_over(world)
+    assert (world.serving(), world.ledgers()[1]) == ("nobody", (5, "salt1"))
+
+
+@pytest.mark.parametrize("content", [None, "", '{"generation"'], ids=["missing", "empty", "torn"])
+def test_a_node_without_a_readable_ledger_takes_nothing(world, content):
+    world.lose_power("salt1")
+    place = world.paths["salt2"].ledger("salt")
+    place.unlink()
+    if content is not None:
+        place.write_text(content)
+    with pytest.raises(FailbackError):
+        take_over(world)
+    assert world.serving() == "nobody"
+
+
+def test_a_node_that_gave_way_does_not_take_over(world):
+    """It has missed what the other one wrote since."""
+    yield_to(world, 6)
+    with pytest.raises(Refused, match="not been admitted"):
+        take_over(world, "salt1")
+
+
+# --- giving way --------------------------------------------------------------------------------
+
+
+def test_the_older_generation_gives_way(world):
+    assert "salt1 gave way to salt2" in yield_to(world, 6)
+    assert world.serving() == "nobody"
+    found = own(world, "salt1")
+    assert (found["generation"], found["active"], found["boot_id"]) == (6, "salt2", "")
+
+
+@pytest.mark.parametrize("generation", [0, 4, 5])
+def test_nobody_gives_way_to_what_is_not_newer(world, generation):
+    with pytest.raises(Refused, match=f"does not give way to {generation}"):
+        yield_to(world, generation)
+    assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))
+
+
+def test_a_node_does_not_give_way_to_itself(world):
+    with pytest.raises(FailbackError):
+        yield_to(world, 6, active="salt1")
+    assert world.serving() == "salt1"
+
+
+def test_a_service_that_does_not_stop_does_not_keep_the_ledger_at_the_old_generation(world):
+    """Still named active and admitted, it would take over in the very generation it gave way to."""
+
+    def fail():
+        raise Unavailable("Cannot stop what only the active node runs.")
+
+    world.hooks[("salt1", "stop")] = fail
+    with pytest.raises(Unavailable):
+        yield_to(world, 6)
+    assert world.serving() == "nobody"
+    found = own(world, "salt1")
+    assert (found["generation"], found["active"]) == (6, "salt2")
+
+
+def test_the_addresses_go_before_the_services(world):
+    seen = []
+    world.hooks[("salt1", "stop")] = lambda: seen.append(world.serving())
+    yield_to(world, 6)
+    assert seen == ["nobody"]
+
+
+# --- asking the other one ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the other node was asked over SSH."""
+    asked = []
+
+    def ask(config, paths, *words, timeout=None):
+        asked.append(words)
+        if words[0] == "report":
+            return json.dumps({"ledger": samples.ledger(asked.theirs, "salt2")})
+        return "It gave way.\n"
+
+    class Asked(list):
+        theirs = 6
+
+    asked = Asked()
+    monkeypatch.setattr(peer, "ask", ask)
+    return asked
+
+
+def ask_to_yield(world, node="salt1"):
+    with world.on(node):
+        return takeover.ask_to_yield(world.configs[node], world.paths[node])
+
+
+def test_the_active_node_says_in_which_generation_it_is_active(world, asked):
+    assert ask_to_yield(world) == "It gave way."
+    assert asked == [("yield", "5")]
+
+
+def test_a_node_that_is_not_active_asks_nobody_to_give_way(world, asked):
+    """It would have the active node yield to a node that does not serve: then nobody does."""
+    with contextlib.suppress(FailbackError):
+        ask_to_yield(world, "salt2")
+    assert asked == []
+
+
+def test_a_node_without_a_ledger_says_so(world, asked):
+    world.paths["salt1"].ledger("salt").unlink()
+    with contextlib.suppress(FailbackError):
+        assert isinstance(ask_to_yield(world), str)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "serving", "words"),
+    [
+        pytest.param(6, "nobody", [("report",)], id="the newer one: this node gives way"),
+        pytest.param(4, "salt1", [("report",), ("yield", "5")], id="the older one: it is asked to"),
+    ],
+)
+def test_of_two_holders_the_older_generation_gives_way(world, asked, theirs, serving, words):
+    asked.theirs = theirs
+    with world.on("salt1"):
+        takeover.conflict(world.configs["salt1"], ["02:00:00:00:00:02"], world.paths["salt1"])
+    assert (world.serving(), asked) == (serving, words)
+
+
+def test_a_second_holder_that_is_not_the_peer_is_reported_and_nothing_given_up(world, monkeypatch):
+    def silent(*_, **__):
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr(peer, "ask", silent)
+    with world.on("salt1"):
+        said = takeover.conflict(
+            world.configs["salt1"], ["02:00:00:00:00:99"], world.paths["salt1"]
+        )
+    assert "02:00:00:00:00:99" in said and world.serving() == "salt1"

@@ -1,0 +1,329 @@
+"""
+Two nodes and the segment between them, in one process.
+
+Ledgers, locks and the state of a handover are real files in a folder for each node. Replaced are
+what needs a host: addresses on interfaces, ARP, systemd's timers, SSH and the clocks.
+"""
+
+import contextlib
+import io
+import os
+import subprocess
+import threading
+import types
+
+import samples
+
+from failback import address
+from failback import files
+from failback import handover
+from failback import ledger
+from failback import lock
+from failback import system
+from failback import takeover
+from failback.errors import Refused
+from failback.paths import Paths
+
+MACS = {"salt1": "02:00:00:00:00:01", "salt2": "02:00:00:00:00:02"}
+
+
+class Killed(BaseException):
+    """The process ends here, and nothing after it is done."""
+
+
+class LastPass:
+    """A last pass, of which only what happens in the window matters here."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def finish(self):
+        """Nothing to keep."""
+
+
+class World:
+    """salt2 serves in generation 4; salt1 has come back and knows generation 3."""
+
+    def __init__(self, folder, monkeypatch, **changes):
+        self.now = 1000.0
+        self.lag = 0.0
+        self.timer = None
+        self.power = {"salt1": True, "salt2": True}
+        self.boots = {"salt1": 1, "salt2": 1}
+        self.holders = {}
+        self.strangers = []
+        self.cut = False
+        self.hooks = {}
+        self.told = []
+        self.far = None
+        self._here = threading.local()
+        self.paths = {node: Paths(folder / node) for node in MACS}
+        self.configs = {node: samples.pair(node, **changes) for node in MACS}
+        for node in MACS:
+            files.write_json(self.paths[node].pair_config("salt"), self.configs[node])
+        self._replace(monkeypatch)
+        with self.on("salt1"):
+            ledger.write("salt", self.paths["salt1"], 3, "salt1", None, "a test", admitted=False)
+        with self.on("salt2"):
+            ledger.write("salt", self.paths["salt2"], 4, "salt2", None, "a test")
+        for one in self.configs["salt2"]["floating_ips"]:
+            self.holders[one["address"]] = {"salt2"}
+        for node in MACS:
+            lock.acquire("salt", self.paths[node], samples.RUN, "recover", {"boot_id": "elsewhere"}, 600)
+
+    def _replace(self, monkeypatch):
+        monkeypatch.setattr(address, "Holder", lambda wanted: Holder(self, wanted))
+        monkeypatch.setattr(address, "probe", self.probe)
+        monkeypatch.setattr(address, "probe_all", self.probe_all)
+        monkeypatch.setattr(address, "announce_later", lambda pair, paths: True)
+        monkeypatch.setattr(system, "boot_id", lambda: f"{self.node} boot {self.boots[self.node]}")
+        monkeypatch.setattr(system, "boottime", lambda: self.now)
+        monkeypatch.setattr(system, "run", self.run)
+        monkeypatch.setattr(system, "log", self.told.append)
+        monkeypatch.setattr(takeover, "_detached", lambda paths, *words: None)
+        monkeypatch.setattr(handover, "_macs", self.macs)
+        monkeypatch.setattr(
+            handover,
+            "subprocess",
+            types.SimpleNamespace(
+                run=self.run,
+                Popen=self.connect,
+                PIPE=subprocess.PIPE,
+                DEVNULL=subprocess.DEVNULL,
+                TimeoutExpired=subprocess.TimeoutExpired,
+            ),
+        )
+        for name in ("take_back", "disarm"):
+            monkeypatch.setattr(handover, name, self._unless_killed(getattr(handover, name)))
+        real = handover.time.monotonic
+        monkeypatch.setattr(
+            handover,
+            "time",
+            types.SimpleNamespace(
+                monotonic=lambda: real() + self.lag, monotonic_ns=handover.time.monotonic_ns
+            ),
+        )
+
+    # --- who acts ---
+
+    @property
+    def node(self):
+        """The node on which the present thread is."""
+        return self._here.node
+
+    def on(self, node):
+        """What is done in this block is done on that node."""
+        return _On(self._here, node)
+
+    def kill(self):
+        """End the present process as SIGKILL does: not even its ``finally`` is run."""
+        self._here.killed = True
+        raise Killed
+
+    def _unless_killed(self, real):
+        def function(*arguments):
+            return None if getattr(self._here, "killed", False) else real(*arguments)
+
+        return function
+
+    def hook(self, event):
+        """Let what a test has planned for a moment happen, once."""
+        planned = self.hooks.pop((self.node, event), None)
+        if planned:
+            planned()
+
+    # --- what is replaced ---
+
+    def probe_all(self, floatings, timeout=0.5, count=1):
+        return {one.address: self.probe(one, timeout, count) for one in floatings}
+
+    def probe(self, floating, timeout=0.5, count=1):
+        answering = [one for one in self.strangers]
+        if not self.cut:
+            holders = self.holders.get(floating.address, ())
+            answering = [MACS[one] for one in sorted(holders) if one != self.node] + answering
+        return answering[:count]
+
+    def macs(self, config):
+        return {one["address"]: MACS[config["node"]] for one in config["floating_ips"]}
+
+    def run(self, argv, *rest, **options):
+        assert all(isinstance(word, str) for word in argv)
+        if argv[0] == "systemd-run":
+            (after,) = [word for word in argv if word.startswith("--on-active=")]
+            self.timer = (self.now + float(after.partition("=")[2]), argv[-1])
+        elif argv[:2] == ["systemctl", "stop"] and argv[-1].endswith(".timer"):
+            self.timer = None
+        elif argv[:2] == ["systemctl", "stop"]:
+            self.hook("stop")
+        else:
+            raise AssertionError(f"nobody should run {argv}")
+        return ""
+
+    def connect(self, argv, **options):
+        self.far = Connection(self, argv[-1])
+        return self.far
+
+    # --- what a test does ---
+
+    def bring_home(self, last_pass=lambda limit: None):
+        """The near end on salt1."""
+        with self.on("salt1"):
+            return handover.bring_home(
+                self.configs["salt1"],
+                samples.RUN,
+                self.paths["salt1"],
+                lambda control: last_pass and LastPass(self, last_pass),
+            )
+
+    def far_end(self, verb, *arguments):
+        """One function of the far end on salt2: arm, release, commit, disarm or take_back."""
+        with self.on("salt2"):
+            config, paths = self.configs["salt2"], self.paths["salt2"]
+            return getattr(handover, verb)(config, *arguments, paths)
+
+    def release(self):
+        """The far end's release, with a Holder of its own."""
+        with self.on("salt2"), address.Holder(self.wanted) as holder:
+            return handover.release(
+                self.configs["salt2"], samples.RUN, holder, self.paths["salt2"]
+            )
+
+    @property
+    def wanted(self):
+        return address.of_pair(self.configs["salt2"])
+
+    def deadline(self):
+        """Let the time pass until systemd's timer, if there is one, and past it."""
+        if self.timer is None:
+            self.now += 60
+            return None
+        at, run = self.timer
+        self.now = max(self.now, at)
+        self.timer = None
+        if not self.power["salt2"]:
+            return None
+        return self.far_end("take_back", run)
+
+    def lose_power(self, node):
+        """Nothing of a node is left but its disk; its connections do not even end."""
+        self.power[node] = False
+        self.boots[node] += 1
+        for holders in self.holders.values():
+            holders.discard(node)
+
+    def serving(self):
+        """Who holds each address: the names of the nodes, joined."""
+        found = {"+".join(sorted(holders)) or "nobody" for holders in self.holders.values()}
+        return " and ".join(sorted(found))
+
+    def ledgers(self):
+        """Generation and active node on salt1 and salt2."""
+        found = [ledger.read("salt", self.paths[node]) for node in MACS]
+        return [(one["generation"], one["active"]) for one in found]
+
+    def phase(self):
+        """The phase of the handover on salt2."""
+        return handover.read_state(self.configs["salt2"], self.paths["salt2"]).get("phase")
+
+
+class _On:
+    def __init__(self, here, node):
+        self._here, self._node = here, node
+
+    def __enter__(self):
+        self._before = getattr(self._here, "node", None)
+        self._here.node = self._node
+
+    def __exit__(self, *_):
+        self._here.node = self._before
+
+
+class Holder:
+    """The addresses of the node on which it is made; as much of ``address.Holder`` as is used."""
+
+    def __init__(self, world, wanted):
+        self._world, self._wanted = world, list(wanted)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def check(self, addresses=None, wait=0.3):
+        for one in self._wanted if addresses is None else addresses:
+            if self._world.probe(one):
+                raise Refused(f"{one.address} is answered for.")
+
+    def take(self, addresses=None, check=True, wait=0.3):
+        world = self._world
+        if check:
+            self.check(addresses)
+        world.hook("take")
+        for one in self._wanted if addresses is None else addresses:
+            world.holders[one.address].add(world.node)
+        world.hook("taken")
+        return []
+
+    def release(self, addresses=None, reset=True):
+        world = self._world
+        world.hook("release")
+        for one in self._wanted if addresses is None else addresses:
+            world.holders[one.address].discard(world.node)
+        world.hook("released")
+        return []
+
+
+class LastPass:
+    """In place of ``reverse_rsync.LastPass``: a function of the seconds that it is given."""
+
+    def __init__(self, world, function):
+        self._world, self._function = world, function
+
+    def run(self, limit=None):
+        return self._function(limit)
+
+    def finish(self):
+        self._world.hook("finish")
+
+    def close(self):
+        pass
+
+
+class Connection:
+    """In place of ssh: the far end in a thread, behind two pipes."""
+
+    def __init__(self, world, run):
+        request_read, request_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        self.stdin = open(request_write, "wb")  # noqa: SIM115
+        self.stdout = open(answer_read, "rb")  # noqa: SIM115
+        self.stderr = io.BytesIO()
+        self.ended_with = None
+        self._world, self._run = world, run
+        self._streams = open(request_read), open(answer_write, "w")  # noqa: SIM115
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        world = self._world
+        try:
+            with world.on("salt2"):
+                handover.serve(
+                    world.configs["salt2"], self._run, world.paths["salt2"], *self._streams
+                )
+        except BaseException as error:
+            self.ended_with = error
+        finally:
+            for stream in self._streams:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def wait(self, timeout=None):
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise subprocess.TimeoutExpired("ssh", timeout)
+
+    def kill(self):
+        pass
