@@ -204,7 +204,7 @@ def _check(story, died, run):
     )
     story.proof("lsyncd runs on salt1", _active(story.salt1, "lsyncd"))
     story.proof("lsyncd does not run on salt2", not _active(story.salt2, "lsyncd"))
-    story.salt1.run(["salt-call", "--local", "--out=quiet", "lsyncd.drain", "salt"], timeout=120)
+    story.salt2.run(["salt", "salt1", "lsyncd.drain", "salt"], timeout=120)
 
     lagging = load.lost_with("salt1", died, LAG)
     late = [entry for entry in entries if not entry.get("refused") and entry["answered"] and lagging(entry)]

@@ -257,7 +257,9 @@ def status(pair):
 
 def drain(pair, limit=60):
     """
-    Wait until everything changed before this call is on the standby. Stop the writers first.
+    Wait until everything changed before this call is on the standby.
+
+    Others may go on writing, but a file that is changed all the time may keep this from ending.
 
     CLI Example:
 
@@ -277,6 +279,31 @@ def drain(pair, limit=60):
     _load(pair)
     try:
         return lsyncd_status.drain(_paths(), pair, float(limit), _unit)
+    except FailbackError as error:
+        raise CommandExecutionError(str(error)) from error
+
+
+def first_pass(pair, limit=600):
+    """
+    Wait until the first pass of lsyncd has ended: the standby then has what this node has.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt salt1 lsyncd.first_pass salt limit=3600
+
+    pair
+        Name of the pair.
+
+    limit
+        Seconds to wait at most.
+
+    Returns ``{"seconds": …}``. Raises ``CommandExecutionError`` when it does not end in time.
+    """
+    _load(pair)
+    try:
+        return lsyncd_status.first_pass(_paths(), pair, float(limit), _unit)
     except FailbackError as error:
         raise CommandExecutionError(str(error)) from error
 

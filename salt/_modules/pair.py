@@ -37,6 +37,7 @@ from failback import services
 from failback import sources as source_facts
 from failback import system
 from failback import trust as trusts
+from failback import watch
 from failback.errors import FailbackError
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
@@ -755,7 +756,7 @@ def activate(pair, run):
         if not __salt__["lsyncd.status"](pair)["running"]:
             __salt__["lsyncd.start"](pair)
             started.append(reports.UNIT)
-        __salt__["lsyncd.drain"](pair, limit=600)
+        __salt__["lsyncd.first_pass"](pair, limit=3600)
     for one in config["active_services"]:
         if _start(pair, "active_services", one) == "started":
             started.append(one["name"])
@@ -805,6 +806,61 @@ def _make_folders(config, sources, paths):
         os.makedirs(path, mode=0o755)
         made.append(path)
     return made
+
+
+@_errors
+def watching(pair, limit=30):
+    """
+    See to it that the watch runs on this node and has seen the addresses that it is to take over.
+
+    Cron would start it within a minute; until then nobody would notice that the active node has gone.
+
+    limit
+        Seconds to wait for it.
+
+    Returns the names of the watches. Raises ``CommandExecutionError`` when one does not run or does
+    not see the active node answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.watching salt
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    role = configuration.role(config)
+    crons = sorted(
+        {one["watch"]["cron"] for one in config["floating_ips"] if one["watch"]["on"] in ("both", role)}
+    )
+    for cron in crons:
+        # It detaches itself; one that runs already lets this one end.
+        system.run([str(paths.program), "watch", cron], 10, f"start the watch {cron}")
+    end = time.monotonic() + float(limit)
+    while True:
+        missing = [reason for cron in crons for reason in _unwatched(pair, cron, paths)]
+        if not missing:
+            return crons
+        if time.monotonic() >= end:
+            raise CommandExecutionError(
+                f"The watch of {pair} on {config['node']} is not ready after {limit} s: {' '.join(missing)}"
+            )
+        time.sleep(0.1)
+
+
+def _unwatched(pair, cron, paths):
+    """What keeps a watch from taking over, as sentences, by its own status file."""
+    found = files.read_json(watch.status_file(paths, cron), f"the status of the watch {cron}") or {}
+    if system.process_started(found.get("pid") or 0) is None:
+        return [f"{cron} does not run."]
+    addresses = found.get("pairs", {}).get(pair, {}).get("addresses")
+    if not addresses:
+        return [f"{cron} does not know {pair} yet."]
+    return [
+        f"{cron} has not seen {name} answered."
+        for name, one in sorted(addresses.items())
+        if not (one["seen"] or one["held"])
+    ]
 
 
 @_errors

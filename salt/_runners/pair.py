@@ -396,7 +396,7 @@ def undo(run=None, paths=None, test=False):
             node: mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths, test=True)
             for node in keeping
         }
-    mine.decide()
+    mine.judge()
     mine.lock(600)
     mine.opened = True
     done, result = {}, "failed"

@@ -109,7 +109,17 @@ def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max
         ret["comment"] = f"Would {operation} {pair}, which is {run.verdict.name}. {run.verdict.sentence}"
         return ret
     try:
+        seen = run.verdict
         run.lock(300)
+        # Another run may have ended between the look and the lock.
+        run.decide()
+        if run.verdict != seen:
+            run.nodes.try_all(run.ids, "pair.unlock", pair, run.id)
+            raise CommandExecutionError(
+                f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
+                f"{run.verdict.name}. {run.verdict.sentence} Look at it (salt-run pair.status {pair}), "
+                f"then run this again."
+            )
         run.opened = True
         run.nodes.all(run.ids, "pair.open_run", pair, run.id, run.record())
     except SaltException as error:
@@ -473,6 +483,7 @@ def active_alone(name):
         if active == run.config["primary"]["id"]:
             # lsyncd's first pass has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
+        run.nodes.all(run.ids, "pair.watching", pair, timeout=60)
         primary, secondary, errors = run.nodes.reports(run.config)
         if errors:
             raise CommandExecutionError(" ".join(errors.values()))
@@ -486,7 +497,7 @@ def active_alone(name):
             run.note("witness", True, str(witnessed), 0)
         return changes, f"{pair} is {found.name}: {found.sentence}"
 
-    return _step(name, "activate", 900, work)
+    return _step(name, "activate", 3600 + 900, work)
 
 
 def closed(name):

@@ -49,6 +49,8 @@ class Nodes:
 
         Returns ``(answers, errors)``, both by node: what it returned, and why it did not.
         """
+        if not nodes:
+            return {}, {}
         found = self._client.cmd(
             list(nodes),
             function,
@@ -62,7 +64,7 @@ class Nodes:
         answers, errors = {}, {}
         for node in nodes:
             one = found.get(node)
-            if not one:
+            if not one or one.get("out") == "no_return":
                 errors[node] = f"{node} does not answer {function} (is its salt-minion up?)"
             elif _failed(one):
                 errors[node] = f"{node}: {_message(one['ret'])}"
@@ -198,12 +200,17 @@ class Run:
     def other(self, node):
         return self.ids[1] if node == self.ids[0] else self.ids[0]
 
-    def decide(self):
-        """Look at both nodes and decide. Returns ``(reports, errors)``; sets verdict and plan."""
+    def judge(self):
+        """Look at both nodes. Returns ``(reports, errors)``; sets the verdict."""
         primary, secondary, errors = self.nodes.reports(self.config)
         self.verdict = verdicts.judge(self.config, primary, secondary)
-        self.plan = plans.decide(self.operation, self.config, self.verdict)
         return [one for one in (primary, secondary) if one], errors
+
+    def decide(self):
+        """Look at both nodes and decide. Returns what ``judge`` does; sets verdict and plan."""
+        found = self.judge()
+        self.plan = plans.decide(self.operation, self.config, self.verdict)
+        return found
 
     def lock(self, seconds):
         """Take or renew the pair on both nodes for a step of so many seconds."""

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
 
 import pair_site
@@ -42,6 +41,7 @@ def salt_master(salt_factories, tree, pillar):
             "file_roots": {"base": [str(tree / "salt")]},
             "pillar_roots": {"base": [str(pillar.root)]},
             "worker_threads": 3,
+            "log_level_logfile": "error",
         },
     )
     with master.started(start_timeout=90):
@@ -51,19 +51,19 @@ def salt_master(salt_factories, tree, pillar):
 @pytest.fixture(scope="session")
 def whole_site(salt_factories, salt_master, tree, pillar, short_root):
     nodes = [
-        pair_site.Node(name, short_root / name, tree)
-        for name in (pair_site.PRIMARY, pair_site.SECONDARY)
+        pair_site.Node(name, short_root / name, tree) for name in (pair_site.PRIMARY, pair_site.SECONDARY)
     ]
     for node in nodes:
         node.minion = salt_master.salt_minion_daemon(
             node.id,
-            overrides={"user": "root", "failback_root": str(node.root)},
+            overrides={
+                "user": "root",
+                "failback_root": str(node.root),
+                "log_level_logfile": "error",
+            },
         )
         node.minion.environ = {**os.environ, "PATH": f"{node.programs}:{os.environ['PATH']}"}
-    # The program that pip installs: the framework's own ones end in another way.
-    program = pathlib.Path(sys.executable).with_name("salt-run")
-    salt_run = [program, "-c", salt_master.config_dir, "--no-color", "--log-level=error"]
-    site = pair_site.Site(salt_master, salt_run, nodes, pillar)
+    site = pair_site.Site(salt_master, nodes, pillar, tree)
     with nodes[0].minion.started(start_timeout=90), nodes[1].minion.started(start_timeout=90):
         site.run("saltutil.sync_all").good()
         done = salt_master.salt_cli(timeout=90).run("saltutil.sync_all", minion_tgt="salt*")

@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import stat
 import subprocess
+import sys
 
 from failback import ledger
 from failback import lock
@@ -164,9 +165,13 @@ class Pillar:
 class Site:
     """What the tests speak to."""
 
-    def __init__(self, master, salt_run, nodes, pillar):
+    def __init__(self, master, nodes, pillar, tree):
         self.master = master
-        self._salt_run = [str(word) for word in salt_run]
+        self.tree = tree
+        self._salt_run = [
+            *(self.program("salt-run"), "-c", master.config_dir),
+            *("--no-color", "--log-level=error"),
+        ]
         self.nodes = nodes
         self.primary, self.secondary = nodes
         self.pillar = pillar
@@ -183,6 +188,11 @@ class Site:
         """Both ledgers: each is ``(generation, active, admitted in this boot)``."""
         self.primary.set_ledger(*primary)
         self.secondary.set_ledger(*secondary)
+
+    @staticmethod
+    def program(name):
+        """The program that pip installed: the test framework's own ones end in another way."""
+        return str(pathlib.Path(sys.executable).with_name(name))
 
     def start(self, *words):
         """salt-run in the background, as an operator types it."""
@@ -242,4 +252,3 @@ class Said:
         for word in words:
             assert word in self.flat, (word, self)
         return self
-

@@ -16,11 +16,11 @@ lsyncd's status file alone proves nothing: a dead daemon leaves its last one beh
   an empty file in a folder of ours that the same lsyncd watches. The kernel delivers events in
   order, so once lsyncd has written down that file's name, all earlier changes are in its queue, and
   a status file written *after that* with nothing in it proves that they have been carried.
+  While others write, it is enough that each name that was in the queue then has left it once.
 - A change leaves the queue only when rsync has ended with a status that means "all of it" (see
   :py:mod:`failback.lsyncd_config`).
 
-What this does not prove: that a change made *while* draining was carried (stop the writers first),
-that nobody changed the other side, and changes that inotify does not report: the permissions of the
+What this does not prove: that a change made *while* draining was carried, that nobody changed the other side, and changes that inotify does not report: the permissions of the
 top folder itself, and writes through ``mmap`` without a close. The comparison at the end of a run
 is for these.
 """
@@ -180,12 +180,12 @@ def observe(paths, pair, unit_state):
     trustworthy, why
         Whether ``waiting`` may be relied on, and a sentence that says why or why not.
     """
-    status, _ = _observe(paths, pair, unit_state)
-    return status
+    return _observe(paths, pair, unit_state)[0]
 
 
 def _observe(paths, pair, unit_state):
-    # Returns the status and the time, in nanoseconds, at which lsyncd wrote what it is drawn from.
+    # Returns the status, the time in nanoseconds at which lsyncd wrote what it is drawn from, and the
+    # syncs in it.
     status = {
         "running": False,
         "unit": "unknown",
@@ -209,19 +209,19 @@ def _observe(paths, pair, unit_state):
     if state != "active" or ticks is None:
         left = "; its status file is that of an earlier process" if written else ""
         status["why"] = f"lsyncd does not run on this node (systemd says {state}){left}."
-        return status, None
+        return status, None, []
     # Both clocks are read now, so that a wall clock set meanwhile does no harm to the difference.
     age = system.boottime() - ticks / os.sysconf("SC_CLK_TCK")
     status.update(running=True, pid=pid, since=round(time.time() - age, 1))
     if not written:
         status["why"] = f"lsyncd (process {pid}) runs but has not written {place.status} yet."
-        return status, None
+        return status, None, []
     if status["status_age"] > age + 1:
         status["why"] = (
             f"{place.status} is older than lsyncd itself (process {pid}): an earlier process wrote "
             "it."
         )
-        return status, None
+        return status, None, []
     if not -1 <= status["status_age"] <= STALE:
         status["why"] = (
             f"{place.status} is {status['status_age']} seconds old although lsyncd (process {pid}) "
@@ -229,18 +229,18 @@ def _observe(paths, pair, unit_state):
             f"every {2 * lsyncd_config.HEARTBEAT} seconds: it hangs, or runs with another "
             "configuration."
         )
-        return status, None
+        return status, None, []
     found, written = _read(place.status)
     if found is None:
         status["why"] = f"{place.status} could not be read whole; lsyncd is busy writing it."
-        return status, None
+        return status, None, []
     own = os.path.realpath(place.marker)
     carried = [sync for sync in found["syncs"] if sync["source"].rstrip("/") != own]
     if len(carried) == len(found["syncs"]):
         status["why"] = (
             f"lsyncd (process {pid}) does not run with the configuration of the pair {pair}."
         )
-        return status, None
+        return status, None, []
     status.update(
         waiting=sum(_distinct(sync) for sync in carried),
         waiting_for=_first_of(carried),
@@ -248,7 +248,7 @@ def _observe(paths, pair, unit_state):
         trustworthy=True,
         why=f"Written {status['status_age']} seconds ago by lsyncd (process {pid}), which runs.",
     )
-    return status, written
+    return status, written, carried
 
 
 def _distinct(sync):
@@ -318,9 +318,10 @@ def drain(paths, pair, limit=60, unit_reader=unit):
     marker = place.marker / name
     first = None
     seen_at = None
+    earlier = None
     try:
         while True:
-            status, written = _observe(paths, pair, unit_reader())
+            status, written, syncs = _observe(paths, pair, unit_reader())
             if not status["running"]:
                 raise Unavailable(
                     f"Nothing drains: {status['why']} What was changed since is not on the standby."
@@ -332,19 +333,53 @@ def drain(paths, pair, limit=60, unit_reader=unit):
                 # starts anew.
                 marker.touch()
                 seen_at = _seen(place.seen, name)
-            elif (
-                status["trustworthy"]
-                and written > seen_at
-                and status["waiting"] == 0
-                and not children(status["pid"])
-            ):
-                return {"seconds": round(time.monotonic() - started, 2), "carried": first or 0}
+            elif status["trustworthy"] and written > seen_at:
+                waiting = _names(syncs)
+                # What has left the queue once since then is carried, whatever was changed later.
+                earlier = waiting if earlier is None else earlier & waiting
+                if not earlier and (waiting or not children(status["pid"])):
+                    return {"seconds": round(time.monotonic() - started, 2), "carried": first or 0}
             if time.monotonic() - started > limit:
                 raise Unavailable(_not_drained(pair, limit, status, seen_at))
             time.sleep(0.05)
     finally:
         with contextlib.suppress(FileNotFoundError):
             marker.unlink()
+
+
+def first_pass(paths, pair, limit=600, unit_reader=unit):
+    """
+    Wait until the first pass of a lsyncd that has been started has ended, on every path.
+
+    The first pass makes the standby equal to this node, deletions included. Unlike :py:func:`drain` it
+    ends however much is written meanwhile.
+
+    paths, pair, limit, unit_reader
+        As for :py:func:`drain`.
+
+    Returns ``{"seconds": …}``. Raises ``Unavailable`` when it does not end in time or lsyncd ends.
+    """
+    started = time.monotonic()
+    while True:
+        status, _, syncs = _observe(paths, pair, unit_reader())
+        if not status["running"]:
+            raise Unavailable(f"lsyncd's first pass of {pair} has not ended: {status['why']}")
+        if status["trustworthy"] and not any(
+            delay["event"] == "Init" for sync in syncs for delay in sync["named"]
+        ):
+            return {"seconds": round(time.monotonic() - started, 2)}
+        if time.monotonic() - started > limit:
+            raise Unavailable(_not_drained(pair, limit, status, True))
+        time.sleep(0.05)
+
+
+def _names(syncs):
+    """What waits or is being carried, as a set of names; one stands for a queue without names."""
+    return {
+        (sync["source"], delay["path"])
+        for sync in syncs
+        for delay in sync["named"] or [{"path": None}] * bool(sync["delays"])
+    }
 
 
 def _seen(path, name):

@@ -1,0 +1,92 @@
+"""What the master gives to whom: pillar and highstate of a node, and the SLS of this tree."""
+
+import json
+import subprocess
+
+import pair_site
+import pytest
+
+WEB = {"primary": "web1", "secondary": "web2", "replicate": ["/srv/web"]}
+FULL = {
+    **pair_site.ADDRESS,
+    "replicate": ["/srv/salt"],
+    "services": ["scribe"],
+    "active_services": ["reporter"],
+}
+
+
+@pytest.fixture
+def full(site):
+    """A pair with a bit of everything, beside another pair."""
+    site.begin(**FULL)
+    site.pillar.list_pair("web web1 web2")
+    site.pillar.write(WEB, "web")
+    return site
+
+
+def salt_call(site, node, *words):
+    """salt-call on that node, through the master."""
+    done = subprocess.run(
+        [
+            *(site.program("salt-call"), "-c", node.minion.config_dir),
+            *("--no-color", "--log-level=error", "--out=json", "--retcode-passthrough"),
+            *words,
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env=node.minion.environ,
+    )
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return json.loads(done.stdout)["local"]
+
+
+def test_a_node_sees_its_own_pair_and_the_master_all(full):
+    for node in full.nodes:
+        text = json.dumps(salt_call(full, node, "pillar.items"))
+        assert '"salt"' in text
+        assert "web" not in text
+    full.run("pair.check").good("2 pairs: the pillar is right.")
+    full.run("pair.status", "nope").refused("(pairs: salt, web)")
+
+
+def test_the_configuration_of_a_node_is_rendered_from_its_pillar(full):
+    # Outside of an SLS Salt 3008 shows the values of pillar.get as asterisks.
+    for node in full.nodes:
+        found = json.loads(salt_call(full, node, "pair.rendered", "salt"))
+        assert found == json.loads(node.paths.pair_config("salt").read_text())
+        assert found["node"] == node.id
+
+
+@pytest.mark.parametrize("role", ["primary", "secondary"])
+def test_the_highstate_of_a_node_renders_and_starts_nothing(full, role):
+    node = getattr(full, role)
+    chunks = salt_call(full, node, "state.show_lowstate")
+    assert all(isinstance(one, dict) for one in chunks), chunks
+    names = {f"{one['state']}.{one['fun']}": [] for one in chunks}
+    for one in chunks:
+        names[f"{one['state']}.{one['fun']}"].append(one["name"])
+    assert "/etc/failback/pairs/salt.json" in names["file.managed"]
+    watched = "/etc/cron.d/gateway-ip" in names["file.managed"]
+    assert watched == (role == "secondary")
+    assert set(names["service.disabled"]) == {"scribe", "reporter"}
+    assert not [name for name in names if name in ("service.running", "lsyncd.running")]
+    assert "floating_ip.present" not in names
+
+
+def test_a_minion_without_a_pair_gets_nothing(full):
+    node = full.primary
+    folders = [f"--file-root={full.tree / 'salt'}", f"--pillar-root={full.pillar.root}"]
+    done = subprocess.run(
+        [
+            *(full.program("salt-call"), "-c", node.minion.config_dir, "--local", "--id=client"),
+            *(*folders, "--no-color", "--log-level=error", "--out=json", "state.show_top"),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert json.loads(done.stdout)["local"] == {}

@@ -1,0 +1,72 @@
+"""What an administrator can read in ``salt-run -d`` and ``salt '*' sys.doc``: nothing is left out."""
+
+import ast
+import pathlib
+
+import pytest
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+
+
+def public_functions():
+    """Every public function and class of the tree."""
+    for path in sorted((TREE / "salt").rglob("*.py")):
+        module = ast.parse(path.read_text())
+        for node in module.body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                yield path, node.name, node
+
+
+FUNCTIONS = [
+    pytest.param(path, node, id=f"{path.relative_to(TREE / 'salt')}:{name}")
+    for path, name, node in public_functions()
+]
+
+
+def called_by_hand(path):
+    return path.parent.name in ("_modules", "_runners")
+
+
+@pytest.mark.parametrize("path, node", FUNCTIONS)
+def test_it_says_what_it_does(path, node):
+    assert ast.get_docstring(node), f"{path}:{node.lineno} {node.name} has no docstring"
+
+
+@pytest.mark.parametrize("path, node", [one for one in FUNCTIONS if called_by_hand(one.values[0])])
+def test_what_is_called_by_hand_shows_how(path, node):
+    text = ast.get_docstring(node) or ""
+    assert "CLI Example:\n\n.. code-block:: bash\n" in text
+    example = text.split(".. code-block:: bash", 1)[1]
+    public = node.name.rstrip("_")
+    assert f"{path.stem}.{public}" in example, "the example calls something else"
+
+
+@pytest.mark.parametrize(
+    "path, node",
+    [
+        one
+        for one in FUNCTIONS
+        if one.values[0].parent.name == "_states" or one.values[0].parent.name == "_runners"
+    ],
+)
+def test_each_argument_is_explained(path, node):
+    text = ast.get_docstring(node) or ""
+    explained = {
+        word.strip()
+        for line in text.splitlines()
+        if line and not line.startswith(" ")
+        for word in line.split(",")
+    }
+    if "As for" in text:
+        return
+    missing = [
+        one.arg
+        for one in [*node.args.args, *node.args.kwonlyargs]
+        if one.arg not in explained and one.arg != "name"
+    ]
+    assert not missing, f"{path}:{node.lineno} {node.name} does not explain {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("path", sorted((TREE / "salt").rglob("*.py")), ids=lambda one: one.name)
+def test_each_file_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
