@@ -28,9 +28,7 @@ def main(arguments=None):
     up.add_argument("hosts", nargs="*", help="only these")
     commands.add_parser("down", help="remove the lab")
     commands.add_parser("status", help="which hosts are on")
-    commands.add_parser(
-        "push", help="copy salt/ and pillar/ of the checkout to the running masters"
-    )
+    commands.add_parser("push", help="copy salt/ and pillar/ of the checkout to the running masters")
     for name, text in (
         ("shell", "a shell in a host"),
         ("power-on", "switch a host on"),
@@ -71,9 +69,7 @@ def _status(options):
         return 0
     for each in site.status():
         cuts = ", ".join(f"{name} {how}" for name, how in each["cuts"].items())
-        print(
-            f"{each['name']:12} {each['address']:15} {each['power']:4} init {each['init']} {cuts}"
-        )
+        print(f"{each['name']:12} {each['address']:15} {each['power']:4} init {each['init']} {cuts}")
     return 0
 
 
@@ -105,9 +101,7 @@ def _shell(options):
 
 def _run(options):
     argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
-    process = _host(options).spawn(
-        argv, stdin=None, stdout=None, stderr=None, start_new_session=False
-    )
+    process = _host(options).spawn(argv, stdin=None, stdout=None, stderr=None, start_new_session=False)
     return process.wait()
 
 

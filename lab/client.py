@@ -45,9 +45,7 @@ class Writing:
             return sum(
                 1
                 for entry in self.entries()
-                if entry["answered"]
-                and not entry.get("refused")
-                and node in (None, entry.get("node"))
+                if entry["answered"] and not entry.get("refused") and node in (None, entry.get("node"))
             )
 
         wanted = acknowledged() + count

@@ -91,9 +91,7 @@ def _boot(story):
     story.chapter("Three hosts boot: salt1 (primary), salt2 (secondary), client")
     story.site.down()
     story.site.up()
-    story.salt1, story.salt2, story.client = (
-        story.site.host(name) for name in ("salt1", "salt2", "client")
-    )
+    story.salt1, story.salt2, story.client = (story.site.host(name) for name in ("salt1", "salt2", "client"))
     for host in story.site.hosts:
         story.say(f"{host.name:7} {host.address():12} boot {host.boot_id()}")
 
@@ -163,9 +161,7 @@ def _return(story):
     story.proof("highstate at boot has run on salt1", _highstate_ran(story.salt1))
     story.proof("nothing has started lsyncd on salt1", not _active(story.salt1, "lsyncd"))
     story.proof("nothing has started salt-master on salt1", not _active(story.salt1, "salt-master"))
-    story.proof(
-        "salt2 alone answers for salt-gw", story.site.holders(ADDRESS) == ["salt2"]
-    )
+    story.proof("salt2 alone answers for salt-gw", story.site.holders(ADDRESS) == ["salt2"])
     story.say("An operator, half awake, starts lsyncd by hand. It would overwrite the newer data:")
     story.command(story.salt1, ["systemctl", "start", "lsyncd"], expect=1)
     story.command(story.salt1, ["journalctl", "-u", "lsyncd", "-n", "3", "--no-pager", "-o", "cat"])
@@ -178,9 +174,7 @@ def _return(story):
 
 def _recover(story):
     story.chapter("One command brings salt1 home, while the client goes on writing")
-    story.command(
-        story.salt2, ["salt-run", "state.orch", "orch.recover", "pillar={pair: salt}"], timeout=900
-    )
+    story.command(story.salt2, ["salt-run", "state.orch", "orch.recover", "pillar={pair: salt}"], timeout=900)
     runs = json.loads(story.salt2.run(["salt-run", "pair.history", "salt", "--out=json"]).stdout)["runs"]
     run = next(one for one in reversed(runs) if one["operation"] == "recover")
     story.proof(f"run {run['run']} succeeded by its own record", run["result"] == "succeeded")
@@ -193,7 +187,9 @@ def _check(story, died, run):
         "the client sees salt1, and nobody else, answer for salt-gw",
         story.site.holders(ADDRESS) == ["salt1"],
     )
-    story.writer.wait_acknowledged(len([1 for one in story.writer.entries() if one.get("node") == "salt1"]) + 20, node="salt1")
+    story.writer.wait_acknowledged(
+        len([1 for one in story.writer.entries() if one.get("node") == "salt1"]) + 20, node="salt1"
+    )
     story.writer.stop()
     entries = story.writer.entries()
     counts = load.summary(entries)
@@ -219,13 +215,15 @@ def _check(story, died, run):
     story.proof("both nodes have the same files", client.files(story.salt1) == client.files(story.salt2))
     story.proof(
         "the commit that was made on salt2 is on salt1",
-        "while salt1 was down" in story.salt1.run(
+        "while salt1 was down"
+        in story.salt1.run(
             ["git", "-c", "safe.directory=*", "--git-dir=/srv/git/site.git", "log", "--format=%s"]
         ).stdout,
     )
     story.say("Running it again is the repair, and here is nothing to repair:")
     story.command(
-        story.salt1, ["salt-run", "--state-output=changes", "state.orch", "orch.recover", "pillar={pair: salt}"]
+        story.salt1,
+        ["salt-run", "--state-output=changes", "state.orch", "orch.recover", "pillar={pair: salt}"],
     )
     story.proof(
         "it changed nothing: no new run in the history",
@@ -243,8 +241,8 @@ def _account_for(story, late, run):
     missing = [entry["name"] for entry in created if entry["name"] not in there]
     lost = [name for name in missing if name not in kept and not _removed_later(story, name)]
     story.say(
-        f"In its last {LAG} s salt1 acknowledged {len(late)} operations; {len(missing)} new files of them had "
-        f"not been carried to salt2 when the power went."
+        f"In its last {LAG} s salt1 acknowledged {len(late)} operations; {len(missing)} new files of them "
+        f"had not been carried to salt2 when the power went."
     )
     story.proof("each of those is in the run's backup" + "".join(f"\n      {one}" for one in lost), not lost)
 
@@ -295,9 +293,7 @@ def _kept(host, backup):
 
 def _carried(story):
     """Which part of salt1's files salt2 has, 0 to 1."""
-    here, there = (
-        set(host.run(["ls", FILES]).stdout.splitlines()) for host in (story.salt1, story.salt2)
-    )
+    here, there = (set(host.run(["ls", FILES]).stdout.splitlines()) for host in (story.salt1, story.salt2))
     return len(here & there) / max(1, len(here))
 
 

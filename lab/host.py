@@ -191,9 +191,7 @@ class Host:
             cgroups.empty(self.group)
             self.state.mkdir(parents=True, exist_ok=True)
             command = ["setsid", "--fork"]
-            command += network.entering(
-                self.lab, ["python3", "-m", "lab.keeper", self.lab, self.name]
-            )
+            command += network.entering(self.lab, ["python3", "-m", "lab.keeper", self.lab, self.name])
             # It enters its group before it forks: when this returns, the power is on.
             command = cgroups.entering(cgroups.entrance(self.keeper_group), command)
             with (self.state / "keeper.log").open("wb") as log:
@@ -411,8 +409,7 @@ class Failed(subprocess.CalledProcessError):
 
         command = " ".join(str(argument) for argument in self.cmd)
         return (
-            f"{self.host}: {command}: exit code {self.returncode}\n"
-            f"{shown(self.stdout)}\n{shown(self.stderr)}"
+            f"{self.host}: {command}: exit code {self.returncode}\n{shown(self.stdout)}\n{shown(self.stderr)}"
         )
 
 

@@ -40,9 +40,7 @@ def life(host, links):
     # Its own control group, before nspawn starts: else all hosts' systemds share one tree.
     command = cgroups.entering(cgroups.entrance(host.group), arguments)
     with (host.state / "console.log").open("ab") as console:
-        nspawn = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
-        )
+        nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
         outers = [network.outer_name(host.name, name) for name, _ in host.machine.interfaces]
         if links.wait(outers, gone=lambda: nspawn.poll() is not None, limit=30):
             host.plug_in()

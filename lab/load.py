@@ -366,9 +366,7 @@ def main():
     write.add_argument("--port", type=int, default=PORT)
     write.add_argument("--rate", type=float, default=20.0, help="operations a second, at most")
     write.add_argument("--timeout", type=float, default=1.0)
-    write.add_argument(
-        "--changes", action="store_true", help="overwrite, rename and delete as well"
-    )
+    write.add_argument("--changes", action="store_true", help="overwrite, rename and delete as well")
     write.add_argument("--prefix", default="f", help="of the file names; one client, one prefix")
     write.add_argument("--stop-file")
     write.add_argument("--count", type=int)

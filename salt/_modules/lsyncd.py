@@ -110,8 +110,7 @@ def config(pair):
     paths = _paths()
     try:
         items = [
-            replication.items_on_disk(entry["path"], str(paths.root))[0]
-            for entry in pair_config["replicate"]
+            replication.items_on_disk(entry["path"], str(paths.root))[0] for entry in pair_config["replicate"]
         ]
         return lsyncd_config.render(pair_config, items, paths)
     except FailbackError as error:
@@ -158,20 +157,15 @@ def check(text):
                 check=False,
             )
         except OSError as error:
-            raise CommandExecutionError(
-                f"The configuration of lsyncd cannot be checked: {error}"
-            ) from error
+            raise CommandExecutionError(f"The configuration of lsyncd cannot be checked: {error}") from error
         except subprocess.TimeoutExpired as error:
             raise CommandExecutionError(
-                "The configuration of lsyncd cannot be checked: reading it does not end within 20 "
-                "seconds."
+                "The configuration of lsyncd cannot be checked: reading it does not end within 20 seconds."
             ) from error
         said = (done.stdout + done.stderr).replace(folder + "/candidate.lua", "the configuration")
     words = done.stdout.split()
     if done.returncode or words[-2:-1] != [token]:
-        raise CommandExecutionError(
-            f"lsyncd refuses the configuration: {said.strip() or 'it ended early.'}"
-        )
+        raise CommandExecutionError(f"lsyncd refuses the configuration: {said.strip() or 'it ended early.'}")
     if words[-1] == "0":
         raise CommandExecutionError("lsyncd refuses the configuration: it has nothing to watch.")
     return int(words[-1])

@@ -18,6 +18,9 @@ import os
 import pathlib
 import time
 
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
 from failback import address
 from failback import configuration
 from failback import files
@@ -39,8 +42,6 @@ from failback import system
 from failback import trust as trusts
 from failback import watch
 from failback.errors import FailbackError
-from salt.exceptions import CommandExecutionError
-from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "pair"
 __func_alias__ = {"names_": "names"}
@@ -131,8 +132,8 @@ def names_():
         salt 'salt1' pair.names
     """
     found = []
-    for name, data in sorted(__salt__["pillar.get"]("pairs", {}).items()):
-        pair = pillars.normalise(name, data)
+    for name, content in sorted(__pillar__.get("pairs", {}).items()):
+        pair = pillars.normalise(name, content)
         if __opts__["id"] in (pair["primary"]["id"], pair["secondary"]["id"]):
             found.append(name)
     return found
@@ -155,7 +156,7 @@ def rendered(pair):
 
         salt 'salt1' pair.rendered salt
     """
-    known = __salt__["pillar.get"]("pairs", {})
+    known = __pillar__.get("pairs", {})
     if pair not in names_():
         raise SaltInvocationError(
             f"The pillar of {__opts__['id']} has no pair {pair} that it takes part in "
@@ -318,10 +319,8 @@ def _peers():
 
 
 def _own_pairs():
-    known = __salt__["pillar.get"]("pairs", {})
-    return {
-        name: {**pillars.normalise(name, known[name]), "node": __opts__["id"]} for name in names_()
-    }
+    known = __pillar__.get("pairs", {})
+    return {name: {**pillars.normalise(name, known[name]), "node": __opts__["id"]} for name in names_()}
 
 
 def service_names(pair):
@@ -618,7 +617,9 @@ def _start(pair, key, service):
             f"pillar; nothing after it was started."
         )
     if before != "active" and not __salt__["service.start"](name):
-        raise CommandExecutionError(f"{pair}: {name} ({key}) did not start on {__opts__['id']}. {_said(name)}")
+        raise CommandExecutionError(
+            f"{pair}: {name} ({key}) did not start on {__opts__['id']}. {_said(name)}"
+        )
     if before != "active":
         _stays_up(pair, key, name)
     if service["proof"]:

@@ -24,19 +24,27 @@ import sys
 import pair_master
 import salt.runners.state
 import salt.utils.args
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltException
+from salt.exceptions import SaltInvocationError
+
 from failback import pillar as pillars
 from failback import plan as plans
 from failback import runs
 from failback import verdict as verdicts
 from failback.errors import FailbackError
-from salt.exceptions import CommandExecutionError
-from salt.exceptions import SaltException
-from salt.exceptions import SaltInvocationError
 
 __virtualname__ = "pair"
 
 #: How many file names ``plan`` prints for each path unless it is told otherwise.
 NAMES = 1000
+
+#: What each orchestration takes in ``pillar=``.
+ORCHESTRATIONS = {
+    "orch.recover": {"pair", "plan", "max_delete", "max_change_percent"},
+    "orch.boot": {"pair"},
+    "orch.adopt": {"pair"},
+}
 
 
 def __init__(opts):
@@ -65,6 +73,12 @@ def _mistyped(function, words):
         return f"state.orch cannot be called like this: {error}. Nothing was done. {usage}"
     if not isinstance(found.get("pillar", {}), dict):
         return f"The pillar {found['pillar']!r} is not a mapping. Nothing was done. {usage}"
+    given = set(found.get("pillar", {}))
+    unknown = sorted(given - ORCHESTRATIONS.get(orchestration, given))
+    if unknown:
+        # A misspelled `plan` would not hold the run to anything.
+        known = ", ".join(sorted(ORCHESTRATIONS[orchestration]))
+        return f"{orchestration} does not know {', '.join(unknown)} (but {known}). Nothing was done. {usage}"
     return None
 
 
@@ -154,9 +168,7 @@ def status(pair=None):
     """
     pairs = _pairs()
     chosen = [pair] if pair is not None else sorted(pairs)
-    configs = [
-        pair_master.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen
-    ]
+    configs = [pair_master.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen]
     nodes = pair_master.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     answers, errors = nodes.try_all(ids, "pair.report")
@@ -264,9 +276,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
         shown["steps"] = "Nothing to do."
     previews = []
     if "warm" in run.plan.steps:
-        previews = run.nodes.one(
-            run.plan.returned, "reverse_rsync.preview", pair, names=names, timeout=60
-        )
+        previews = run.nodes.one(run.plan.returned, "reverse_rsync.preview", pair, names=names, timeout=60)
         shown["files"] = {one["path"]: _shown_preview(one) for one in previews}
         serving = next(one for one in reports if one["node"] != run.plan.returned)
         refusals = run.nodes.one(
@@ -289,7 +299,8 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
 
 def _shown_preview(one):
     shown = {
-        action: one["names"][action] for action in ("overwritten", "deleted", "attributes", "created")
+        action: one["names"][action]
+        for action in ("overwritten", "deleted", "attributes", "created")
         if one["names"][action]
     }
     shown["counts"] = (
@@ -309,8 +320,9 @@ def history(pair=None):
     pair
         Name of the pair; all of them when left out.
 
-    Returns ``{"runs": [...]}``, each a dict: ``run``, ``operation``, ``started``, ``finished``, ``result`` (``interrupted`` for
-    one that never closed), ``sentence``, ``user``, ``master``, and ``backup``, the nodes that keep one.
+    Returns ``{"runs": [...]}``, each a dict: ``run``, ``operation``, ``started``, ``finished``, ``result``
+    (``interrupted`` for one that never closed), ``sentence``, ``user``, ``master``, and ``backup``, the nodes
+    that keep one.
 
     CLI Example:
 
@@ -320,9 +332,7 @@ def history(pair=None):
     """
     pairs = _pairs()
     chosen = [pair] if pair is not None else sorted(pairs)
-    configs = [
-        pair_master.configuration(pairs, one, "salt-run pair.history [<pair>]") for one in chosen
-    ]
+    configs = [pair_master.configuration(pairs, one, "salt-run pair.history [<pair>]") for one in chosen]
     nodes = pair_master.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     answers, errors = nodes.try_all(ids, "pair.history", pair=pair)

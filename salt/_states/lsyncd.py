@@ -134,9 +134,7 @@ def stopped(name):
         __salt__["lsyncd.stop"](name)
         after = __salt__["lsyncd.status"](name)
         if after["running"]:
-            return _failed(
-                ret, f"lsyncd of {name} was stopped and runs again (process {after['pid']})."
-            )
+            return _failed(ret, f"lsyncd of {name} was stopped and runs again (process {after['pid']}).")
         ret["comment"] = f"lsyncd of {name} is stopped."
     except CommandExecutionError as error:
         return _failed(ret, error)

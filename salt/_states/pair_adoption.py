@@ -133,8 +133,8 @@ def begun(name, pair=None):
         new = [node for node in ids if reports[node]["ledger"] is None]
         if len(new) == 1:
             raise CommandExecutionError(
-                f"{new[0]} has no ledger of {pair} and {secondary if new[0] == primary else primary} has one, "
-                f"so {pair} has a history that {new[0]} has lost. Nothing was written. "
+                f"{new[0]} has no ledger of {pair} and {secondary if new[0] == primary else primary} has "
+                f"one, so {pair} has a history that {new[0]} has lost. Nothing was written. "
                 f"`salt-run pair.status {pair}` shows what is known."
             )
         if new and held:

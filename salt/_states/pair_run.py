@@ -21,12 +21,13 @@ a change and says that it was not needed. Every step ends with a look that prove
 import time
 
 import pair_master
-from failback import plan as plans
-from failback import system
-from failback import verdict as verdicts
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
+
+from failback import plan as plans
+from failback import system
+from failback import verdict as verdicts
 
 __virtualname__ = "pair_run"
 
@@ -172,9 +173,7 @@ def watch_held(name):
 
     def work(run):
         seconds = _longest(run)
-        run.nodes.all(
-            run.ids, "pair.hold", run.config["name"], seconds, f"run {run.id}", run=run.id
-        )
+        run.nodes.all(run.ids, "pair.hold", run.config["name"], seconds, f"run {run.id}", run=run.id)
         return {"hold": {node: f"{seconds} s" for node in run.ids}}, "The watch is paused on both nodes."
 
     return _step(name, "hold", 60, work)
@@ -334,9 +333,7 @@ def handed_over(name):
     """
 
     def work(run):
-        done = run.nodes.one(
-            run.plan.active, "pair.handover", run.config["name"], run.id, timeout=60
-        )
+        done = run.nodes.one(run.plan.active, "pair.handover", run.config["name"], run.id, timeout=60)
         witnessed = _witnessed(run)
         changes = {
             "active": {"old": run.other(run.plan.active), "new": run.plan.active},
@@ -346,7 +343,8 @@ def handed_over(name):
         if done["last_pass"]:
             changes["last pass"] = {
                 one["path"]: ", ".join(
-                    f"{one[action]} {action}" for action in ("overwritten", "deleted", "created", "attributes")
+                    f"{one[action]} {action}"
+                    for action in ("overwritten", "deleted", "created", "attributes")
                 )
                 for one in done["last_pass"]["paths"]
             }
@@ -371,17 +369,15 @@ def _witnessed(run):
     seen = {}
     for witness in run.config["witnesses"]:
         for one in run.config["floating_ips"]:
-            answers, errors = run.nodes.try_all(
-                [witness], "floating_ip.answered_by", one["address"], count=2
-            )
+            answers, errors = run.nodes.try_all([witness], "floating_ip.answered_by", one["address"], count=2)
             key = f"{one['address']} by {witness}"
             if errors:
                 seen[key] = f"not asked: {errors[witness]}"
                 continue
             if len(answers[witness]) != 1:
                 raise CommandExecutionError(
-                    f"{witness} sees {' and '.join(answers[witness]) or 'nobody'} answer for {one['address']}; "
-                    f"exactly one host must. Run `salt-run pair.status {run.config['name']}`."
+                    f"{witness} sees {' and '.join(answers[witness]) or 'nobody'} answer for "
+                    f"{one['address']}; exactly one host must. Run `salt-run pair.status {run.config['name']}`."
                 )
             seen[key] = answers[witness][0]
     return seen

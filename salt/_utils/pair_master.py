@@ -10,13 +10,14 @@ import time
 
 import salt.client
 import salt.utils.user
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
 from failback import pillar as pillars
 from failback import plan as plans
 from failback import runs
 from failback import system
 from failback import verdict as verdicts
-from salt.exceptions import CommandExecutionError
-from salt.exceptions import SaltInvocationError
 
 #: Seconds after which Salt begins to ask whether a job still runs. Jobs may take longer; nodes that
 #: are gone are found out after this and ``GONE_WITHIN`` more.
@@ -125,7 +126,8 @@ def configuration(pairs, pair, usage):
         raise SaltInvocationError(
             f"There is no pair {pair} (pairs: {', '.join(sorted(pairs))}). Usage: {usage}"
         )
-    wrong = [pillars.sentence(one) for one in pillars.problems(pairs)]
+    # A slip in another pair's file must not keep this one from being recovered at night.
+    wrong = [pillars.sentence(one) for one in pillars.problems(pairs) if one["pair"] in (pair, None)]
     if wrong:
         raise SaltInvocationError("The pillar is wrong, nothing was done. " + " ".join(wrong))
     return pillars.normalise(pair, pairs[pair])
@@ -268,9 +270,7 @@ class Run:
         }
 
     def note(self, step, result, comment, seconds):
-        self.steps.append(
-            {"step": step, "result": result, "comment": comment, "seconds": round(seconds, 2)}
-        )
+        self.steps.append({"step": step, "result": result, "comment": comment, "seconds": round(seconds, 2)})
 
     @property
     def failed(self):

@@ -114,8 +114,7 @@ class FloatingAddress:
             )
         if not self.interface or len(self.interface.encode()) > 15 or "/" in self.interface:
             raise Refused(
-                f"'{self.interface}' cannot be the name of an interface: it has 1 to 15 bytes and "
-                "no slash."
+                f"'{self.interface}' cannot be the name of an interface: it has 1 to 15 bytes and no slash."
             )
         if self.label and ip.version == 6:
             raise Refused(
@@ -244,9 +243,7 @@ def _statuses(floatings, links, addresses):
                 "prefix": first.prefix if first else None,
                 "found_label": first.label if first else None,
                 "tentative": bool(first and floating.version == 6 and first.flags & _TENTATIVE),
-                "dad_failed": bool(
-                    first and floating.version == 6 and first.flags & _DETECTION_FAILED
-                ),
+                "dad_failed": bool(first and floating.version == 6 and first.flags & _DETECTION_FAILED),
             }
         )
     return found
@@ -551,9 +548,7 @@ class Holder:
         for one in wanted:
             link = self._links.get(one.interface)
             if link and any(
-                other.packed == one.packed
-                and other.index == link.index
-                and other.prefix == one.prefix
+                other.packed == one.packed and other.index == link.index and other.prefix == one.prefix
                 for other in borne
             ):
                 held.append(one)
@@ -612,9 +607,7 @@ class Holder:
             attributes += _attribute(_FLAGS, struct.pack("=I", _NO_DETECTION))
         body = struct.pack("=BBBBi", floating.family, floating.prefix, 0, 0, link.index)
         try:
-            self._netlink.request(
-                _NEW_ADDRESS, _CREATE | _EXCLUSIVE | _ACKNOWLEDGE, body + attributes
-            )
+            self._netlink.request(_NEW_ADDRESS, _CREATE | _EXCLUSIVE | _ACKNOWLEDGE, body + attributes)
         except OSError as error:
             if error.errno == errno.EEXIST:
                 return False
@@ -779,9 +772,7 @@ class Netlink:
     """
 
     def __init__(self, groups=0, protocol=0):
-        self.socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
-        )
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self.socket.bind((0, groups))
         self.socket.settimeout(5)
         self._sequence = 0
@@ -877,9 +868,7 @@ class Netlink:
 
     def _exchange(self, kind, flags, body):
         self._sequence += 1
-        header = struct.pack(
-            "=IHHII", 16 + len(body), kind, flags | _REQUEST, self._sequence, 0
-        )
+        header = struct.pack("=IHHII", 16 + len(body), kind, flags | _REQUEST, self._sequence, 0)
         self.socket.send(header + body)
         payloads, interrupted = [], False
         while True:
@@ -929,9 +918,7 @@ class Prober:
                 self._router[name] = _forwards(name)
         except PermissionError as error:
             self.close()
-            raise Unavailable(
-                f"Packet sockets need root (CAP_NET_RAW): {error.strerror}."
-            ) from None
+            raise Unavailable(f"Packet sockets need root (CAP_NET_RAW): {error.strerror}.") from None
         except BaseException:
             self.close()
             raise
@@ -1015,8 +1002,10 @@ class Prober:
         self._send6(link, packet, floating.packed, "ff02::1")
 
     def _solicit(self, floating, link):
-        group = "ff02::1:ff" + f"{floating.packed[13]:02x}:{floating.packed[14]:02x}" + (
-            f"{floating.packed[15]:02x}"
+        group = (
+            "ff02::1:ff"
+            + f"{floating.packed[13]:02x}:{floating.packed[14]:02x}"
+            + (f"{floating.packed[15]:02x}")
         )
         packet = struct.pack(">BBHI", _SOLICITATION, 0, 0, 0) + floating.packed
         source = self._source[floating.interface]
@@ -1053,9 +1042,7 @@ class Prober:
 
     @staticmethod
     def _open_neighbour(link):
-        opened = socket.socket(
-            socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6
-        )
+        opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6)
         try:
             opened.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, icmp6_filter(_ADVERTISEMENT))
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.name.encode() + b"\0")
@@ -1091,9 +1078,7 @@ class _Connections:
             if family == socket.AF_INET and floating.version == 6:
                 continue
             try:
-                found = self._netlink.request(
-                    _BY_FAMILY, _DUMP, self._query(family, floating)
-                )
+                found = self._netlink.request(_BY_FAMILY, _DUMP, self._query(family, floating))
             except OSError:
                 continue
             for payload in found:
@@ -1114,9 +1099,7 @@ class _Connections:
         condition = struct.pack("=BBH", _SOURCE_CONDITION, size, size + 4)
         condition += struct.pack("=BBxxi", floating.family, len(floating.packed) * 8, -1)
         condition += floating.packed
-        return struct.pack("=BBBxI", family, 6, 0, _OPEN_STATES) + bytes(48) + _attribute(
-            1, condition
-        )
+        return struct.pack("=BBBxI", family, 6, 0, _OPEN_STATES) + bytes(48) + _attribute(1, condition)
 
 
 class _secondaries_kept:
@@ -1339,8 +1322,10 @@ def _checksummed(packet, source, destination):
 def link_local(link, borne):
     """The link-local address that an interface can use now, as bytes; None if it has none."""
     for one in borne:
-        if one.index == link.index and one.packed[:2] == b"\xfe\x80" and not one.flags & (
-            _TENTATIVE | _DETECTION_FAILED
+        if (
+            one.index == link.index
+            and one.packed[:2] == b"\xfe\x80"
+            and not one.flags & (_TENTATIVE | _DETECTION_FAILED)
         ):
             return one.packed
     return None
@@ -1355,10 +1340,7 @@ def icmp6_filter(kind):
 
 def _forwards(interface):
     try:
-        return (
-            pathlib.Path("/proc/sys/net/ipv6/conf", interface, "forwarding").read_text().strip()
-            == "1"
-        )
+        return pathlib.Path("/proc/sys/net/ipv6/conf", interface, "forwarding").read_text().strip() == "1"
     except OSError:
         return False
 

@@ -368,9 +368,7 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
     for item in items:
         before = result["restored"] + result["attributes"]
         for number in reversed(folder.passes(item.module)):
-            _restore_pass(
-                folder, undo, item, number, wanted, preview, root, result, limit, remove_created
-            )
+            _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created)
         if result["restored"] + result["attributes"] > before:
             result["paths"].append(item.path)
     return result
@@ -452,9 +450,7 @@ def _reversed_entries(folder, item, number):
 
 def _write_undo_list(undo, item, number, top, names, chosen, remove_created):
     """The list of the restoring run: the attributes of everything it is about to touch."""
-    with open(
-        undo.list_file(item.module, number), "w", encoding="utf-8", opener=_private
-    ) as handle:
+    with open(undo.list_file(item.module, number), "w", encoding="utf-8", opener=_private) as handle:
 
         def write(path_text, action):
             before = snapshot(top + b"/" + _relative(item, path_text))
@@ -514,9 +510,7 @@ def _make_folders(item, top, kept, names, chosen, moved):
     gone = [
         each
         for each in chosen
-        if each["action"] != itemize.CREATED
-        and each.get("before")
-        and each["before"]["type"] == "directory"
+        if each["action"] != itemize.CREATED and each.get("before") and each["before"]["type"] == "directory"
     ]
     for each in reversed(gone):
         name = _relative(item, each["path"])
@@ -647,9 +641,7 @@ def _selection(select):
     if select is None:
         return lambda path: True
     chosen = [each.rstrip("/") for each in select]
-    return lambda path: any(
-        path.rstrip("/") == each or path.startswith(each + "/") for each in chosen
-    )
+    return lambda path: any(path.rstrip("/") == each or path.startswith(each + "/") for each in chosen)
 
 
 def _absolute(item, name):

@@ -67,9 +67,7 @@ def push(config, repository, paths):
     return {
         "repository": repository,
         "pushed": [one["reference"] for one in found if one["flag"] in " *"],
-        "diverged": [
-            f"{one['reference']} {one['summary']}" for one in found if one["flag"] == "!"
-        ],
+        "diverged": [f"{one['reference']} {one['summary']}" for one in found if one["flag"] == "!"],
         "unchanged": sum(one["flag"] == "=" for one in found),
     }
 

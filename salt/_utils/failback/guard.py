@@ -36,9 +36,7 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
     problems = []
     deleted = sum(each["deleted"] for each in previews)
     if deleted > max_delete:
-        where = ", ".join(
-            f"{each['path']} {each['deleted']}" for each in previews if each["deleted"]
-        )
+        where = ", ".join(f"{each['path']} {each['deleted']}" for each in previews if each["deleted"])
         problems.append(
             f"{deleted} files would be deleted here ({where}), and the pair allows {max_delete}. "
             "A source that is not mounted or was emptied by mistake looks just like this. "
@@ -132,7 +130,9 @@ def own_source_problems(now, recorded, pair="PAIR"):
         elif fact["empty"] and not before["empty"]:
             found = "is empty, and was not"
         elif fact["file_system"] != before["file_system"]:
-            found = f"lies on {_named(fact['file_system'])}, and used to lie on {_named(before['file_system'])}"
+            found = (
+                f"lies on {_named(fact['file_system'])}, and used to lie on {_named(before['file_system'])}"
+            )
         else:
             continue
         problems.append(

@@ -61,7 +61,7 @@ def _timer(config):
 
 
 def read_state(config, paths):
-    """How far a handover has come on this node: ``run``, ``phase``, ``deadline``, ``generation``; or ``{}``."""
+    """How far a handover is on this node: ``run``, ``phase``, ``deadline``, ``generation``; or ``{}``."""
     return files.read_json(_state_file(config, paths), "the state of a handover") or {}
 
 
@@ -144,7 +144,9 @@ def commit(config, run, paths):
         _require_time(config, state)
         own = ledger.read(pair, paths)
         if own is None or own["active"] != config["node"] or own["generation"] != state["generation"]:
-            raise Refused(f"{config['node']} has changed hands on its own since the handover of {pair} began.")
+            raise Refused(
+                f"{config['node']} has changed hands on its own since the handover of {pair} began."
+            )
         other = configuration.peer(config)["id"]
         # Not admitted to it: what is written there from now on has yet to come here.
         new = ledger.write(
@@ -217,9 +219,7 @@ def take_back(config, run, paths):
         own = ledger.read(pair, paths)
         if own["active"] != node:
             # Given away, whatever the phase says: a crash may lie between the two.
-            ledger.write(
-                pair, paths, own["generation"] + 1, node, run, "nobody answered after a handover"
-            )
+            ledger.write(pair, paths, own["generation"] + 1, node, run, "nobody answered after a handover")
         with address.Holder(wanted) as holder:
             holder.take(wanted, check=False)
         _write_state(config, paths, phase=TAKEN_BACK)
@@ -299,10 +299,8 @@ class FarEnd:
         self.name = configuration.peer(config)["id"]
         self.control = str(paths.volatile(config["name"]) / "ssh")
         files.make_folder(paths.volatile(config["name"]))
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.control)
-        except FileNotFoundError:
-            pass
         # The handover's own session is the master connection, so both live and die together.
         self._process = subprocess.Popen(
             [*peer.ssh(config, paths, "-M", "-S", self.control), "--", "handover", run],
@@ -320,10 +318,8 @@ class FarEnd:
 
     def __exit__(self, *_):
         for stream in (self._process.stdin, self._process.stdout):
-            try:
+            with contextlib.suppress(OSError):
                 stream.close()
-            except OSError:
-                pass
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -412,8 +408,8 @@ def bring_home(config, run, paths, prepare_last_pass):
         own = ledger.read(pair, paths)
         if own and own["generation"] > theirs["generation"]:
             raise Refused(
-                f"{node} knows generation {own['generation']} of {pair} and {other} only {theirs['generation']}: "
-                f"the newer data may be here. Nothing was changed; see `salt-run pair.status {pair}`."
+                f"{node} knows generation {own['generation']} of {pair} and {other} only "
+                f"{theirs['generation']}: the newer data may be here. Nothing was changed; see `salt-run pair.status {pair}`."
             )
         _require_sole_holder(config, wanted, hello["macs"], other)
         last_pass = prepare_last_pass(far.control)
@@ -450,10 +446,12 @@ def bring_home(config, run, paths, prepare_last_pass):
         if unseen:
             # Left as it is, the far end would take them back beside this node.
             holder.release(wanted)
-            seen = "; ".join(f"{one.address}: {', '.join(answering[one.address]) or 'nobody'}" for one in unseen)
+            seen = "; ".join(
+                f"{one.address}: {', '.join(answering[one.address]) or 'nobody'}" for one in unseen
+            )
             raise Unavailable(
-                f"{other} does not see {node} answer for the addresses of {pair}, but {seen}. Look at the network "
-                f"between them. {_back_to(far)}"
+                f"{other} does not see {node} answer for the addresses of {pair}, but {seen}. Look at the "
+                f"network between them. {_back_to(far)}"
             )
         timeline.note("the other node sees this one answer")
         far.ask("disarm", 15)

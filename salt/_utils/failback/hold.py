@@ -27,9 +27,7 @@ def set_hold(pair, paths, seconds, reason, run=None):
     Returns the hold: ``until`` (seconds since the epoch), ``reason``, ``run``. Raises ``Refused``.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST:
-        raise Refused(
-            f"A hold lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself."
-        )
+        raise Refused(f"A hold lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself.")
     new = {"until": time.time() + seconds, "reason": reason, "run": run}
     try:
         others = [one for one in _in_force(pair, paths) if one["run"] != run]
@@ -76,8 +74,8 @@ def _all(pair, paths):
         isinstance(one, dict) and isinstance(one.get("until"), (int, float)) for one in holds
     ):
         raise Unreadable(
-            f"{paths.hold(pair)}, the hold of {pair}, is damaged. The watch stays paused; remove the file, or "
-            f"run `salt-run pair.hold {pair} 1`."
+            f"{paths.hold(pair)}, the hold of {pair}, is damaged. The watch stays paused; remove the file, "
+            f"or run `salt-run pair.hold {pair} 1`."
         )
     return holds
 

@@ -90,9 +90,7 @@ def readable(name):
     if text.isprintable() and "\\#" not in text:
         return text
     text = _LOOKS_ESCAPED.sub(r"\\#134", text)
-    return "".join(
-        character if character.isprintable() else _escaped(character) for character in text
-    )
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
 def raw(text):
@@ -100,9 +98,7 @@ def raw(text):
     plain = _TEXT_ESCAPE.sub(lambda match: chr(0xDC00 + int(match.group(1), 8)), text)
     # Every escaped byte is a lone surrogate now, whatever its value, and ends up as that byte.
     return b"".join(
-        bytes([ord(character) - 0xDC00])
-        if 0xDC00 <= ord(character) <= 0xDCFF
-        else character.encode("utf-8")
+        bytes([ord(character) - 0xDC00]) if 0xDC00 <= ord(character) <= 0xDCFF else character.encode("utf-8")
         for character in plain
     )
 

@@ -29,7 +29,9 @@ def read(pair, paths):
         return None
     generation = found.get("generation")
     usable = isinstance(generation, int) and not isinstance(generation, bool) and generation >= 0
-    if not usable or not all(isinstance(found.get(key), str) for key in ("active", "since", "boot_id", "why")):
+    if not usable or not all(
+        isinstance(found.get(key), str) for key in ("active", "since", "boot_id", "why")
+    ):
         # The same sentence as for a file cut off: it proves nothing either way.
         raise Unreadable(
             f"{paths.ledger(pair)}, the ledger of {pair}, has no usable generation and active node. "

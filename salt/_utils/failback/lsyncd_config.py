@@ -77,9 +77,7 @@ def quote(text):
     """
     data = os.fsencode(text)
     if b"\0" in data:
-        raise FailbackError(
-            f"{text!r} holds a NUL character, which no file name or argument can hold."
-        )
+        raise FailbackError(f"{text!r} holds a NUL character, which no file name or argument can hold.")
     return '"' + "".join(_quoted_byte(byte) for byte in data) + '"'
 
 
@@ -199,9 +197,7 @@ def _lua_class(text):
         data = os.fsencode(text[position])
         position += 1
         if len(data) != 1:
-            raise FailbackError(
-                f"[{text}] holds a character that is not ASCII; rsync matches single bytes."
-            )
+            raise FailbackError(f"[{text}] holds a character that is not ASCII; rsync matches single bytes.")
         return data[0]
 
     while position < len(text):
@@ -228,9 +224,7 @@ def _lua_class(text):
 
 def _class_member(byte):
     character = chr(byte) if byte < 128 else os.fsdecode(bytes([byte]))
-    return (
-        character if character.isascii() and character.isalnum() or byte >= 128 else f"%{character}"
-    )
+    return character if character.isascii() and character.isalnum() or byte >= 128 else f"%{character}"
 
 
 def render(pair, items, paths):

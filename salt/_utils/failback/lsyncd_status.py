@@ -20,9 +20,9 @@ lsyncd's status file alone proves nothing: a dead daemon leaves its last one beh
 - A change leaves the queue only when rsync has ended with a status that means "all of it" (see
   :py:mod:`failback.lsyncd_config`).
 
-What this does not prove: that a change made *while* draining was carried, that nobody changed the other side, and changes that inotify does not report: the permissions of the
-top folder itself, and writes through ``mmap`` without a close. The comparison at the end of a run
-is for these.
+What this does not prove: that a change made *while* draining was carried, that nobody changed the
+other side, and changes that inotify does not report: the permissions of the top folder itself, and
+writes through ``mmap`` without a close. The comparison at the end of a run is for these.
 """
 
 import contextlib
@@ -49,9 +49,7 @@ NAMED = 10
 
 _HEADER = re.compile(r"Sync(\d+) source=(.*)")
 _DELAYS = re.compile(r"There are (\d+) delays")
-_DELAY = re.compile(
-    r"(wait|active|block) +(Init|Blanket|Attrib|Modify|Create|Delete|Move) (.*)", re.DOTALL
-)
+_DELAY = re.compile(r"(wait|active|block) +(Init|Blanket|Attrib|Modify|Create|Delete|Move) (.*)", re.DOTALL)
 _WATCHING = re.compile(r"Inotify watching (\d+) directories")
 
 
@@ -218,8 +216,7 @@ def _observe(paths, pair, unit_state):
         return status, None, []
     if status["status_age"] > age + 1:
         status["why"] = (
-            f"{place.status} is older than lsyncd itself (process {pid}): an earlier process wrote "
-            "it."
+            f"{place.status} is older than lsyncd itself (process {pid}): an earlier process wrote it."
         )
         return status, None, []
     if not -1 <= status["status_age"] <= STALE:
@@ -237,9 +234,7 @@ def _observe(paths, pair, unit_state):
     own = os.path.realpath(place.marker)
     carried = [sync for sync in found["syncs"] if sync["source"].rstrip("/") != own]
     if len(carried) == len(found["syncs"]):
-        status["why"] = (
-            f"lsyncd (process {pid}) does not run with the configuration of the pair {pair}."
-        )
+        status["why"] = f"lsyncd (process {pid}) does not run with the configuration of the pair {pair}."
         return status, None, []
     status.update(
         waiting=sum(_distinct(sync) for sync in carried),
@@ -283,10 +278,7 @@ def _read(path, attempts=20):
             found = parse(text)
             # Once more in full: was it rewritten while it was being read?
             handle.seek(0)
-            if (
-                os.fsdecode(handle.read()) == text
-                and os.fstat(handle.fileno()).st_mtime_ns == written
-            ):
+            if os.fsdecode(handle.read()) == text and os.fstat(handle.fileno()).st_mtime_ns == written:
                 return found, written
         time.sleep(0.02)
     return None, None
@@ -398,8 +390,7 @@ def _not_drained(pair, limit, status, seen_at):
         found = "It has not read its events all that time."
     else:
         names = ", ".join(
-            f"{one['path']!r} ({one['event']}, {one['status']})"
-            for one in status["waiting_for"][:3]
+            f"{one['path']!r} ({one['event']}, {one['status']})" for one in status["waiting_for"][:3]
         )
         more = f", and {status['waiting'] - 3} more" if status["waiting"] > 3 else ""
         found = (

@@ -86,4 +86,3 @@ def report(config, paths):
         raise Unavailable(
             f"{configuration.peer(config)['id']} answered something that is no report: {text[:200]!r}"
         ) from error
-

@@ -67,9 +67,7 @@ def normalise(name, data):
         "primary": _node(data["primary"]),
         "secondary": _node(data["secondary"]),
         "mode": data.get("mode", schema.default("mode")),
-        "floating_ips": [
-            _floating_ip(key, value) for key, value in data.get("floating_ips", {}).items()
-        ],
+        "floating_ips": [_floating_ip(key, value) for key, value in data.get("floating_ips", {}).items()],
         "replicate": [_replicated(entry) for entry in data.get("replicate", [])],
         "git": [_clean(path) for path in data.get("git", [])],
         "services": [_service(entry) for entry in data.get("services", [])],
@@ -95,8 +93,7 @@ def _as_meant(data):
     for name, entry in data["floating_ips"].items():
         if isinstance(entry, dict) and isinstance(entry.get("watch"), dict):
             watch = {
-                "on" if key is True or key == "true" else key: value
-                for key, value in entry["watch"].items()
+                "on" if key is True or key == "true" else key: value for key, value in entry["watch"].items()
             }
             entry = {**entry, "watch": watch}
         entries[name] = entry
@@ -230,9 +227,7 @@ def _shape(name, data):
         yield _problem(name, ".".join(path) or "the pair", found, wanted)
     for path, text in _texts(data, ()):
         if any(ord(character) < 32 or ord(character) == 127 for character in text):
-            yield _problem(
-                name, ".".join(path), text, "text without control characters and line breaks"
-            )
+            yield _problem(name, ".".join(path), text, "text without control characters and line breaks")
 
 
 def _texts(value, path):
@@ -252,9 +247,7 @@ def _sense(pair):
     if primary["id"] == secondary["id"]:
         yield _problem(name, "secondary", secondary["id"], "another node than the primary")
     elif primary["host"] == secondary["host"]:
-        yield _problem(
-            name, "secondary.host", secondary["host"], "another address than the primary's"
-        )
+        yield _problem(name, "secondary.host", secondary["host"], "another address than the primary's")
     for entry in pair["floating_ips"]:
         yield from _floating_ip_problems(name, entry)
     yield from _path_problems(pair)
@@ -269,9 +262,7 @@ def _sense(pair):
             )
     for position, address in enumerate(pair["watch"]["reachable"]):
         if _address(address) is None:
-            yield _problem(
-                name, f"watch.reachable.{position}", address, "an IP address without a prefix"
-            )
+            yield _problem(name, f"watch.reachable.{position}", address, "an IP address without a prefix")
     if pair["watch"]["patience"] < pair["watch"]["interval"]:
         yield _problem(
             name,
@@ -303,13 +294,9 @@ def _floating_ip_problems(pair, entry):
             "an IPv4 or IPv6 address with its prefix, such as 10.0.0.5/24",
         )
     elif "/" not in text:
-        yield _problem(
-            pair, f"{key}.address", text, f"the prefix as well, such as {text}/{_usual(address)}"
-        )
+        yield _problem(pair, f"{key}.address", text, f"the prefix as well, such as {text}/{_usual(address)}")
     elif not text.partition("/")[2].isdigit():
-        yield _problem(
-            pair, f"{key}.address", text, f"the prefix as a number, {address.with_prefixlen}"
-        )
+        yield _problem(pair, f"{key}.address", text, f"the prefix as a number, {address.with_prefixlen}")
     elif not _usable(address):
         yield _problem(
             pair,
@@ -323,18 +310,12 @@ def _floating_ip_problems(pair, entry):
     if label is None:
         return
     start = entry["interface"] + ":"
-    if not label.startswith(start) or any(
-        character.isspace() or character == "/" for character in label
-    ):
-        yield _problem(
-            pair, f"{key}.label", label, f"a label that begins with {start!r}, such as {start}0"
-        )
+    if not label.startswith(start) or any(character.isspace() or character == "/" for character in label):
+        yield _problem(pair, f"{key}.label", label, f"a label that begins with {start!r}, such as {start}0")
     elif len(label) == len(start):
         yield _problem(pair, f"{key}.label", label, f"something behind the colon, such as {start}0")
     if address is not None and address.version == 6:
-        yield _problem(
-            pair, f"{key}.label", label, "no label: the kernel keeps them for IPv4 addresses only"
-        )
+        yield _problem(pair, f"{key}.label", label, "no label: the kernel keeps them for IPv4 addresses only")
 
 
 def _usual(address):
@@ -352,9 +333,7 @@ def _usable(interface):
 
 def _path_problems(pair):
     name = pair["name"]
-    listed = [
-        (f"replicate.{position}", entry["path"]) for position, entry in enumerate(pair["replicate"])
-    ]
+    listed = [(f"replicate.{position}", entry["path"]) for position, entry in enumerate(pair["replicate"])]
     repositories = [(f"git.{position}", path) for position, path in enumerate(pair["git"])]
     judged = []
     for key, path in listed + repositories:
@@ -366,9 +345,7 @@ def _path_problems(pair):
             if path == other:
                 yield _problem(name, key, path, f"each path once; {other_key} is the same")
             elif _covers(other, path) or _covers(path, other):
-                yield _problem(
-                    name, key, path, f"a path that does not overlap {other} ({other_key})"
-                )
+                yield _problem(name, key, path, f"a path that does not overlap {other} ({other_key})")
         judged.append((key, path))
 
 
@@ -404,9 +381,7 @@ def _covers(outer, inner):
         return False
     return all(
         mine == other
-        or (
-            replication.has_wildcards(mine) and fnmatch.fnmatchcase(other, mine.replace("[^", "[!"))
-        )
+        or (replication.has_wildcards(mine) and fnmatch.fnmatchcase(other, mine.replace("[^", "[!")))
         for mine, other in zip(ours, theirs)
     )
 
@@ -416,11 +391,7 @@ def _service_problems(pair):
     for group in ("services", "active_services"):
         for position, entry in enumerate(pair[group]):
             key = f"{group}.{position}"
-            unit = (
-                entry["name"][: -len(".service")]
-                if entry["name"].endswith(".service")
-                else entry["name"]
-            )
+            unit = entry["name"][: -len(".service")] if entry["name"].endswith(".service") else entry["name"]
             if unit in seen:
                 yield _problem(
                     pair["name"], key, entry["name"], f"each service once; {seen[unit]} is the same"
@@ -455,9 +426,7 @@ def _addresses(pairs):
             if address is None:
                 continue
             if address in seen:
-                found.append(
-                    _problem(name, key, text, f"each address once; {seen[address]} is the same")
-                )
+                found.append(_problem(name, key, text, f"each address once; {seen[address]} is the same"))
             else:
                 seen[address] = f"{name}: {key}"
     return found
@@ -470,9 +439,7 @@ def _nodes(pairs):
         for role in ("primary", "secondary"):
             node = pair[role]["id"]
             if node in seen and not seen[node].startswith(f"{name}: "):
-                found.append(
-                    _problem(name, role, node, f"each node in one pair; {seen[node]} is the same")
-                )
+                found.append(_problem(name, role, node, f"each node in one pair; {seen[node]} is the same"))
             seen.setdefault(node, f"{name}: {role}")
     return found
 
@@ -530,11 +497,7 @@ def _order(pairs, known):
                 close = difflib.get_close_matches(
                     other, [each for each in known if isinstance(each, str)], n=1
                 )
-                wanted = (
-                    f"a pair that exists (did you mean {close[0]!r}?)"
-                    if close
-                    else "a pair that exists"
-                )
+                wanted = f"a pair that exists (did you mean {close[0]!r}?)" if close else "a pair that exists"
                 found.append(_problem(name, f"after.{position}", other, wanted))
     for circle in _circles({name: pair["after"] for name, pair in pairs.items()}):
         found.append(

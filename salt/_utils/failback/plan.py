@@ -150,7 +150,7 @@ def _refusal(config, found):
         ),
         verdict.UNKNOWN: f"Nothing proves which node has the newer data; {look} shows all that is known.",
     }
-    return advice[found.name]
+    return found.advice or advice[found.name]
 
 
 def digest(plan, found, previews):

@@ -342,9 +342,7 @@ class LastPass:
         list_file = self._folder.list_file(item.module, self._numbers[item])
         for _attempt in range(_LAST_ATTEMPTS):
             with _root_unchanged(item, self._peer), _writer(list_file, append=True) as handle:
-                running = rsync.Pass(
-                    self._commands[item], self._locks[item].fileno(), self._deadline
-                )
+                running = rsync.Pass(self._commands[item], self._locks[item].fileno(), self._deadline)
                 with running:
                     for entry in _own(running, item):
                         described = _described(item, entry, entry.action)

@@ -97,6 +97,4 @@ def _last_run(pair, paths):
 
 def items(config):
     """The replicated paths of a pair as this node has them, for rsync."""
-    return [
-        item for one in config["replicate"] for item in replication.items_on_disk(one["path"])
-    ]
+    return [item for one in config["replicate"] for item in replication.items_on_disk(one["path"])]

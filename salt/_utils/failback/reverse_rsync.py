@@ -130,8 +130,7 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
     )
     changed = [each for each in found["paths"] if each["path"] in found["changed"]]
     found["changes"] = {
-        each["path"]: {action: each[action] for action in _RESULTS if each[action]}
-        for each in changed
+        each["path"]: {action: each[action] for action in _RESULTS if each[action]} for each in changed
     }
     found["then"] = _hooks(config, found["changed"])
     found["comment"] = _sentence(found, configuration.peer(config)["id"])

@@ -36,7 +36,8 @@ def write(pair, run, record, paths):
 
     record
         ``operation``, ``started``, ``finished`` and ``result`` (both None while it runs), ``verdict``,
-        ``sentence``, ``steps`` (a list of ``{"step", "result", "comment", "seconds"}``), ``master``, ``user``.
+        ``sentence``, ``steps`` (a list of ``{"step", "result", "comment", "seconds"}``), ``master`` and
+        ``user``.
     """
     require_id(run)
     files.make_folder(paths.run_folder(pair, run))

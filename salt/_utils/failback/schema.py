@@ -21,8 +21,7 @@ _UNIT = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,200}$"
 
 _NODE = {
     "description": (
-        "A server: its minion id, or its minion id and the address under which the other node "
-        "reaches it."
+        "A server: its minion id, or its minion id and the address under which the other node reaches it."
     ),
     "anyOf": [
         {"type": "string", "pattern": _MINION_ID},
@@ -84,9 +83,7 @@ _PAIR = {
         "primary": _NODE,
         "secondary": _NODE,
         "mode": {
-            "description": (
-                "manual: the watch moves the address, active_services wait for orch.failover."
-            ),
+            "description": ("manual: the watch moves the address, active_services wait for orch.failover."),
             "type": "string",
             "enum": ["automatic", "manual"],
             "default": "automatic",
@@ -112,8 +109,7 @@ _PAIR = {
                     },
                     "label": {
                         "description": (
-                            "Label of an IPv4 address: the interface, a colon and more, such as "
-                            "eth0:0."
+                            "Label of an IPv4 address: the interface, a colon and more, such as eth0:0."
                         ),
                         "type": "string",
                         "maxLength": 15,
@@ -131,8 +127,7 @@ _PAIR = {
                             },
                             "cron": {
                                 "description": (
-                                    "Name of its file in /etc/cron.d; cron reads no name with a "
-                                    "dot in it."
+                                    "Name of its file in /etc/cron.d; cron reads no name with a dot in it."
                                 ),
                                 "type": "string",
                                 "pattern": "^[A-Za-z0-9_-]{1,64}$",
@@ -160,9 +155,7 @@ _PAIR = {
                         "properties": {
                             "path": _PATH,
                             "then": {
-                                "description": (
-                                    "Service to reload on the node that received changes."
-                                ),
+                                "description": ("Service to reload on the node that received changes."),
                                 "type": "string",
                                 "pattern": _UNIT,
                             },
@@ -178,9 +171,7 @@ _PAIR = {
             "items": _PATH,
         },
         "services": {
-            "description": (
-                "Services on both nodes, in order, primary first; never enabled at boot."
-            ),
+            "description": ("Services on both nodes, in order, primary first; never enabled at boot."),
             "default": [],
             **_SERVICES,
         },
@@ -202,9 +193,7 @@ _PAIR = {
             "items": {"type": "string"},
         },
         "witnesses": {
-            "description": (
-                "Minion ids of third hosts that prove from outside who answers for an address."
-            ),
+            "description": ("Minion ids of third hosts that prove from outside who answers for an address."),
             "type": "array",
             "default": [],
             "items": {"type": "string", "pattern": _MINION_ID},
@@ -223,9 +212,7 @@ _PAIR = {
                     "default": 0.5,
                 },
                 "patience": {
-                    "description": (
-                        "Seconds without an answer after which the address counts as gone."
-                    ),
+                    "description": ("Seconds without an answer after which the address counts as gone."),
                     "type": "number",
                     "minimum": 0.1,
                     "maximum": 3600,
@@ -233,8 +220,7 @@ _PAIR = {
                 },
                 "reachable": {
                     "description": (
-                        "Addresses of which one must answer before a flip: else this node is the "
-                        "one cut off."
+                        "Addresses of which one must answer before a flip: else this node is the one cut off."
                     ),
                     "type": "array",
                     "default": [],

@@ -55,9 +55,7 @@ def record(pair, paths, peer):
         What the other node reports of its paths; what this node finds of its own is added.
     """
     own = facts(list(peer), str(paths.root))
-    files.write_json(
-        paths.state(pair) / "sources.json", {"version": VERSION, "own": own, "peer": peer}
-    )
+    files.write_json(paths.state(pair) / "sources.json", {"version": VERSION, "own": own, "peer": peer})
 
 
 def recorded(pair, paths):

@@ -8,7 +8,6 @@ import json
 import subprocess
 
 from failback import address
-from failback import configuration
 from failback import files
 from failback import handover
 from failback import incoming

@@ -43,6 +43,8 @@ class Verdict:
     #: Node proved to hold the newest generation, or None when nothing proves it.
     newest: str | None = None
     generation: int | None = None
+    #: What to do about it, where the name of the verdict does not say that already.
+    advice: str | None = None
     #: What differs from the desired state without changing the verdict.
     drift: tuple = field(default=())
 
@@ -88,9 +90,7 @@ def judge(config, primary, secondary):
         return _one_silent(config, primary, secondary)
 
     unreadable = [
-        f"{one['node']}: {one['ledger_error']}"
-        for one in (primary, secondary)
-        if one.get("ledger_error")
+        f"{one['node']}: {one['ledger_error']}" for one in (primary, secondary) if one.get("ledger_error")
     ]
     if unreadable:
         return Verdict(UNKNOWN, "A ledger cannot be read. " + " ".join(unreadable))
@@ -99,8 +99,14 @@ def judge(config, primary, secondary):
         return Verdict(
             UNKNOWN,
             f"{' and '.join(missing)} {'has' if len(missing) == 1 else 'have'} no ledger of {pair}, so "
-            f"nothing proves who has the newer data. For a pair that was never set up: "
-            f"salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'",
+            f"nothing proves who has the newer data.",
+            advice=(
+                f"Set the new pair up: salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
+                if len(missing) == 2
+                else f"{missing[0]} has lost its ledger in /var/lib/failback/{pair}. Restore it from a backup "
+                f"of the node; or move both ledgers aside, make sure that the primary has the newer data, and "
+                f"adopt the pair anew."
+            ),
         )
 
     both_hold = sorted(_held(primary) & _held(secondary))

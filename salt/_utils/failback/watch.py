@@ -305,9 +305,7 @@ class WatchedPair:
         self._links = {}
         self._answers, self._reached = {}, None
         self._held, self._connected = frozenset(), frozenset()
-        self._ledger = _Remembered(
-            paths.ledger(settings.pair), lambda: ledgers.read(settings.pair, paths)
-        )
+        self._ledger = _Remembered(paths.ledger(settings.pair), lambda: ledgers.read(settings.pair, paths))
         self._hold = _Remembered(
             paths.hold(settings.pair),
             lambda: holds.last(settings.pair, paths),
@@ -364,14 +362,11 @@ class WatchedPair:
             one.ip
             for one in self.addresses
             if any(
-                other.packed == one.packed and other.index == indexes.get(one.interface)
-                for other in borne
+                other.packed == one.packed and other.index == indexes.get(one.interface) for other in borne
             )
         )
         connected = frozenset(
-            one.interface
-            for one in self.addresses
-            if one.interface in links and links[one.interface].carrier
+            one.interface for one in self.addresses if one.interface in links and links[one.interface].carrier
         )
         if (held, connected) != (self._held, self._connected):
             self.wake = 0.0
@@ -509,9 +504,7 @@ class Echo:
 
     def __init__(self, addresses):
         self._sockets = {}
-        self._targets = [
-            (socket.AF_INET6 if ":" in one else socket.AF_INET, one) for one in addresses
-        ]
+        self._targets = [(socket.AF_INET6 if ":" in one else socket.AF_INET, one) for one in addresses]
         self._identity = os.getpid() & 0xFFFF
         for family in {family for family, _ in self._targets}:
             protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6

@@ -250,12 +250,8 @@ def covers(on, role):
 def _take_notice(state, observation, settings):
     """The state with what was observed in it."""
     now = observation.now
-    stopped = state.now is not None and now - state.now > max(
-        2 * settings.interval, settings.patience / 2
-    )
-    disconnected = any(
-        interface not in observation.connected for _, interface in settings.addresses.values()
-    )
+    stopped = state.now is not None and now - state.now > max(2 * settings.interval, settings.patience / 2)
+    disconnected = any(interface not in observation.connected for _, interface in settings.addresses.values())
     if state.now is None or stopped or disconnected or _in_force(observation):
         state = _from_here(state, now, settings)
     silence, answered_by = {}, dict(state.answered_by)
@@ -312,9 +308,7 @@ def _watch_for_second_holder(state, observation, settings, held):
     names = _names(settings, held)
     if not macs:
         quiet = state.doubled if not observation.asked else 0
-        state = dataclasses.replace(
-            state, doubled=quiet, reported=state.reported if quiet else None
-        )
+        state = dataclasses.replace(state, doubled=quiet, reported=state.reported if quiet else None)
         return state, NOTHING, f"{names}: held by this node, {settings.node}."
     state = dataclasses.replace(state, doubled=state.doubled + 1)
     if state.doubled < CONFLICT_ROUNDS:
@@ -368,8 +362,7 @@ def _held_back(observation, settings):
         return None
     if observation.hold_error:
         return (
-            f"{settings.pair}: the watch is paused, because its hold cannot be read: "
-            f"{observation.hold_error}"
+            f"{settings.pair}: the watch is paused, because its hold cannot be read: {observation.hold_error}"
         )
     hold = observation.hold
     why = hold.get("reason") or "no reason given"
@@ -382,11 +375,7 @@ def _held_back(observation, settings):
 
 def _disconnected(observation, settings):
     lost = sorted(
-        {
-            interface
-            for _, interface in settings.addresses.values()
-            if interface not in observation.connected
-        }
+        {interface for _, interface in settings.addresses.values() if interface not in observation.connected}
     )
     if not lost:
         return None
