@@ -377,7 +377,8 @@ def _witnessed(run):
             if len(answers[witness]) != 1:
                 raise CommandExecutionError(
                     f"{witness} sees {' and '.join(answers[witness]) or 'nobody'} answer for "
-                    f"{one['address']}; exactly one host must. Run `salt-run pair.status {run.config['name']}`."
+                    f"{one['address']}; exactly one host must. "
+                    f"Run `salt-run pair.status {run.config['name']}`."
                 )
             seen[key] = answers[witness][0]
     return seen

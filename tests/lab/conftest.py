@@ -1,4 +1,4 @@
-"""A lab for a test module: real hosts, there before its first test and gone after its last."""
+"""A lab for the tests: real hosts, there before the first test and gone after the last."""
 
 import os
 import pathlib
@@ -7,6 +7,8 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
+
+import lab_pair  # noqa: E402
 
 from lab.site import Site  # noqa: E402
 
@@ -41,19 +43,41 @@ def lab_name():
     return "test" if name == "failback" else name  # a demo's lab is left alone
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(lab_name):
     """The site ``salt``, freshly made, its masters started by hand, its minions answering.
 
-    ``FAILBACK_KEEP=1`` leaves it up for a look afterwards (``make shell LAB=test HOST=salt1``).
+    One for all modules: each asks for the state that it needs (``running``, ``failed_over``), and gets
+    there from whatever state the one before has left. ``FAILBACK_KEEP=1`` uses a lab that is up
+    already, and leaves it up for a look afterwards (``make shell LAB=test HOST=salt1``).
     """
+    keep = os.environ.get("FAILBACK_KEEP")
     lab = Site(lab_name, "salt")
-    lab.down()
+    if not keep:
+        lab.down()
     try:
         yield lab.up()
     finally:
-        if not os.environ.get("FAILBACK_KEEP"):
+        if not keep:
             lab.down()
+
+
+@pytest.fixture(scope="session")
+def pair(site):
+    """The pair in its present state."""
+    return lab_pair.Pair(site)
+
+
+@pytest.fixture(scope="module")
+def running(pair):
+    """The pair with salt1 active and salt2 standing by, both well."""
+    return pair.running()
+
+
+@pytest.fixture(scope="module")
+def failed_over(pair):
+    """The pair after salt1 has lost power and come back: salt2 serves, a client writes all the time."""
+    return pair.failed_over()
 
 
 @pytest.fixture

@@ -31,16 +31,6 @@ class Killed(BaseException):
     """The process ends here, and nothing after it is done."""
 
 
-class LastPass:
-    """A last pass, of which only what happens in the window matters here."""
-
-    def __init__(self, run):
-        self.run = run
-
-    def finish(self):
-        """Nothing to keep."""
-
-
 class World:
     """salt2 serves in generation 4; salt1 has come back and knows generation 3."""
 

@@ -409,7 +409,8 @@ def bring_home(config, run, paths, prepare_last_pass):
         if own and own["generation"] > theirs["generation"]:
             raise Refused(
                 f"{node} knows generation {own['generation']} of {pair} and {other} only "
-                f"{theirs['generation']}: the newer data may be here. Nothing was changed; see `salt-run pair.status {pair}`."
+                f"{theirs['generation']}: the newer data may be here. Nothing was changed; see "
+                f"`salt-run pair.status {pair}`."
             )
         _require_sole_holder(config, wanted, hello["macs"], other)
         last_pass = prepare_last_pass(far.control)

@@ -24,8 +24,8 @@ def read(pair, paths):
         expires = found.get("expires")
         if not isinstance(owner, (dict, type(None))) or not isinstance(expires, (int, float)):
             raise Unreadable(
-                f"{paths.lock(pair)}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` shows "
-                f"no run at work, remove it."
+                f"{paths.lock(pair)}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` "
+                f"shows no run at work, remove it."
             )
         found["state"] = judge(found, time.time(), system.boot_id(), system.process_started)
     return found

@@ -103,9 +103,9 @@ def judge(config, primary, secondary):
             advice=(
                 f"Set the new pair up: salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
                 if len(missing) == 2
-                else f"{missing[0]} has lost its ledger in /var/lib/failback/{pair}. Restore it from a backup "
-                f"of the node; or move both ledgers aside, make sure that the primary has the newer data, and "
-                f"adopt the pair anew."
+                else f"{missing[0]} has lost its ledger in /var/lib/failback/{pair}. Restore it from a "
+                f"backup of the node; or move both ledgers aside, make sure that the primary has the newer "
+                f"data, and adopt the pair anew."
             ),
         )
 
