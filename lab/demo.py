@@ -33,6 +33,7 @@ class Story:
         self.site = Site(lab, "salt")
         self.salt1 = self.salt2 = self.client = self.writer = None
         self.proved = 0
+        self.listed = set()
 
     def chapter(self, text):
         print(f"\n\033[1m=== [{time.monotonic() - self.begun:5.0f} s] {text}\033[0m", flush=True)
@@ -170,6 +171,12 @@ def _return(story):
     story.chapter("What is known of the pair, and what a recovery will do")
     story.command(story.salt2, ["salt-run", "pair.status"], expect=1)
     story.command(story.salt2, ["salt-run", "pair.plan", "salt"])
+    plan = json.loads(story.salt2.run(["salt-run", "pair.plan", "salt", "--out=json"]).stdout)
+    story.listed = {
+        os.path.basename(path)
+        for what in ("overwritten", "deleted")
+        for path in plan["files"]["/srv/salt"].get(what, [])
+    }
 
 
 def _recover(story):
@@ -244,6 +251,7 @@ def _account_for(story, late, run):
         f"In its last {LAG} s salt1 acknowledged {len(late)} operations; {len(missing)} new files of them "
         f"had not been carried to salt2 when the power went."
     )
+    story.proof("the plan named each of those", set(missing) <= story.listed)
     story.proof("each of those is in the run's backup" + "".join(f"\n      {one}" for one in lost), not lost)
 
 

@@ -9,8 +9,11 @@ cache.
 
 import concurrent.futures
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 from lab import cache
@@ -20,7 +23,7 @@ from lab.cli import only_root
 from lab.site import Site
 
 SUITES = ("lint", "unit", "functional", "integration", "lab")
-NO_TESTS = 5  # pytest's exit code
+PRINTING = threading.Lock()
 
 
 def main(wanted):
@@ -55,7 +58,9 @@ def run(suites, releases, base):
             base.result()
             results.append(lab())
         else:
-            results += [run_pytest(suite, release) for release in releases]
+            # Both releases at once, one core each; what one prints follows when it has ended.
+            with concurrent.futures.ThreadPoolExecutor(len(releases)) as pool:
+                results += pool.map(lambda release, suite=suite: run_pytest(suite, release, True), releases)
     return results
 
 
@@ -80,28 +85,44 @@ def lab():
         Site(os.environ["LAB"]).down()
 
 
-def run_pytest(suite, release):
+def run_pytest(suite, release, later=False):
     name = f"{suite} tests on Salt {release}"
     if not _has(f"tests/{suite}", ".py", "test_"):
         cache.say(f"{name}: there are none")
         return (name, True, 0)
     python = environments.tests(release) / "bin" / "python"
-    return step(name, [python, "-B", "-m", "pytest", "-q", f"tests/{suite}"])
+    return step(name, [python, "-B", "-m", "pytest", "-q", f"tests/{suite}"], later)
 
 
-def step(name, command):
+def step(name, command, later=False):
+    """
+    Run one step; returns its name, whether it passed, and its seconds.
+
+    later
+        Print what it says when it has ended, so that two at once stay readable.
+    """
     cache.say(name)
     started = time.monotonic()
     environment = dict(os.environ)
     programs = os.path.dirname(str(command[0] if "python" in str(command[0]) else ""))
     if programs:  # tests may start Salt's programs by name
         environment["PATH"] = f"{programs}:{environment['PATH']}"
-    done = subprocess.run(
-        [str(each) for each in command],
-        cwd=cache.CHECKOUT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.run(
+            [str(each) for each in command],
+            cwd=cache.CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said if later else None,
+            stderr=subprocess.STDOUT if later else None,
+        )
+        if later:
+            said.seek(0)
+            with PRINTING:
+                cache.say(f"{name}: exit status {done.returncode}")
+                sys.stdout.flush()
+                shutil.copyfileobj(said, sys.stdout.buffer)
+                sys.stdout.flush()
     return (name, done.returncode == 0, time.monotonic() - started)
 
 

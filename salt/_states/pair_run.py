@@ -489,10 +489,8 @@ def active_alone(name):
             raise CommandExecutionError(
                 f"After all steps {pair} is {found.name}: {found.sentence} {' '.join(found.drift)}"
             )
-        witnessed = _witnessed(run)
-        if witnessed:
-            run.note("witness", True, str(witnessed), 0)
-        return changes, f"{pair} is {found.name}: {found.sentence}"
+        seen = "".join(f" {what}: {mac}." for what, mac in _witnessed(run).items())
+        return changes, f"{pair} is {found.name}: {found.sentence}{seen}"
 
     return _step(name, "activate", 3600 + 900, work)
 

@@ -127,7 +127,7 @@ def configuration(pairs, pair, usage):
             f"There is no pair {pair} (pairs: {', '.join(sorted(pairs))}). Usage: {usage}"
         )
     # A slip in another pair's file must not keep this one from being recovered at night.
-    wrong = [pillars.sentence(one) for one in pillars.problems(pairs) if one["pair"] in (pair, None)]
+    wrong = [pillars.sentence(one) for one in pillars.problems(pairs) if one["pair"] in (pair, "")]
     if wrong:
         raise SaltInvocationError("The pillar is wrong, nothing was done. " + " ".join(wrong))
     return pillars.normalise(pair, pairs[pair])

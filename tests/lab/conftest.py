@@ -24,12 +24,13 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item, call):
     """What the hosts' journals say goes beneath a failure: the lab is gone when one reads it."""
     report = (yield).get_result()
-    lab = item.funcargs.get("site") if hasattr(item, "funcargs") else None
-    if not report.failed or lab is None:
+    pair = getattr(item, "funcargs", {}).get("pair")
+    if not report.failed or pair is None:
         return
-    for host in lab.hosts:
+    for host in pair.site.hosts:
         if host.running:
-            command = ["journalctl", "--no-pager", "-o", "short-precise", "-n", "40"]
+            command = ["journalctl", "--no-pager", "-o", "short-precise", "-n", "30"]
+            command += ["-t", "failback", "-t", "lsyncd", "-t", "rsync"]
             said = host.run(command, check=False).stdout
             report.sections.append((f"journal of {host.name}", said))
 
@@ -78,18 +79,3 @@ def running(pair):
 def failed_over(pair):
     """The pair after salt1 has lost power and come back: salt2 serves, a client writes all the time."""
     return pair.failed_over()
-
-
-@pytest.fixture
-def salt1(site):
-    return site.host("salt1")
-
-
-@pytest.fixture
-def salt2(site):
-    return site.host("salt2")
-
-
-@pytest.fixture
-def client(site):
-    return site.host("client")

@@ -113,7 +113,6 @@ def node(tmp_path, monkeypatch):
     files.write_json(node.pair_config("salt"), config)
     node.became = []
     monkeypatch.setattr(os, "execv", lambda program, words: node.became.append((program, words)))
-    monkeypatch.setattr(report, "items", lambda config: [])
     return node
 
 

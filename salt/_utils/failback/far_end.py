@@ -23,12 +23,9 @@ import sys
 from failback import configuration
 from failback import files
 from failback import gate
-from failback import handover
 from failback import incoming
 from failback import ledger
 from failback import replication
-from failback import report
-from failback import takeover
 from failback.errors import FailbackError
 from failback.errors import Refused
 
@@ -65,12 +62,19 @@ def main(pair, command, paths):
         return rsync(config, paths)
     if verb == "git-receive-pack":
         return receive_pack(config, arguments[0])
+    # Not at the top: rsync is asked for in the window of a handover, and needs none of it.
     if verb == "report":
+        from failback import report
+
         print(json.dumps(report.report(pair, paths)))
     elif verb == "yield":
+        from failback import takeover
+
         other = configuration.peer(config)["id"]
         print(takeover.yield_to(config, int(arguments[0]), other, paths))
     elif verb == "handover":
+        from failback import handover
+
         handover.serve(config, arguments[0], paths, sys.stdin, sys.stdout)
     return 0
 
@@ -84,7 +88,8 @@ def rsync(config, paths):
         writable = False
     # Rendered anew for each connection, because the right to write depends on the ledger of the moment.
     target = paths.volatile(config["name"]) / f"rsyncd-{'write' if writable else 'read'}.conf"
-    text = replication.daemon_config(report.items(config), writable)
+    items = [item for one in config["replicate"] for item in replication.items_on_disk(one["path"])]
+    text = replication.daemon_config(items, writable)
     files.write_atomically(target, os.fsencode(text))
     if writable:
         incoming.announce(config["name"], paths)

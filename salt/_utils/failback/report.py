@@ -9,7 +9,6 @@ from failback import gate
 from failback import hold
 from failback import ledger
 from failback import lock
-from failback import replication
 from failback import runs
 from failback import services
 from failback import sources
@@ -93,8 +92,3 @@ def _last_run(pair, paths):
         return max((one for one in os.listdir(paths.runs(pair)) if runs.ID.fullmatch(one)), default=None)
     except FileNotFoundError:
         return None
-
-
-def items(config):
-    """The replicated paths of a pair as this node has them, for rsync."""
-    return [item for one in config["replicate"] for item in replication.items_on_disk(one["path"])]

@@ -19,6 +19,7 @@ from failback import pull
 from failback import replication
 from failback import rsync
 from failback import sources as source_facts
+from failback import system
 
 _RESULTS = (itemize.OVERWRITTEN, itemize.DELETED, itemize.CREATED, itemize.ATTRIBUTES)
 
@@ -128,6 +129,8 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
         source_facts.recorded(config["name"], paths)["peer"],
         gate or (lambda: gates.require_pull(config, run, paths)),
     )
+    # Now, so that little is left to write while nobody serves.
+    system.sync_file_systems(_roots(items(config, paths, sources), paths))
     changed = [each for each in found["paths"] if each["path"] in found["changed"]]
     found["changes"] = {
         each["path"]: {action: each[action] for action in _RESULTS if each[action]} for each in changed
@@ -158,8 +161,10 @@ class LastPass:
         self._config = config
         self._folder = backup.Folder(paths.run_folder(config["name"], run))
         self._ended = None
+        chosen = _items_of_run(self._folder, config, paths)
+        self._roots = _roots(chosen, paths)
         self._pass = pull.LastPass(
-            _items_of_run(self._folder, config, paths),
+            chosen,
             _peer(config, paths, remote_shell, control),
             self._folder.path,
             names,
@@ -178,6 +183,7 @@ class LastPass:
         started = time.monotonic()
         found = self._pass.run(limit)
         self._ended = time.time()
+        system.sync_file_systems(self._roots)
         changed = [each["path"] for each in found if any(each[action] for action in _RESULTS)]
         return {
             "paths": found,
@@ -262,6 +268,11 @@ def _sources_of_peer(config, paths):
     from failback import peer
 
     return peer.report(config, paths)["sources"]
+
+
+def _roots(chosen, paths):
+    """The folders of some items on this node."""
+    return sorted({os.path.join(paths.root, item.root.lstrip("/")) for item in chosen})
 
 
 def _items_of_run(folder, config, paths):

@@ -1,0 +1,89 @@
+"""The pair as it should be: salt1 serves, salt2 stands by. Nothing here may change that."""
+
+import pytest
+from lab_pair import PILLAR
+from lab_pair import differences
+
+pytestmark = pytest.mark.usefixtures("running")
+
+
+def test_salt1_alone_answers_and_lsyncd_runs_there_alone(pair):
+    assert pair.holders() == ["salt1"]
+    assert [pair.bears(host) for host in pair.nodes] == [True, False]
+    assert [len(pair.processes(host, "lsyncd")) for host in pair.nodes] == [1, 0]
+    assert [pair.active(host, "salt-master") for host in pair.nodes] == [True, True]
+    for host in pair.nodes:
+        enabled = host.run(["systemctl", "is-enabled", "salt-master", "lsyncd"], check=False).stdout.split()
+        assert "enabled" not in enabled
+
+
+def test_lsyncd_carries_folders_and_patterns_and_nothing_else(pair):
+    pair.drain()
+    assert differences(pair.fingerprint(pair.salt1), pair.fingerprint(pair.salt2)) == []
+    assert pair.salt2.read("/srv/site/a.conf") == "carried\n"
+    assert pair.salt2.read("/srv/site/a.txt") == "of salt2\n"
+
+
+def test_highstate_again_changes_nothing_on_either_node(pair):
+    assert pair.highstate(pair.salt1) == {"salt1": [], "salt2": []}
+    assert pair.holders() == ["salt1"]
+
+
+def test_recover_has_nothing_to_do_and_moves_nothing(pair):
+    before = [pair.fingerprint(host) for host in pair.nodes]
+    ledgers = [pair.ledger(host) for host in pair.nodes]
+    runs = [pair.runs(host) for host in pair.nodes]
+    done = pair.recover(pair.salt1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Nothing to do" in done.stdout
+    assert [pair.runs(host) for host in pair.nodes] == runs
+    assert [pair.ledger(host) for host in pair.nodes] == ledgers
+    assert [pair.left(host) for host in pair.nodes] == [[], []]
+    assert [pair.fingerprint(host) for host in pair.nodes] == before
+
+
+def test_recover_without_an_answer_of_the_secondary_is_refused(pair):
+    pair.salt2.run(["systemctl", "stop", "salt-minion"])
+    try:
+        done = pair.recover(pair.salt1)
+    finally:
+        pair.salt2.run(["systemctl", "start", "salt-minion"])
+    assert done.returncode != 0
+    assert "salt2 does not answer" in done.stdout
+    assert "Refused, nothing was changed" in done.stdout
+    assert pair.left(pair.salt1) == []
+    assert pair.holders() == ["salt1"]
+    pair.wait_idle(pair.salt1, "salt2")
+
+
+def test_a_wrong_command_line_exits_with_a_status_and_says_how_it_is_typed(pair):
+    unknown = pair.orchestrate(pair.salt1, "recover", pair="slat")
+    assert unknown.returncode != 0
+    assert "There is no pair slat (pairs: salt)" in unknown.stdout
+    none = pair.salt1.run(["salt-run", "state.orch", "orch.recover"], check=False)
+    assert none.returncode != 0
+    assert "No pair was named. Usage: salt-run state.orch orch.recover" in none.stdout
+    mapping = pair.salt1.run(["salt-run", "state.orch", "orch.recover", "pillar=<pair: salt>"], check=False)
+    assert mapping.returncode != 0
+    assert "Usage: salt-run state.orch orch.recover" in mapping.stdout + mapping.stderr
+
+
+def test_a_wrong_pillar_is_refused_with_file_key_found_and_wanted(pair):
+    right = pair.salt1.read(PILLAR)
+    wrong = right.replace("interface: eth0", "interfaces: eth0").replace("boot_timeout: 300", "boot_timeout: soon")
+    assert wrong.count("interfaces") == wrong.count("soon") == 1
+    pair.salt1.write(PILLAR, wrong)
+    try:
+        checked = pair.runner(pair.salt1, "pair.check", check=False)
+        done = pair.recover(pair.salt1)
+    finally:
+        pair.salt1.write(PILLAR, right)
+    assert checked["status"] != 0
+    said = "\n".join(checked["problems"])
+    for word in ("pairs/salt.sls", "interfaces", "boot_timeout", "soon"):
+        assert word in said
+    assert done.returncode != 0
+    assert "The pillar is wrong, nothing was done" in done.stdout
+    assert pair.left(pair.salt1) == []
+    pair.drain()
+    assert pair.runner(pair.salt1, "pair.check")["status"] == 0
