@@ -165,7 +165,11 @@ def _return(story):
     story.proof("salt2 alone answers for salt-gw", story.site.holders(ADDRESS) == ["salt2"])
     story.say("An operator, half awake, starts lsyncd by hand. It would overwrite the newer data:")
     story.command(story.salt1, ["systemctl", "start", "lsyncd"], expect=1)
-    story.command(story.salt1, ["journalctl", "-u", "lsyncd", "-n", "3", "--no-pager", "-o", "cat"])
+    said = story.command(story.salt1, ["journalctl", "-u", "lsyncd", "-n", "5", "--no-pager", "-o", "cat"])
+    story.proof(
+        "the journal says why, and which command to run instead",
+        "orch.recover" in said or "pair.status" in said,
+    )
     story.proof("lsyncd does not run on salt1", not _active(story.salt1, "lsyncd"))
 
     story.chapter("What is known of the pair, and what a recovery will do")

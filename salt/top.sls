@@ -3,6 +3,12 @@
 base:
   '*':
     - pair
+{%- elif salt['file.directory_exists']('/etc/failback/pairs') %}
+# It did take part in one: what was left must neither watch nor sync any more.
+base:
+  '*':
+    - pair.configuration
+    - pair.watch
 {%- else %}
 base: {}
 {%- endif %}

@@ -15,7 +15,6 @@ Everything is read from and done by the kernel itself, see ``failback.address``.
 remembered: an address is gone after a reboot, as it must be.
 """
 
-import functools
 import json
 import logging
 import sys
@@ -23,6 +22,7 @@ import sys
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+import salt_errors
 from failback import address as addresses
 from failback import system
 from failback.errors import FailbackError
@@ -36,17 +36,6 @@ def __virtual__():
     if not sys.platform.startswith("linux"):
         return False, "floating_ip works on Linux only"
     return __virtualname__
-
-
-def _errors(function):
-    @functools.wraps(function)
-    def wrapped(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except FailbackError as error:
-            raise CommandExecutionError(str(error)) from error
-
-    return wrapped
 
 
 def _floating(address, interface, label=None):
@@ -65,7 +54,7 @@ def _without_prefix(address, interface):
     return _floating(address, interface)
 
 
-@_errors
+@salt_errors.translated
 def status(address, interface, label=None):
     """
     What is true of a floating address on this minion, now.
@@ -94,7 +83,7 @@ def status(address, interface, label=None):
     return addresses.status(_floating(address, interface, label))
 
 
-@_errors
+@salt_errors.translated
 def present(address, interface, label=None, check=True):
     """
     Take a floating address: ask the network whether it is free, add it, announce it.
@@ -146,7 +135,7 @@ def _differs_in_label_alone(found, floating):
     )
 
 
-@_errors
+@salt_errors.translated
 def absent(address, interface):
     """
     Release a floating address: reset the TCP connections to it, and remove it from this minion.
@@ -178,7 +167,7 @@ def absent(address, interface):
     return result["released"]
 
 
-@_errors
+@salt_errors.translated
 def answered_by(address, interface=None, timeout=0.5, count=1):
     """
     Which other hosts answer for an address, as seen on the network from this minion.
@@ -232,7 +221,7 @@ def _interface_to(address):
     return route["dev"]
 
 
-@_errors
+@salt_errors.translated
 def announce(address, interface):
     """
     Tell the segment once more that this minion holds an address.

@@ -22,13 +22,13 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import salt_errors
 from failback import configuration
 from failback import files
 from failback import gate
 from failback import lsyncd_config
 from failback import lsyncd_status
 from failback import replication
-from failback.errors import FailbackError
 from failback.paths import Paths
 
 __virtualname__ = "lsyncd"
@@ -77,17 +77,11 @@ def _paths():
     return Paths(__opts__.get("failback_root", "/"))
 
 
-def _load(pair):
-    try:
-        return configuration.load(pair, _paths())
-    except FailbackError as error:
-        raise CommandExecutionError(str(error)) from error
-
-
 def _unit():
     return __salt__["service.show"](SERVICE)
 
 
+@salt_errors.translated
 def config(pair):
     """
     The configuration of lsyncd as it should be on this node now.
@@ -104,17 +98,14 @@ def config(pair):
     Returns the text, or None on a node that lsyncd has nothing to carry from: the secondary, and a
     pair without replicated paths. A path that does not exist yet is taken for a folder.
     """
-    pair_config = _load(pair)
+    pair_config = configuration.load(pair, _paths())
     if configuration.role(pair_config) != "primary" or not pair_config["replicate"]:
         return None
     paths = _paths()
-    try:
-        items = [
-            replication.items_on_disk(entry["path"], str(paths.root))[0] for entry in pair_config["replicate"]
-        ]
-        return lsyncd_config.render(pair_config, items, paths)
-    except FailbackError as error:
-        raise CommandExecutionError(str(error)) from error
+    items = [
+        replication.items_on_disk(entry["path"], str(paths.root))[0] for entry in pair_config["replicate"]
+    ]
+    return lsyncd_config.render(pair_config, items, paths)
 
 
 def check(text):
@@ -171,6 +162,7 @@ def check(text):
     return int(words[-1])
 
 
+@salt_errors.translated
 def managed(pair, test=False):
     """
     Put lsyncd's configuration in place, after lsyncd itself has read it without complaint.
@@ -226,6 +218,7 @@ def managed(pair, test=False):
     return difference
 
 
+@salt_errors.translated
 def status(pair):
     """
     Whether lsyncd runs here and what it has still to do, in a way that no dead daemon's file can
@@ -245,10 +238,11 @@ def status(pair):
     folders), ``status_age`` (seconds), ``trustworthy`` and ``why``; see
     ``failback.lsyncd_status.observe``.
     """
-    _load(pair)
+    configuration.load(pair, _paths())
     return lsyncd_status.observe(_paths(), pair, _unit())
 
 
+@salt_errors.translated
 def drain(pair, limit=60):
     """
     Wait until everything changed before this call is on the standby.
@@ -270,13 +264,11 @@ def drain(pair, limit=60):
     Returns ``{"seconds": …, "carried": …}``. Raises ``CommandExecutionError`` with what still
     waits.
     """
-    _load(pair)
-    try:
-        return lsyncd_status.drain(_paths(), pair, float(limit), _unit)
-    except FailbackError as error:
-        raise CommandExecutionError(str(error)) from error
+    configuration.load(pair, _paths())
+    return lsyncd_status.drain(_paths(), pair, float(limit), _unit)
 
 
+@salt_errors.translated
 def first_pass(pair, limit=600):
     """
     Wait until the first pass of lsyncd has ended: the standby then has what this node has.
@@ -295,13 +287,11 @@ def first_pass(pair, limit=600):
 
     Returns ``{"seconds": …}``. Raises ``CommandExecutionError`` when it does not end in time.
     """
-    _load(pair)
-    try:
-        return lsyncd_status.first_pass(_paths(), pair, float(limit), _unit)
-    except FailbackError as error:
-        raise CommandExecutionError(str(error)) from error
+    configuration.load(pair, _paths())
+    return lsyncd_status.first_pass(_paths(), pair, float(limit), _unit)
 
 
+@salt_errors.translated
 def start(pair, limit=60):
     """
     Start lsyncd, if the gate allows it, with the configuration that fits now.
@@ -325,12 +315,9 @@ def start(pair, limit=60):
     ``CommandExecutionError`` with the gate's reason, or when it did not stay up. ``drain`` then
     waits for the first pass.
     """
-    pair_config = _load(pair)
+    pair_config = configuration.load(pair, _paths())
     paths = _paths()
-    try:
-        gate.require_lsyncd(pair_config, paths)
-    except FailbackError as error:
-        raise CommandExecutionError(str(error)) from error
+    gate.require_lsyncd(pair_config, paths)
     wanted = config(pair)
     if wanted is None:
         raise CommandExecutionError(
@@ -398,6 +385,7 @@ def _require_folders(pair_config, paths):
         )
 
 
+@salt_errors.translated
 def stop(pair):
     """
     Stop lsyncd.
@@ -414,7 +402,7 @@ def stop(pair):
     Returns True when it was stopped, False when it did not run. Raises ``CommandExecutionError``
     when it goes on.
     """
-    _load(pair)
+    configuration.load(pair, _paths())
     state = _unit()
     if state.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
         return False

@@ -12,7 +12,6 @@ What is decided here is decided in ``failback`` (this tree's ``_utils``), which 
 Salt as ``/usr/local/sbin/failback``.
 """
 
-import functools
 import json
 import os
 import pathlib
@@ -21,6 +20,7 @@ import time
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+import salt_errors
 from failback import address
 from failback import configuration
 from failback import files
@@ -60,20 +60,7 @@ def _paths():
     return places.Paths(__opts__.get("failback_root", "/"))
 
 
-def _errors(function):
-    """Turn this package's errors into Salt's, so that a failed call fails the job."""
-
-    @functools.wraps(function)
-    def wrapper(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except FailbackError as error:
-            raise CommandExecutionError(str(error)) from error
-
-    return wrapper
-
-
-@_errors
+@salt_errors.translated
 def report(pair=None):
     """
     Report what is true of a pair on this node now.
@@ -139,7 +126,7 @@ def names_():
     return found
 
 
-@_errors
+@salt_errors.translated
 def rendered(pair):
     """
     Render a pair's pillar into the configuration that this node keeps of it.
@@ -176,7 +163,7 @@ def rendered(pair):
 # --- identity: how the two nodes reach each other ----------------------------------------------
 
 
-@_errors
+@salt_errors.translated
 def identity():
     """
     Show how the other node of a pair can recognise this one.
@@ -193,7 +180,7 @@ def identity():
     return trusts.identity(_paths())
 
 
-@_errors
+@salt_errors.translated
 def trust(pair, public_key, host_keys):
     """
     Remember how to recognise the other node of a pair; highstate lets it in from then on.
@@ -230,7 +217,7 @@ def trusted():
     return trusts.known(_paths())
 
 
-@_errors
+@salt_errors.translated
 def reaches_peer(pair):
     """
     Prove that this node reaches the other one with the pair's key.
@@ -246,7 +233,7 @@ def reaches_peer(pair):
     return peers.report(configuration.load(pair, _paths()), _paths())["node"]
 
 
-@_errors
+@salt_errors.translated
 def has_key():
     """
     Say whether this node has its key for pairs.
@@ -260,7 +247,7 @@ def has_key():
     return trusts.has_key(_paths())
 
 
-@_errors
+@salt_errors.translated
 def make_key():
     """
     Make this node's key for pairs. Returns its public half; an existing key is never replaced.
@@ -375,8 +362,8 @@ def stale_crons():
 # --- lock, hold, ledger --------------------------------------------------------------------------
 
 
-@_errors
-def lock(pair, run, operation, owner, seconds, dead_runs=()):
+@salt_errors.translated
+def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     """
     Take a pair for a run on this node, or renew what the run has.
 
@@ -392,6 +379,9 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
     dead_runs
         Runs that the other node has proved dead.
 
+    hold
+        Pause the watch as well, for as long as the lock holds.
+
     Returns the lock. Raises ``CommandExecutionError``, naming the run that holds the pair.
 
     CLI Example:
@@ -400,10 +390,14 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
 
         salt 'salt1' pair.lock salt 20261122T183000-recover-salt-4f2a recover '{master: salt2_master}' 60
     """
-    return locks.acquire(pair, _paths(), run, operation, owner, float(seconds), tuple(dead_runs))
+    paths = _paths()
+    taken = locks.acquire(pair, paths, run, operation, owner, float(seconds), tuple(dead_runs))
+    if hold:
+        holds.set_hold(pair, paths, min(float(seconds), holds.LONGEST), f"run {run}", run)
+    return taken
 
 
-@_errors
+@salt_errors.translated
 def unlock(pair, run):
     """
     Give a pair back. Returns True when this run had it.
@@ -417,7 +411,7 @@ def unlock(pair, run):
     return locks.release(pair, _paths(), run)
 
 
-@_errors
+@salt_errors.translated
 def hold(pair, seconds, reason, run=None):
     """
     Pause the watch of a pair on this node; it resumes by itself.
@@ -443,7 +437,7 @@ def hold(pair, seconds, reason, run=None):
     return holds.set_hold(pair, _paths(), seconds, reason, run)
 
 
-@_errors
+@salt_errors.translated
 def resume(pair, run=None):
     """
     End a pause of the watch. Returns True when there was one.
@@ -465,7 +459,7 @@ def resume(pair, run=None):
     return holds.clear(pair, paths, run)
 
 
-@_errors
+@salt_errors.translated
 def admit(pair, generation, active, run, why, admitted=True):
     """
     Admit this node to a generation in its current boot: the gate opens on the active primary.
@@ -491,7 +485,7 @@ def admit(pair, generation, active, run, why, admitted=True):
     return ledger.write(pair, paths, int(generation), active, run, why, admitted)
 
 
-@_errors
+@salt_errors.translated
 def adopt(pair, active, run):
     """
     Begin a pair's ledger in generation 1, with nobody admitted yet.
@@ -512,7 +506,7 @@ def adopt(pair, active, run):
     return True
 
 
-@_errors
+@salt_errors.translated
 def record_sources(pair, run, peer):
     """
     Remember where the pair's paths lie on both nodes; what lies elsewhere later is not synced from.
@@ -533,7 +527,7 @@ def record_sources(pair, run, peer):
     return True
 
 
-@_errors
+@salt_errors.translated
 def gate(pair):
     """
     Say whether lsyncd may run on this node now.
@@ -556,7 +550,7 @@ def gate(pair):
 # --- what an orchestration does on a node ------------------------------------------------------
 
 
-@_errors
+@salt_errors.translated
 def reboot(pair, run):
     """
     Reboot this node, unless it serves the pair.
@@ -590,7 +584,7 @@ def reboot(pair, run):
     return found["boot_id"]
 
 
-@_errors
+@salt_errors.translated
 def start_services(pair):
     """
     Start the pair's services on this node in their order, each proved up before the next.
@@ -680,7 +674,7 @@ def _said(name):
         return ""
 
 
-@_errors
+@salt_errors.translated
 def take(pair, run):
     """
     Take the pair's addresses on the node that its ledger names active, and announce them.
@@ -712,7 +706,7 @@ def take(pair, run):
     return [one.address for one in missing]
 
 
-@_errors
+@salt_errors.translated
 def handover(pair, run):
     """
     Make this node active: the last changes come over, and the addresses with them.
@@ -735,7 +729,7 @@ def handover(pair, run):
     return handovers.bring_home(config, run, paths, prepare_last_pass)
 
 
-@_errors
+@salt_errors.translated
 def activate(pair, run):
     """
     Start on the active node what runs there alone: lsyncd, then the active services.
@@ -764,7 +758,7 @@ def activate(pair, run):
     return {"started": started}
 
 
-@_errors
+@salt_errors.translated
 def stand_by(pair, run, sources=None):
     """
     Stop on the standby what runs on the active node alone, and make room for what it is sent.
@@ -809,7 +803,7 @@ def _make_folders(config, sources, paths):
     return made
 
 
-@_errors
+@salt_errors.translated
 def watching(pair, limit=30):
     """
     See to it that the watch runs on this node and has seen the addresses that it is to take over.
@@ -864,7 +858,7 @@ def _unwatched(pair, cron, paths):
     ]
 
 
-@_errors
+@salt_errors.translated
 def push_git(pair, run):
     """
     Push the pair's repositories from this node to the other one; nothing is forced.
@@ -884,28 +878,34 @@ def push_git(pair, run):
     return [git_push.push(config, repository, paths) for repository in config["git"]]
 
 
-@_errors
-def answered_by(pair):
+@salt_errors.translated
+def reload(pair, units):
     """
-    Say who answers for the pair's addresses, as this host sees it from outside.
+    Let services read files again that have come back: systemd's try-reload-or-restart.
 
-    Works on any minion that is on the pair's networks and has the pair in its pillar or as
-    ``addresses``; a witness. Returns ``{address: [link-layer address, …]}``.
+    units
+        Units that the pair's pillar names in ``then``; others are refused.
+
+    Returns the units.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'client' pair.answered_by salt
+        salt 'mgmt1' pair.reload mgmt '[libvirtd]'
     """
-    config = configuration.load(pair, _paths())
-    return address.probe_all(address.of_pair(config), count=2)
+    known = {one["then"] for one in configuration.load(pair, _paths())["replicate"]}
+    unknown = sorted(set(units) - known)
+    if unknown:
+        raise SaltInvocationError(f"{', '.join(unknown)} is not named in `then` of {pair}.")
+    system.run(["systemctl", "try-reload-or-restart", "--", *units], 60, f"reload {', '.join(units)}")
+    return list(units)
 
 
 # --- runs ------------------------------------------------------------------------------------------
 
 
-@_errors
+@salt_errors.translated
 def open_run(pair, run, record):
     """
     Begin the record of a run on this node.
@@ -923,7 +923,7 @@ def open_run(pair, run, record):
     return True
 
 
-@_errors
+@salt_errors.translated
 def close_run(pair, run, record, sources=None):
     """
     End a run on this node: its record is written, its hold and its lock are given back.
@@ -953,7 +953,7 @@ def close_run(pair, run, record, sources=None):
     return True
 
 
-@_errors
+@salt_errors.translated
 def history(pair=None):
     """
     List the runs that this node remembers, oldest first.

@@ -16,15 +16,13 @@ these functions on the node that has come back. Names of files in all results ar
 ``failback.itemize``: bytes that are not printable UTF-8 are written as ``\\#ooo``.
 """
 
-import functools
-
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+import salt_errors
 from failback import configuration
 from failback import reverse_rsync as library
 from failback import runs
-from failback.errors import FailbackError
 from failback.paths import Paths
 
 __virtualname__ = "reverse_rsync"
@@ -32,19 +30,6 @@ __virtualname__ = "reverse_rsync"
 
 def __virtual__():
     return __virtualname__
-
-
-def _errors(function):
-    """Turn the package's errors into Salt's, so that a failed call fails the job."""
-
-    @functools.wraps(function)
-    def wrapper(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except (FailbackError, OSError) as error:
-            raise CommandExecutionError(str(error)) from error
-
-    return wrapper
 
 
 def _paths():
@@ -74,7 +59,7 @@ def _number(name, value):
     return value
 
 
-@_errors
+@salt_errors.translated
 def preview(pair, sources=None, names=200):
     """
     Show what a reverse rsync would do on this node. Changes nothing.
@@ -105,7 +90,7 @@ def preview(pair, sources=None, names=200):
     return library.preview(_load(pair), _paths(), sources, names, _remote_shell())
 
 
-@_errors
+@salt_errors.translated
 def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=None):
     """
     Say what speaks against a sync: limits, sources that are not what they were, no room for the
@@ -145,7 +130,7 @@ def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=N
     )
 
 
-@_errors
+@salt_errors.translated
 def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=200):
     """
     Preview, and fail if anything speaks against the sync. Changes nothing.
@@ -166,7 +151,7 @@ def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=
     return previews
 
 
-@_errors
+@salt_errors.translated
 def synced(pair, run, sources=None, max_delete=None, max_change_percent=None):
     """
     Bring this node's paths in step with the serving node, with a backup of all that is replaced.
@@ -207,7 +192,7 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None):
     )
 
 
-@_errors
+@salt_errors.translated
 def compared(pair, run):
     """
     Compare both nodes after the handover: what differs must have been changed here since.
@@ -231,7 +216,7 @@ def compared(pair, run):
     return library.compared(_load(pair), run, _paths(), _remote_shell())
 
 
-@_errors
+@salt_errors.translated
 def restored(pair, run, new_run, paths=None, test=False):
     """
     Put back what a run overwrote, deleted or changed on this node.
@@ -272,7 +257,7 @@ def restored(pair, run, new_run, paths=None, test=False):
     return library.restored(_load(pair), run, new_run, _paths(), paths, bool(test))
 
 
-@_errors
+@salt_errors.translated
 def pruned(pair, spare=None):
     """
     Delete the oldest runs with their backups; the pillar says how many are kept, the newest always

@@ -21,13 +21,13 @@ import os
 import re
 import sys
 
-import pair_master
 import salt.runners.state
 import salt.utils.args
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
+import pair_master
 from failback import pillar as pillars
 from failback import plan as plans
 from failback import runs
@@ -268,7 +268,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
         "pair": pair,
         "verdict": run.verdict.name,
         "sentence": run.verdict.sentence,
-        "steps": {step: plans.STEPS[step] for step in run.plan.steps},
+        "steps": [f"{step}: {plans.STEPS[step]}" for step in run.plan.steps],
     }
     if run.plan.refusal:
         return _bad({**shown, "refused": [run.plan.refusal, *errors.values()]})
@@ -276,9 +276,11 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
         shown["steps"] = "Nothing to do."
     previews = []
     if "warm" in run.plan.steps:
-        previews = run.nodes.one(run.plan.returned, "reverse_rsync.preview", pair, names=names, timeout=60)
-        shown["files"] = {one["path"]: _shown_preview(one) for one in previews}
         serving = next(one for one in reports if one["node"] != run.plan.returned)
+        previews = run.nodes.one(
+            run.plan.returned, "reverse_rsync.preview", pair, serving["sources"], names=names, timeout=60
+        )
+        shown["files"] = {one["path"]: _shown_preview(one) for one in previews}
         refusals = run.nodes.one(
             run.plan.returned,
             "reverse_rsync.refusals",
@@ -368,7 +370,7 @@ def undo(run=None, paths=None, test=False):
         Id of the run, from ``salt-run pair.history``.
 
     paths
-        Only names that match this shell pattern, such as ``/srv/salt/files/*``.
+        Only this file or folder, or a list of such, as ``pair.plan`` names them: ``/srv/salt/files``.
 
     test
         Only say what would be put back.
@@ -382,7 +384,7 @@ def undo(run=None, paths=None, test=False):
         salt-run pair.undo 20261122T183000-recover-salt-4f2a test=True
         salt-run pair.undo 20261122T183000-recover-salt-4f2a
     """
-    usage = "salt-run pair.undo <run> [paths='<pattern>'] [test=True]"
+    usage = "salt-run pair.undo <run> [paths=<path>] [test=True]"
     try:
         runs.require_id(run)
     except FailbackError as error:

@@ -8,9 +8,10 @@ The steps of ``orch.adopt``, which sets a new pair up once and for good; they ru
         - pair: salt
 """
 
-import pair_master
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
+
+import pair_master
 
 __virtualname__ = "pair_adoption"
 
@@ -45,7 +46,7 @@ def _step(name, pair, would, work):
 
 def possible(name, pair=None):
     """
-    Both nodes answer Salt and the pillar is right. Changes nothing but the modules synced to the nodes.
+    Both nodes answer Salt and the pillar is right.
 
     name
         What this step is, in words.

@@ -20,11 +20,11 @@ a change and says that it was not needed. Every step ends with a look that prove
 
 import time
 
-import pair_master
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
+import pair_master
 from failback import plan as plans
 from failback import system
 from failback import verdict as verdicts
@@ -172,16 +172,11 @@ def watch_held(name):
     """
 
     def work(run):
-        seconds = _longest(run)
-        run.nodes.all(run.ids, "pair.hold", run.config["name"], seconds, f"run {run.id}", run=run.id)
-        return {"hold": {node: f"{seconds} s" for node in run.ids}}, "The watch is paused on both nodes."
+        run.holding = True
+        run.lock(60)
+        return {"hold": list(run.ids)}, "The watch is paused on both nodes, as long as this run lives."
 
     return _step(name, "hold", 60, work)
-
-
-def _longest(run):
-    """How long a run may take, for what must not outlive it."""
-    return min(86400, 2 * run.config["recovery"]["boot_timeout"] + 2 * HIGHSTATE_LIMIT)
 
 
 def returned_node_is_current(name):
@@ -295,9 +290,16 @@ def files_warm(name):
             max_change_percent=run.config["recovery"]["max_change_percent"],
             timeout=60,
         )
+        _reload(run, done["then"])
         return done.pop("changes"), done.pop("comment")
 
     return _step(name, "warm", WARM_LIMIT, work)
+
+
+def _reload(run, units):
+    """The services whose files have come back read them anew on the node that received them."""
+    if units:
+        run.nodes.one(run.plan.returned, "pair.reload", run.config["name"], units, timeout=60)
 
 
 def repositories_pushed(name):
@@ -309,6 +311,8 @@ def repositories_pushed(name):
     """
 
     def work(run):
+        if not run.config["git"]:
+            return {}, "The pair has no repositories."
         done = run.nodes.one(
             run.other(run.plan.returned), "pair.push_git", run.config["name"], run.id, timeout=60
         )
@@ -334,6 +338,8 @@ def handed_over(name):
 
     def work(run):
         done = run.nodes.one(run.plan.active, "pair.handover", run.config["name"], run.id, timeout=60)
+        if done["last_pass"]:
+            _reload(run, done["last_pass"]["then"])
         witnessed = _witnessed(run)
         changes = {
             "active": {"old": run.other(run.plan.active), "new": run.plan.active},
@@ -393,8 +399,14 @@ def files_equal(name):
     """
 
     def work(run):
+        if not run.config["replicate"]:
+            return {}, "The pair has no replicated paths."
         found = run.nodes.one(
-            run.plan.active, "reverse_rsync.compared", run.config["name"], run.id, timeout=60
+            run.plan.active,
+            "reverse_rsync.compared",
+            run.config["name"],
+            run.verdict.uncompared or run.id,
+            timeout=60,
         )
         if found["unexplained"]:
             raise CommandExecutionError(

@@ -97,6 +97,16 @@ def _failed(answer):
 
 
 def _message(returned):
+    if isinstance(returned, dict):
+        # A highstate that failed comes as all of its states; only those that failed themselves matter.
+        states = {key: one for key, one in returned.items() if isinstance(one, dict)}
+        failed = [
+            f"{one.get('__id__', key)}: {one.get('comment')}"
+            for key, one in states.items()
+            if one.get("result") is False and "requisite failed" not in str(one.get("comment"))
+        ]
+        if failed:
+            return f"Highstate failed. {' '.join(failed)}"
     text = returned if isinstance(returned, str) else repr(returned)
     return text.removeprefix("ERROR: ").removeprefix("Error running ").strip()
 
@@ -185,6 +195,8 @@ class Run:
         self.verdict = None
         self.limits = {}
         self.opened = False
+        #: Whether the watch is paused for as long as the lock holds.
+        self.holding = False
         self.steps = []
         self._started = time.time()
         self._owner = {
@@ -236,6 +248,7 @@ class Run:
                     self._owner,
                     seconds + LOCK_MARGIN,
                     dead_runs=dead,
+                    hold=self.holding,
                 )
                 taken.append(node)
         except CommandExecutionError:
@@ -253,6 +266,7 @@ class Run:
             self.operation,
             self._owner,
             seconds + LOCK_MARGIN,
+            hold=self.holding,
         )
 
     def record(self, result=None, sentence=""):

@@ -46,6 +46,9 @@ class Pair:
     def failed_over(self):
         """salt1 lost power while a client wrote; salt2 serves; salt1 has booted and waits."""
         if self.holders() == ["salt2"] and self.salt1.running:
+            if self.writing is None:  # a lab that was kept from an earlier run
+                self.writing = client.start_writing(self.client, ADDRESS, rate=10, changes=True)
+                self.died = max(one["answered"] for one in self.writing.entries() if one.get("node") == "salt1")
             return self
         self.running()
         self.crash()
@@ -83,7 +86,8 @@ class Pair:
             host.write(PILLAR, text.replace("    replicate:\n", f"    replicate:\n{more}"))
         seed = (
             "mkdir -p /srv/data/many /srv/site && cd /srv/data/many"
-            " && for n in $(seq 1500); do head -c 4096 /dev/zero > file-$n; done"
+            " && for n in $(seq 1500); do yes $n | head -c 4096 > file-$n; done"
+            " && mkdir -p /srv/salt/files && cd /srv/salt/files && for n in $(seq 800); do echo $n > site-$n; done"
             " && echo carried > /srv/site/a.conf && echo 'not carried' > /srv/site/a.txt"
         )
         self.salt1.run(["/bin/sh", "-c", seed])
@@ -98,7 +102,7 @@ class Pair:
 
     def orchestrate(self, master, what, check=False, test=False, **pillar):
         """Run one of the orchestrations on a master, as an operator does."""
-        command = ["salt-run", "--state-output=changes", "state.orch", f"orch.{what}"]
+        command = ["salt-run", "--no-color", "state.orch", f"orch.{what}"]
         command += [f"pillar={json.dumps({'pair': 'salt'} | pillar)}"] + (["test=True"] if test else [])
         return master.run(command, check=check, timeout=600)
 

@@ -150,3 +150,14 @@ def test_the_sentence_is_no_fact():
     other = verdict.Verdict(verdict.FAILED_OVER, "Said otherwise.", generation=4)
     made = [plan.decide(plan.RECOVER, samples.pair(), each) for each in (one, other)]
     assert plan.digest(made[0], one, PREVIEWS) == plan.digest(made[1], other, PREVIEWS)
+
+
+@pytest.mark.parametrize("name", [verdict.STANDBY_RETURNED, verdict.NORMAL])
+def test_a_recovery_that_ended_behind_its_handover_goes_on_with_the_comparison(name):
+    """lsyncd's first pass deletes on the secondary: never before both nodes are known to be equal."""
+    chosen = plan.decide(
+        plan.RECOVER, samples.pair(), found(name, active="salt1", newest="salt1", uncompared=samples.RUN)
+    )
+    assert "compare" in chosen.steps and "static" not in chosen.steps
+    assert chosen.steps.index("compare") < chosen.steps.index("activate")
+    assert (chosen.active, chosen.returned) == ("salt1", "salt1")

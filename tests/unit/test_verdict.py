@@ -302,3 +302,12 @@ def test_a_split_says_who_holds_what_since_when():
     )
     for word in ("salt1: generation 3", "salt2: generation 4", samples.SINCE, GATEWAY):
         assert word in found.sentence
+
+
+def test_a_handover_that_nobody_compared_is_part_of_the_verdict():
+    primary = samples.report(
+        "salt1", samples.ledger(5, "salt1"), holds=("10.0.0.5/24",), uncompared=samples.RUN
+    )
+    secondary = samples.report("salt2", samples.ledger(5, "salt1", boot_id=""))
+    found = verdict.judge(samples.pair(), primary, secondary)
+    assert (found.name, found.uncompared) == (verdict.STANDBY_RETURNED, samples.RUN)

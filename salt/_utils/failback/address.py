@@ -33,8 +33,8 @@ import struct
 import subprocess
 import time
 
-from .errors import Refused
-from .errors import Unavailable
+from failback.errors import Refused
+from failback.errors import Unavailable
 
 #: Seconds in which an address must stay unanswered before it is claimed. RFC 5227 probes for up to
 #: 7 s; here a holder on the same segment answers in under 1 ms, and in 60 ms on a busy host.
@@ -590,7 +590,7 @@ class Holder:
                     f"{one.name} ({one.address} on {one.interface}) is answered by "
                     f"{', '.join(answered[one.ip])}: another node holds it, and a second holder "
                     "would split its clients between the two. Nothing was taken. See who it is: "
-                    "salt-run pair.status. Move the address with orch.recover or orch.failover."
+                    "salt-run pair.status. orch.recover moves an address home."
                 )
 
     def _add(self, floating):

@@ -26,11 +26,11 @@ import shutil
 import stat
 import subprocess
 
-from . import errors
-from . import files
-from . import itemize
-from . import replication
-from . import rsync
+from failback import errors
+from failback import files
+from failback import itemize
+from failback import replication
+from failback import rsync
 
 _KEPT_ATTRIBUTES = ("user.", "trusted.", "system.posix_acl_", "security.capability")
 _TYPES = {
@@ -376,33 +376,39 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
 
 def prune(runs_folder, keep, spare=()):
     """
-    Delete the oldest runs.
+    Delete the oldest backups. What is known of their runs, ``run.json``, stays: it is the history.
 
     runs_folder
         Folder with one folder a run.
 
     keep
-        How many of the newest to keep; the newest is always kept.
+        How many of the newest to keep, of those runs that have a backup; the newest is always kept.
 
     spare
         Names of runs that are kept as well, for instance the one that is going on.
 
-    Returns the names of the deleted runs, oldest first.
+    Returns the names of the runs whose backup was deleted, oldest first.
     """
     folder = pathlib.Path(runs_folder)
     if not folder.is_dir():
         return []
-    runs = [
+    # A run's id begins with its time, so the names are in order.
+    runs = sorted(
         each
         for each in folder.iterdir()
-        if each.is_dir() and not each.is_symlink() and not each.name.startswith(_HIDDEN)
-    ]
-    runs.sort(key=lambda each: (each.stat().st_mtime_ns, each.name))
+        if (each / "backup").is_dir() and not each.is_symlink() and not each.name.startswith(_HIDDEN)
+    )
     removed = []
     for each in runs[: -max(1, keep)]:
         if each.name in spare:
             continue
-        shutil.rmtree(each)
+        for part in each.iterdir():
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part)
+            elif part.name != "run.json":
+                part.unlink()
+        if not any(each.iterdir()):
+            each.rmdir()
         removed.append(each.name)
     return removed
 

@@ -9,6 +9,7 @@ at both nodes writes a new one.
 from failback import configuration
 from failback import ledger
 from failback import lock
+from failback import runs
 from failback import system
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -125,6 +126,14 @@ def require_lsyncd(config, paths):
     reason = lsyncd_refusal(config, own, system.boot_id(), holds)
     if reason:
         raise Refused(f"lsyncd of {config['name']} must not start. {reason}")
+    unfinished = runs.uncompared(config["name"], own["run"], paths)
+    if unfinished:
+        raise Refused(
+            f"lsyncd of {config['name']} must not start. Run {unfinished} brought {config['node']} home, and "
+            f"the two nodes have not been compared since: what {configuration.peer(config)['id']} alone has "
+            f"would be deleted. Run on the master: salt-run state.orch orch.recover "
+            f"pillar='{{pair: {config['name']}}}'"
+        )
     now = sources.facts([one["path"] for one in config["replicate"]], str(paths.root))
     problems = guard.own_source_problems(now, sources.recorded(config["name"], paths)["own"], config["name"])
     if problems:

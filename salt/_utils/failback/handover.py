@@ -457,10 +457,6 @@ def bring_home(config, run, paths, prepare_last_pass):
         timeline.note("the other node sees this one answer")
         far.ask("disarm", 15)
     address.announce_later(pair, paths)
-    if last_pass:
-        # Only the comparison needs it, and says so when it is missing.
-        with contextlib.suppress(OSError):
-            last_pass.finish()
     return {
         "generation": generation,
         "window_milliseconds": round(taken_at - released_at, 3),

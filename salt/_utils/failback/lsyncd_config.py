@@ -26,8 +26,8 @@ import collections
 import os
 import re
 
-from . import replication
-from .errors import FailbackError
+from failback import replication
+from failback.errors import FailbackError
 
 #: First line of every file of ours; a file without it is somebody else's and left alone.
 MARK = "-- Failback writes this file from pillar"

@@ -32,11 +32,11 @@ import re
 import secrets
 import time
 
-from . import files
-from . import lsyncd_config
-from . import system
-from .errors import Unavailable
-from .errors import Unreadable
+from failback import files
+from failback import lsyncd_config
+from failback import system
+from failback.errors import Unavailable
+from failback.errors import Unreadable
 
 UNIT = "lsyncd.service"
 

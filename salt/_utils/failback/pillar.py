@@ -17,10 +17,10 @@ import ipaddress
 import json
 import re
 
-from . import lsyncd_config
-from . import replication
-from . import schema
-from .errors import FailbackError
+from failback import lsyncd_config
+from failback import replication
+from failback import schema
+from failback.errors import FailbackError
 
 #: Never replicated, nor anything inside: what is each node's own, or what makes a node boot and be
 #: itself.

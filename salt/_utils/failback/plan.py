@@ -82,6 +82,11 @@ def _command(operation, config):
 
 def _recover(config, found):
     primary, secondary = config["primary"]["id"], config["secondary"]["id"]
+    if found.uncompared:
+        # A recovery ended behind its handover. What it had still to do, and nothing before that: lsyncd
+        # must not push before both nodes are known to be equal.
+        steps = ("hold", "services", "git", "compare", "take", "activate")
+        return {"steps": steps, "active": primary, "returned": primary}
     if found.name == verdict.NORMAL:
         steps = ("services", "take", "activate") if found.drift else ()
         return {"steps": steps, "active": primary}

@@ -21,11 +21,11 @@ import json
 import os
 import time
 
-from . import backup
-from . import errors
-from . import guard
-from . import itemize
-from . import rsync
+from failback import backup
+from failback import errors
+from failback import guard
+from failback import itemize
+from failback import rsync
 
 NAMES = 200
 """How many names a result holds of a path, unless told otherwise."""

@@ -25,7 +25,7 @@ import hashlib
 import os
 import re
 
-from . import errors
+from failback import errors
 
 OPTIONS = (
     "--archive",

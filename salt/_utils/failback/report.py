@@ -20,33 +20,35 @@ UNIT = "lsyncd.service"
 
 def report(pair, paths):
     """
-    Report what is true of a pair on this node now.
+        Report what is true of a pair on this node now.
 
-    Returns a dict of JSON types:
+        Returns a dict of JSON types:
 
-    ``node``, ``pair``, ``role``, ``time``
-        Who reports, and this node's clock (seconds since the epoch).
-    ``boot_id``
-        The current boot.
-    ``ledger``, ``ledger_error``
-        The ledger or None; why it cannot be read, or None.
-    ``addresses``
-        For each floating IP what ``failback.address.statuses`` says: ``held``, ``interface_exists``,
-        ``carrier``, ``mac`` and others.
-    ``lsyncd``
-        ``running``.
-    ``gate``
-        Why lsyncd must not start here, or None.
-    ``services``, ``active_services``
-        Unit to state, see ``failback.services``.
-    ``hold``, ``lock``
-        Those in force, or None.
-    ``sources``
-        What each replicated path is on this node, see ``failback.sources``.
+        ``node``, ``pair``, ``role``, ``time``
+            Who reports, and this node's clock (seconds since the epoch).
+        ``boot_id``
+            The current boot.
+        ``ledger``, ``ledger_error``
+            The ledger or None; why it cannot be read, or None.
+        ``addresses``
+            For each floating IP what ``failback.address.statuses`` says: ``held``, ``interface_exists``,
+            ``carrier``, ``mac`` and others.
+        ``lsyncd``
+            ``running``.
+        ``gate``
+            Why lsyncd must not start here, or None.
+        ``services``, ``active_services``
+            Unit to state, see ``failback.services``.
+        ``hold``, ``lock``
+            Those in force, or None.
+        ``sources``
+            What each replicated path is on this node, see ``failback.sources``.
+        ``uncompared``
+            The run that brought this node home and was not followed by a comparison yet, or None.
     ``last_run``
-        Id of the newest run kept here, or None.
+            Id of the newest run kept here, or None.
 
-    Raises ``FailbackError`` when the node has no configuration of the pair.
+        Raises ``FailbackError`` when the node has no configuration of the pair.
     """
     config = configuration.load(pair, paths)
     boot_id = system.boot_id()
@@ -76,6 +78,7 @@ def report(pair, paths):
         "hold": _readable(hold.read, pair, paths),
         "lock": _readable(lock.read, pair, paths),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
+        "uncompared": _readable(_uncompared, pair, paths),
         "last_run": _last_run(pair, paths),
     }
 
@@ -85,6 +88,11 @@ def _readable(read, pair, paths):
         return read(pair, paths)
     except FailbackError as error:
         return {"error": str(error)}
+
+
+def _uncompared(pair, paths):
+    own = ledger.read(pair, paths)
+    return own and runs.uncompared(pair, own["run"], paths)
 
 
 def _last_run(pair, paths):

@@ -14,6 +14,7 @@ from failback import backup
 from failback import configuration
 from failback import errors
 from failback import files
+from failback import guard
 from failback import itemize
 from failback import pull
 from failback import replication
@@ -22,6 +23,11 @@ from failback import sources as source_facts
 from failback import system
 
 _RESULTS = (itemize.OVERWRITTEN, itemize.DELETED, itemize.CREATED, itemize.ATTRIBUTES)
+
+
+#: In the folder of a run that brought this node home: when, and whether both nodes were compared since
+#: (see ``failback.runs.uncompared``).
+LAST_PASS = "last-pass.json"
 
 
 def items(config, paths, sources=None):
@@ -62,8 +68,12 @@ def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None):
     What a reverse rsync would do on this node, path by path; see :py:func:`failback.pull.preview`.
 
     The full lists are written below the pair's state folder; ``list`` in each result names its
-    file.
+    file. Raises :py:class:`failback.errors.Refused` for a path that the serving node does not have.
     """
+    # rsync itself would only say that it cannot enter the folder.
+    missing = {path: fact for path, fact in (sources or {}).items() if not fact["exists"]}
+    if missing:
+        raise errors.Refused("\n".join(guard.source_problems(missing, pair=config["name"])))
     folder = paths.state(config["name"]) / "preview"
     return pull.previewed(
         items(config, paths, sources),
@@ -144,8 +154,8 @@ class LastPass:
     """
     The pass of a handover, in which nobody serves.
 
-    All that can be done beforehand is done when it is made; ``run`` is the window, ``finish`` what need
-    not be waited for.
+    All that can be done beforehand is done when it is made; ``run`` is the window. It ends with a record
+    on the disk: until ``compared`` has found both nodes equal, this node must not push anything back.
 
     run
         Id of the run.
@@ -160,7 +170,6 @@ class LastPass:
     def __init__(self, config, run, paths, control=None, names=None, remote_shell=None):
         self._config = config
         self._folder = backup.Folder(paths.run_folder(config["name"], run))
-        self._ended = None
         chosen = _items_of_run(self._folder, config, paths)
         self._roots = _roots(chosen, paths)
         self._pass = pull.LastPass(
@@ -182,8 +191,9 @@ class LastPass:
         """
         started = time.monotonic()
         found = self._pass.run(limit)
-        self._ended = time.time()
+        ended = time.time()
         system.sync_file_systems(self._roots)
+        files.write_json(self._folder.path / LAST_PASS, {"version": 1, "ended": ended, "compared": False})
         changed = [each["path"] for each in found if any(each[action] for action in _RESULTS)]
         return {
             "paths": found,
@@ -191,10 +201,6 @@ class LastPass:
             "then": _hooks(self._config, changed),
             "seconds": round(time.monotonic() - started, 4),
         }
-
-    def finish(self):
-        """Keep when it ended: ``compared`` explains differences by changes made here since."""
-        files.write_json(self._folder.path / "last-pass.json", {"version": 1, "ended": self._ended})
 
     def close(self):
         """Let go of a pass that is not going to run."""
@@ -208,7 +214,7 @@ def compared(config, run, paths, remote_shell=None):
     It also writes the manifests of the last pass, for which nobody had to wait.
     """
     folder = backup.Folder(paths.run_folder(config["name"], run))
-    record = files.read_json(folder.path / "last-pass.json", f"the last pass of {run}", 1)
+    record = files.read_json(folder.path / LAST_PASS, f"the last pass of {run}", 1)
     if record is None:
         raise errors.Refused(
             f"Run {run} had no last pass on this node, so there is no time after which changes "
@@ -217,7 +223,10 @@ def compared(config, run, paths, remote_shell=None):
     chosen = _items_of_run(folder, config, paths)
     for item in chosen:
         backup.write_missing_manifests(folder, item)
-    return pull.compared(chosen, _peer(config, paths, remote_shell), record["ended"])
+    found = pull.compared(chosen, _peer(config, paths, remote_shell), record["ended"])
+    if not found["unexplained"]:
+        files.write_json(folder.path / LAST_PASS, {**record, "compared": True})
+    return found
 
 
 def restored(config, run, new_run, paths, select=None, preview=False):

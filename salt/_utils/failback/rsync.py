@@ -14,9 +14,9 @@ import subprocess
 import threading
 import time
 
-from . import errors
-from . import itemize
-from . import replication
+from failback import errors
+from failback import itemize
+from failback import replication
 
 VANISHED = 24
 

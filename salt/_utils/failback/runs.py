@@ -70,3 +70,21 @@ def history(pair, paths):
             record["backup"] = (paths.run_folder(pair, run) / "backup").is_dir()
             found.append(record)
     return found
+
+
+def uncompared(pair, run, paths):
+    """
+    The run that brought this node home, when its end has not been compared with the other node yet.
+
+    run
+        The run in this node's ledger, or None.
+
+    Returns the run or None. Until then lsyncd must not run here: its first pass deletes on the other node
+    what this one lacks.
+    """
+    if run is None or not ID.fullmatch(run):
+        return None
+    record = files.read_json(
+        paths.run_folder(pair, run) / "last-pass.json", f"the last pass of {run}", VERSION
+    )
+    return run if record is not None and not record.get("compared") else None

@@ -83,7 +83,7 @@ _PAIR = {
         "primary": _NODE,
         "secondary": _NODE,
         "mode": {
-            "description": ("manual: the watch moves the address, active_services wait for orch.failover."),
+            "description": "manual: the watch moves the addresses alone; a person starts active_services.",
             "type": "string",
             "enum": ["automatic", "manual"],
             "default": "automatic",
@@ -293,9 +293,9 @@ _PAIR = {
                     "default": 20,
                 },
                 "handover_timeout": {
-                    "description": "Seconds after which the secondary takes the addresses back.",
+                    "description": "Seconds until the secondary takes back; the last pass has 5 less.",
                     "type": "number",
-                    "minimum": 1,
+                    "minimum": 7,
                     "maximum": 600,
                     "default": 10,
                 },

@@ -45,6 +45,8 @@ class Verdict:
     generation: int | None = None
     #: What to do about it, where the name of the verdict does not say that already.
     advice: str | None = None
+    #: The run that brought the primary home and ended before the nodes were compared, or None.
+    uncompared: str | None = None
     #: What differs from the desired state without changing the verdict.
     drift: tuple = field(default=())
 
@@ -125,9 +127,9 @@ def judge(config, primary, secondary):
             f"Both nodes changed generation {mine['generation']}. {_histories(primary, secondary)}",
         )
     if claims(secondary):
-        return _secondary_serves(config, primary, secondary)
+        return _one_serves(config, secondary, primary)
     if claims(primary):
-        return _primary_serves(config, primary, secondary)
+        return _one_serves(config, primary, secondary)
     return _nobody_serves(config, primary, secondary)
 
 
@@ -153,56 +155,38 @@ def _one_silent(config, primary, secondary):
     )
 
 
-def _secondary_serves(config, primary, secondary):
-    node = secondary["node"]
-    own, other = secondary["ledger"], primary["ledger"]
-    if other["generation"] > own["generation"]:
+def _one_serves(config, server, other):
+    """One node serves; the other one is behind, in step, or was active later than that."""
+    node = server["node"]
+    own, theirs = server["ledger"], other["ledger"]
+    if theirs["generation"] > own["generation"]:
         return Verdict(
             SPLIT,
-            f"{node} serves in generation {own['generation']}, but {primary['node']} was active in the "
-            f"later generation {other['generation']}. {_histories(primary, secondary)}",
+            f"{node} serves in generation {own['generation']}, but {other['node']} was active in the later "
+            f"generation {theirs['generation']}. {_histories(server, other)}",
             active=node,
         )
+    serves = f"{node} serves (generation {own['generation']}, since {own['since']})"
+    if node == config["secondary"]["id"]:
+        name = FAILED_OVER
+        sentence = (
+            f"{node} has served since {own['since']} (generation {own['generation']}: {own['why']}); "
+            f"{other['node']} is at generation {theirs['generation']}."
+        )
+    elif not admitted(other) or theirs["generation"] < own["generation"]:
+        name = STANDBY_RETURNED
+        sentence = f"{serves}; {other['node']} has not been admitted since it came back."
+    else:
+        name = NORMAL
+        sentence = f"{serves}; {other['node']} stands by."
     return Verdict(
-        FAILED_OVER,
-        f"{node} has served since {own['since']} (generation {own['generation']}: {own['why']}); "
-        f"{primary['node']} is at generation {other['generation']}.",
+        name,
+        sentence,
         active=node,
         newest=node,
         generation=own["generation"],
-        drift=tuple(_drift(config, secondary, primary)),
-    )
-
-
-def _primary_serves(config, primary, secondary):
-    node = primary["node"]
-    own, other = primary["ledger"], secondary["ledger"]
-    if other["generation"] > own["generation"]:
-        return Verdict(
-            SPLIT,
-            f"{node} serves in generation {own['generation']}, but {secondary['node']} was active in the "
-            f"later generation {other['generation']}. {_histories(primary, secondary)}",
-            active=node,
-        )
-    drift = tuple(_drift(config, primary, secondary))
-    if not admitted(secondary) or other["generation"] < own["generation"]:
-        return Verdict(
-            STANDBY_RETURNED,
-            f"{node} serves (generation {own['generation']}, since {own['since']}); "
-            f"{secondary['node']} has not been admitted since it came back.",
-            active=node,
-            newest=node,
-            generation=own["generation"],
-            drift=drift,
-        )
-    return Verdict(
-        NORMAL,
-        f"{node} serves (generation {own['generation']}, since {own['since']}); "
-        f"{secondary['node']} stands by.",
-        active=node,
-        newest=node,
-        generation=own["generation"],
-        drift=drift,
+        uncompared=server.get("uncompared") if node == config["primary"]["id"] else None,
+        drift=tuple(_drift(config, server, other)),
     )
 
 

@@ -26,16 +26,16 @@ import threading
 import time
 import traceback
 
-from . import address
-from . import configuration
-from . import files
-from . import hold as holds
-from . import ledger as ledgers
-from . import system
-from . import watch_decision
-from .errors import FailbackError
-from .errors import Refused
-from .paths import Paths
+from failback import address
+from failback import configuration
+from failback import files
+from failback import hold as holds
+from failback import ledger as ledgers
+from failback import system
+from failback import watch_decision
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.paths import Paths
 
 #: Seconds between two looks at the own files and at interfaces that were missing.
 HOUSEKEEPING = 1.0
@@ -85,7 +85,7 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
         )
     paths = paths or Paths()
     if take_over is None or on_conflict is None:
-        from . import takeover
+        from failback import takeover
 
         take_over = take_over or (lambda one, reason: takeover.take_over(one, reason, paths))
         on_conflict = on_conflict or (lambda one, macs: takeover.conflict(one, macs, paths))

@@ -400,8 +400,7 @@ def _not_silent(state, observation, settings, away):
     if silent and answered:
         return (
             f"{_names(settings, silent)}: not answered, but {_names(settings, answered)} is, so "
-            f"the other node is there and nothing is taken. Look at its interfaces, or move all "
-            f"with orch.failover."
+            f"the other node is there and nothing is taken. Look at its interfaces."
         )
     if not silent:
         names = _names(settings, away)

@@ -10,6 +10,7 @@ from salt.exceptions import SaltInvocationError
 
 from failback import gate
 from failback import reverse_rsync
+from failback import runs
 from failback import sources
 from failback.paths import Paths
 
@@ -195,11 +196,12 @@ def test_last_pass_and_comparison(modules, nodes, pair):
     shell = str(nodes.folder / "far-end")
     last = reverse_rsync.LastPass(config, RUN, paths, remote_shell=shell)
     done = last.run(limit=10)
-    last.finish()
     assert done["changed"] == ["/srv/salt", "/etc/libvirt/qemu/shared-*"]
     assert done["then"] == ["libvirtd"]
     assert (nodes.here / "srv/salt/last.sls").exists()
+    assert runs.uncompared("salt", RUN, paths) == RUN
     assert modules.reverse_rsync.compared("salt", RUN)["unexplained"] == []
+    assert runs.uncompared("salt", RUN, paths) is None
     os.utime(nodes.there / "srv/salt/last.sls", (1, 1))
     found = modules.reverse_rsync.compared("salt", RUN)
     assert found["unexplained"] == ["/srv/salt/last.sls"]

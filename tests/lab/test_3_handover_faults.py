@@ -1,0 +1,138 @@
+"""
+A handover that something dies in, at its worst moment: the addresses are released, nobody serves.
+
+salt1 leads it here by hand, over the pair's own SSH connection, in the words that its own program uses. No
+master is asked for anything, and no watch is paused.
+"""
+
+import json
+import time
+
+import pytest
+
+from lab.host import kill_session
+from lab.host import until
+
+pytestmark = pytest.mark.usefixtures("failed_over")
+
+#: Seconds within which the client must see salt2 answer again.
+AT_LAST = 15
+#: The pair's ``handover_timeout``.
+SECONDS = 10
+
+
+class Handover:
+    """The near end, by hand."""
+
+    def __init__(self, pair, run):
+        self.pair, self.run = pair, run
+        owner = "{'master': 'by hand', 'user': 'a test'}"
+        for host in pair.nodes:
+            pair.python(
+                host,
+                "from failback import lock, paths\n"
+                f"lock.acquire('salt', paths.Paths(), sys.argv[1], 'recover', {owner}, 120)",
+                run,
+            )
+        command = ["ssh", "-F", "/etc/failback/ssh/config", "10.0.0.12", "handover", run]
+        self.process = pair.salt1.spawn(command, stdin=-1, start_new_session=True)
+        self.hello = self.answer()
+        self.number = 0
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr.read()
+        return json.loads(line)
+
+    def ask(self, do, **request):
+        self.number += 1
+        self.process.stdin.write(json.dumps({"number": self.number, "do": do, **request}).encode() + b"\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def end(self):
+        kill_session(self.process)
+        self.process.wait()
+        for host in self.pair.nodes:
+            if host.running:
+                self.pair.python(
+                    host,
+                    "from failback import lock, paths\nlock.release('salt', paths.Paths(), sys.argv[1])",
+                    self.run,
+                )
+
+
+@pytest.fixture
+def handover(pair, request):
+    """A handover that is armed."""
+    number = f"{abs(hash(request.node.name)) % 65536:04x}"
+    one = Handover(pair, f"20260101T000000-recover-salt-{number}")
+    assert one.hello["ready"]
+    assert one.ask("arm", seconds=SECONDS)["ok"]
+    yield one
+    one.end()
+
+
+def released(pair, handover):
+    """Nobody serves now, as the client sees it."""
+    said = handover.ask("release")
+    assert said["ok"], said
+    assert not pair.bears(pair.salt2)
+    assert pair.holders(0.3) == []
+    return time.monotonic()
+
+
+def serves_again(pair, since, what):
+    until(lambda: pair.holders(0.2) == ["salt2"], AT_LAST, "salt2 to answer again", pause=0)
+    print(f"{what}: salt2 answers {time.monotonic() - since:.1f} s later")
+    assert pair.bears(pair.salt2)
+    assert not (pair.salt1.running and pair.bears(pair.salt1))
+    pair.writing.wait_acknowledged(3, node="salt2", limit=20)
+
+
+def test_the_near_end_dies(pair, handover):
+    since = released(pair, handover)
+    generation = pair.ledger(pair.salt2)["generation"]
+    kill_session(handover.process)
+    serves_again(pair, since, "near end killed")
+    assert pair.ledger(pair.salt2)["generation"] == generation
+
+
+def test_the_far_end_dies(pair, handover):
+    since = released(pair, handover)
+    # Also the session's sshd: nothing of this connection can act any more.
+    pair.salt2.run(["pkill", "-KILL", "-f", "failback far-end salt"])
+    serves_again(pair, since, "far end killed")
+
+
+def test_the_link_between_the_nodes_is_cut(pair, handover):
+    since = released(pair, handover)
+    pair.salt1.cut("eth0", silent=True)
+    try:
+        serves_again(pair, since, "salt1 cut off")
+    finally:
+        pair.salt1.mend("eth0")
+
+
+def test_the_clock_is_too_late_for_a_commit(pair, handover):
+    since = released(pair, handover)
+    until(lambda: time.monotonic() > since + SECONDS - 3, SECONDS, "most of the time to be over", pause=0.2)
+    said = handover.ask("commit")
+    assert not said["ok"]
+    assert "could not take them safely any more" in said["error"]
+    handover.process.stdin.close()
+    serves_again(pair, since, "too late")
+
+
+def test_the_near_end_loses_power_after_the_commit(pair, handover):
+    since = released(pair, handover)
+    said = handover.ask("commit")
+    assert said["ok"], said
+    pair.salt1.power_off()
+    serves_again(pair, since, "near end lost power after the commit")
+    ledger = pair.ledger(pair.salt2)
+    assert ledger["active"] == "salt2"
+    assert ledger["generation"] == said["generation"] + 1
+    pair.come_back()
+    assert pair.holders() == ["salt2"]
+    assert pair.runner(pair.salt2, "pair.status", check=False)["salt"]["verdict"] == "failed_over"

@@ -1,0 +1,294 @@
+"""What README and docs/ say exists, exists: commands, keys, steps, verdicts, links."""
+
+import ast
+import json
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from failback import cli
+from failback import handover
+from failback import plan
+from failback import schema
+from failback import verdict
+from lab import sites
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([TREE / "README.md", TREE / "CHANGELOG.md", *(TREE / "docs").glob("*.md")])
+TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+
+def commands(text):
+    """Everything shown as something to type or to call: code blocks line by line, and inline code."""
+    code = False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif code or line.startswith("    "):
+            yield line.strip()
+        else:
+            # A bar inside a table's code would be another cell.
+            yield from re.findall(r"`([^`]+)`", line)
+
+
+def said(pattern):
+    """What a pattern's group finds in the commands of all documents, with where: ``[(name, found)]``."""
+    return sorted(
+        {
+            (name, found)
+            for name, text in TEXTS.items()
+            for command in commands(text)
+            for found in re.findall(pattern, command)
+        }
+    )
+
+
+def rows(name, heading):
+    """The tables in a section of a document, until the next heading: lists of cells without the heads."""
+    section = re.split(r"^#+ ", TEXTS[name].split(f"\n{heading}\n", 1)[1], flags=re.MULTILINE)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    heads = {number - 1 for number, line in enumerate(lines) if set(line) <= set("|- ")}
+    kept = [line for number, line in enumerate(lines) if number not in heads and set(line) - set("|- ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in kept]
+
+
+def public_functions(path):
+    """Names under which Salt calls what a module of the tree defines, with their arguments."""
+    return {
+        node.name.rstrip("_"): {one.arg for one in [*node.args.args, *node.args.kwonlyargs]}
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+
+
+def keys_of_schema(part=None, prefix=""):
+    """Every key of a pair with its default as JSON, or None: ``floating_ips.<name>.address``."""
+    part = schema.SCHEMA["$defs"]["pair"] if part is None else part
+    found = {}
+    for branch in [part, *part.get("anyOf", [])]:
+        for key, inner in branch.get("properties", {}).items():
+            name = f"{prefix}.{key}" if prefix else key
+            found[name] = json.dumps(inner["default"]) if "default" in inner else None
+            found.update(keys_of_schema(inner, name))
+        if isinstance(branch.get("additionalProperties"), dict):
+            found.update(keys_of_schema(branch["additionalProperties"], f"{prefix}.<name>"))
+        if isinstance(branch.get("items"), dict):
+            found.update(keys_of_schema(branch["items"], f"{prefix}[]"))
+    return found
+
+
+RUNNER = public_functions(TREE / "salt/_runners/pair.py")
+MODULES = {path.stem: public_functions(path) for path in (TREE / "salt/_modules").glob("*.py")}
+
+
+def test_there_is_something_to_check():
+    """Else every test here could pass because a pattern has gone stale."""
+    assert len(said(r"\bmake ([a-z-]+)")) > 10
+    assert len(said(r"salt-run pair\.([a-z_]+)")) > 10
+    assert len(said(r"\borch\.([a-z_]+)")) > 5
+
+
+@pytest.mark.parametrize("name, target", said(r"(?:^|[\s(])make ([a-z][a-z-]*)"))
+def test_each_target_of_make_exists(name, target):
+    targets = re.findall(r"^([a-z-]+):", (TREE / "Makefile").read_text(), flags=re.MULTILINE)
+    assert target in targets, f"{name} names `make {target}`"
+
+
+def test_each_target_of_make_is_explained():
+    targets = set(re.findall(r"^([a-z-]+):.*##", (TREE / "Makefile").read_text(), flags=re.MULTILINE))
+    explained = {re.match(r"`make ([a-z-]+)", row[0]).group(1) for row in rows("lab.md", "## make")}
+    assert explained == targets
+
+
+@pytest.mark.parametrize("name, function", said(r"\bsalt-run (?:-d )?pair\.([a-z_]+)"))
+def test_each_runner_function_exists(name, function):
+    assert function in RUNNER, f"{name} names `salt-run pair.{function}`"
+
+
+def test_each_runner_function_is_explained():
+    shown = {function for name, function in said(r"\bsalt-run pair\.([a-z_]+)") if name == "operations.md"}
+    assert shown == set(RUNNER)
+
+
+@pytest.mark.parametrize("name, orchestration", said(r"\borch\.([a-z_]+)"))
+def test_each_orchestration_exists(name, orchestration):
+    assert (TREE / f"salt/orch/{orchestration}.sls").is_file(), f"{name} names orch.{orchestration}"
+
+
+@pytest.mark.parametrize(
+    "name, command",
+    [one for one in said(r"(salt-run pair\.[a-z_]+[^|]*)") if "<" not in one[1] and "[" not in one[1]],
+)
+def test_each_argument_of_a_runner_function_exists(name, command):
+    words = shlex.split(command, comments=True)
+    function = words[1].partition(".")[2]
+    given = {word.partition("=")[0] for word in words[2:] if re.match(r"[a-z_]+=", word)}
+    assert given <= RUNNER[function], f"{name}: {command}"
+
+
+@pytest.mark.parametrize("name, pillar", said(r"state\.orch orch\.[a-z]+ pillar='\{([^}]*)\}'"))
+def test_each_argument_of_an_orchestration_exists(name, pillar):
+    given = {part.split(":")[0].strip() for part in pillar.split(",")}
+    assert given <= {"pair", "plan", "max_delete", "max_change_percent"}, f"{name}: {pillar}"
+    assert all(": " in part for part in pillar.split(",")), f"{name}: no blank after the colon: {pillar}"
+
+
+def called_functions():
+    """``(document, module, function)`` for `salt <node> module.function` and for bare `module.function`."""
+    names = "|".join(MODULES)
+    # Ends of file names, such as lsyncd.service, and Salt's own.
+    files = {"service", "conf", "sls", "py", "json", "schema"}
+    for name, text in TEXTS.items():
+        for command in commands(text):
+            if command.startswith("salt-run"):
+                continue
+            for module, function in re.findall(rf"(?:^|\s)({names})\.([a-z_]+)\b(?!/)", command):
+                # Some keys of the pillar look alike: lsyncd.delay.
+                if function not in files and f"{module}.{function}" not in keys_of_schema():
+                    yield name, module, function
+
+
+@pytest.mark.parametrize("name, module, function", sorted(set(called_functions())))
+def test_each_module_function_exists(name, module, function):
+    # In prose `pair.status` is short for the runner's.
+    known = set(MODULES[module]) | (set(RUNNER) if module == "pair" else set())
+    assert function in known, f"{name} names {module}.{function}"
+
+
+@pytest.mark.parametrize("name, words", said(r"^failback ([a-z].*)"))
+def test_each_command_of_the_program_exists(name, words):
+    words = [word.strip("<>") for word in words.split()]
+    assert cli.parser().parse_args(words).command in cli.COMMANDS, f"{name}: failback {' '.join(words)}"
+
+
+@pytest.mark.parametrize("name, command", said(r"python3 -m lab(?: --lab \S+)? ([a-z-]+)"))
+def test_each_command_of_the_lab_exists(name, command):
+    source = (TREE / "lab/cli.py").read_text()
+    assert f'"{command}"' in source, f"{name}: python3 -m lab {command}"
+
+
+def test_each_setting_of_the_lab_is_read():
+    sources = "".join(path.read_text() for path in [TREE / "Makefile", *(TREE / "lab").glob("*.py")])
+    sources += (TREE / "tests/lab/conftest.py").read_text()
+    for row in rows("lab.md", "## Settings"):
+        assert row[0].strip("`") in sources, row[0]
+
+
+def test_each_host_of_the_lab_is_explained():
+    site = sites.SITES["salt"]
+    shown = {row[0]: row[1] for row in rows("lab.md", "## The site `salt`")}
+    wanted = {machine.name: site.address(machine) for machine in site.machines}
+    wanted["salt-gw"] = site.master_address
+    assert shown == wanted
+
+
+# --- the pillar --------------------------------------------------------------------------------
+
+
+def keys_of_document():
+    lines = TEXTS["pillar.md"].split("## Every key", 1)[1].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| `")]
+    return {cell[1].strip("`"): None if cell[3] == "–" else cell[3].strip("`") for cell in cells}
+
+
+def test_the_keys_of_the_pillar_are_those_of_the_schema():
+    assert set(keys_of_document()) == set(keys_of_schema())
+
+
+def test_the_defaults_of_the_pillar_are_those_of_the_schema():
+    assert keys_of_document() == keys_of_schema()
+
+
+def test_the_published_schema_is_the_one_of_the_code():
+    assert (TREE / "docs/pair.schema.json").read_text() == schema.text()
+
+
+@each_document
+def test_examples_of_pairs_are_right(path):
+    yaml = pytest.importorskip("yaml")
+    from failback import pillar
+
+    for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL):
+        if "pairs:\n" in block and "{%" not in block:
+            assert pillar.problems(yaml.safe_load(block)["pairs"]) == []
+
+
+# --- the design --------------------------------------------------------------------------------
+
+
+def test_each_verdict_is_explained():
+    shown = {
+        document: {word for row in rows(document, heading) for word in re.findall(r"`([a-z_]+)`", row[0])}
+        for document, heading in (("design.md", "## The verdict"), ("operations.md", "### status"))
+    }
+    assert shown["design.md"] == set(verdict.ALL)
+    assert set(verdict.ALL) <= shown["operations.md"]
+
+
+def test_each_step_is_explained_in_its_order():
+    table = rows("design.md", "## The recovery")
+    steps = [(row[0].strip("`"), row[1]) for row in table if row[0].strip("`") in plan.STEPS]
+    assert steps == list(plan.STEPS.items())
+
+
+def test_the_handover_is_as_explained():
+    table = rows("design.md", "## The handover")
+    phases = [row[0].strip("`") for row in table if len(row) == 3 and row[0].startswith("`")]
+    states = [phase for phase in phases if not phase.startswith("recovery.")]
+    assert states == [
+        handover.ARMED,
+        handover.RELEASED,
+        handover.COMMITTED,
+        handover.DONE,
+        handover.TAKEN_BACK,
+    ]
+    limits = {row[0]: row[1] for row in table if len(row) == 3}
+    assert limits["commit margin"] == f"{handover.COMMIT_MARGIN:g} s"
+    assert limits["take within"] == f"{handover.TAKE_WITHIN:g} s"
+    assert limits["last pass"] == f"timeout − {handover.COMMIT_MARGIN + 1:g} s"
+    assert limits["`recovery.handover_timeout`"] == f"{schema.defaults('recovery')['handover_timeout']:g} s"
+
+
+def test_each_part_of_highstate_is_explained():
+    shown = {row[0].strip("`") for row in rows("design.md", "## What highstate does")}
+    there = {f"pair/{path.name}" for path in (TREE / "salt/pair").glob("*.sls")}
+    assert shown == there - {"pair/init.sls"}
+
+
+# --- links and files ---------------------------------------------------------------------------
+
+
+def anchors(text):
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_document
+def test_each_internal_link_resolves(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        place, _, anchor = target.partition("#")
+        linked = (path.parent / place).resolve() if place else path
+        assert linked.exists(), f"{path.name}: {target}"
+        if anchor:
+            assert anchor in anchors(linked.read_text()), f"{path.name}: {target}"
+
+
+@each_document
+def test_each_named_file_of_the_tree_exists(path):
+    pattern = r"^(?:salt|pillar|lab|tests|docs|pair|orch)/[\w./-]+\w/?$"
+    for command in commands(path.read_text()):
+        if re.match(pattern, command):
+            place = TREE / command
+            assert place.exists() or (TREE / "salt" / command).exists(), f"{path.name}: {command}"
+
+
+@each_document
+def test_nothing_names_a_place_that_only_the_author_has(path):
+    assert not re.search(r"/work/|/tmp/|/home/", path.read_text())
