@@ -324,6 +324,19 @@ def service_names(pair):
     return [one["name"] for one in config["services"] + config["active_services"]]
 
 
+def repositories(pair):
+    """
+    List the bare repositories of a pair.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.repositories salt
+    """
+    return _own_pairs()[pair]["git"]
+
+
 def crons():
     """
     List the names in /etc/cron.d of the watches that this node must run.
@@ -392,6 +405,9 @@ def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     """
     paths = _paths()
     taken = locks.acquire(pair, paths, run, operation, owner, float(seconds), tuple(dead_runs))
+    if taken["taken_over"]:
+        # That run can end its own hold no more, which would keep the watch idle for hours.
+        holds.clear(pair, paths, taken["taken_over"])
     if hold:
         holds.set_hold(pair, paths, min(float(seconds), holds.LONGEST), f"run {run}", run)
     return taken

@@ -7,4 +7,5 @@ include:
   - pair.access
   - pair.lsyncd
   - pair.services
+  - pair.git
   - pair.watch

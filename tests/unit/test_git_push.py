@@ -10,6 +10,7 @@ import pytest
 import samples
 
 from failback import git_push
+from failback import ledger
 from failback import system
 from failback.errors import Unavailable
 from failback.paths import Paths
@@ -52,6 +53,7 @@ class World:
         self.clone = folder / "clone"
         git(folder, "clone", "--quiet", str(self.here), str(self.clone))
         self.down = folder / "down"
+        self.logged = []
         ssh = folder / "ssh"
         ssh.write_text(
             SSH.format(
@@ -182,3 +184,45 @@ def test_a_repository_that_is_missing_here_is_a_failure(world):
 def test_what_git_prints_is_read(line, found):
     read = git_push.parse_porcelain(f"{line}\n")
     assert [tuple(one.values()) for one in read] == ([found] if found else [])
+
+
+# --- every minute, from the active node ----------------------------------------------------------
+
+
+@pytest.fixture
+def carry(world, tmp_path, monkeypatch):
+    """What cron runs on salt2, and the lines that it logs."""
+    paths = Paths(tmp_path / "node")
+    monkeypatch.setattr(system, "log", world.logged.append)
+
+    def run(active="salt2", admitted=True):
+        paths.ledger("salt").unlink(missing_ok=True)
+        ledger.write("salt", paths, 4, active, None, "a test", admitted)
+        return git_push.carry(samples.pair("salt2", git=[str(world.here)]), paths)
+
+    return run
+
+
+def test_the_active_node_carries_its_commits_to_the_standby(world, carry):
+    world.commit("one")
+    assert "refs/heads/main pushed to salt1" in carry()
+    assert world.references(world.there) == world.references(world.here)
+    assert carry() is None and len(world.logged) == 1
+
+
+@pytest.mark.parametrize(("active", "admitted"), [("salt1", True), ("salt2", False)])
+def test_a_node_that_is_not_active_pushes_nothing(world, carry, active, admitted):
+    world.commit("one")
+    assert carry(active, admitted) is None
+    assert world.references(world.there) == ""
+
+
+def test_a_standby_that_is_off_is_one_line_in_the_log(world, carry):
+    world.commit("one")
+    world.down.touch()
+    first = carry()
+    assert "255" in first or "128" in first
+    assert carry() == first and world.logged == [first]
+    world.down.unlink()
+    carry()
+    assert world.references(world.there) == world.references(world.here)

@@ -51,6 +51,7 @@ def parser():
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
     command("announce", "announce the pair's addresses that this node holds, some times over", "pair")
+    command("push-git", "push the repositories to the standby, if this node is active (cron)", "pair")
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
@@ -81,6 +82,12 @@ def _announce(arguments, paths):
     address.announce_repeatedly(address.of_pair(configuration.load(arguments.pair, paths)))
 
 
+def _push_git(arguments, paths):
+    from failback import git_push
+
+    git_push.carry(configuration.load(arguments.pair, paths), paths)
+
+
 def _far_end(arguments, paths):
     from failback import far_end
 
@@ -107,6 +114,7 @@ COMMANDS = {
     "gate": _gate,
     "watch": _watch,
     "announce": _announce,
+    "push-git": _push_git,
     "far-end": _far_end,
     "take-back": _take_back,
     "ask-to-yield": _ask_to_yield,

@@ -1,6 +1,13 @@
-"""The pair's bare repositories: pushed to the other node, never copied file by file."""
+"""
+The pair's bare repositories: pushed to the other node, never copied file by file.
+
+From the active node to the standby every minute, by cron and without a master (``carry``); back to a
+returned primary by ``orch.recover`` (``push``).
+"""
 
 from failback import configuration
+from failback import files
+from failback import ledger
 from failback import system
 from failback.errors import FailbackError
 from failback.errors import Unavailable
@@ -79,3 +86,37 @@ def _references(repository):
         30,
         f"read the references of {repository}",
     ).strip()
+
+
+def carry(config, paths):
+    """
+    Push the repositories to the standby, if this node is the active one.
+
+    What happened is said in the system's log when it differs from the last time: a standby that is off
+    for a night is one line, not hundreds.
+
+    Returns that sentence, or None when this node is not active or nothing was to be pushed.
+    """
+    pair, node = config["name"], config["node"]
+    own = ledger.read(pair, paths)
+    if own is None or own["active"] != node or own["boot_id"] != system.boot_id():
+        return None
+    said = []
+    for repository in config["git"]:
+        try:
+            done = push(config, repository, paths)
+        except FailbackError as error:
+            said.append(str(error))
+            continue
+        other = configuration.peer(config)["id"]
+        if done["pushed"]:
+            said.append(f"{repository}: {', '.join(done['pushed'])} pushed to {other}.")
+        if done["diverged"]:
+            said.append(f"{repository}: {', '.join(done['diverged'])} is left alone on {other}.")
+    sentence = " ".join(said) or None
+    before = files.read_json(paths.volatile(pair) / "git.json", "what was said of the repositories") or {}
+    if sentence != before.get("sentence"):
+        files.write_json(paths.volatile(pair) / "git.json", {"sentence": sentence})
+        if sentence:
+            system.log(sentence)
+    return sentence

@@ -1,0 +1,63 @@
+"""The flip without Salt: when it happens, when it must not, and what becomes of a second holder."""
+
+import time
+
+import pytest
+
+from lab.host import until
+
+pytestmark = pytest.mark.usefixtures("running")
+
+#: Seconds that are many times the watch's patience (2 s).
+LONG = 6
+
+
+def stays(pair, host, seconds=LONG):
+    """For so many seconds a host does not bear the address."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert not pair.bears(host), f"{host.name} took the address"
+        time.sleep(0.2)
+
+
+def test_salt2_with_its_own_cable_pulled_takes_nothing(pair):
+    pair.salt2.cut("eth0")
+    try:
+        stays(pair, pair.salt2)
+    finally:
+        pair.salt2.mend("eth0")
+    # Plugged in again it does not take in haste what it has not been able to hear.
+    stays(pair, pair.salt2, 3)
+    assert pair.holders() == ["salt1"]
+
+
+def test_a_hold_prevents_a_flip_until_it_expires_and_a_second_holder_gives_way(pair):
+    generation = pair.ledger(pair.salt1)["generation"]
+    said = pair.runner(pair.salt1, "pair.hold", "salt", "0.25", "reason=a test")
+    assert said["status"] == 0
+    until(lambda: "hold.json" in pair.left(pair.salt2), 5, "the hold on salt2")
+    expires = time.monotonic() + 0.25 * 60
+    pair.salt1.cut("eth0", silent=True)
+    stays(pair, pair.salt2, expires - time.monotonic() - 2.5)
+    assert pair.holders() == []
+
+    until(lambda: pair.holders(0.3) == ["salt2"], 15, "salt2 to take over once the hold has expired", pause=0)
+    assert time.monotonic() > expires - 2
+    # Cut off, salt1 knows nothing of it: both have the address, and lsyncd would still write.
+    assert [pair.bears(host) for host in pair.nodes] == [True, True]
+    assert pair.ledger(pair.salt2)["generation"] == generation + 1
+    pair.salt2.write("/srv/data/many/newer", "written on salt2\n")
+
+    pair.salt1.write("/srv/data/many/older", "written on salt1, cut off\n")
+    pair.salt1.mend("eth0")
+    mended = time.monotonic()
+    until(lambda: not pair.bears(pair.salt1), 20, "salt1 to give way")
+    print(f"salt1 gave way {time.monotonic() - mended:.1f} s after the partition was mended")
+    until(lambda: pair.processes(pair.salt1, "lsyncd") == [], 10, "lsyncd to stop on salt1")
+    assert pair.holders() == ["salt2"]
+    assert pair.bears(pair.salt2)
+    assert pair.ledger(pair.salt1)["active"] == "salt2"
+    # Neither has overwritten the other meanwhile.
+    assert pair.salt2.read("/srv/data/many/newer") == "written on salt2\n"
+    assert pair.salt1.read("/srv/data/many/older") == "written on salt1, cut off\n"
+    assert pair.salt2.run(["ls", "/srv/data/many/older"], check=False).returncode != 0
