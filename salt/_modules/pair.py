@@ -408,6 +408,9 @@ def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     if taken["taken_over"]:
         # That run can end its own hold no more, which would keep the watch idle for hours.
         holds.clear(pair, paths, taken["taken_over"])
+    if taken["taken_over"]:
+        # What a dead run has paused would stay paused for as long as its step might have taken.
+        holds.clear(pair, paths, taken["taken_over"])
     if hold:
         holds.set_hold(pair, paths, min(float(seconds), holds.LONGEST), f"run {run}", run)
     return taken

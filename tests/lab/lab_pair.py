@@ -48,7 +48,8 @@ class Pair:
         if self.holders() == ["salt2"] and self.salt1.running:
             if self.writing is None:  # a lab that was kept from an earlier run
                 self.writing = client.start_writing(self.client, ADDRESS, rate=10, changes=True)
-                self.died = max(one["answered"] for one in self.writing.entries() if one.get("node") == "salt1")
+                answers = [one for one in self.writing.entries() if one.get("node") == "salt1"]
+                self.died = max(one["answered"] for one in answers)
             return self
         self.running()
         self.crash()
@@ -87,7 +88,8 @@ class Pair:
         seed = (
             "mkdir -p /srv/data/many /srv/site && cd /srv/data/many"
             " && for n in $(seq 1500); do yes $n | head -c 4096 > file-$n; done"
-            " && mkdir -p /srv/salt/files && cd /srv/salt/files && for n in $(seq 800); do echo $n > site-$n; done"
+            " && mkdir -p /srv/salt/files && cd /srv/salt/files"
+            " && for n in $(seq 800); do echo $n > site-$n; done"
             " && echo carried > /srv/site/a.conf && echo 'not carried' > /srv/site/a.txt"
         )
         self.salt1.run(["/bin/sh", "-c", seed])

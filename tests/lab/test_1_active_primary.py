@@ -70,7 +70,8 @@ def test_a_wrong_command_line_exits_with_a_status_and_says_how_it_is_typed(pair)
 
 def test_a_wrong_pillar_is_refused_with_file_key_found_and_wanted(pair):
     right = pair.salt1.read(PILLAR)
-    wrong = right.replace("interface: eth0", "interfaces: eth0").replace("boot_timeout: 300", "boot_timeout: soon")
+    wrong = right.replace("interface: eth0", "interfaces: eth0")
+    wrong = wrong.replace("boot_timeout: 300", "boot_timeout: soon")
     assert wrong.count("interfaces") == wrong.count("soon") == 1
     pair.salt1.write(PILLAR, wrong)
     try:

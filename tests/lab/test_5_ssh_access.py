@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("failed_over_or_running")
 SSH = ["ssh", "-F", "/etc/failback/ssh/config"]
 TO = "10.0.0.12"
 MARK = "/root/was-here"
+KEPT = "many/file-1000"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_no_other_command_is_run(pair, command):
         ["rsync", "-e", shlex.join(SSH), f"{TO}::etc/shadow", "/root/stolen"],
         ["rsync", "-e", shlex.join(SSH), f"{TO}::MODULE/../../etc/shadow", "/root/stolen"],
         ["rsync", "-e", shlex.join(SSH), "--copy-links", f"{TO}::MODULE/escape/shadow", "/root/stolen"],
-        ["rsync", "-e", shlex.join(SSH), "--remove-source-files", f"{TO}::MODULE/many/file-1000", "/root/stolen"],
+        ["rsync", "-e", shlex.join(SSH), "--remove-source-files", f"{TO}::MODULE/{KEPT}", "/root/stolen"],
     ],
     ids=" ".join,
 )
@@ -94,7 +95,7 @@ def test_no_file_outside_the_pair_s_paths_comes_or_goes(pair, command):
     assert done.returncode != 0
     assert pair.salt1.run(["ls", "/root/stolen"], check=False).returncode != 0
     assert pair.salt2.run(["ls", MARK], check=False).returncode != 0
-    assert pair.salt2.run(["ls", "/srv/data/many/file-1000"], check=False).returncode == 0
+    assert pair.salt2.run(["ls", f"/srv/data/{KEPT}"], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -150,8 +151,8 @@ except OSError:
 
 def test_no_terminal_no_agent_and_no_display_is_given(pair):
     """sshd says in its own words what it refused."""
-    agent = "eval $(ssh-agent) >/dev/null; "
-    script = f"{agent} ssh -vv -F /etc/failback/ssh/config -o ForwardAgent=yes -tt {TO} -- report; kill $SSH_AGENT_PID"
+    command = f"{shlex.join(SSH)} -vv -o ForwardAgent=yes -tt {TO} -- report"
+    script = f"eval $(ssh-agent) >/dev/null; {command}; kill $SSH_AGENT_PID"
     done = pair.salt1.run(["/bin/sh", "-c", script], check=False, timeout=20)
     assert "PTY allocation request failed" in done.stderr
     (given,) = set(re.findall(r"authorized_keys:\d+: key options:(.*)", done.stderr))

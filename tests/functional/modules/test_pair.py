@@ -1,0 +1,66 @@
+"""The module ``pair`` on one node, loaded as Salt loads it; what needs a peer is in the lab."""
+
+import os
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from failback import hold
+from failback import lock
+from failback import system
+from failback.paths import Paths
+
+RUN = "20261122T183000-recover-salt-4f2a"
+NEXT = "20261122T184500-recover-salt-77aa"
+
+
+@pytest.fixture
+def node(minion_opts, loaders, tmp_path):
+    """The folder that stands for the root of a node."""
+    # The modules read the option when they are called, from the options they were loaded with.
+    loaders.modules.test.ping()
+    minion_opts["failback_root"] = loaders.opts["failback_root"] = str(tmp_path)
+    yield Paths(tmp_path)
+    minion_opts.pop("failback_root")
+    loaders.opts.pop("failback_root", None)
+
+
+def owner(pid, started):
+    return {"master": "m", "user": "anna", "boot_id": system.boot_id(), "pid": pid, "started": started}
+
+
+def living():
+    return owner(os.getpid(), system.process_started(os.getpid()))
+
+
+def test_a_living_run_keeps_the_pair_and_its_pause(modules, node):
+    modules.pair.lock("salt", RUN, "recover", living(), 600, hold=True)
+    with pytest.raises(CommandExecutionError, match=RUN):
+        modules.pair.lock("salt", NEXT, "recover", living(), 600)
+    assert hold.read("salt", node)["run"] == RUN
+    with pytest.raises(CommandExecutionError, match=RUN):
+        modules.pair.resume("salt")
+
+
+def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, node):
+    modules.pair.lock("salt", RUN, "recover", owner(2**22 + 1, 1), 600, hold=True)
+    assert modules.pair.lock("salt", NEXT, "recover", living(), 600)["taken_over"] == RUN
+    assert hold.read("salt", node) is None
+    assert lock.read("salt", node)["run"] == NEXT
+
+
+def test_an_operators_pause_outlives_all_runs(modules, node):
+    hold.set_hold("salt", node, 900, "switch maintenance")
+    modules.pair.lock("salt", RUN, "recover", owner(2**22 + 1, 1), 600, hold=True)
+    modules.pair.lock("salt", NEXT, "recover", living(), 600)
+    assert hold.read("salt", node)["reason"] == "switch maintenance"
+
+
+@pytest.mark.parametrize("name", ["../salt", "", "sa lt", "-x", None])
+def test_what_is_no_name_of_a_pair_is_refused(modules, node, name):
+    if name is None:
+        with pytest.raises(CommandExecutionError, match="no pair configured"):
+            modules.pair.report(name)
+    else:
+        with pytest.raises(CommandExecutionError, match="not the name of a pair"):
+            modules.pair.report(name)
