@@ -67,72 +67,86 @@ def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max
         pillar does.
     """
     ret = _ret(name)
-    usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
     begun = time.monotonic()
-    run = None
     try:
-        pairs = pair_master.pairs_of(__pillar__)
-        config = pair_master.configuration(pairs, pair, usage)
-        for key, value in (("max_delete", max_delete), ("max_change_percent", max_change_percent)):
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-                raise SaltInvocationError(f"{key} must be a number of 0 or more, not {value!r}.")
-            config["recovery"][key] = value
-        run = pair_master.Run(__opts__, config, operation)
-        reports, errors = run.decide()
-        if run.plan.refusal:
-            # A node whose report failed counts as silent; its error says that it is not.
-            why = " ".join([run.verdict.sentence, *errors.values(), run.plan.refusal])
-            raise CommandExecutionError(f"{pair} is {run.verdict.name}: {why}")
-        pair_master.require_in_step(reports)
-        # A third host gets no highstate from here, so it would not know the question.
-        run.nodes.try_all(config["witnesses"], "saltutil.sync_all")
-        _require_elsewhere(run, reports)
-        previews = _previews(run, reports)
-        if plan is not None and str(plan) != plans.digest(run.plan, run.verdict, previews):
-            raise CommandExecutionError(
-                f"The facts have moved since plan {plan} was made: they give plan "
-                f"{plans.digest(run.plan, run.verdict, previews)} now. Look at it: salt-run pair.plan {pair}"
-            )
+        run = _planned(
+            pair, operation, plan, {"max_delete": max_delete, "max_change_percent": max_change_percent}
+        )
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
-
-    __context__[pair_master.CONTEXT] = run
     if run.plan.nothing_to_do:
+        __context__[pair_master.CONTEXT] = run
         ret["result"] = True
         ret["comment"] = f"Nothing to do: {pair} is {run.verdict.name}. {run.verdict.sentence}"
         return ret
     ret["changes"] = {"run": run.id, "verdict": run.verdict.name, "steps": list(run.plan.steps)}
     if __opts__["test"]:
+        __context__[pair_master.CONTEXT] = run
         ret["result"] = None
         ret["comment"] = f"Would {operation} {pair}, which is {run.verdict.name}. {run.verdict.sentence}"
         return ret
     try:
-        seen = run.verdict
-        run.lock(300)
-        # Another run may have ended between the look and the lock.
-        run.decide()
-        if run.verdict != seen:
-            run.nodes.try_all(run.ids, "pair.unlock", pair, run.id)
-            raise CommandExecutionError(
-                f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
-                f"{run.verdict.name}. {run.verdict.sentence} Look at it (salt-run pair.status {pair}), "
-                f"then run this again."
-            )
-        run.opened = True
-        run.nodes.all(run.ids, "pair.open_run", pair, run.id, run.record())
+        _take(run)
     except SaltException as error:
-        if not run.opened:
-            __context__.pop(pair_master.CONTEXT)
         ret["changes"] = {}
         ret["comment"] = f"Refused, nothing was changed. {error}"
+        if run.opened:
+            run.note("precheck", False, str(error), time.monotonic() - begun)
         return ret
     ret["result"] = True
     ret["comment"] = f"{pair} is {run.verdict.name}: {run.verdict.sentence} Run {run.id} holds it."
     run.note("precheck", True, run.verdict.sentence, time.monotonic() - begun)
     return ret
+
+
+def _planned(pair, operation, plan, allowed):
+    """Look, decide, and check all that can be checked before anything is changed. Returns the run."""
+    usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
+    config = pair_master.configuration(pair_master.pairs_of(__pillar__), pair, usage)
+    for key, value in allowed.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+            raise SaltInvocationError(f"{key} must be a number of 0 or more, not {value!r}.")
+        config["recovery"][key] = value
+    run = pair_master.Run(__opts__, config, operation)
+    reports, errors = run.decide()
+    pair_master.require_free(pair, reports)
+    if run.plan.refusal:
+        # A node whose report failed counts as silent; its error says that it is not.
+        why = " ".join([run.verdict.sentence, *errors.values(), run.plan.refusal])
+        raise CommandExecutionError(f"{pair} is {run.verdict.name}: {why}")
+    pair_master.require_in_step(reports)
+    _require_elsewhere(run, reports)
+    previews = _previews(run, reports)
+    digest = plans.digest(run.plan, run.verdict, previews)
+    if plan is not None and str(plan) != digest:
+        raise CommandExecutionError(
+            f"The facts have moved since plan {plan} was made: they give plan {digest} now. Look at it: "
+            f"salt-run pair.plan {pair}"
+        )
+    return run
+
+
+def _take(run):
+    """Take the pair for a run on both nodes; what it was planned by must still be true then."""
+    pair, seen = run.config["name"], run.verdict
+    run.lock(300)
+    # Another run may have ended between the look and the lock.
+    run.decide()
+    if (run.verdict.name, run.verdict.generation) != (seen.name, seen.generation):
+        run.nodes.try_all(run.ids, "pair.unlock", pair, run.id)
+        raise CommandExecutionError(
+            f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
+            f"{run.verdict.name}. {run.verdict.sentence} Look at it (salt-run pair.status {pair}), "
+            f"then run this again."
+        )
+    run.opened = True
+    __context__[pair_master.CONTEXT] = run
+    run.nodes.all(run.ids, "pair.open_run", pair, run.id, run.record())
+    # A third host gets no highstate from here, so it would not know the question.
+    run.nodes.try_all(run.config["witnesses"], "saltutil.sync_all")
 
 
 def _require_elsewhere(run, reports):

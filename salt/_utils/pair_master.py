@@ -13,6 +13,7 @@ import salt.utils.user
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+from failback import lock as locks
 from failback import pillar as pillars
 from failback import plan as plans
 from failback import runs
@@ -181,6 +182,19 @@ def highstate(nodes, ids):
     if failed:
         raise CommandExecutionError(f"Highstate failed. {' '.join(failed)}")
     return changed
+
+
+def require_free(pair, reports):
+    """
+    No living run may hold the pair: what a look finds in the middle of one is not worth judging.
+
+    Raises ``CommandExecutionError``, naming that run.
+    """
+    held = [report["lock"] for report in reports if (report["lock"] or {}).get("state")]
+    dead = {one["run"] for one in held if one["state"] == "dead"}
+    for one in held:
+        if one["state"] == "held" and one["run"] not in dead:
+            raise CommandExecutionError(locks.refusal(pair, one))
 
 
 class Run:

@@ -28,6 +28,8 @@ def minion_opts(tree, tmp_path_factory):
             "utils_dirs": [str(tree / "salt" / "_utils")],
             "fileserver_backend": ["roots"],
             "test": False,
+            # No test of a module touches the machine's own /etc/failback and /var/lib/failback.
+            "failback_root": str(root / "node"),
         }
     )
     yield opts

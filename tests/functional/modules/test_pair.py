@@ -1,6 +1,7 @@
 """The module ``pair`` on one node, loaded as Salt loads it; what needs a peer is in the lab."""
 
 import os
+import shutil
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -15,14 +16,10 @@ NEXT = "20261122T184500-recover-salt-77aa"
 
 
 @pytest.fixture
-def node(minion_opts, loaders, tmp_path):
-    """The folder that stands for the root of a node."""
-    # The modules read the option when they are called, from the options they were loaded with.
-    loaders.modules.test.ping()
-    minion_opts["failback_root"] = loaders.opts["failback_root"] = str(tmp_path)
-    yield Paths(tmp_path)
-    minion_opts.pop("failback_root")
-    loaders.opts.pop("failback_root", None)
+def node(minion_opts):
+    """The folder that stands for the root of the node, empty for each test."""
+    yield Paths(minion_opts["failback_root"])
+    shutil.rmtree(minion_opts["failback_root"], ignore_errors=True)
 
 
 def owner(pid, started):
