@@ -77,11 +77,17 @@ class Probe:
         return json.loads(_end(self.process))
 
 
-def start_writing(host, address, log="/var/log/load.jsonl", rate=20.0, changes=False, prefix="f"):
+def start_writing(
+    host, address, log="/var/log/load.jsonl", rate=20.0, changes=False, prefix="f", create_only=False
+):
     """Start writing through an address; returns a ``Writing``. It goes on after an older log."""
     host.run(["rm", "-f", f"{log}.stop", f"{log}.changes"])
     arguments = ["--rate", str(rate), "--prefix", prefix]
-    return Writing(host, address, log, arguments + (["--changes"] if changes else []))
+    if changes:
+        arguments.append("--changes")
+    if create_only:
+        arguments.append("--create-only")
+    return Writing(host, address, log, arguments)
 
 
 def start_probe(host, address, interface="eth0", interval=0.001, limit=600.0):

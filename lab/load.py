@@ -198,6 +198,7 @@ class Client:
         self.model = Model()
         self.connection = None
         self.stopped = False
+        self.create_only = False
         self.choice = random.Random(prefix)
         self.gone = set()  # lost with a node, and found missing: not tried again
 
@@ -231,7 +232,7 @@ class Client:
         names = [name for name in self.model.certain() if name not in self.gone]
         operation = "create"
         if len(names) >= 5:
-            operations = ("create", "append")
+            operations = ("create",) if self.create_only else ("create", "append")
             if self.changes or os.path.exists(f"{self.log}.changes"):
                 operations = OPERATIONS
             operation = self.choice.choice(operations)
@@ -367,6 +368,7 @@ def main():
     write.add_argument("--rate", type=float, default=20.0, help="operations a second, at most")
     write.add_argument("--timeout", type=float, default=1.0)
     write.add_argument("--changes", action="store_true", help="overwrite, rename and delete as well")
+    write.add_argument("--create-only", action="store_true", help="only new files, until changes are allowed")
     write.add_argument("--prefix", default="f", help="of the file names; one client, one prefix")
     write.add_argument("--stop-file")
     write.add_argument("--count", type=int)
@@ -379,6 +381,7 @@ def main():
     elif options.command == "write":
         client = Client(options.to, options.log, options.port, options.rate, options.timeout)
         client.changes, client.prefix = options.changes, options.prefix
+        client.create_only = options.create_only
         client.choice = random.Random(options.prefix)
         signal.signal(signal.SIGTERM, lambda *_: setattr(client, "stopped", True))
         client.run(options.stop_file, options.count)
