@@ -19,7 +19,7 @@ PACKAGES := \
 .PHONY: help demo test lint image lab-up lab-down lab-status lab-push shell deps
 
 help:               ## this list
-	@sed -n 's/^\([a-z-]*\): .*## */  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps          ## the story: a primary dies, and comes home with one command
 	@$(PYTHON) -m lab demo
