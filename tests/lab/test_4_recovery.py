@@ -59,11 +59,15 @@ class Recovery:
         pillar = json.dumps({"pair": "salt", "max_delete": MANY})
         command = ["salt-run", "state.orch", "orch.recover", f"pillar={pillar}"]
         boot = pair.salt1.boot_id()
+        pair.site.start_masters([pair.salt1])
+        pair.wait_idle(pair.salt1, "salt2")
         first = pair.salt2.spawn(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             locked = "the first run to have its lock"
             until(lambda: "lock.json" in pair.left(pair.salt2), 60, locked, pause=0.1)
             self.first = json.loads(pair.salt2.read(f"{STATE}/lock.json"))["run"]
+            # The other master's first: the run is going to reboot its host.
+            self.beside = pair.recover(pair.salt1, max_delete=MANY)
             self.second = pair.recover(pair.salt2, max_delete=MANY)
             self.lock_beside = json.loads(pair.salt2.read(f"{STATE}/lock.json"))["run"]
             until(lambda: reboots(pair.salt1, boot), 120, "salt1 to reboot", pause=0.1)
@@ -95,9 +99,11 @@ def reboots(host, boot):
         return True
 
 
-def test_the_second_of_two_recoveries_is_refused_and_names_the_first(recovered):
-    assert recovered.second.returncode != 0
-    said = " ".join(recovered.second.stdout.split())
+@pytest.mark.parametrize("by", ["beside", "second"], ids=["the other master", "the same master"])
+def test_the_second_of_two_recoveries_is_refused_and_names_the_first(recovered, by):
+    second = getattr(recovered, by)
+    assert second.returncode != 0
+    said = " ".join(second.stdout.split())
     assert f"salt is held by run {recovered.first} (recover, started" in said
     assert "Refused, nothing was changed." in said
     assert recovered.lock_beside == recovered.first
