@@ -587,8 +587,7 @@ def reboot(pair, run):
     locks.require(pair, paths, run)
     found = reports.report(pair, paths)
     held = [one["address"] for one in found["addresses"] if one["held"]]
-    own = found["ledger"]
-    serves = own and own["active"] == found["node"] and own["boot_id"] == found["boot_id"]
+    serves = ledger.is_active(found["ledger"], found["node"])
     if held or (serves and not found["addresses"]):
         raise CommandExecutionError(
             f"{found['node']} serves {pair} ({', '.join(held) or 'by its ledger'}); rebooting it would "
@@ -710,9 +709,9 @@ def take(pair, run):
     paths = _paths()
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
-    with files.locked(paths.state(pair) / ".change.flock"):
+    with ledger.changing_hands(pair, paths):
         own = ledger.read(pair, paths)
-        if own is None or own["active"] != config["node"] or own["boot_id"] != system.boot_id():
+        if not ledger.is_active(own, config["node"]):
             raise CommandExecutionError(
                 f"{config['node']} is not admitted as the active node of {pair}, so it takes no address."
             )

@@ -190,11 +190,17 @@ def require_free(pair, reports):
 
     Raises ``CommandExecutionError``, naming that run.
     """
-    held = [report["lock"] for report in reports if (report["lock"] or {}).get("state")]
-    dead = {one["run"] for one in held if one["state"] == "dead"}
-    for one in held:
-        if one["state"] == "held" and one["run"] not in dead:
-            raise CommandExecutionError(locks.refusal(pair, one))
+    dead = dead_runs(reports)
+    for report in reports:
+        found = report["lock"] or {}
+        if found.get("state") == "held" and found["run"] not in dead:
+            raise CommandExecutionError(locks.refusal(pair, found))
+
+
+def dead_runs(reports):
+    """The runs that one of the nodes has proved dead: it was the host of their process."""
+    found = [report["lock"] or {} for report in reports]
+    return {one["run"] for one in found if one.get("state") == "dead"}
 
 
 class Run:
@@ -242,46 +248,26 @@ class Run:
 
     def lock(self, seconds):
         """Take or renew the pair on both nodes for a step of so many seconds."""
-        pair = self.config["name"]
-        dead = []
-        reports, _ = self.nodes.try_all(self.ids, "pair.report", pair)
-        for report in reports.values():
-            found = report.get("lock") or {}
-            if found.get("state") == "dead":
-                dead.append(found["run"])
+        reports, _ = self.nodes.try_all(self.ids, "pair.report", self.config["name"])
+        dead = sorted(dead_runs(reports.values()))
         taken = []
         try:
             # The primary first, always: of two runs that begin at once one gets neither.
             for node in self.ids:
-                self.nodes.one(
-                    node,
-                    "pair.lock",
-                    pair,
-                    self.id,
-                    self.operation,
-                    self._owner,
-                    seconds + LOCK_MARGIN,
-                    dead_runs=dead,
-                    hold=self.holding,
-                )
+                self.nodes.one(node, "pair.lock", *self._terms(seconds), dead_runs=dead, hold=self.holding)
                 taken.append(node)
         except CommandExecutionError:
             if not self.opened:
-                self.nodes.try_all(taken, "pair.unlock", pair, self.id)
+                self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)
             raise
 
     def renew(self, seconds):
         """The living run renews its lock before each step, for as long as the step may take."""
-        self.nodes.try_all(
-            self.ids,
-            "pair.lock",
-            self.config["name"],
-            self.id,
-            self.operation,
-            self._owner,
-            seconds + LOCK_MARGIN,
-            hold=self.holding,
-        )
+        self.nodes.try_all(self.ids, "pair.lock", *self._terms(seconds), hold=self.holding)
+
+    def _terms(self, seconds):
+        """What ``pair.lock`` is told of this run."""
+        return self.config["name"], self.id, self.operation, self._owner, seconds + LOCK_MARGIN
 
     def record(self, result=None, sentence=""):
         """What is kept of this run on both nodes."""

@@ -99,7 +99,7 @@ def carry(config, paths):
     """
     pair, node = config["name"], config["node"]
     own = ledger.read(pair, paths)
-    if own is None or own["active"] != node or own["boot_id"] != system.boot_id():
+    if not ledger.is_active(own, node):
         return None
     said = []
     for repository in config["git"]:

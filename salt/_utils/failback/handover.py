@@ -82,9 +82,9 @@ def arm(config, run, seconds, paths):
     """
     pair, node = config["name"], config["node"]
     lock.require(pair, paths, run)
-    with _changing(config, paths):
+    with ledger.changing_hands(config["name"], paths):
         own = ledger.read(pair, paths)
-        if own is None or own["active"] != node or own["boot_id"] != system.boot_id():
+        if not ledger.is_active(own, node):
             raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
         _stop_timer(config)
         _write_state(
@@ -121,7 +121,7 @@ def arm(config, run, seconds, paths):
 
 def release(config, run, holder, paths):
     """Release the addresses. The state is written first: a crash in between must lead back to serving."""
-    with _changing(config, paths):
+    with ledger.changing_hands(config["name"], paths):
         state = read_state(config, paths)
         if state.get("run") != run or state.get("phase") != ARMED:
             raise Refused(f"The handover of run {run} is not armed, so nothing is released.")
@@ -137,7 +137,7 @@ def commit(config, run, paths):
     Returns the new generation. Raises ``Refused`` when it is too late to be safe.
     """
     pair = config["name"]
-    with _changing(config, paths):
+    with ledger.changing_hands(config["name"], paths):
         state = read_state(config, paths)
         if state.get("run") != run or state.get("phase") != RELEASED:
             raise Refused(f"The addresses of {pair} are not released by run {run}: {state.get('phase')}.")
@@ -168,17 +168,12 @@ def _require_time(config, state):
 
 def disarm(config, run, paths):
     """End this run's handover: the timer is stopped, nothing is taken back any more."""
-    with _changing(config, paths):
+    with ledger.changing_hands(config["name"], paths):
         if read_state(config, paths).get("run") != run:
             raise Refused(f"The handover of {config['name']} is not that of run {run}.")
         _write_state(config, paths, phase=DONE)
         _stop_timer(config)
     return {"disarmed": True}
-
-
-def _changing(config, paths):
-    """One change of hands at a time on this node, whoever makes it."""
-    return files.locked(paths.state(config["name"]) / ".change.flock")
 
 
 def _stop_timer(config):
@@ -200,7 +195,7 @@ def take_back(config, run, paths):
     Returns a sentence about what was done.
     """
     pair, node = config["name"], config["node"]
-    with _changing(config, paths):
+    with ledger.changing_hands(config["name"], paths):
         state = read_state(config, paths)
         if state.get("run") == run and state.get("phase") == ARMED:
             # The time is over before anything was released: nothing may be released any more.

@@ -84,6 +84,16 @@ def write(pair, paths, generation, active, run, why, admitted=True):
         return new
 
 
+def is_active(own, node):
+    """Does a ledger name this node active, and was the node admitted in its present boot?"""
+    return own is not None and own["active"] == node and own["boot_id"] == system.boot_id()
+
+
+def changing_hands(pair, paths):
+    """One change of hands at a time on this node, whoever makes it; a context."""
+    return files.locked(paths.state(pair) / ".change.flock")
+
+
 def now():
     """The wall clock in UTC, to the second, as ISO 8601."""
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

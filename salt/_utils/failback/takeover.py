@@ -8,7 +8,6 @@ import json
 import subprocess
 
 from failback import address
-from failback import files
 from failback import handover
 from failback import incoming
 from failback import ledger
@@ -39,7 +38,7 @@ def take_over(config, reason, paths, run=None):
     """
     pair, node = config["name"], config["node"]
     wanted = address.of_pair(config)
-    with files.locked(paths.state(pair) / ".change.flock"):
+    with ledger.changing_hands(pair, paths):
         own = ledger.read(pair, paths)
         if own is None or own["boot_id"] != system.boot_id():
             raise Refused(
@@ -117,7 +116,7 @@ def yield_to(config, generation, active, paths):
     Returns a sentence. Raises ``Refused``.
     """
     pair, node = config["name"], config["node"]
-    with files.locked(paths.state(pair) / ".change.flock"):
+    with ledger.changing_hands(pair, paths):
         own = ledger.read(pair, paths)
         if active == node:
             raise Refused(f"{node} does not give way to itself.")
@@ -128,7 +127,7 @@ def yield_to(config, generation, active, paths):
         with address.Holder(address.of_pair(config)) as holder:
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()
-        served = own["active"] == node and own["boot_id"] == system.boot_id()
+        served = ledger.is_active(own, node)
         why = f"gave way to {active}" + (", after both had been active at once" if served else "")
         # Not an admission to the new generation: this node has missed writes. Written before anything
         # that can fail, for a node still named active would take over again.
