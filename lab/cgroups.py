@@ -77,11 +77,13 @@ def members(group):
     """The ids of all processes in the group and below, as a set."""
     pids = set()
     for hierarchy in hierarchies():
-        for procs in (hierarchy / TOP / group).rglob("cgroup.procs"):
+        # os.walk passes over folders that go away meanwhile, as they do when a host shuts down.
+        for folder, _, _ in os.walk(hierarchy / TOP / group):
             try:
-                pids.update(int(line) for line in procs.read_text().split())
+                procs = pathlib.Path(folder, "cgroup.procs").read_text()
             except OSError:
                 continue  # the group went away while it was read
+            pids.update(int(line) for line in procs.split())
     pids.discard(0)  # in another pid namespace: cannot be ours
     return pids
 
