@@ -729,7 +729,7 @@ def handover(pair, run):
     """
     Make this node active: the last changes come over, and the addresses with them.
 
-    Returns what ``failback.handover.bring_home`` returns: generation, window in milliseconds, the
+    Returns what ``failback.handover.become_active`` returns: generation, window in milliseconds, the
     timeline, and who answers now. Raises ``CommandExecutionError`` whose message says who serves.
 
     CLI Example:
@@ -744,7 +744,7 @@ def handover(pair, run):
     def prepare_last_pass(control):
         return data.LastPass(config, run, paths, control) if config["replicate"] else None
 
-    return handovers.bring_home(config, run, paths, prepare_last_pass)
+    return handovers.become_active(config, run, paths, prepare_last_pass)
 
 
 @salt_errors.translated

@@ -107,6 +107,7 @@ SALT1 = ("salt1", [(5, "salt1"), (5, "salt1")])
 MOMENTS = [
     pytest.param("before arm", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="before the way back is armed"),
     pytest.param("after arm", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after the way back is armed"),
+    pytest.param("after quiesce", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after its services have stopped"),
     pytest.param("after release", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after the release"),
     pytest.param("in the last pass", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="in the last pass"),
     pytest.param("before commit", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="before the commit"),
@@ -168,6 +169,63 @@ def test_the_near_end_loses_power(world, monkeypatch, moment, killed, unplugged)
     world.far.wait(10)
     assert (world.serving(), world.ledgers()) == unplugged
     assert judged(world).name == verdict.FAILED_OVER
+
+
+WORK = "work.service"
+
+
+@pytest.fixture
+def working(tmp_path, monkeypatch):
+    """salt2 serves, and runs what only the active node runs."""
+    world = World(tmp_path, monkeypatch, active_services=[{"name": WORK, "proof": None, "status": None}])
+    world.units["salt2"] = {WORK, "sshd.service"}
+    return world
+
+
+def test_what_only_the_active_node_runs_stops_before_anything_is_released(working):
+    seen = []
+    working.hooks[("salt2", "release")] = lambda: seen.append(set(working.units["salt2"]))
+    assert working.bring_home()["stopped"] == [WORK]
+    assert seen == [{"sshd.service"}]
+    assert working.units["salt2"] == {"sshd.service"}, "it must not come back behind the handover"
+
+
+def test_lsyncd_of_a_primary_that_hands_over_stops_too(working):
+    working.units["salt2"].add("lsyncd.service")
+    assert working.bring_home()["stopped"] == ["lsyncd.service", WORK]
+
+
+@pytest.mark.parametrize(("moment", "killed", "unplugged"), MOMENTS)
+def test_a_far_end_that_serves_on_runs_what_it_ran(working, monkeypatch, moment, killed, unplugged):
+    def die():
+        working.lose_power("salt1")
+        raise Killed
+
+    last_pass = die_at(working, monkeypatch, moment, die)
+    monkeypatch.setattr(handover.FarEnd, "__exit__", lambda *_: None)
+    with pytest.raises(Killed):
+        working.bring_home(last_pass)
+    working.deadline()
+    assert working.serving() == "salt2" and WORK in working.units["salt2"]
+
+
+def test_a_far_end_that_cannot_stop_a_service_serves_on(working, monkeypatch):
+    def refuse(argv, *rest, real=two_nodes.system.run, **options):
+        if argv[:2] == ["systemctl", "stop"] and WORK in argv:
+            raise Unavailable("It hangs.")
+        return real(argv, *rest, **options)
+
+    monkeypatch.setattr(two_nodes.system, "run", refuse)
+    with pytest.raises(Refused, match="It hangs"):
+        working.bring_home()
+    working.far.wait(10)
+    assert (working.serving(), working.ledgers()) == SALT2_AS_BEFORE
+    assert WORK in working.units["salt2"] and working.phase() == "done"
+
+
+def test_nothing_is_stopped_that_was_not_armed(working):
+    assert serve(working, {"do": "quiesce"})[1]["ok"] is False
+    assert WORK in working.units["salt2"]
 
 
 def judged(world):

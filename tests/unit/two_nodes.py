@@ -19,6 +19,7 @@ from failback import files
 from failback import handover
 from failback import ledger
 from failback import lock
+from failback import services
 from failback import system
 from failback import takeover
 from failback.errors import Refused
@@ -42,6 +43,7 @@ class World:
         self.boots = {"salt1": 1, "salt2": 1}
         self.holders = {}
         self.strangers = []
+        self.units = {"salt1": set(), "salt2": set()}
         self.cut = False
         self.hooks = {}
         self.told = []
@@ -71,6 +73,7 @@ class World:
         monkeypatch.setattr(system, "run", self.run)
         monkeypatch.setattr(system, "log", self.told.append)
         monkeypatch.setattr(takeover, "_detached", lambda paths, *words: None)
+        monkeypatch.setattr(services, "states", self.states)
         monkeypatch.setattr(handover, "_macs", self.macs)
         monkeypatch.setattr(
             handover,
@@ -146,9 +149,15 @@ class World:
             self.timer = None
         elif argv[:2] == ["systemctl", "stop"]:
             self.hook("stop")
+            self.units[self.node] -= set(argv[3:])
+        elif argv[:3] == ["systemctl", "start", "--no-block"]:
+            self.units[self.node] |= set(argv[4:])
         else:
             raise AssertionError(f"nobody should run {argv}")
         return ""
+
+    def states(self, units):
+        return {one: "active" if one in self.units[self.node] else "inactive" for one in units}
 
     def connect(self, argv, **options):
         self.far = Connection(self, argv[-1])
@@ -159,7 +168,7 @@ class World:
     def bring_home(self, last_pass=lambda limit: None):
         """The near end on salt1."""
         with self.on("salt1"):
-            return handover.bring_home(
+            return handover.become_active(
                 self.configs["salt1"],
                 samples.RUN,
                 self.paths["salt1"],

@@ -8,12 +8,15 @@ dies, somebody serves again by itself:
 =============  ====================================================================================
 far end is in  what it does when the near end, the network, or its own far-end process dies
 =============  ====================================================================================
-``armed``      nothing: it still serves
+``armed``      it still serves; it starts again what ``quiesce`` has stopped
 ``released``   takes the addresses back in its own generation, at once when the connection ends, and
                at the deadline (a timer of systemd) when even this process is gone
 ``committed``  at the deadline it looks whether somebody answers for the addresses; if nobody does,
                it takes them back in a new generation
 =============  ====================================================================================
+
+Before anything is released the far end is *quiesced*: lsyncd and the active services stop there, so that
+nothing is written or carried behind the last pass. Whenever it serves on, it starts them again.
 
 The near end takes the addresses only after the far end has answered ``commit``, and only within
 ``TAKE_WITHIN`` seconds of asking for it. The far end commits only when its deadline is more than
@@ -31,9 +34,12 @@ import time
 from failback import address
 from failback import configuration
 from failback import files
+from failback import incoming
 from failback import ledger
 from failback import lock
 from failback import peer
+from failback import report
+from failback import services
 from failback import system
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -45,6 +51,8 @@ TAKE_WITHIN = 2.0
 COMMIT_MARGIN = 4.0
 #: Seconds to wait for one answer of the far end that costs it no more than some I/O.
 ANSWER_WITHIN = 5.0
+#: Seconds for the far end to stop lsyncd and the active services; the way back is armed for longer.
+QUIESCE_LIMIT = 120.0
 
 ARMED, RELEASED, COMMITTED, DONE, TAKEN_BACK = "armed", "released", "committed", "done", "taken back"
 
@@ -73,7 +81,7 @@ def _write_state(config, paths, **changes):
 
 def arm(config, run, seconds, paths):
     """
-    Arm this node's own way back, before it releases anything.
+    Arm this node's own way back, before it stops or releases anything; or set its deadline anew.
 
     seconds
         After which the addresses are taken back unless the handover has ended by then.
@@ -87,6 +95,8 @@ def arm(config, run, seconds, paths):
         if not ledger.is_active(own, node):
             raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
         _stop_timer(config)
+        before = read_state(config, paths)
+        again = before.get("run") == run and before.get("phase") == ARMED
         _write_state(
             config,
             paths,
@@ -94,6 +104,7 @@ def arm(config, run, seconds, paths):
             phase=ARMED,
             deadline=system.boottime() + seconds,
             generation=own["generation"],
+            stopped=before.get("stopped", []) if again else [],
         )
     system.run(
         [
@@ -117,6 +128,35 @@ def arm(config, run, seconds, paths):
         "arm the timer that takes the addresses back",
     )
     return {"armed": True}
+
+
+def quiesce(config, run, paths):
+    """
+    Stop what writes or carries on this node by itself: lsyncd, then the active services, last one first.
+
+    Which they were is written down before the first is stopped; every way back starts them again.
+
+    Returns ``{"stopped": [unit, …]}``. Raises ``FailbackError``.
+    """
+    with ledger.changing_hands(config["name"], paths):
+        state = read_state(config, paths)
+        if state.get("run") != run or state.get("phase") != ARMED:
+            raise Refused(f"The handover of run {run} is not armed, so nothing is stopped.")
+        units = [report.UNIT, *(one["name"] for one in reversed(config["active_services"]))]
+        running = [name for name, found in services.states(units).items() if found in ("active", "activating", "reloading")]
+        if running:
+            _write_state(config, paths, stopped=running)
+            system.run(["systemctl", "stop", "--", *running], QUIESCE_LIMIT - 10, f"stop {', '.join(running)}")
+    return {"stopped": running}
+
+
+def _start_again(config, paths):
+    """What ``quiesce`` has stopped runs again, for this node serves on; the gate still judges lsyncd."""
+    stopped = read_state(config, paths).get("stopped")
+    if stopped:
+        # Not waited for: this must end within the time in which somebody has to serve.
+        system.run(["systemctl", "start", "--no-block", "--", *reversed(stopped)], 10, "start services again")
+        _write_state(config, paths, stopped=[])
 
 
 def release(config, run, holder, paths):
@@ -169,10 +209,13 @@ def _require_time(config, state):
 def disarm(config, run, paths):
     """End this run's handover: the timer is stopped, nothing is taken back any more."""
     with ledger.changing_hands(config["name"], paths):
-        if read_state(config, paths).get("run") != run:
+        state = read_state(config, paths)
+        if state.get("run") != run:
             raise Refused(f"The handover of {config['name']} is not that of run {run}.")
         _write_state(config, paths, phase=DONE)
         _stop_timer(config)
+        if state.get("phase") == ARMED:
+            _start_again(config, paths)
     return {"disarmed": True}
 
 
@@ -200,11 +243,16 @@ def take_back(config, run, paths):
         if state.get("run") == run and state.get("phase") == ARMED:
             # The time is over before anything was released: nothing may be released any more.
             _write_state(config, paths, phase=DONE)
+            _start_again(config, paths)
         if state.get("run") != run or state.get("phase") not in (RELEASED, COMMITTED):
             return f"Nothing to take back in {pair}: the handover is {state.get('phase', 'unknown')}."
         wanted = address.of_pair(config)
         if not wanted:
+            released = state["phase"] == RELEASED
             _write_state(config, paths, phase=DONE)
+            if released:
+                # Its ledger still names it active: without addresses that is all there is to serving.
+                _start_again(config, paths)
             return f"{pair} has no addresses to take back."
         found = address.probe_all(wanted, timeout=0.3)
         answering = sorted({mac for macs in found.values() for mac in macs})
@@ -218,7 +266,8 @@ def take_back(config, run, paths):
         with address.Holder(wanted) as holder:
             holder.take(wanted, check=False)
         _write_state(config, paths, phase=TAKEN_BACK)
-    address.announce_later(pair, paths)
+        address.announce_later(pair, paths)
+        _start_again(config, paths)
     sentence = f"{node} took the addresses of {pair} back: the handover of run {run} did not end"
     system.log(sentence)
     return sentence
@@ -241,6 +290,7 @@ def serve(config, run, paths, requests, answers):
         with address.Holder(wanted) as holder:
             verbs = {
                 "arm": lambda request: arm(config, run, float(request["seconds"]), paths),
+                "quiesce": lambda request: quiesce(config, run, paths),
                 "release": lambda request: release(config, run, holder, paths),
                 "commit": lambda request: commit(config, run, paths),
                 # Two, so that a second holder is not overlooked behind the first answer.
@@ -370,9 +420,9 @@ class Timeline:
         return milliseconds
 
 
-def bring_home(config, run, paths, prepare_last_pass):
+def become_active(config, run, paths, prepare_last_pass):
     """
-    Make this node active: everything from the open connection to the proof.
+    Make this node, primary or secondary, active: everything from the open connection to the proof.
 
     config
         This node's configuration of the pair.
@@ -386,7 +436,7 @@ def bring_home(config, run, paths, prepare_last_pass):
 
     Returns a dict: ``generation``; ``window_milliseconds``, the time from the request to release to the
     addresses taken; ``timeline``; ``answering``, who answered for each address afterwards as the far
-    end saw it; ``last_pass``. Raises ``FailbackError`` whose message says who serves.
+    end saw it; ``last_pass``; ``stopped``, the units that were stopped on the other node. Raises ``FailbackError`` whose message says who serves.
     """
     pair, node = config["name"], config["node"]
     lock.require(pair, paths, run)
@@ -408,6 +458,11 @@ def bring_home(config, run, paths, prepare_last_pass):
                 f"`salt-run pair.status {pair}`."
             )
         _require_sole_holder(config, wanted, hello["macs"], other)
+        # Armed for as long as stopping may take, and anew for the handover itself.
+        far.ask("arm", 15, seconds=limit + QUIESCE_LIMIT)
+        stopped = far.ask("quiesce", QUIESCE_LIMIT)["stopped"]
+        # An rsync of the lsyncd that was stopped must not write between the last pass and the end.
+        incoming.end(pair, paths)
         last_pass = prepare_last_pass(far.control)
         try:
             far.ask("arm", 15, seconds=limit)
@@ -458,6 +513,7 @@ def bring_home(config, run, paths, prepare_last_pass):
         "timeline": timeline.steps,
         "answering": answering,
         "last_pass": brought,
+        "stopped": stopped,
     }
 
 
