@@ -1,11 +1,13 @@
 # Failback. Everything here runs as root on Debian 12; see docs/ for what it shows.
 #
 #   LAB=name     the lab's name: several labs can be up at once       (default: failback)
-#   SITE=salt    which site lab-up builds                              (default: salt)
+#   SITE=salt    which site lab-up builds: salt, or dalma (19 hosts)   (default: salt)
+#   PAIRS='mgmt slurm'    of a site only these pairs, and the masters  (default: all)
 #   FAILBACK_CACHE=folder    image, wheels, virtual environments       (default: /var/cache/failback)
 
 LAB ?= failback
 SITE ?= salt
+PAIRS ?=
 HOST ?= salt1
 PYTHON := /usr/bin/python3
 export LAB
@@ -31,10 +33,10 @@ lint: deps          ## ruff and salt-lint
 	@$(PYTHON) -m lab.test_runner lint
 
 image: deps         ## the image that the lab's hosts are copies of (cached)
-	@$(PYTHON) -m lab image
+	@$(PYTHON) -m lab image --site $(SITE)
 
 lab-up: deps        ## boot the lab's hosts
-	@$(PYTHON) -m lab up --site $(SITE)
+	@$(PYTHON) -m lab up --site $(SITE) --pairs '$(PAIRS)'
 
 lab-down: $(PYTHON) ## remove the lab: hosts, mounts, namespaces, control groups
 	@$(PYTHON) -m lab down

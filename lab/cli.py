@@ -21,9 +21,11 @@ def main(arguments=None):
     name = os.environ.get("LAB") or "failback"
     parser.add_argument("--lab", default=name, help="the lab's name")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("image", help="make the image, if it is not in the cache")
+    image = commands.add_parser("image", help="make the image of a site, if it is not in the cache")
+    image.add_argument("--site", default="salt", choices=sorted(sites.SITES))
     up = commands.add_parser("up", help="make and boot the hosts")
     up.add_argument("--site", default="salt", choices=sorted(sites.SITES))
+    up.add_argument("--pairs", default="", help="only these pairs, and the masters' own; or add them")
     up.add_argument("--no-masters", action="store_true", help="do not start salt-master by hand")
     up.add_argument("hosts", nargs="*", help="only these")
     commands.add_parser("down", help="remove the lab")
@@ -56,7 +58,7 @@ def main(arguments=None):
 
 def _up(options):
     started = time.monotonic()
-    site = Site(options.lab, options.site)
+    site = Site(options.lab, options.site, options.pairs.replace(",", " ").split() or None)
     site.up(options.hosts or None, masters=not options.no_masters)
     cache.say(f"lab {options.lab} is up after {time.monotonic() - started:.1f} s")
     return _status(options)
@@ -76,7 +78,7 @@ def _status(options):
 def _image(options):
     from lab import image
 
-    print(image.ready())
+    print(image.ready(sites.SITES[options.site].image))
 
 
 def _down(options):

@@ -22,6 +22,8 @@ from lab import sites
 STATE = pathlib.Path("/run/failback-lab")
 NSPAWN = pathlib.Path("/run/systemd/nspawn/propagate")
 DISKS = pathlib.Path("/var/lib/failback-lab")
+#: Below a lab's disks; no host has this name.
+SHARED = "shared-folders"
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -34,8 +36,7 @@ ENVIRONMENT = {
 
 def find(lab, name):
     """The host of a lab that exists (its site is noted in its state folder)."""
-    site = (STATE / lab / "site").read_text().strip()
-    description = sites.SITES[site]
+    description = sites.recall(STATE / lab)
     for machine in description.machines:
         if machine.name == name:
             return Host(lab, description, machine)
@@ -336,6 +337,10 @@ class Host:
 
     # --- its disk
 
+    def shared_folders(self):
+        """Folders of the machine that this host shares with others, by their place in the host."""
+        return {place: DISKS / self.lab / SHARED / name for name, place in self.machine.shared}
+
     def make_disk(self, image):
         """An overlay over the image; returns True if it is new and has yet to be filled.
 
@@ -379,9 +384,19 @@ class Host:
         text = ["auto lo", "iface lo inet loopback"]
         for interface, name in self.machine.interfaces:
             net = self.description.network(name)
-            text += ["", f"auto {interface}", f"iface {interface} inet static"]
+            bearer, above = interface, []
+            if self.machine.bridge and interface == self.machine.interfaces[0][0]:
+                # Not by bridge-utils, which wait for ports; and with the MAC of the interface for good.
+                bearer = self.machine.bridge
+                mac = f"$(cat /sys/class/net/{interface}/address)"
+                above = [
+                    f"    pre-up ip link add {bearer} address {mac} type bridge forward_delay 0",
+                    f"    pre-up ip link set {interface} master {bearer} up",
+                    f"    post-down ip link delete {bearer}",
+                ]
+            text += ["", f"auto {bearer}", f"iface {bearer} inet static", *above]
             text += [f"    address {net.address(self.machine.number)}"]
-            text += [f"iface {interface} inet6 static"]
+            text += [f"iface {bearer} inet6 static"]
             text += [f"    address {net.address6(self.machine.number)}", "    dad-attempts 0"]
         return "\n".join(text) + "\n"
 

@@ -1,36 +1,30 @@
-"""The image that every host of the lab is a copy of: Debian 12, and Salt in /opt/saltstack/salt.
+"""The image that the hosts of a lab are copies of: Debian 12, and Salt in /opt/saltstack/salt.
 
-It is made with mmdebstrap (25 s) and pip (10 s, and 25 s for the wheels), and cached under a key of
-the package list, the suite, the Salt release, the files in ``lab/files/image`` and this file.
+There is one for each kind of ``lab/kinds.py``. It is made with mmdebstrap (25 s; 100 s with all services)
+and pip (10 s, and 25 s for the wheels), and cached under a key of the kind, the suite, the Salt release,
+the files in ``lab/files/image`` and this file.
 """
 
+import dataclasses
 import os
 import pathlib
 import shutil
 
 from lab import cache
 from lab import environments
+from lab.kinds import KINDS
 
 SUITE = "bookworm"
 SALT = "3008"
 FILES = pathlib.Path(__file__).resolve().parent / "files" / "image"
-PACKAGES = [
-    *("systemd", "systemd-sysv", "dbus", "kmod", "procps", "less", "netbase"),
-    *("iproute2", "iputils-ping", "iputils-arping", "ifupdown", "nftables"),
-    *("cron", "rsync", "lsyncd", "openssh-server", "openssh-client", "git", "acl", "attr"),
-    *("python3", "python3-venv"),
-]
 PROGRAMS = ["salt", "salt-call", "salt-cp", "salt-key", "salt-master", "salt-minion", "salt-run"]
-#: Failback decides when these start, or nobody.
-NOT_AT_BOOT = ["lsyncd.service", "salt-master.service"]
-AT_BOOT = ["salt-minion.service", "ssh.service", "cron.service", "networking.service"]
 
 
-def ready():
-    """The image's folder; made first if it is not in the cache. Never write to it."""
+def ready(kind="base"):
+    """The folder of an image (a name of ``KINDS``); made first if it is not there. Never write to it."""
     ingredients = {
         "suite": SUITE,
-        "packages": PACKAGES,
+        "kind": dataclasses.asdict(KINDS[kind]),
         "salt": environments.RELEASES[SALT],
         "mirror": mirror(),
         "files": {
@@ -40,7 +34,7 @@ def ready():
         },
         "recipe": pathlib.Path(__file__).read_text(),
     }
-    return cache.made("image", ingredients, make)
+    return cache.made(f"image-{kind}", ingredients, lambda root: make(root, KINDS[kind]))
 
 
 def mirror():
@@ -48,17 +42,17 @@ def mirror():
     return os.environ.get("FAILBACK_MIRROR", "")
 
 
-def make(root):
-    """Fill ``root`` with the image."""
+def make(root, kind):
+    """Fill ``root`` with the image of a ``Kind``."""
     wheels = environments.wheels(SALT)
-    debootstrap(root)
+    debootstrap(root, kind.packages)
     install_salt(root, wheels)
     shutil.copytree(FILES, root, dirs_exist_ok=True)
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     # The machine's name servers cannot be reached from the lab; asking them would hang for 10 s.
     (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
-    cache.call(["chroot", root, "systemctl", "enable", *AT_BOOT])
-    cache.call(["chroot", root, "systemctl", "disable", *NOT_AT_BOOT])
+    cache.call(["chroot", root, "systemctl", "enable", *kind.at_boot])
+    cache.call(["chroot", root, "systemctl", "disable", *kind.not_at_boot])
     # Nothing here has hardware, a console of its own, or a clock to set.
     cache.call(
         ["chroot", root, "systemctl", "mask", "getty.target", "console-getty.service"]
@@ -69,16 +63,16 @@ def make(root):
         path.unlink(missing_ok=True)  # each host gets its own
 
 
-def debootstrap(root):
+def debootstrap(root, packages):
     options = []
     for name in ("Acquire::http::Proxy", "Acquire::https::Proxy"):
         setting = cache.call(["apt-config", "dump", name]).strip()
         if setting:
             options.append(f"--aptopt={setting}")
-    cache.say(f"Debian {SUITE} with {len(PACKAGES)} packages (mmdebstrap)")
+    cache.say(f"Debian {SUITE} with {len(packages)} packages (mmdebstrap)")
     cache.call(
         ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *options]
-        + [f"--include={','.join(PACKAGES)}", SUITE, root]
+        + [f"--include={','.join(packages)}", SUITE, root]
         + ([mirror()] if mirror() else []),
         env=dict(os.environ, TMPDIR=str(root.parent)),
     )

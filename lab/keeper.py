@@ -6,6 +6,7 @@ A reboot inside ends systemd-nspawn with exit status 133: the host is started ag
 (``poweroff`` inside, a killed init) leaves it off, and this program ends too.
 """
 
+import os
 import subprocess
 import sys
 
@@ -37,6 +38,12 @@ def life(host, links):
     for interface, _ in host.machine.interfaces:
         outer = network.outer_name(host.name, interface)
         arguments.append(f"--network-veth-extra={outer}:{interface}")
+    for place, folder in host.shared_folders().items():
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments.append(f"--bind={folder}:{place}")
+    for device in host.machine.devices:
+        if os.path.exists(device):
+            arguments.append(f"--bind={device}")
     # Its own control group, before nspawn starts: else all hosts' systemds share one tree.
     command = cgroups.entering(cgroups.entrance(host.group), arguments)
     with (host.state / "console.log").open("ab") as console:

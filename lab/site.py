@@ -24,21 +24,30 @@ from lab.host import DISKS
 from lab.host import STATE
 from lab.host import Host
 from lab.host import until
+from lab.roles import salt
 
 
 class Site:
     """A lab by its name. Labs with different names share nothing but the image."""
 
-    def __init__(self, name="failback", site="salt"):
+    def __init__(self, name="failback", site="salt", pairs=None):
+        """
+        site, pairs
+            What to build, for a lab that is not there yet. A lab that exists is what it is; pairs that
+            are named are added to it by ``up``. See ``lab.sites.Description.chosen``.
+        """
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,15}", name):
             raise ValueError(f"{name!r}: a lab's name has 1 to 16 of a-z, 0-9 and '-'.")
         self.name = name
         self.state = STATE / name
-        with contextlib.suppress(FileNotFoundError):
-            site = (self.state / "site").read_text().strip()
         if site not in sites.SITES:
             raise LookupError(f"No site {site!r}; there are {', '.join(sites.SITES)}.")
-        self.description = sites.SITES[site]
+        try:
+            self.description = sites.recall(self.state)
+            if pairs:
+                self.description = self.description.chosen([*self.description.pairs, *pairs])
+        except FileNotFoundError:
+            self.description = sites.SITES[site].chosen(pairs)
 
     @property
     def hosts(self):
@@ -67,11 +76,11 @@ class Site:
             minions answer. Only when the lab is new: from then on Failback starts it.
         """
         only_root()
-        base = image.ready()
+        base = image.ready(self.description.image)
         wanted = [self.host(name) for name in hosts] if hosts is not None else self.hosts
         with self._locked():
             self.state.mkdir(parents=True, exist_ok=True)
-            (self.state / "site").write_text(self.description.name + "\n")
+            sites.remember(self.state, self.description)
             for each in self.hosts:
                 cgroups.create(each.group)
                 cgroups.create(each.keeper_group)
@@ -119,14 +128,15 @@ class Site:
         A MAC that is no running host's is given as it is.
         """
         macs = client.who(self.host(seen_from), address, interface, seconds)
-        names = {each.mac(interface): each.name for each in self.hosts if each.running}
+        wired = [each for each in self.hosts if each.running and interface in dict(each.machine.interfaces)]
+        names = {each.mac(interface): each.name for each in wired}
         return sorted(names.get(mac, mac) for mac in macs)
 
     def push_tree(self, hosts=None):
         """Copy the checkout's salt/ and pillar/ to /srv/salt of the salt pair (while it runs)."""
         for each in self.hosts:
             if "master" in each.machine.roles and (hosts is None or each.name in hosts):
-                provision.push_tree(each)
+                salt.push_tree(self, each)
 
     def down(self):
         """Remove all of it: hosts, mounts, namespace, control groups, state. Nothing if not there.

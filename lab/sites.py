@@ -2,6 +2,7 @@
 
 import dataclasses
 import ipaddress
+import json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +26,36 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """One host: its interfaces by the network they are on, its number, and its roles.
+    """
+    One host: its interfaces by the network they are on, its number, and its roles.
 
     roles
-        ``master`` (a node of the salt pair), ``minion``, ``witness`` (a minion that both masters
-        reach), ``writer`` (the small TCP service of lab/load.py). Provisioning looks at nothing else.
+        What lab/roles makes of it: ``minion``, ``master`` (a node of the salt pair), ``witness`` (a
+        minion that both masters reach), ``writer`` (the small TCP service of lab/load.py), and the
+        services of the cluster. Provisioning looks at nothing else.
+
+    pair
+        The pair that it is a node of, if it is one. Its minion runs highstate at boot.
+
+    bridge
+        Name of a bridge over the first interface; the host's address is then on the bridge.
+
+    shared
+        Folders that other hosts of the lab have as well, each as (name, place in the host). They lie
+        on the machine's disk and outlive every host: a stand-in for shared storage.
+
+    devices
+        Devices of the machine that the host may use, where the machine has them.
     """
 
     name: str
     number: int
     interfaces: tuple = (("eth0", "eth0"),)  # (interface, network)
     roles: tuple = ("minion",)
+    pair: str = ""
+    bridge: str = ""
+    shared: tuple = ()
+    devices: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +65,40 @@ class Description:
     name: str
     networks: tuple
     machines: tuple
+    image: str = "base"  # a name of lab.kinds.KINDS
     floating: tuple = ()  # (name, network, number): in /etc/hosts; Failback configures them
     master_address: str = ""  # what minions other than the masters themselves call their master
+    spare: tuple = ()  # pairs that are left out unless they are asked for
+    absent: tuple = ()  # machines of the site that this lab does without
+
+    @property
+    def pairs(self):
+        """The names of the pairs whose hosts the lab has, in the site's order."""
+        return list(dict.fromkeys(each.pair for each in self.machines if each.pair))
+
+    def chosen(self, pairs=None):
+        """
+        The same site with the hosts of some pairs only.
+
+        pairs
+            Names; all but the spare ones by default. The pair of the masters and the hosts that are in
+            no pair are always there. LookupError for a pair that the site does not have.
+        """
+        everyone = sorted((*self.machines, *self.absent), key=lambda each: each.number)
+        known = list(dict.fromkeys(each.pair for each in everyone if each.pair))
+        if pairs is None:
+            pairs = [pair for pair in known if pair not in self.spare]
+        unknown = sorted(set(pairs) - set(known))
+        if unknown:
+            raise LookupError(
+                f"The site {self.name} has no pair {', '.join(unknown)}; it has {', '.join(known)}."
+            )
+        wanted = {"", *pairs, *(each.pair for each in everyone if "master" in each.roles)}
+        return dataclasses.replace(
+            self,
+            machines=tuple(each for each in everyone if each.pair in wanted),
+            absent=tuple(each for each in everyone if each.pair not in wanted),
+        )
 
     def network(self, name):
         return next(network for network in self.networks if network.name == name)
@@ -64,7 +116,8 @@ class Description:
     def names(self):
         """The lines of /etc/hosts."""
         lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost"]
-        for machine in self.machines:
+        # The absent ones too: they may be added while the others run.
+        for machine in (*self.machines, *self.absent):
             for interface, network in machine.interfaces:
                 first = interface == machine.interfaces[0][0]
                 name = machine.name if first else f"{machine.name}-{interface}"
@@ -82,17 +135,104 @@ class Description:
 
 
 ETH0 = Network("eth0", "10.0.0.0/24", "fd00:0:0:1::/64")
+IB0 = Network("ib0", "10.1.0.0/24", "fd00:0:0:2::/64")  # a second bridge in InfiniBand's stead
+PUBLIC = Network("public", "192.0.2.0/24", "2001:db8::/64")
 
-SITES = {
-    "salt": Description(
-        name="salt",
-        networks=(ETH0,),
-        machines=(
-            Machine("salt1", 11, roles=("master", "minion", "writer")),
-            Machine("salt2", 12, roles=("master", "minion", "writer")),
-            Machine("client", 100, roles=("minion", "witness")),
-        ),
-        floating=(("salt-gw", "eth0", 5),),
-        master_address="10.0.0.5",
+SALT = Description(
+    name="salt",
+    networks=(ETH0,),
+    machines=(
+        Machine("salt1", 11, roles=("master", "minion", "writer"), pair="salt"),
+        Machine("salt2", 12, roles=("master", "minion", "writer"), pair="salt"),
+        Machine("client", 100, roles=("minion", "witness")),
     ),
-}
+    floating=(("salt-gw", "eth0", 5),),
+    master_address="10.0.0.5",
+)
+
+
+def _two(pair, first, second, **settings):
+    """The two hosts of a pair, each given as (name, number)."""
+    roles = ("minion", *settings.pop("roles", ()))
+    return (
+        Machine(*first, roles=roles, pair=pair, **settings),
+        Machine(*second, roles=roles, pair=pair, **settings),
+    )
+
+
+DALMA = Description(
+    name="dalma",
+    image="services",
+    networks=(ETH0, IB0, PUBLIC),
+    machines=(
+        *_two("salt", ("salt1", 11), ("salt2", 12), roles=("master", "writer")),
+        *_two(
+            "mgmt",
+            ("mgmt1", 21),
+            ("mgmt2", 22),
+            roles=("hypervisor",),
+            bridge="br0",
+            shared=(("vms", "/srv/vms"),),
+            devices=("/dev/kvm",),
+        ),
+        *_two(
+            "slurm",
+            ("slurm1", 31),
+            ("slurm2", 32),
+            roles=("controller",),
+            shared=(("slurm", "/srv/slurm"),),
+        ),
+        *_two("mx", ("mx1", 41), ("mx2", 42), roles=("mail",)),
+        *_two(
+            "monitor",
+            ("monitor1", 51),
+            ("monitor2", 52),
+            roles=("monitor",),
+            interfaces=(("eth0", "eth0"), ("eth1", "public")),
+        ),
+        *_two("home", ("home1", 61), ("home2", 62)),
+        *_two("ssc", ("ssc1", 71), ("ssc2", 72)),
+        *_two(
+            "apps",
+            ("apps1", 81),
+            ("apps2", 82),
+            interfaces=(("eth0", "eth0"), ("ib0", "ib0")),
+        ),
+        *_two("archive", ("archive3", 93), ("archive4", 94)),
+        *_two("web", ("web1", 97), ("web2", 98)),
+        Machine(
+            "client",
+            100,
+            roles=("minion", "witness", "database", "compute", "reporter"),
+            interfaces=(("eth0", "eth0"), ("ib0", "ib0"), ("eth1", "public")),
+        ),
+    ),
+    floating=(
+        ("mgmt-gw", "eth0", 1),
+        ("slurm-gw", "eth0", 3),
+        ("monitor-gw", "eth0", 4),
+        ("salt-gw", "eth0", 5),
+        ("apps-gw", "eth0", 7),
+        ("archive-gw", "eth0", 8),
+        ("web-gw", "eth0", 9),
+        ("apps-gw.fast", "ib0", 7),
+        ("monitor-public", "public", 10),
+    ),
+    master_address="10.0.0.5",
+    # A pair that is added to the running cluster, to show that it can be done.
+    spare=("web",),
+)
+
+SITES = {"salt": SALT, "dalma": DALMA}
+
+
+def remember(folder, description):
+    """Note in a lab's state which site it is, and which of its pairs it has."""
+    noted = {"site": description.name, "pairs": description.pairs}
+    (folder / "site.json").write_text(json.dumps(noted) + "\n")
+
+
+def recall(folder):
+    """The description that was noted; FileNotFoundError if there is none."""
+    noted = json.loads((folder / "site.json").read_text())
+    return SITES[noted["site"]].chosen(noted["pairs"])

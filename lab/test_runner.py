@@ -19,6 +19,7 @@ import time
 from lab import cache
 from lab import environments
 from lab import image
+from lab import kinds
 from lab.cli import only_root
 from lab.site import Site
 
@@ -36,10 +37,10 @@ def main(wanted):
     releases = ["3008"] if set(suites) <= {"lint", "lab"} else ["3008", "3006"]
     with concurrent.futures.ThreadPoolExecutor() as makers:
         made = [makers.submit(environments.tests, release) for release in releases]
-        base = makers.submit(image.ready) if "lab" in suites else None
+        images = [makers.submit(image.ready, kind) for kind in kinds.KINDS] if "lab" in suites else []
         for each in made:
             each.result()
-        results = run(suites, releases, base)
+        results = run(suites, releases, images)
     print()
     for name, passed, seconds in results:
         print(f"  {'passed' if passed else 'FAILED'}  {seconds:6.0f} s  {name}")
@@ -48,14 +49,15 @@ def main(wanted):
     return 0 if all(passed for _, passed, _ in results) else 1
 
 
-def run(suites, releases, base):
+def run(suites, releases, images):
     """All suites, whatever the earlier ones gave: a list of (name, passed, seconds)."""
     results = []
     for suite in suites:
         if suite == "lint":
             results += lint()
         elif suite == "lab":
-            base.result()
+            for each in images:
+                each.result()
             results.append(lab())
         else:
             # Both releases at once, one core each; what one prints follows when it has ended.

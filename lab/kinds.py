@@ -1,0 +1,55 @@
+"""What is in the images, as data: a site names the kind of image that its hosts are copies of."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """
+    packages
+        Debian packages, beside what they need themselves.
+
+    at_boot, not_at_boot
+        Units that a host starts when it boots, and units that it does not. A package may enable what it
+        brings; a role of a host enables what that host is for (see lab/roles).
+    """
+
+    packages: tuple
+    at_boot: tuple
+    not_at_boot: tuple
+
+
+#: Enough for Salt, and for Failback itself.
+BASE = Kind(
+    packages=(
+        *("systemd", "systemd-sysv", "dbus", "kmod", "procps", "less", "netbase"),
+        *("iproute2", "iputils-ping", "iputils-arping", "ifupdown", "nftables"),
+        *("cron", "rsync", "lsyncd", "openssh-server", "openssh-client", "git", "acl", "attr"),
+        *("python3", "python3-venv"),
+    ),
+    at_boot=("salt-minion.service", "ssh.service", "cron.service", "networking.service"),
+    # Failback decides when these start, or nobody.
+    not_at_boot=("lsyncd.service", "salt-master.service"),
+)
+
+#: And what a cluster runs: a batch system with its database, monitoring, mail, virtual machines.
+SERVICES = Kind(
+    packages=(
+        *BASE.packages,
+        *("munge", "slurmctld", "slurmd", "slurmdbd", "slurm-client", "mariadb-server"),
+        *("nagios4", "nsca", "nsca-client", "monitoring-plugins-basic", "postfix"),
+        *("libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu"),
+        *("qemu-system-x86", "qemu-utils"),
+    ),
+    at_boot=BASE.at_boot,
+    not_at_boot=(
+        *BASE.not_at_boot,
+        *("slurmctld.service", "slurmdbd.service", "nagios4.service", "nsca.service"),
+        *("munge.service", "slurmd.service", "mariadb.service", "postfix.service", "apache2.service"),
+        *("apache-htcacheclean.service", "libvirtd.service", "libvirt-guests.service"),
+        *("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket"),
+        *("virtlockd.socket", "virtlockd-admin.socket", "virtlogd.socket", "virtlogd-admin.socket"),
+    ),
+)
+
+KINDS = {"base": BASE, "services": SERVICES}

@@ -1,0 +1,195 @@
+"""Salt: a minion on every host, a master on the nodes of the salt pair, with the checkout's tree."""
+
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+
+from lab import cache
+from lab import disk
+
+PKI = "etc/salt/pki"
+#: A pair in the list of pillar/top.sls: its name, primary and secondary.
+PAIR = re.compile(r"[\w-]+ ([\w.-]+) ([\w.-]+)\n?")
+
+#: A minion whose master died without a word notices within seconds and finds the next one.
+RECONNECT = {
+    "retry_dns": 0,
+    "acceptance_wait_time": 1,
+    "acceptance_wait_time_max": 2,
+    "random_reauth_delay": 1,
+    "auth_timeout": 5,
+    "recon_default": 100,
+    "recon_max": 500,
+    "recon_randomize": False,
+    "tcp_keepalive": True,
+    "tcp_keepalive_idle": 2,
+    "tcp_keepalive_cnt": 2,
+    "tcp_keepalive_intvl": 1,
+}
+MASTER = {
+    "user": "root",
+    "interface": "0.0.0.0",
+    "timeout": 10,
+    "gather_job_timeout": 5,
+    "worker_threads": 4,
+    "ping_on_rotate": True,
+    # Salt 3008 warns on each command of objects of its own that nobody has closed.
+    "log_level": "error",
+    "enable_fqdns_grains": False,
+    "file_roots": {"base": ["/srv/salt/salt"]},
+    "pillar_roots": {"base": ["/srv/salt/pillar"]},
+}
+
+
+def provide(site, host):
+    """Salt's configuration and keys; on a master also the tree and a bare repository."""
+    roles = host.machine.roles
+    keys = _keys(site, host.root)
+    if "minion" in roles:
+        _minion(site, host, keys)
+    if "master" in roles:
+        _master(site, host, keys)
+        shutil.copytree(_repository(site), host.root / "srv/git/site.git", symlinks=True)
+        _unpack(tree(site), host.root / "srv/salt")
+
+
+def tree(site, checkout=cache.CHECKOUT):
+    """
+    A tar of the checkout's salt/ and pillar/, as bytes: what git tracks or would track.
+
+    Its pillar/top.sls lists only pairs whose hosts the lab has.
+    """
+    listed = subprocess.run(
+        ["git", "-C", str(checkout), "-c", f"safe.directory={checkout}", "ls-files", "-z"]
+        + ["--cached", "--others", "--exclude-standard", "salt", "pillar"],
+        capture_output=True,
+    )
+    if listed.returncode == 0:
+        names = [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+    else:  # not a git checkout: an unpacked archive
+        names = [
+            str(path.relative_to(checkout))
+            for top in ("salt", "pillar")
+            for path in (checkout / top).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        ]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in sorted(names):
+            if (checkout / name).exists():  # tracked, but deleted in the work tree
+                entry = archive.gettarinfo(checkout / name, name)
+                entry.uid = entry.gid = 0
+                entry.uname = entry.gname = "root"
+                content = (checkout / name).read_bytes() if entry.isreg() else b""
+                if name == "pillar/top.sls":
+                    content = pairs_of(site, content.decode()).encode()
+                    entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def pairs_of(site, top):
+    """The text of pillar/top.sls without the pairs whose hosts the lab does not have."""
+    there = {machine.name for machine in site.description.machines}
+
+    def stays(line):
+        pair = PAIR.fullmatch(line)
+        return not pair or there.issuperset(pair.groups())
+
+    return "".join(line for line in top.splitlines(True) if stays(line))
+
+
+def push_tree(site, host):
+    """Replace the tree on a running host."""
+    script = "rm -rf /srv/salt/salt /srv/salt/pillar && mkdir -p /srv/salt && tar -x -C /srv/salt"
+    host.run(["/bin/sh", "-c", script], input=tree(site))
+
+
+def _unpack(packed, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder)
+
+
+def _minion(site, host, keys):
+    roles = host.machine.roles
+    config = {"id": host.name, "enable_fqdns_grains": False} | RECONNECT
+    if host.machine.pair:
+        config["startup_states"] = "highstate"
+    if "master" in roles or "witness" in roles:
+        # Not by the address that moves: an orchestration on the one must go on reaching the other.
+        config |= {"master": site.description.masters(), "master_type": "str"}
+    else:
+        config["master"] = site.description.master_address or site.description.masters()[0]
+    disk.write(host, "etc/salt/minion.d/lab.conf", _yaml(config))
+    disk.write(host, f"{PKI}/minion/minion.pem", keys[host.name][0], 0o400)
+    disk.write(host, f"{PKI}/minion/minion.pub", keys[host.name][1])
+
+
+def _master(site, host, keys):
+    disk.write(host, "etc/salt/master.d/lab.conf", _yaml(MASTER))
+    disk.write(host, f"{PKI}/master/master.pem", keys["master"][0], 0o400)
+    disk.write(host, f"{PKI}/master/master.pub", keys["master"][1])
+    for name, (_, public) in keys.items():
+        if name != "master":
+            disk.write(host, f"{PKI}/master/minions/{name}", public)
+    (host.root / PKI / "master").chmod(0o700)
+
+
+def _keys(site, root):
+    """One key pair for both masters and one for each minion: {name: (private, public)}.
+
+    Made once a lab, so that a host which is added later fits in.
+    """
+    kept = site.state / "keys.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    everyone = (*site.description.machines, *site.description.absent)
+    names = ["master", *(each.name for each in everyone if "minion" in each.roles)]
+    program = (
+        "import json, sys\n"
+        "from cryptography.hazmat.primitives.asymmetric import rsa\n"
+        "from cryptography.hazmat.primitives import serialization as s\n"
+        "def pair():\n"
+        "    key = rsa.generate_private_key(65537, 2048)\n"
+        "    private = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.TraditionalOpenSSL,"
+        " s.NoEncryption())\n"
+        "    public = key.public_key().public_bytes(s.Encoding.PEM,"
+        " s.PublicFormat.SubjectPublicKeyInfo)\n"
+        "    return private.decode(), public.decode()\n"
+        "print(json.dumps({name: pair() for name in sys.argv[1:]}))\n"
+    )
+    python = "/opt/saltstack/salt/bin/python"
+    made = cache.call(["chroot", root, python, "-c", program, *names])
+    with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+        handle.write(made)
+    return json.loads(made)
+
+
+def _repository(site):
+    """A bare repository with one commit, the same on all hosts."""
+    bare = site.state / "site.git"
+    if bare.exists():
+        return bare
+    author = {"GIT_AUTHOR_NAME": "lab", "GIT_AUTHOR_EMAIL": "lab@localhost"}
+    author |= {"GIT_COMMITTER_NAME": "lab", "GIT_COMMITTER_EMAIL": "lab@localhost"}
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    environment |= author
+    with tempfile.TemporaryDirectory() as work:
+        cache.call(["git", "init", "--quiet", "--initial-branch=main", work])
+        pathlib.Path(work, "README").write_text("The site's own files.\n")
+        cache.call(["git", "-C", work, "add", "README"])
+        cache.call(["git", "-C", work, "commit", "--quiet", "-m", "Begin"], env=environment)
+        cache.call(["git", "clone", "--quiet", "--bare", work, bare])
+    return bare
+
+
+def _yaml(settings):
+    """JSON is YAML; one setting a line."""
+    return "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
