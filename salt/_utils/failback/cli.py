@@ -55,6 +55,7 @@ def parser():
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
+    command("observe", "notice when the node that was declared off is back (run by systemd)", "pair")
     return top
 
 
@@ -109,6 +110,12 @@ def _ask_to_yield(arguments, paths):
     print(answer)
 
 
+def _observe(arguments, paths):
+    from failback import fencing
+
+    print(fencing.observe(configuration.load(arguments.pair, paths), paths))
+
+
 COMMANDS = {
     "report": _report,
     "gate": _gate,
@@ -118,4 +125,5 @@ COMMANDS = {
     "far-end": _far_end,
     "take-back": _take_back,
     "ask-to-yield": _ask_to_yield,
+    "observe": _observe,
 }

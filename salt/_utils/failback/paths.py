@@ -47,6 +47,10 @@ class Paths:
         """Until when the watch is paused."""
         return self.state(pair) / "hold.json"
 
+    def fenced(self, pair):
+        """An operator's word that the other node is off."""
+        return self.state(pair) / "fenced.json"
+
     def runs(self, pair):
         """All that was kept of earlier runs."""
         return self.state(pair) / "runs"

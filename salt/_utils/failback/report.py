@@ -5,6 +5,7 @@ import time
 
 from failback import address
 from failback import configuration
+from failback import fencing
 from failback import gate
 from failback import hold
 from failback import ledger
@@ -39,8 +40,8 @@ def report(pair, paths):
             Why lsyncd must not start here, or None.
         ``services``, ``active_services``
             Unit to state, see ``failback.services``.
-        ``hold``, ``lock``
-            Those in force, or None.
+        ``hold``, ``lock``, ``fenced``
+            Those in force, or None; the last is an operator's word that the other node is off.
         ``sources``
             What each replicated path is on this node, see ``failback.sources``.
         ``uncompared``
@@ -77,6 +78,7 @@ def report(pair, paths):
         "active_services": {name: states[name] for name in active_names},
         "hold": _readable(hold.read, pair, paths),
         "lock": _readable(lock.read, pair, paths),
+        "fenced": _readable(fencing.read, pair, paths),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
         "uncompared": _readable(_uncompared, pair, paths),
         "last_run": _last_run(pair, paths),

@@ -305,6 +305,13 @@ _PAIR = {
                     "minimum": 1,
                     "default": 5,
                 },
+                "fenced_for": {
+                    "description": "Seconds for which a person's word that a node is off counts.",
+                    "type": "integer",
+                    "minimum": 30,
+                    "maximum": 86400,
+                    "default": 900,
+                },
             },
         },
     },

@@ -1,0 +1,93 @@
+"""
+An operator's word that the other node of a pair is off, as kept and judged on this node.
+
+The orchestrations take it as ``fenced: <node>, reason: "how you know"``; these functions are what
+they call. By hand only ``fencing.status`` and ``fencing.void`` are meant.
+
+.. code-block:: bash
+
+    salt mgmt2 fencing.status mgmt
+"""
+
+import salt_errors
+from failback import configuration
+from failback import fencing
+from failback import lock as locks
+from failback import paths as places
+
+__virtualname__ = "fencing"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _paths():
+    return places.Paths(__opts__.get("failback_root", "/"))
+
+
+@salt_errors.translated
+def declare(pair, node, reason, run, owner):
+    """
+    Record that the other node is off, in the words of an operator.
+
+    pair
+        Name of the pair.
+
+    node
+        The node that is off; it must be the other one.
+
+    reason
+        How the operator knows.
+
+    run
+        The run in which the word was given; it must hold the pair here.
+
+    owner
+        The process that orchestrates; see ``failback.lock.acquire``.
+
+    Returns the record. Raises ``CommandExecutionError``, for one when that node answers after all.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt2 fencing.declare mgmt mgmt1 'burnt PSU' 20261122T183000-vm-mgmt-4f2a '{user: root}'
+    """
+    paths = _paths()
+    locks.require(pair, paths, run)
+    config = configuration.load(pair, paths)
+    word = fencing.declared(config, node, reason)
+    return fencing.record(config, paths, word, run, owner, config["recovery"]["fenced_for"])
+
+
+@salt_errors.translated
+def status(pair):
+    """
+    Show the word that counts on this node now.
+
+    Returns ``node``, ``reason``, ``since``, ``left`` (seconds), ``run``, ``user`` and ``master``, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt2 fencing.status mgmt
+    """
+    configuration.load(pair, _paths())
+    return fencing.read(pair, _paths())
+
+
+@salt_errors.translated
+def void(pair):
+    """
+    Take the word back. Returns True when there was one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt2 fencing.void mgmt
+    """
+    configuration.load(pair, _paths())
+    return fencing.void(pair, _paths(), "an operator has taken it back")
