@@ -46,11 +46,6 @@ from failback.errors import FailbackError
 __virtualname__ = "pair"
 __func_alias__ = {"names_": "names"}
 
-#: Seconds a service must stay up before it counts as started.
-STAYS_UP = 2.0
-#: Seconds for a service's own proof, such as ``scontrol ping``, to succeed.
-PROOF_LIMIT = 60
-
 
 def __virtual__():
     return __virtualname__
@@ -406,9 +401,6 @@ def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     paths = _paths()
     taken = locks.acquire(pair, paths, run, operation, owner, float(seconds), tuple(dead_runs))
     if taken["taken_over"]:
-        # That run can end its own hold no more, which would keep the watch idle for hours.
-        holds.clear(pair, paths, taken["taken_over"])
-    if taken["taken_over"]:
         # What a dead run has paused would stay paused for as long as its step might have taken.
         holds.clear(pair, paths, taken["taken_over"])
     if hold:
@@ -617,79 +609,7 @@ def start_services(pair):
         salt 'salt1' pair.start_services salt
     """
     config = configuration.load(pair, _paths())
-    return {one["name"]: _start(pair, "services", one) for one in config["services"]}
-
-
-def _start(pair, key, service):
-    name = service["name"]
-    before = services.states([name])[name]
-    if before == "not-found":
-        raise CommandExecutionError(
-            f"{pair}: {key} names {name}, which is no unit on {__opts__['id']}. Install it or correct the "
-            f"pillar; nothing after it was started."
-        )
-    if before != "active" and not __salt__["service.start"](name):
-        raise CommandExecutionError(
-            f"{pair}: {name} ({key}) did not start on {__opts__['id']}. {_said(name)}"
-        )
-    if before != "active":
-        _stays_up(pair, key, name)
-    if service["proof"]:
-        _prove(pair, key, service)
-    return "already running" if before == "active" else "started"
-
-
-def _stays_up(pair, key, name):
-    """A service that starts and dies at once has not started: look for as long as that takes."""
-    end = time.monotonic() + STAYS_UP
-    first = None
-    while True:
-        text = system.run(
-            ["systemctl", "show", "--property=ActiveState,MainPID,NRestarts", "--", name],
-            10,
-            f"ask systemd for the state of {name}",
-        )
-        facts = dict(line.split("=", 1) for line in text.split())
-        first = first or facts
-        if facts["ActiveState"] not in ("active", "activating") or facts["NRestarts"] != first["NRestarts"]:
-            raise CommandExecutionError(
-                f"{pair}: {name} ({key}) started on {__opts__['id']} and is now {facts['ActiveState']} after "
-                f"{facts['NRestarts']} restarts. {_said(name)}"
-            )
-        if time.monotonic() >= end and facts["ActiveState"] == "active":
-            return
-        if time.monotonic() >= end + PROOF_LIMIT:
-            raise CommandExecutionError(
-                f"{pair}: {name} ({key}) is still {facts['ActiveState']} on {__opts__['id']} after "
-                f"{PROOF_LIMIT} s. {_said(name)}"
-            )
-        time.sleep(0.2)
-
-
-def _prove(pair, key, service):
-    end = time.monotonic() + PROOF_LIMIT
-    while True:
-        try:
-            return system.run(list(service["proof"]), 10, f"prove that {service['name']} serves")
-        except FailbackError as error:
-            if time.monotonic() >= end:
-                raise CommandExecutionError(
-                    f"{pair}: {service['name']} ({key}) runs on {__opts__['id']} but did not prove itself "
-                    f"within {PROOF_LIMIT} s: {error}"
-                ) from error
-        time.sleep(0.5)
-
-
-def _said(name):
-    """The last lines that a service logged."""
-    try:
-        return system.run(
-            ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=5", f"--unit={name}"],
-            10,
-            "read the journal",
-        ).strip()
-    except FailbackError:
-        return ""
+    return {one["name"]: services.start(pair, "services", one, config["node"]) for one in config["services"]}
 
 
 @salt_errors.translated
@@ -768,10 +688,10 @@ def activate(pair, run):
     if config["replicate"] and configuration.role(config) == "primary":
         if not __salt__["lsyncd.status"](pair)["running"]:
             __salt__["lsyncd.start"](pair)
-            started.append(reports.UNIT)
+            started.append(services.LSYNCD)
         __salt__["lsyncd.first_pass"](pair, limit=3600)
     for one in config["active_services"]:
-        if _start(pair, "active_services", one) == "started":
+        if services.start(pair, "active_services", one, config["node"]) == "started":
             started.append(one["name"])
     return {"started": started}
 
@@ -796,12 +716,17 @@ def stand_by(pair, run, sources=None):
     paths = _paths()
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
-    units = [reports.UNIT, *(one["name"] for one in reversed(config["active_services"]))]
-    running = [name for name, state in services.states(units).items() if state in ("active", "activating")]
-    for name in running:
-        if not __salt__["service.stop"](name):
-            raise CommandExecutionError(f"{pair}: {name} did not stop on {config['node']}. {_said(name)}")
-    return {"stopped": running, "made": _make_folders(config, sources or {}, paths)}
+    stopped = []
+    for key, one in services.of_the_active_node(config):
+        done = services.stop(pair, key, one, config["node"])
+        if done == "unknown":
+            raise CommandExecutionError(
+                f"{pair}: it cannot be learnt whether {one['name']} (active_services) is off on the standby "
+                f"{config['node']}: its status command gives no answer. Run: {' '.join(one['status'])}"
+            )
+        if done == "stopped":
+            stopped.append(one["name"])
+    return {"stopped": stopped, "made": _make_folders(config, sources or {}, paths)}
 
 
 def _make_folders(config, sources, paths):

@@ -18,7 +18,7 @@ PAIR = {
     ],
     "replicate": [{"path": "/srv/salt", "then": None}],
     "git": [],
-    "services": [{"name": "salt-master", "proof": None}],
+    "services": [{"name": "salt-master", "proof": None, "status": None}],
     "active_services": [],
     "vms": [],
     "after": [],

@@ -93,8 +93,8 @@ def test_a_full_pair_normalised():
     ]
     assert found["replicate"] == [{"path": "/srv/salt", "then": None}, {"path": "/a", "then": "x"}]
     assert found["services"] == [
-        {"name": "salt-master", "proof": None},
-        {"name": "slurmctld", "proof": ["scontrol", "ping"]},
+        {"name": "salt-master", "proof": None, "status": None},
+        {"name": "slurmctld", "proof": ["scontrol", "ping"], "status": None},
     ]
     assert found["recovery"]["max_delete"] == 7
     assert found["recovery"]["boot_timeout"] == 1200
@@ -185,6 +185,8 @@ MISTAKES = [
     ({"services": ["lsyncd"]}, "services.0", "gate"),
     ({"services": [{"name": "a", "proof": "scontrol ping"}]}, "services.0.proof", "a list"),
     ({"services": [{"name": "a", "proof": []}]}, "services.0.proof", "at least 1"),
+    ({"services": [{"name": "a", "status": "check"}]}, "services.0.status", "a list"),
+    ({"active_services": [{"name": "a", "status": []}]}, "active_services.0.status", "at least 1"),
     ({"witnesses": ["salt2"]}, "witnesses.0", "third host"),
     ({"after": ["salt"]}, "after", "circle"),
     ({"after": ["slat"]}, "after.0", "'salt'"),

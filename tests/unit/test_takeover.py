@@ -27,6 +27,7 @@ def world(tmp_path, monkeypatch):
     with world.on("salt2"):
         # lsyncd's first pass has ended, and the recovery has admitted the standby.
         ledger.write("salt", world.paths["salt2"], 5, "salt1", samples.RUN, "recovered")
+    world.units["salt1"].add("lsyncd.service")
     return world
 
 

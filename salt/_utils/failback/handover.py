@@ -38,7 +38,6 @@ from failback import incoming
 from failback import ledger
 from failback import lock
 from failback import peer
-from failback import report
 from failback import services
 from failback import system
 from failback.errors import FailbackError
@@ -142,12 +141,15 @@ def quiesce(config, run, paths):
         state = read_state(config, paths)
         if state.get("run") != run or state.get("phase") != ARMED:
             raise Refused(f"The handover of run {run} is not armed, so nothing is stopped.")
-        units = [report.UNIT, *(one["name"] for one in reversed(config["active_services"]))]
-        running = [name for name, found in services.states(units).items() if found in ("active", "activating", "reloading")]
+        known = services.of_the_active_node(config)
+        found = services.states(one for _, one in known)
+        running = [(key, one) for key, one in known if found[one["name"]] in services.RUNNING]
         if running:
-            _write_state(config, paths, stopped=running)
-            system.run(["systemctl", "stop", "--", *running], QUIESCE_LIMIT - 10, f"stop {', '.join(running)}")
-    return {"stopped": running}
+            _write_state(config, paths, stopped=[one["name"] for _, one in running])
+        end = time.monotonic() + QUIESCE_LIMIT - 10
+        for key, one in running:
+            services.stop(config["name"], key, one, config["node"], limit=max(1, end - time.monotonic()))
+    return {"stopped": [one["name"] for _, one in running]}
 
 
 def _start_again(config, paths):
@@ -436,7 +438,8 @@ def become_active(config, run, paths, prepare_last_pass):
 
     Returns a dict: ``generation``; ``window_milliseconds``, the time from the request to release to the
     addresses taken; ``timeline``; ``answering``, who answered for each address afterwards as the far
-    end saw it; ``last_pass``; ``stopped``, the units that were stopped on the other node. Raises ``FailbackError`` whose message says who serves.
+    end saw it; ``last_pass``; ``stopped``, the units that were stopped on the other node. Raises
+    ``FailbackError`` whose message says who serves.
     """
     pair, node = config["name"], config["node"]
     lock.require(pair, paths, run)

@@ -58,8 +58,8 @@ def normalise(name, data):
         What the pillar says of it; it must have no ``problems``.
 
     Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, floating addresses a
-    list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof"}``; what is
-    missing gets the schema's default.
+    list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof", "status"}``; what
+    is missing gets the schema's default.
     """
     data = _as_meant(data)
     return {
@@ -124,8 +124,9 @@ def _replicated(entry):
 
 def _service(entry):
     if isinstance(entry, str):
-        return {"name": entry, "proof": None}
-    return {"name": entry["name"], "proof": list(entry["proof"]) if "proof" in entry else None}
+        entry = {"name": entry}
+    commands = {key: list(entry[key]) if key in entry else None for key in ("proof", "status")}
+    return {"name": entry["name"], **commands}
 
 
 def _clean(path):

@@ -16,40 +16,38 @@ from failback import sources
 from failback import system
 from failback.errors import FailbackError
 
-UNIT = "lsyncd.service"
-
 
 def report(pair, paths):
     """
-        Report what is true of a pair on this node now.
+    Report what is true of a pair on this node now.
 
-        Returns a dict of JSON types:
+    Returns a dict of JSON types:
 
-        ``node``, ``pair``, ``role``, ``time``
-            Who reports, and this node's clock (seconds since the epoch).
-        ``boot_id``
-            The current boot.
-        ``ledger``, ``ledger_error``
-            The ledger or None; why it cannot be read, or None.
-        ``addresses``
-            For each floating IP what ``failback.address.statuses`` says: ``held``, ``interface_exists``,
-            ``carrier``, ``mac`` and others.
-        ``lsyncd``
-            ``running``.
-        ``gate``
-            Why lsyncd must not start here, or None.
-        ``services``, ``active_services``
-            Unit to state, see ``failback.services``.
-        ``hold``, ``lock``, ``fenced``
-            Those in force, or None; the last is an operator's word that the other node is off.
-        ``sources``
-            What each replicated path is on this node, see ``failback.sources``.
-        ``uncompared``
-            The run that brought this node home and was not followed by a comparison yet, or None.
+    ``node``, ``pair``, ``role``, ``time``
+        Who reports, and this node's clock (seconds since the epoch).
+    ``boot_id``
+        The current boot.
+    ``ledger``, ``ledger_error``
+        The ledger or None; why it cannot be read, or None.
+    ``addresses``
+        For each floating IP what ``failback.address.statuses`` says: ``held``, ``interface_exists``,
+        ``carrier``, ``mac`` and others.
+    ``lsyncd``
+        ``running``.
+    ``gate``
+        Why lsyncd must not start here, or None.
+    ``services``, ``active_services``
+        Unit to state, see ``failback.services``.
+    ``hold``, ``lock``, ``fenced``
+        Those in force, or None; the last is an operator's word that the other node is off.
+    ``sources``
+        What each replicated path is on this node, see ``failback.sources``.
+    ``uncompared``
+        The run that brought this node home and was not followed by a comparison yet, or None.
     ``last_run``
-            Id of the newest run kept here, or None.
+        Id of the newest run kept here, or None.
 
-        Raises ``FailbackError`` when the node has no configuration of the pair.
+    Raises ``FailbackError`` when the node has no configuration of the pair.
     """
     config = configuration.load(pair, paths)
     boot_id = system.boot_id()
@@ -62,7 +60,8 @@ def report(pair, paths):
     holds = any(one["held"] for one in addresses) if addresses else None
     unit_names = [one["name"] for one in config["services"]]
     active_names = [one["name"] for one in config["active_services"]]
-    states = services.states([UNIT, *unit_names, *active_names])
+    lsyncd = services.unit(services.LSYNCD)
+    states = services.states([lsyncd, *config["services"], *config["active_services"]])
     return {
         "node": config["node"],
         "pair": pair,
@@ -72,7 +71,7 @@ def report(pair, paths):
         "ledger": own,
         "ledger_error": ledger_error,
         "addresses": addresses,
-        "lsyncd": {"running": states[UNIT] in ("active", "activating", "reloading")},
+        "lsyncd": {"running": states[lsyncd["name"]] in ("active", "activating", "reloading")},
         "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
         "services": {name: states[name] for name in unit_names},
         "active_services": {name: states[name] for name in active_names},

@@ -69,6 +69,15 @@ _SERVICES = {
                         "minItems": 1,
                         "items": {"type": "string", "minLength": 1},
                     },
+                    "status": {
+                        "description": (
+                            "Command that says in systemd's stead whether the service is on: exit status 0 "
+                            "on, 3 off, other: not known. A list of words."
+                        ),
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string", "minLength": 1},
+                    },
                 },
             },
         ]

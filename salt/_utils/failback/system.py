@@ -63,8 +63,30 @@ def run(argv, timeout, what, stdin=None, env=None, accept=(0,)):
 
     Raises ``Unavailable`` when it cannot start, fails, or does not end in time.
     """
+    done = _finished(argv, timeout, what, stdin, env)
+    if done.returncode not in accept:
+        said = (done.stderr or done.stdout).strip()[-800:]
+        raise Unavailable(f"Cannot {what}: exit status {done.returncode}, {said or 'nothing said'}.")
+    return done.stdout
+
+
+def exit_status(argv, timeout, what):
+    """
+    Run a program whose exit status is its answer.
+
+    argv, timeout, what
+        As for :func:`run`.
+
+    Returns ``(exit status, what it said)``. Raises ``Unavailable`` when it cannot start or does not end
+    in time.
+    """
+    done = _finished(argv, timeout, what)
+    return done.returncode, (done.stderr or done.stdout).strip()[-800:]
+
+
+def _finished(argv, timeout, what, stdin=None, env=None):
     try:
-        done = subprocess.run(
+        return subprocess.run(
             argv,
             input=stdin,
             stdin=None if stdin is not None else subprocess.DEVNULL,
@@ -81,10 +103,6 @@ def run(argv, timeout, what, stdin=None, env=None, accept=(0,)):
         raise Unavailable(f"Cannot {what}: {argv[0]}: {error}.") from error
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"Cannot {what}: no end within {timeout} seconds.") from error
-    if done.returncode not in accept:
-        said = (done.stderr or done.stdout).strip()[-800:]
-        raise Unavailable(f"Cannot {what}: exit status {done.returncode}, {said or 'nothing said'}.")
-    return done.stdout
 
 
 def log(sentence):

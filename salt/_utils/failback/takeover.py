@@ -12,9 +12,11 @@ from failback import handover
 from failback import incoming
 from failback import ledger
 from failback import peer
+from failback import services
 from failback import system
 from failback.errors import FailbackError
 from failback.errors import Refused
+from failback.errors import Unavailable
 
 
 def take_over(config, reason, paths, run=None):
@@ -113,7 +115,8 @@ def yield_to(config, generation, active, paths):
     active
         The node that is active in it.
 
-    Returns a sentence. Raises ``Refused``.
+    Returns a sentence. Raises ``Refused``, and ``Unavailable`` when this node gave way and something of
+    it still runs.
     """
     pair, node = config["name"], config["node"]
     with ledger.changing_hands(pair, paths):
@@ -123,7 +126,6 @@ def yield_to(config, generation, active, paths):
         if own is None or generation <= own["generation"]:
             known = "no generation" if own is None else f"generation {own['generation']}"
             raise Refused(f"{node} knows {known} of {pair} and does not give way to {generation}.")
-        units = [one["name"] for one in reversed(config["active_services"])]
         with address.Holder(address.of_pair(config)) as holder:
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()
@@ -132,12 +134,24 @@ def yield_to(config, generation, active, paths):
         # Not an admission to the new generation: this node has missed writes. Written before anything
         # that can fail, for a node still named active would take over again.
         ledger.write(pair, paths, generation, active, None, why, admitted=False)
-        system.run(
-            ["systemctl", "stop", "--", "lsyncd.service", *units], 60, "stop what only the active node runs"
-        )
+        still = _stop_all(config)
     sentence = f"{node} gave way to {active} in {pair}, generation {generation}"
-    system.log(sentence)
+    system.log(" ".join([sentence, *still]))
+    if still:
+        raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")
     return sentence
+
+
+def _stop_all(config):
+    """Stop what only the active node runs, last started first. Returns what did not stop, as sentences."""
+    still = []
+    for key, one in services.of_the_active_node(config):
+        try:
+            # Each on its own: one that does not stop must not keep the others running.
+            services.stop(config["name"], key, one, config["node"])
+        except FailbackError as error:
+            still.append(str(error))
+    return still
 
 
 def _detached(paths, *words):

@@ -249,5 +249,7 @@ def _drift(config, active, standby):
         if state != "active":
             yield f"{service} is {state} on {node}."
     for service, state in (standby.get("active_services") or {}).items():
-        if state == "active":
+        if state in ("active", "activating", "reloading"):
             yield f"{service} runs on the standby {other}."
+        elif state == "unknown":
+            yield f"It is not known whether {service} runs on the standby {other}."
