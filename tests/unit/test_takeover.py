@@ -234,3 +234,142 @@ def test_a_second_holder_that_is_not_the_peer_is_reported_and_nothing_given_up(w
             world.configs["salt1"], ["02:00:00:00:00:99"], world.paths["salt1"]
         )
     assert "02:00:00:00:00:99" in said and world.serving() == "salt1"
+
+
+# --- what only the active node runs --------------------------------------------------------------
+
+
+FIRST, SECOND = ({"name": name, "proof": None, "status": None} for name in ("first", "second"))
+
+
+@pytest.fixture
+def detached(monkeypatch):
+    """The commands that were started on their own, in order."""
+    detached = []
+    monkeypatch.setattr(takeover, "_detached", lambda paths, *words: detached.append(words))
+    return detached
+
+
+@pytest.mark.parametrize(
+    ("mode", "entries", "run", "command"),
+    [
+        ("automatic", [FIRST], None, "activate"),
+        ("automatic", [], None, "ask-to-yield"),
+        ("manual", [FIRST], None, "ask-to-yield"),
+        ("manual", [], None, "ask-to-yield"),
+        # An orchestration starts them itself, after it has proved the rest.
+        ("automatic", [FIRST], samples.RUN, "ask-to-yield"),
+    ],
+)
+def test_the_watch_has_active_services_started_in_an_automatic_pair(
+    world, detached, mode, entries, run, command
+):
+    world.lose_power("salt1")
+    config = {**world.configs["salt2"], "mode": mode, "active_services": entries}
+    with world.on("salt2"):
+        takeover.take_over(config, "silence", world.paths["salt2"], run)
+    assert detached == [(command, "salt")]
+
+
+@pytest.fixture
+def started(world, monkeypatch, asked):
+    """What was started and stopped, in order; the names in ``failing`` do not start."""
+
+    class Started(list):
+        failing = ()
+
+        def start(self, pair, key, service, node):
+            if service["name"] in self.failing:
+                raise Unavailable(f"{service['name']} does not start")
+            self.append(f"start {service['name']}")
+            world.hook(f"start {service['name']}")
+            return "started"
+
+        def stop(self, pair, key, service, node):
+            self.append(f"stop {service['name']}")
+            return "stopped"
+
+    started = Started()
+    monkeypatch.setattr(takeover.services, "start", started.start)
+    monkeypatch.setattr(takeover.services, "stop", started.stop)
+    return started
+
+
+def taken_over(world):
+    world.lose_power("salt1")
+    take_over(world)
+
+
+def activate(world, mode="automatic", entries=(FIRST, SECOND)):
+    config = {**world.configs["salt2"], "mode": mode, "active_services": list(entries)}
+    with world.on("salt2"):
+        return takeover.activate(config, world.paths["salt2"])
+
+
+def test_they_are_started_in_order_after_the_other_node_was_asked_to_stop_its_own(world, started, asked):
+    taken_over(world)
+    said = activate(world)
+    assert asked == [("yield", "6")]
+    assert started == ["start first", "start second"]
+    assert all(words in " ".join(said) for words in ("It gave way", "first on salt2", "second on salt2"))
+
+
+@pytest.mark.parametrize(("mode", "entries"), [("manual", [FIRST]), ("automatic", [])])
+def test_nothing_is_started_that_the_pillar_does_not_want_started(world, started, mode, entries):
+    taken_over(world)
+    activate(world, mode, entries)
+    assert started == []
+
+
+def test_a_node_that_is_not_active_starts_nothing(world, started):
+    assert "not the active node" in " ".join(activate(world))
+    assert started == []
+
+
+def test_a_node_that_has_rebooted_since_it_took_over_starts_nothing(world, started):
+    taken_over(world)
+    world.boots["salt2"] += 1
+    activate(world)
+    assert started == []
+
+
+def test_an_unreadable_ledger_starts_nothing(world, started):
+    taken_over(world)
+    world.paths["salt2"].ledger("salt").write_text("{")
+    assert activate(world) and started == []
+
+
+def test_what_follows_a_service_that_does_not_start_is_not_started(world, started):
+    taken_over(world)
+    started.failing = ("first",)
+    assert "first does not start" in activate(world)
+    assert started == []
+
+
+def test_a_node_that_gave_way_meanwhile_stops_what_it_has_just_started(world, started):
+    taken_over(world)
+    world.hooks[("salt2", "start first")] = lambda: ledger.write(
+        "salt", world.paths["salt2"], 7, "salt1", None, "gave way", admitted=False
+    )
+    said = activate(world)
+    assert started == ["start first", "stop lsyncd.service", "stop second", "stop first"]
+    assert "not the active node" in said[-1]
+
+
+@pytest.mark.parametrize(("later", "starts"), [(0, False), (1000, True)])
+def test_in_a_handover_nothing_is_started_behind_its_back(world, started, later, starts):
+    taken_over(world)
+    world.far_end("arm", samples.RUN, 10)
+    world.now += later
+    activate(world)
+    assert bool(started) is starts
+
+
+def test_a_peer_that_does_not_answer_keeps_nothing_from_starting(world, started, monkeypatch):
+    def silent(*_, **__):
+        raise Unavailable("no answer")
+
+    taken_over(world)
+    monkeypatch.setattr(peer, "ask", silent)
+    assert "no answer" in " ".join(activate(world))
+    assert started == ["start first", "start second"]

@@ -55,6 +55,7 @@ def parser():
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
+    command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
     command("observe", "notice when the node that was declared off is back (run by systemd)", "pair")
     return top
 
@@ -116,6 +117,15 @@ def _observe(arguments, paths):
     print(fencing.observe(configuration.load(arguments.pair, paths), paths))
 
 
+def _activate(arguments, paths):
+    from failback import system
+    from failback import takeover
+
+    for sentence in takeover.activate(configuration.load(arguments.pair, paths), paths):
+        system.log(sentence)
+        print(sentence)
+
+
 COMMANDS = {
     "report": _report,
     "gate": _gate,
@@ -125,5 +135,6 @@ COMMANDS = {
     "far-end": _far_end,
     "take-back": _take_back,
     "ask-to-yield": _ask_to_yield,
+    "activate": _activate,
     "observe": _observe,
 }

@@ -92,7 +92,10 @@ _PAIR = {
         "primary": _NODE,
         "secondary": _NODE,
         "mode": {
-            "description": "manual: the watch moves the addresses alone; a person starts active_services.",
+            "description": (
+                "automatic: a node that takes over starts the active_services; manual: the addresses alone "
+                "move, and a person decides when the services follow."
+            ),
             "type": "string",
             "enum": ["automatic", "manual"],
             "default": "automatic",

@@ -59,7 +59,7 @@ def take_over(config, reason, paths, run=None):
     system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
-    _detached(paths, "ask-to-yield", pair)
+    _detached(paths, "activate" if run is None and starts_services(config) else "ask-to-yield", pair)
     return {"generation": new["generation"], "addresses": taken}
 
 
@@ -72,6 +72,65 @@ def _require_no_handover(config, paths):
             f"A handover of {config['name']} is under way (run {state['run']}): its own timer takes the "
             f"addresses back if it does not end."
         )
+
+
+def starts_services(config):
+    """Whether a takeover by the watch also starts what only the active node runs: ``mode: automatic``."""
+    return config["mode"] == "automatic" and bool(config["active_services"])
+
+
+def activate(config, paths):
+    """
+    Start the active services on a node that has taken over by itself: in order, each proved up.
+
+    The other node is asked first to stop what it runs of them, for it may be alive and merely unheard.
+    In a ``manual`` pair nothing is started: that is ``orch.failover``'s. lsyncd never is, because it
+    carries from the primary to the secondary only.
+
+    Returns sentences, for the log: what was started, and why the rest was not. Raises nothing that
+    concerns one service.
+    """
+    pair, node = config["name"], config["node"]
+    if not starts_services(config):
+        return [f"{node} starts no services of {pair}: there are none, or its mode is manual."]
+    told = [_asked_to_yield(config, paths)]
+    for one in config["active_services"]:
+        reason = _not_serving(config, paths)
+        if reason:
+            return [*told, f"{one['name']} and what follows it were not started: {reason}"]
+        try:
+            done = services.start(pair, "active_services", one, node)
+        except FailbackError as error:
+            return [*told, str(error)]
+        told.append(f"{pair}: {one['name']} on {node}: {done}.")
+        reason = _not_serving(config, paths)
+        if reason:
+            # Whoever took the pair away has stopped what ran then; this was started behind its back.
+            return [*told, f"{reason} {one['name']} was stopped again. {' '.join(_stop_all(config))}".strip()]
+    return told
+
+
+def _asked_to_yield(config, paths):
+    try:
+        return ask_to_yield(config, paths, timeout=60)
+    except FailbackError as error:
+        return str(error)
+
+
+def _not_serving(config, paths):
+    """Why this node must not start what only the active node runs, or None."""
+    pair, node = config["name"], config["node"]
+    try:
+        own = ledger.read(pair, paths)
+        state = handover.read_state(config, paths)
+    except FailbackError as error:
+        return str(error)
+    if not ledger.is_active(own, node):
+        return f"{node} is not the active node of {pair} any more."
+    phases = (handover.ARMED, handover.RELEASED, handover.COMMITTED)
+    if state.get("phase") in phases and system.boottime() < state["deadline"] + handover.COMMIT_MARGIN:
+        return f"A handover of {pair} is under way (run {state['run']}), which starts and stops them itself."
+    return None
 
 
 def conflict(config, macs, paths):
@@ -94,13 +153,18 @@ def conflict(config, macs, paths):
     return ask_to_yield(config, paths)
 
 
-def ask_to_yield(config, paths):
-    """Tell the peer in which generation this node is active. Returns its answer, or why there is none."""
+def ask_to_yield(config, paths, timeout=10):
+    """
+    Tell the peer in which generation this node is active. Returns its answer, or why there is none.
+
+    timeout
+        Seconds for it to give way and to stop its services; one that is dead takes less.
+    """
     own = ledger.read(config["name"], paths)
     if own is None or own["active"] != config["node"]:
         return f"{config['node']} is not active in {config['name']}, so nobody is asked to give way."
     try:
-        return peer.ask(config, paths, "yield", str(own["generation"]), timeout=10).strip()
+        return peer.ask(config, paths, "yield", str(own["generation"]), timeout=timeout).strip()
     except FailbackError as error:
         return f"The peer was not told to give way: {error}"
 
