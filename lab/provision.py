@@ -1,10 +1,14 @@
 """What makes a bare host one of its site, written to its disk before its first boot."""
 
 from lab.roles import files
+from lab.roles import nagios
+from lab.roles import postfix
+from lab.roles import replicated
 from lab.roles import salt
+from lab.roles import slurm
 
 #: In the order in which they write.
-ROLES = (files, salt)
+ROLES = (files, replicated, salt, slurm, nagios, postfix)
 
 
 def provide(site, hosts):

@@ -4,7 +4,15 @@
     see all of them. The list is plain text on purpose: searching it costs nothing, while a thousand targets
     in YAML would be parsed anew for every node. -#}
 {%- set pairs -%}
+mgmt mgmt1 mgmt2
+slurm slurm1 slurm2
+mx mx1 mx2
+monitor monitor1 monitor2
 salt salt1 salt2
+home home2 home1
+ssc ssc1 ssc2
+apps apps2 apps1
+archive archive3 archive4
 {%- endset -%}
 {%- set mine = [] -%}
 {%- for line in pairs.splitlines() if opts.id in line or opts.id.endswith('_master') -%}

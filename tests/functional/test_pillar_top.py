@@ -36,6 +36,9 @@ def compile_pillar(tree, tmp_path):
     return call
 
 
+SHIPPED = ["apps", "archive", "home", "mgmt", "monitor", "mx", "salt", "slurm", "ssc"]
+
+
 def add_pair(root):
     # All that adding a pair takes: one new file, one line.
     (root / "pairs" / "web.sls").write_text("pairs:\n  web: {primary: web1, secondary: web2}\n")
@@ -53,7 +56,9 @@ def add_pair(root):
         ("salt2", ["salt"]),
         ("web1", ["web"]),
         ("web2", ["web"]),
-        ("salt1_master", ["salt", "web"]),
+        ("mgmt2", ["mgmt"]),
+        ("apps1", ["apps"]),
+        ("salt1_master", [*SHIPPED, "web"]),
         ("client", []),
         ("salt", []),
         ("web", []),
