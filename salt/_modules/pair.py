@@ -20,9 +20,11 @@ import time
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+import cluster_master
 import salt_errors
 from failback import address
 from failback import configuration
+from failback import fencing
 from failback import files
 from failback import gate as gates
 from failback import git_push
@@ -33,12 +35,14 @@ from failback import lock as locks
 from failback import paths as places
 from failback import peer as peers
 from failback import pillar as pillars
+from failback import plan as plans
 from failback import report as reports
 from failback import reverse_rsync as data
 from failback import runs
 from failback import services
 from failback import sources as source_facts
 from failback import system
+from failback import takeover as takeovers
 from failback import trust as trusts
 from failback import watch
 from failback.errors import FailbackError
@@ -645,6 +649,96 @@ def take(pair, run):
 
 
 @salt_errors.translated
+def take_over(pair, run, owner, fenced, reason, seconds=900):
+    """
+    Make this node active without the other one, which is off by an operator's word.
+
+    owner
+        The process that orchestrates; see ``failback.lock.acquire``.
+
+    fenced, reason
+        The operator's word: the node that is off, and how that is known.
+
+    seconds
+        How long the word counts. It is void as soon as that node answers.
+
+    Returns ``{"generation": n, "addresses": [...]}``, the addresses that were taken: none where this
+    node serves already. Raises ``CommandExecutionError`` when the other node answers after all, when this
+    node was not admitted in this boot, or when another host answers for one of the addresses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.take_over salt 20261122T183000-failover-salt-4f2a '{user: root}' salt1 'no power'
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    locks.require(pair, paths, run)
+    word = fencing.declared(config, fenced, reason)
+    fencing.record(config, paths, word, run, owner, float(seconds))
+    own = ledger.read(pair, paths)
+    held = [one for one in address.of_pair(config) if address.status(one)["held"]]
+    if ledger.is_active(own, config["node"]) and (held or not config["floating_ips"]):
+        return {"generation": own["generation"], "addresses": take(pair, run)}
+    return takeovers.take_over(config, f"{fenced} is off by the word of {owner['user']}: {reason}", paths, run)
+
+
+@salt_errors.translated
+def win(pair, run, generation, reason):
+    """
+    Make this node the winner of a split: its ledger goes to a generation above both.
+
+    generation
+        The new one. The ledger refuses to go back.
+
+    reason
+        For the ledger.
+
+    Returns the ledger's entry. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.win salt 20261122T183000-recover-salt-4f2a 8 'named the winner'
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    with ledger.changing_hands(pair, paths):
+        locks.require(pair, paths, run)
+        return ledger.write(pair, paths, int(generation), config["node"], run, reason)
+
+
+@salt_errors.translated
+def give_way(pair, run, generation):
+    """
+    Give way to the other node: release the addresses, stop lsyncd and the active services.
+
+    What this node alone has is kept from being overwritten until a recovery has saved it.
+
+    generation
+        The other node's, which must be higher than this one's.
+
+    Returns a sentence. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.give_way salt 20261122T183000-recover-salt-4f2a 8
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    locks.require(pair, paths, run)
+    other = configuration.peer(config)["id"]
+    own = ledger.read(pair, paths)
+    if own and (own["generation"], own["active"]) == (int(generation), other):
+        return f"{config['node']} has given way to {other} already."
+    return takeovers.yield_to(config, int(generation), other, paths, run)
+
+
+@salt_errors.translated
 def handover(pair, run):
     """
     Make this node active: the last changes come over, and the addresses with them.
@@ -690,10 +784,35 @@ def activate(pair, run):
             __salt__["lsyncd.start"](pair)
             started.append(services.LSYNCD)
         __salt__["lsyncd.first_pass"](pair, limit=3600)
-    for one in config["active_services"]:
-        if services.start(pair, "active_services", one, config["node"]) == "started":
-            started.append(one["name"])
-    return {"started": started}
+    return {"started": started + start_active_services(pair, run)}
+
+
+@salt_errors.translated
+def start_active_services(pair, run):
+    """
+    Start on the active node the services that run there alone, in their order, each proved up.
+
+    Returns the names of those that did not run before. Raises ``CommandExecutionError``, also on a node
+    that its ledger does not name active.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.start_active_services salt 20261122T183000-recover-salt-4f2a
+    """
+    paths = _paths()
+    config = configuration.load(pair, paths)
+    locks.require(pair, paths, run)
+    if not ledger.is_active(ledger.read(pair, paths), config["node"]):
+        raise CommandExecutionError(
+            f"{config['node']} is not admitted as the active node of {pair}, so its active services stay off."
+        )
+    return [
+        one["name"]
+        for one in config["active_services"]
+        if services.start(pair, "active_services", one, config["node"]) == "started"
+    ]
 
 
 @salt_errors.translated
@@ -843,6 +962,41 @@ def reload(pair, units):
         raise SaltInvocationError(f"{', '.join(unknown)} is not named in `then` of {pair}.")
     system.run(["systemctl", "try-reload-or-restart", "--", *units], 60, f"reload {', '.join(units)}")
     return list(units)
+
+
+@salt_errors.translated
+def orchestrate(operation, pillar):
+    """
+    Run an orchestration on several pairs with the salt-master of this node, and wait for its end.
+
+    For a run whose minions have followed the masters' address to this node.
+
+    operation
+        ``recover``, ``failover`` or ``boot``.
+
+    pillar
+        What ``salt-run state.orch`` is given in ``pillar=``.
+
+    Returns, by pair, ``{"result": …, "comment": …, "seconds": …}``; only those of which something was to
+    be done, or that failed. Raises ``CommandExecutionError`` with what was printed when it could not begin.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.orchestrate recover '{pair: [mgmt, mx]}'
+    """
+    if operation not in plans.OPERATIONS:
+        known = ", ".join(plans.OPERATIONS)
+        raise SaltInvocationError(f"operation must be one of {known}, not {operation!r}.")
+    _, states, text = cluster_master.salt_run(__opts__["config_dir"], operation, pillar)
+    if not states:
+        raise CommandExecutionError(f"orch.{operation} did not begin on {__opts__['id']}: {text}")
+    found = {name: one for state in states for name, one in state["changes"].items()}
+    if not found and any(one["result"] is False for one in states):
+        raise CommandExecutionError(" ".join(one["comment"] for one in states))
+    idle = {"result": True, "comment": "Nothing to do.", "seconds": 0}
+    return {**{name: idle for name in pillar["pair"]}, **found}
 
 
 # --- runs ------------------------------------------------------------------------------------------

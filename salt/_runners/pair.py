@@ -41,8 +41,9 @@ NAMES = 1000
 
 #: What each orchestration takes in ``pillar=``.
 ORCHESTRATIONS = {
-    "orch.recover": {"pair", "plan", "max_delete", "max_change_percent"},
-    "orch.boot": {"pair"},
+    "orch.recover": {"pair", "plan", "max_delete", "max_change_percent", "winner", "reason", "at_once"},
+    "orch.failover": {"pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "at_once"},
+    "orch.boot": {"pair", "at_once"},
     "orch.adopt": {"pair"},
 }
 
@@ -183,11 +184,9 @@ def status(pair=None):
 
 def _shown(config, found, reports, errors):
     shown = {"verdict": found.name, "sentence": found.sentence}
-    plan = plans.decide(plans.RECOVER, config, found)
-    if plan.refusal:
-        shown["next"] = plan.refusal
-    elif plan.steps:
-        shown["next"] = f"salt-run state.orch orch.recover pillar='{{pair: {config['name']}}}'"
+    following = _next(config, found)
+    if following:
+        shown["next"] = following
     if found.drift:
         shown["drift"] = list(found.drift)
     shown["nodes"] = {}
@@ -195,6 +194,22 @@ def _shown(config, found, reports, errors):
         node = config[role]["id"]
         shown["nodes"][node] = _shown_node(role, report) if report else errors.get(node, "no answer")
     return shown
+
+
+def _next(config, found):
+    """What to do about a verdict: a command, two in their order, a sentence, or nothing."""
+    recover = plans.decide(plans.RECOVER, config, found)
+    failover = plans.decide(plans.FAILOVER, config, found)
+    commands = []
+    if found.name == verdicts.FAILED_OVER and failover.steps:
+        commands.append(f"{plans.command(plans.FAILOVER, config)} (completes the takeover)")
+    if found.name == verdicts.PRIMARY_DOWN:
+        return failover.refusal
+    if recover.refusal:
+        return recover.refusal
+    if recover.steps:
+        commands.append(plans.command(plans.RECOVER, config))
+    return commands if len(commands) > 1 else "".join(commands)
 
 
 def _shown_node(role, report):
@@ -232,7 +247,7 @@ def _shown_node(role, report):
 
 
 @_command
-def plan(pair=None, operation=plans.RECOVER, names=NAMES):
+def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
     """
     Show what an orchestration would do to a pair now, without doing any of it.
 
@@ -240,7 +255,10 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
         Name of the pair.
 
     operation
-        ``recover`` or ``boot``.
+        ``recover``, ``failover`` or ``boot``.
+
+    winner
+        For the recovery from a split: the node whose data would count.
 
     names
         How many file names to show for each path; the counts are always complete, and the full list
@@ -256,13 +274,14 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
 
         salt-run pair.plan salt
     """
-    usage = "salt-run pair.plan <pair> [operation=recover] [names=1000]"
+    usage = "salt-run pair.plan <pair> [operation=recover] [names=1000] [winner=<node>]"
     config = pair_master.configuration(_pairs(), pair, usage)
-    if operation not in (plans.RECOVER, plans.BOOT):
-        raise SaltInvocationError(f"operation must be recover or boot, not {operation!r}. Usage: {usage}")
+    if operation not in plans.OPERATIONS:
+        known = ", ".join(plans.OPERATIONS)
+        raise SaltInvocationError(f"operation must be one of {known}, not {operation!r}. Usage: {usage}")
     if isinstance(names, bool) or not isinstance(names, int) or names < 0:
         raise SaltInvocationError(f"names must be a whole number, not {names!r}. Usage: {usage}")
-    run = pair_master.Run(__opts__, config, operation)
+    run = pair_master.Run(__opts__, config, operation, {"winner": winner})
     reports, errors = run.decide()
     shown = {
         "pair": pair,
@@ -275,14 +294,15 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
     if run.plan.nothing_to_do:
         shown["steps"] = "Nothing to do."
     previews = []
-    if "warm" in run.plan.steps:
-        serving = next(one for one in reports if one["node"] != run.plan.returned)
+    if {"warm", "drain"} & set(run.plan.steps):
+        target = run.plan.target
+        serving = next(one for one in reports if one["node"] != target)
         previews = run.nodes.one(
-            run.plan.returned, "reverse_rsync.preview", pair, serving["sources"], names=names, timeout=60
+            target, "reverse_rsync.preview", pair, serving["sources"], names=names, timeout=60
         )
         shown["files"] = {one["path"]: _shown_preview(one) for one in previews}
         refusals = run.nodes.one(
-            run.plan.returned,
+            target,
             "reverse_rsync.refusals",
             pair,
             previews,
@@ -293,9 +313,8 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES):
         if refusals:
             return _bad({**shown, "refused": refusals})
     shown["digest"] = plans.digest(run.plan, run.verdict, previews)
-    shown["command"] = (
-        f"salt-run state.orch orch.{operation} pillar='{{pair: {pair}, plan: \"{shown['digest']}\"}}'"
-    )
+    word = {"winner": winner, "reason": '"..."'} if winner else {}
+    shown["command"] = plans.command(operation, config, plan=f'"{shown["digest"]}"', **word)
     return shown
 
 

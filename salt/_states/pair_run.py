@@ -46,7 +46,17 @@ def __virtual__():
     return __virtualname__
 
 
-def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max_change_percent=None):
+def opened(
+    name,
+    pair=None,
+    operation="recover",
+    plan=None,
+    max_delete=None,
+    max_change_percent=None,
+    winner=None,
+    fenced=None,
+    reason=None,
+):
     """
     Look at both nodes, decide, and take the pair for this run; or refuse before anything is changed.
 
@@ -57,7 +67,7 @@ def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max
         Name of the pair.
 
     operation
-        ``recover`` or ``boot``.
+        ``recover``, ``failover`` or ``boot``.
 
     plan
         Digest that ``salt-run pair.plan`` printed: the run stops if the facts have moved since.
@@ -65,13 +75,22 @@ def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max
     max_delete, max_change_percent
         Allow this one run more deletions (files) or changes (percent of the files of a path) than the
         pillar does.
+
+    winner
+        After a split: the node whose data count. What the other one alone has goes to the backup.
+
+    fenced
+        For a failover: the node that does not answer because it is off, by the operator's word.
+
+    reason
+        Why, for the history; needed with ``winner`` and ``fenced``.
     """
     ret = _ret(name)
     begun = time.monotonic()
+    limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
+    words = {"winner": winner, "fenced": fenced, "reason": reason}
     try:
-        run = _planned(
-            pair, operation, plan, {"max_delete": max_delete, "max_change_percent": max_change_percent}
-        )
+        run = _planned(pair, operation, plan, limits, words)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
@@ -100,7 +119,7 @@ def opened(name, pair=None, operation="recover", plan=None, max_delete=None, max
     return ret
 
 
-def _planned(pair, operation, plan, allowed):
+def _planned(pair, operation, plan, allowed, words):
     """Look, decide, and check all that can be checked before anything is changed. Returns the run."""
     usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
     config = pair_master.configuration(pair_master.pairs_of(__pillar__), pair, usage)
@@ -110,7 +129,8 @@ def _planned(pair, operation, plan, allowed):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             raise SaltInvocationError(f"{key} must be a number of 0 or more, not {value!r}.")
         config["recovery"][key] = value
-    run = pair_master.Run(__opts__, config, operation)
+    pair_master.require_words(config, words)
+    run = pair_master.Run(__opts__, config, operation, words)
     reports, errors = run.decide()
     pair_master.require_free(pair, reports)
     if run.plan.refusal:
@@ -136,7 +156,7 @@ def _take(run):
     # Another run may have ended between the look and the lock.
     run.decide()
     if (run.verdict.name, run.verdict.generation) != (seen.name, seen.generation):
-        run.nodes.try_all(run.ids, "pair.unlock", pair, run.id)
+        run.nodes.try_all(run.members, "pair.unlock", pair, run.id)
         raise CommandExecutionError(
             f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
             f"{run.verdict.name}. {run.verdict.sentence} Look at it (salt-run pair.status {pair}), "
@@ -144,7 +164,7 @@ def _take(run):
         )
     run.opened = True
     __context__[pair_master.CONTEXT] = run
-    run.nodes.all(run.ids, "pair.open_run", pair, run.id, run.record())
+    run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())
     # A third host gets no highstate from here, so it would not know the question.
     run.nodes.try_all(run.config["witnesses"], "saltutil.sync_all")
 
@@ -162,12 +182,12 @@ def _require_elsewhere(run, reports):
 
 
 def _previews(run, reports):
-    """What the warm pass will do, judged by the delete guard, the sources and the room for the backup."""
-    if "warm" not in run.plan.steps:
+    """What is going to be carried, judged by the delete guard, the sources and the room for the backup."""
+    if not {"warm", "drain"} & set(run.plan.steps):
         return []
-    serving = next(one for one in reports if one["node"] != run.plan.returned)
+    serving = next(one for one in reports if one["node"] != run.plan.target)
     return run.nodes.one(
-        run.plan.returned,
+        run.plan.target,
         "reverse_rsync.checked",
         run.config["name"],
         serving["sources"],
@@ -191,6 +211,63 @@ def watch_held(name):
         return {"hold": list(run.ids)}, "The watch is paused on both nodes, as long as this run lives."
 
     return _step(name, "hold", 60, work)
+
+
+def winner_settled(name):
+    """
+    End a split: the node that the operator named winner is the only active one.
+
+    Its generation is raised above both first. The loser then releases the addresses, stops what only
+    the active node runs, and lets nobody write before what it alone has is saved.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        pair, winner, loser = run.config["name"], run.winner, run.other(run.winner)
+        generation = 1 + max(
+            one["ledger"]["generation"] for one in run.nodes.all(run.ids, "pair.report", pair).values()
+        )
+        run.nodes.one(winner, "pair.win", pair, run.id, generation, f"named the winner: {run.reason}")
+        run.nodes.one(loser, "pair.give_way", pair, run.id, generation, timeout=60)
+        run.nodes.one(winner, "pair.take", pair, run.id, timeout=30)
+        # What follows is judged by what is true from here on.
+        found = run.judge()[0]
+        if run.verdict.active != winner:
+            raise CommandExecutionError(f"{winner} does not serve {pair} alone: {run.verdict.sentence}")
+        return (
+            {one["node"]: f"generation {one['ledger']['generation']}, {winner} active" for one in found},
+            f"{winner} alone is active in generation {generation}.",
+        )
+
+    return _step(name, "settle", 120, work)
+
+
+def taken_over(name):
+    """
+    Make the secondary active while the primary is off by the operator's word.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        found = run.nodes.one(
+            run.plan.alone,
+            "pair.take_over",
+            run.config["name"],
+            run.id,
+            run.owner,
+            run.fenced,
+            run.reason,
+            timeout=60,
+        )
+        if not found["addresses"]:
+            return {}, f"{run.plan.alone} serves already, in generation {found['generation']}."
+        return {run.plan.alone: found}, f"{run.plan.alone} serves in generation {found['generation']}."
+
+    return _step(name, "takeover", 120, work)
 
 
 def returned_node_is_current(name):
@@ -284,6 +361,39 @@ def services_started(name):
     return _step(name, "services", 600, work)
 
 
+def drained(name):
+    """
+    Wait until lsyncd has carried what there is, so that little is left for the last pass.
+
+    name
+        What this step is, in words.
+    """
+
+    def work(run):
+        serving, pair = run.other(run.plan.active), run.config["name"]
+        _, errors = run.nodes.try_all([serving], "lsyncd.drain", pair, limit=60, timeout=60)
+        sources = run.nodes.one(serving, "pair.report", pair)["sources"]
+        previews = run.nodes.one(
+            run.plan.active,
+            "reverse_rsync.checked",
+            pair,
+            sources,
+            max_delete=run.config["recovery"]["max_delete"],
+            max_change_percent=run.config["recovery"]["max_change_percent"],
+            timeout=60,
+        )
+        actions = ("overwritten", "deleted", "created", "attributes")
+        left = sum(one[action] for one in previews for action in actions)
+        if errors and left > run.config["recovery"]["small_pass"]:
+            raise CommandExecutionError(
+                f"lsyncd is behind: {left} files differ, and nobody would serve while they are carried. "
+                f"{' '.join(errors.values())}"
+            )
+        return {}, f"lsyncd has carried what there was; {left} files are left for the last pass."
+
+    return _step(name, "drain", WARM_LIMIT, work)
+
+
 def files_warm(name):
     """
     Bring back what changed while the serving node still serves, with a backup of all it replaces.
@@ -293,9 +403,9 @@ def files_warm(name):
     """
 
     def work(run):
-        serving = run.nodes.one(run.other(run.plan.returned), "pair.report", run.config["name"])
+        serving = run.nodes.one(run.other(run.plan.target), "pair.report", run.config["name"])
         done = run.nodes.one(
-            run.plan.returned,
+            run.plan.target,
             "reverse_rsync.synced",
             run.config["name"],
             run.id,
@@ -313,12 +423,12 @@ def files_warm(name):
 def _reload(run, units):
     """The services whose files have come back read them anew on the node that received them."""
     if units:
-        run.nodes.one(run.plan.returned, "pair.reload", run.config["name"], units, timeout=60)
+        run.nodes.one(run.plan.target, "pair.reload", run.config["name"], units, timeout=60)
 
 
 def repositories_pushed(name):
     """
-    Push the Git repositories back. A branch that has diverged is reported and left alone.
+    Push the Git repositories. A branch that has diverged is reported and left alone.
 
     name
         What this step is, in words.
@@ -328,7 +438,7 @@ def repositories_pushed(name):
         if not run.config["git"]:
             return {}, "The pair has no repositories."
         done = run.nodes.one(
-            run.other(run.plan.returned), "pair.push_git", run.config["name"], run.id, timeout=60
+            run.other(run.plan.target), "pair.push_git", run.config["name"], run.id, timeout=60
         )
         changes = {one["repository"]: one["pushed"] for one in done if one["pushed"]}
         diverged = [f"{one['repository']}: {reference}" for one in done for reference in one["diverged"]]
@@ -344,7 +454,7 @@ def repositories_pushed(name):
 
 def handed_over(name):
     """
-    Move the addresses to the returned primary: release there, last pass, take here, announce, prove.
+    Move the addresses: release there, last pass, take here, announce, prove. The active services follow.
 
     name
         What this step is, in words.
@@ -370,6 +480,11 @@ def handed_over(name):
             }
         if witnessed:
             changes["seen by"] = witnessed
+        followed = run.nodes.one(
+            run.plan.active, "pair.start_active_services", run.config["name"], run.id, timeout=60
+        )
+        if followed:
+            changes["started"] = followed
         return changes, (
             f"{run.plan.active} is active in generation {done['generation']}; nobody held the addresses for "
             f"{done['window_milliseconds']:.1f} ms."
@@ -493,32 +608,42 @@ def active_alone(name):
 
     def work(run):
         pair, active = run.config["name"], run.plan.active
-        standby = run.other(active)
+        standby = None if run.plan.alone else run.other(active)
         changes = {}
-        # Off here before on there: never both.
         there = run.nodes.one(active, "pair.report", pair)
-        done = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"], timeout=60)
-        if any(done.values()):
-            changes[standby] = {what: names for what, names in done.items() if names}
+        if standby:
+            # Off here before on there: never both.
+            done = run.nodes.one(
+                standby, "pair.stand_by", pair, run.id, sources=there["sources"], timeout=60
+            )
+            if any(done.values()):
+                changes[standby] = {what: names for what, names in done.items() if names}
         started = run.nodes.one(active, "pair.activate", pair, run.id, timeout=60)["started"]
         if started:
             changes[active] = {"started": started}
-        if active == run.config["primary"]["id"]:
+        if standby and active == run.config["primary"]["id"]:
             # lsyncd's first pass has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
-        run.nodes.all(run.ids, "pair.watching", pair, timeout=60)
-        primary, secondary, errors = run.nodes.reports(run.config)
-        if errors:
-            raise CommandExecutionError(" ".join(errors.values()))
-        found = verdicts.judge(run.config, primary, secondary)
-        if found.active != active or found.drift:
-            raise CommandExecutionError(
-                f"After all steps {pair} is {found.name}: {found.sentence} {' '.join(found.drift)}"
-            )
-        seen = "".join(f" {what}: {mac}." for what, mac in _witnessed(run).items())
-        return changes, f"{pair} is {found.name}: {found.sentence}{seen}"
+        run.nodes.all(run.members, "pair.watching", pair, timeout=60)
+        return changes, _proved(run)
 
     return _step(name, "activate", 3600 + 900, work)
+
+
+def _proved(run):
+    """A last look after all steps, as a sentence. Raises when it is not what was wanted."""
+    pair = run.config["name"]
+    _, errors = run.judge()
+    unexpected = {node: error for node, error in errors.items() if node in run.members}
+    if unexpected:
+        raise CommandExecutionError(" ".join(unexpected.values()))
+    if run.verdict.active != run.plan.active or run.verdict.drift:
+        raise CommandExecutionError(
+            f"After all steps {pair} is {run.verdict.name}: {run.verdict.sentence} "
+            f"{' '.join(run.verdict.drift)}"
+        )
+    seen = "".join(f" {what}: {mac}." for what, mac in _witnessed(run).items())
+    return f"{pair} is {run.verdict.name}: {run.verdict.sentence}{seen}"
 
 
 def closed(name):
@@ -541,7 +666,10 @@ def closed(name):
     result = "failed" if failed else "succeeded"
     record = run.record(result, sentence)
     primary, secondary, errors = run.nodes.reports(run.config)
+    errors = {node: error for node, error in errors.items() if node in run.members}
     for node, other in zip(run.ids, (secondary, primary)):
+        if node not in run.members:
+            continue
         sources = other["sources"] if other and not failed else None
         _, unclosed = run.nodes.try_all(
             [node], "pair.close_run", run.config["name"], run.id, record, sources=sources

@@ -13,12 +13,14 @@ import salt.utils.user
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+from failback import fencing
 from failback import lock as locks
 from failback import pillar as pillars
 from failback import plan as plans
 from failback import runs
 from failback import system
 from failback import verdict as verdicts
+from failback.errors import FailbackError
 
 #: Seconds after which Salt begins to ask whether a job still runs. Jobs may take longer; nodes that
 #: are gone are found out after this and ``GONE_WITHIN`` more.
@@ -144,6 +146,32 @@ def configuration(pairs, pair, usage):
     return pillars.normalise(pair, pairs[pair])
 
 
+def require_words(config, words):
+    """
+    An operator's word about a node needs a reason, which the history keeps.
+
+    words
+        ``winner``, ``fenced`` and ``reason``, each text or None.
+
+    Raises ``SaltInvocationError``.
+    """
+    winner, reason = words["winner"], words["reason"]
+    if winner is None:
+        try:
+            fencing.declared(config, words["fenced"], reason)
+        except FailbackError as error:
+            raise SaltInvocationError(str(error)) from error
+        return
+    nodes = (config["primary"]["id"], config["secondary"]["id"])
+    if winner not in nodes:
+        raise SaltInvocationError(f"winner must be {nodes[0]} or {nodes[1]}, not {winner!r}.")
+    plain = isinstance(reason, str) and reason.strip() and reason.isprintable()
+    if not plain or len(reason) > fencing.LONGEST_REASON:
+        raise SaltInvocationError(
+            f'winner: {winner} needs a reason, one line that the history keeps: reason: "how you know"'
+        )
+
+
 def require_in_step(reports):
     """
     Both nodes must run the very code that this master has.
@@ -206,11 +234,16 @@ def dead_runs(reports):
 class Run:
     """One execution of an orchestration on a pair, from opening to close."""
 
-    def __init__(self, opts, config, operation):
+    def __init__(self, opts, config, operation, words=None):
+        words = words or {}
         self.id = runs.new_id(operation, config["name"])
         self.config = config
         self.nodes = Nodes(opts)
         self.operation = operation
+        #: An operator's words: which node won a split, which one is off, and why.
+        self.winner = words.get("winner")
+        self.fenced = words.get("fenced")
+        self.reason = words.get("reason")
         self.plan = None
         self.verdict = None
         self.limits = {}
@@ -219,7 +252,8 @@ class Run:
         self.holding = False
         self.steps = []
         self._started = time.time()
-        self._owner = {
+        #: The process that orchestrates; see ``failback.lock.acquire``.
+        self.owner = {
             "master": opts["id"],
             "user": salt.utils.user.get_specific_user(),
             "boot_id": system.boot_id(),
@@ -230,6 +264,11 @@ class Run:
     @property
     def ids(self):
         return (self.config["primary"]["id"], self.config["secondary"]["id"])
+
+    @property
+    def members(self):
+        """The nodes that take part: both, unless one does it alone."""
+        return (self.plan.alone,) if self.plan and self.plan.alone else self.ids
 
     def other(self, node):
         return self.ids[1] if node == self.ids[0] else self.ids[0]
@@ -243,17 +282,17 @@ class Run:
     def decide(self):
         """Look at both nodes and decide. Returns what ``judge`` does; sets verdict and plan."""
         found = self.judge()
-        self.plan = plans.decide(self.operation, self.config, self.verdict)
+        self.plan = plans.decide(self.operation, self.config, self.verdict, self.winner, self.fenced)
         return found
 
     def lock(self, seconds):
         """Take or renew the pair on both nodes for a step of so many seconds."""
-        reports, _ = self.nodes.try_all(self.ids, "pair.report", self.config["name"])
+        reports, _ = self.nodes.try_all(self.members, "pair.report", self.config["name"])
         dead = sorted(dead_runs(reports.values()))
         taken = []
         try:
             # The primary first, always: of two runs that begin at once one gets neither.
-            for node in self.ids:
+            for node in self.members:
                 self.nodes.one(node, "pair.lock", *self._terms(seconds), dead_runs=dead, hold=self.holding)
                 taken.append(node)
         except CommandExecutionError:
@@ -263,11 +302,11 @@ class Run:
 
     def renew(self, seconds):
         """The living run renews its lock before each step, for as long as the step may take."""
-        self.nodes.try_all(self.ids, "pair.lock", *self._terms(seconds), hold=self.holding)
+        self.nodes.try_all(self.members, "pair.lock", *self._terms(seconds), hold=self.holding)
 
     def _terms(self, seconds):
         """What ``pair.lock`` is told of this run."""
-        return self.config["name"], self.id, self.operation, self._owner, seconds + LOCK_MARGIN
+        return self.config["name"], self.id, self.operation, self.owner, seconds + LOCK_MARGIN
 
     def record(self, result=None, sentence=""):
         """What is kept of this run on both nodes."""
@@ -279,8 +318,17 @@ class Run:
             "verdict": self.verdict.name if self.verdict else None,
             "sentence": sentence,
             "steps": self.steps,
-            "master": self._owner["master"],
-            "user": self._owner["user"],
+            **{
+                key: word
+                for key, word in (
+                    ("winner", self.winner),
+                    ("fenced", self.fenced),
+                    ("reason", self.reason),
+                )
+                if word
+            },
+            "master": self.owner["master"],
+            "user": self.owner["user"],
         }
 
     def note(self, step, result, comment, seconds):

@@ -7,6 +7,20 @@
   secondary serving, and running this again goes on from what is then true.
 -#}
 {%- set pair = pillar.get('pair') %}
+{%- if pair == 'all' or (pair is sequence and pair is not string) %}
+
+# One salt-run for each pair that needs it, in the order of `after`, the pair of the masters first.
+Every pair that needs it has come home:
+  cluster_run.succeeded:
+    - operation: recover
+    - pairs: {{ pair | tojson }}
+    - at_once: {{ pillar.get('at_once') | tojson }}
+    - plan: {{ pillar.get('plan') | tojson }}
+    - max_delete: {{ pillar.get('max_delete') | tojson }}
+    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
+    - winner: {{ pillar.get('winner') | tojson }}
+    - reason: {{ pillar.get('reason') | tojson }}
+{%- else %}
 
 # Before anything is changed: both nodes answer, what they say allows a recovery, no other run holds
 # the pair, their code is this master's, the sources are sane, the backup has room.
@@ -17,6 +31,8 @@ Both nodes answer and the pair may be recovered:
     - plan: {{ pillar.get('plan') | tojson }}
     - max_delete: {{ pillar.get('max_delete') | tojson }}
     - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
+    - winner: {{ pillar.get('winner') | tojson }}
+    - reason: {{ pillar.get('reason') | tojson }}
 
 # It would take the addresses in the middle of the handover.
 The watch is paused on both nodes:
@@ -24,11 +40,17 @@ The watch is paused on both nodes:
     - require:
       - pair_run: Both nodes answer and the pair may be recovered
 
+# Only after a split, whose winner a person has named. The loser releases what it holds.
+The winner of a split alone is active:
+  pair_run.winner_settled:
+    - require:
+      - pair_run: The watch is paused on both nodes
+
 # What changed in Salt while the node was down, and what only a reboot brings into force.
 The returned node has its static configuration:
   pair_run.returned_node_is_current:
     - require:
-      - pair_run: The watch is paused on both nodes
+      - pair_run: The winner of a split alone is active
 
 The services run, on the primary first:
   pair_run.services_started:
@@ -47,7 +69,7 @@ The repositories have come back:
     - require:
       - pair_run: The files that changed have come back
 
-# The only moment without service: release there, last pass, take here.
+# The only moment without service: release there, last pass, take here. The active services follow at once.
 The addresses have come home:
   pair_run.handed_over:
     - require:
@@ -85,3 +107,4 @@ lsyncd and the active services run on the active node alone:
 The run is closed:
   pair_run.closed:
     - order: last
+{%- endif %}

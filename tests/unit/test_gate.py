@@ -54,6 +54,7 @@ def test_lsyncd_runs_in_exactly_one_of_all_cases():
         pytest.param(samples.ledger(3, "salt1"), None, id="the other node is active"),
         pytest.param(samples.ledger(3, "salt1", "before"), None, id="a standby that has rebooted"),
         pytest.param(samples.ledger(4, "salt2"), "is older", id="this node has taken over"),
+        pytest.param({**samples.ledger(4, "salt1"), "unsaved": True}, "no backup yet", id="not saved"),
         pytest.param(None, "no ledger", id="no ledger"),
     ],
 )

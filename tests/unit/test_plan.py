@@ -9,6 +9,7 @@ from failback import plan
 from failback import verdict
 
 MOVES_DATA = {"warm", "git", "handover"}
+OTHER = {"salt1": "salt2", "salt2": "salt1"}
 
 
 def found(name, **changes):
@@ -18,25 +19,38 @@ def found(name, **changes):
 
 
 def every_plan():
-    """Each operation on each verdict, with and without drift, paths and repositories."""
-    for operation, name, drift, replicate, git in itertools.product(
-        (plan.RECOVER, plan.BOOT),
+    """Each operation on each verdict, with and without drift, paths, repositories and an operator's word."""
+    for operation, name, drift, replicate, git, unsaved in itertools.product(
+        plan.OPERATIONS,
         verdict.ALL,
         ((), ("lsyncd does not run on salt1.",)),
         ([], samples.PAIR["replicate"]),
         ([], ["/srv/git/site.git"]),
+        (False, True),
     ):
         config = samples.pair(replicate=replicate, git=git)
-        newest = {verdict.COLD: "salt2", verdict.FAILED_OVER: "salt2"}.get(name)
-        judged = found(name, newest=newest, active=newest, drift=drift)
-        yield operation, config, judged, plan.decide(operation, config, judged)
+        newest = {
+            verdict.NORMAL: "salt1",
+            verdict.STANDBY_RETURNED: "salt1",
+            verdict.COLD: "salt2",
+            verdict.FAILED_OVER: "salt2",
+        }.get(name)
+        active = None if name == verdict.COLD else newest
+        judged = found(name, newest=newest, active=active, drift=drift, unsaved=unsaved)
+        words = [{}]
+        words += [{"winner": node} for node in OTHER if name == verdict.SPLIT]
+        words += [{"fenced": "salt1"}] if name == verdict.PRIMARY_DOWN else []
+        for word in words:
+            yield operation, config, judged, plan.decide(operation, config, judged, **word)
 
 
 def test_every_plan_has_steps_or_a_refusal_or_nothing_to_do():
     for operation, _, judged, made in every_plan():
         assert not (made.steps and made.refusal), made
-        assert made.nothing_to_do == (judged.name == verdict.NORMAL and not judged.drift), made
         assert made.operation == operation
+        if made.nothing_to_do:
+            moved = operation == plan.FAILOVER and judged.name == verdict.FAILED_OVER
+            assert (moved or judged.name == verdict.NORMAL) and not judged.drift, made
 
 
 def test_steps_come_in_the_one_safe_order():
@@ -45,11 +59,20 @@ def test_steps_come_in_the_one_safe_order():
         assert list(made.steps) == sorted(set(made.steps), key=order.index)
 
 
-def test_data_move_back_only_after_a_failover():
-    for operation, _, judged, made in every_plan():
-        if MOVES_DATA & set(made.steps):
-            assert (operation, judged.name) == (plan.RECOVER, verdict.FAILED_OVER)
-            assert made.returned == made.active == "salt1"
+def test_data_move_only_to_a_node_that_does_not_serve():
+    for _, _, judged, made in every_plan():
+        if not MOVES_DATA & set(made.steps):
+            continue
+        serving = judged.active or judged.newest
+        if "settle" in made.steps:
+            continue  # the winner, which this verdict does not know
+        assert serving is not None and made.target != serving, made
+
+
+def test_a_standby_that_served_beside_the_other_node_is_saved_before_it_is_admitted():
+    for _, config, judged, made in every_plan():
+        if judged.unsaved and "admit" in made.steps and judged.name != verdict.PRIMARY_RETURNED:
+            assert ("warm" in made.steps) == bool(config["replicate"]), made
 
 
 def test_addresses_change_hands_only_after_the_files_and_are_followed_by_a_comparison():
@@ -57,20 +80,58 @@ def test_addresses_change_hands_only_after_the_files_and_are_followed_by_a_compa
         if "handover" not in made.steps:
             continue
         assert "hold" in made.steps, "the watch would take the addresses in the middle of it"
-        assert ("warm" in made.steps) == ("compare" in made.steps) == bool(config["replicate"])
+        carried = {"warm", "drain"} & set(made.steps)
+        assert bool(carried) == ("compare" in made.steps) == bool(config["replicate"])
         assert ("git" in made.steps) == bool(config["git"])
         assert made.steps[-1] == "activate"
 
 
 def test_a_node_that_serves_is_never_the_one_that_reboots():
-    for *_, made in every_plan():
+    for _, _, judged, made in every_plan():
         if "static" in made.steps:
-            assert made.returned is not None
-            # The returned primary becomes active later, in the handover, and only there.
-            assert made.returned != made.active or "handover" in made.steps
+            assert made.returned is not None and made.returned != judged.active
+            # The returned primary becomes active later, in the handover, unless nobody serves.
+            nobody = judged.name == verdict.PRIMARY_RETURNED
+            assert made.returned != made.active or "handover" in made.steps or nobody
 
 
-@pytest.mark.parametrize("operation", [plan.RECOVER, plan.BOOT])
+def test_the_loser_of_a_split_is_the_one_whose_data_are_replaced():
+    for winner, loser in OTHER.items():
+        made = plan.decide(plan.RECOVER, samples.pair(), found(verdict.SPLIT), winner=winner)
+        assert made.target == loser and made.steps[:2] == ("hold", "settle")
+        assert "warm" in made.steps, "what it alone has would be in no backup"
+        assert ("handover" in made.steps) == (winner == "salt2"), "in the end the primary is active"
+        assert made.active == "salt1"
+
+
+@pytest.mark.parametrize("name", [one for one in verdict.ALL if one != verdict.SPLIT])
+def test_a_winner_is_no_way_round_another_verdict(name):
+    without = plan.decide(plan.RECOVER, samples.pair(), found(name, active="salt1"))
+    same = plan.decide(plan.RECOVER, samples.pair(), found(name, active="salt1"), winner="salt1")
+    assert same == without, "an interrupted run is repeated with the same words"
+    other = plan.decide(plan.RECOVER, samples.pair(), found(name, active="salt1"), winner="salt2")
+    assert other.refusal and not other.steps
+
+
+@pytest.mark.parametrize("word", ["winner", "fenced"])
+def test_a_word_about_a_stranger_is_refused(word):
+    made = plan.decide(plan.RECOVER, samples.pair(), found(verdict.SPLIT), **{word: "mgmt1"})
+    assert "mgmt1 is no node of salt" in made.refusal
+
+
+@pytest.mark.parametrize("name", verdict.ALL)
+def test_only_a_node_that_does_not_answer_can_be_declared_off(name):
+    made = plan.decide(plan.FAILOVER, samples.pair(), found(name), fenced="salt1")
+    assert ("takeover" in made.steps) == (name == verdict.PRIMARY_DOWN)
+    if name == verdict.PRIMARY_DOWN:
+        assert (made.active, made.alone) == ("salt2", "salt2")
+    else:
+        assert made.refusal
+    other = plan.decide(plan.FAILOVER, samples.pair(), found(name), fenced="salt2")
+    assert other.refusal and not other.steps
+
+
+@pytest.mark.parametrize("operation", plan.OPERATIONS)
 @pytest.mark.parametrize("name", verdict.ALL)
 def test_a_refusal_names_a_command_or_says_what_to_do(operation, name):
     made = plan.decide(operation, samples.pair(), found(name, newest="salt2"))
@@ -86,11 +147,22 @@ def test_a_refusal_names_a_command_or_says_what_to_do(operation, name):
         (plan.RECOVER, verdict.NORMAL, False),
         (plan.RECOVER, verdict.FAILED_OVER, False),
         (plan.RECOVER, verdict.STANDBY_RETURNED, False),
+        (plan.RECOVER, verdict.PRIMARY_RETURNED, False),
         (plan.RECOVER, verdict.COLD, True),
         (plan.RECOVER, verdict.SPLIT, True),
         (plan.RECOVER, verdict.PRIMARY_DOWN, True),
         (plan.RECOVER, verdict.SECONDARY_DOWN, True),
         (plan.RECOVER, verdict.UNKNOWN, True),
+        (plan.FAILOVER, verdict.NORMAL, False),
+        (plan.FAILOVER, verdict.FAILED_OVER, False),
+        (plan.FAILOVER, verdict.STANDBY_RETURNED, True),
+        (plan.FAILOVER, verdict.PRIMARY_RETURNED, True),
+        (plan.FAILOVER, verdict.COLD, True),
+        (plan.FAILOVER, verdict.SPLIT, True),
+        (plan.FAILOVER, verdict.PRIMARY_DOWN, True),
+        (plan.FAILOVER, verdict.SECONDARY_DOWN, True),
+        (plan.FAILOVER, verdict.UNKNOWN, True),
+        (plan.BOOT, verdict.PRIMARY_RETURNED, True),
         (plan.BOOT, verdict.NORMAL, False),
         (plan.BOOT, verdict.FAILED_OVER, True),
         (plan.BOOT, verdict.STANDBY_RETURNED, True),
@@ -161,3 +233,14 @@ def test_a_recovery_that_ended_behind_its_handover_goes_on_with_the_comparison(n
     assert "compare" in chosen.steps and "static" not in chosen.steps
     assert chosen.steps.index("compare") < chosen.steps.index("activate")
     assert (chosen.active, chosen.returned) == ("salt1", "salt1")
+
+
+def test_a_pair_that_has_not_been_compared_is_not_moved_on():
+    made = plan.decide(plan.FAILOVER, samples.pair(), found(verdict.NORMAL, uncompared=samples.RUN))
+    assert "orch.recover" in made.refusal
+
+
+def test_after_the_watch_of_a_manual_pair_a_failover_starts_what_is_left():
+    drift = ("nagios-notifications is inactive on salt2.",)
+    made = plan.decide(plan.FAILOVER, samples.pair(), found(verdict.FAILED_OVER, drift=drift))
+    assert made.steps == ("activate",) and made.active == "salt2"

@@ -56,7 +56,8 @@ def declared(config, node, reason):
         raise Refused(f"A reason without the node that is off says nothing. Give both: {how}")
     if not isinstance(node, str) or node not in ids:
         raise Refused(
-            f"fenced must name {ids[0]} or {ids[1]}, the nodes of {config['name']}, not {node!r}. Give both: {how}"
+            f"fenced must name {ids[0]} or {ids[1]}, the nodes of {config['name']}, not {node!r}. "
+            f"Give both: {how}"
         )
     if not isinstance(reason, str) or not reason.strip():
         raise Refused(

@@ -79,6 +79,11 @@ def write_refusal(config, own):
             f"{config['node']} knows {own['active']} as active in generation {own['generation']}, "
             f"not {other}: what {other} has is older."
         )
+    if own.get("unsaved"):
+        return (
+            f"{config['node']} gave way after it had served {config['name']} too; what it alone has is in no "
+            f"backup yet. Run: salt-run state.orch orch.recover pillar='{{pair: {config['name']}}}'"
+        )
     return None
 
 

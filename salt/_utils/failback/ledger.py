@@ -22,7 +22,8 @@ def read(pair, paths):
 
     Returns None when there is none, else a dict: ``generation`` (int), ``active`` (node id),
     ``since`` (ISO 8601, UTC), ``boot_id`` (the boot in which this node was admitted; another one
-    now means that it has rebooted since), ``run`` and ``why``. Raises ``Unreadable``.
+    now means that it has rebooted since), ``run`` and ``why``; ``unsaved`` is true on a node that gave way
+    after it had served: what it alone has is in no backup yet. Raises ``Unreadable``.
     """
     found = files.read_json(paths.ledger(pair), f"the ledger of {pair}", VERSION)
     if found is None:
@@ -53,12 +54,15 @@ def entry(generation, active, run, why, boot_id):
     }
 
 
-def write(pair, paths, generation, active, run, why, admitted=True):
+def write(pair, paths, generation, active, run, why, admitted=True, unsaved=False):
     """
     Record who is active from now on. The generation never goes down.
 
     admitted
         True: this node takes part as of this boot. False: only an orchestration may admit it.
+
+    unsaved
+        True: what this node alone has must be saved before the other one writes here.
 
     Returns the entry written. Raises ``Refused`` when the ledger already knows a newer generation.
     """
@@ -80,6 +84,8 @@ def write(pair, paths, generation, active, run, why, admitted=True):
         if found and found["generation"] == generation:
             # The same change of hands seen once more: only the admission is new.
             new.update(since=found["since"], run=found["run"], why=found["why"])
+        if unsaved:
+            new["unsaved"] = True
         files.write_json(paths.ledger(pair), new)
         return new
 

@@ -12,17 +12,24 @@ from dataclasses import dataclass
 from failback import verdict
 
 RECOVER = "recover"
+FAILOVER = "failover"
 BOOT = "boot"
 ADOPT = "adopt"
+
+#: What can be planned.
+OPERATIONS = (RECOVER, FAILOVER, BOOT)
 
 #: Every step there is, in the order in which it is safe, and what it is for.
 STEPS = {
     "hold": "the watch is paused on both nodes",
+    "settle": "the node that an operator named winner of the split is the only active one",
+    "takeover": "the secondary has taken over from a primary that an operator declared off",
     "static": "highstate on the returned node, reboot, highstate again",
     "services": "services are started on the primary first, and proved up",
-    "warm": "what changed comes back while the serving node still serves",
-    "git": "the repositories are pushed back",
-    "handover": "the addresses change hands after a last pass",
+    "drain": "lsyncd has carried what there was",
+    "warm": "what changed comes over while the serving node still serves",
+    "git": "the repositories are pushed",
+    "handover": "the addresses change hands after a last pass, and the active services follow",
     "compare": "both nodes have the same files",
     "admit": "both nodes agree who is active, in which generation",
     "take": "the active node holds the addresses",
@@ -44,18 +51,25 @@ class Plan:
     active: str | None = None
     #: The node that came back and is brought up to date.
     returned: str | None = None
+    #: The node that does it all by itself, because the other one is declared off; else None.
+    alone: str | None = None
 
     @property
     def nothing_to_do(self):
         return not self.steps and self.refusal is None
 
+    @property
+    def target(self):
+        """The node that receives data; the other one serves until then."""
+        return self.returned or self.active
 
-def decide(operation, config, found):
+
+def decide(operation, config, found, winner=None, fenced=None):
     """
     Decide what an operation does to a pair that was judged ``found``.
 
     operation
-        ``recover`` or ``boot``.
+        ``recover``, ``failover`` or ``boot``.
 
     config
         The normalised pair.
@@ -63,10 +77,23 @@ def decide(operation, config, found):
     found
         The ``Verdict``.
 
+    winner
+        The node whose data count after a split, by an operator's word.
+
+    fenced
+        The node that is off, by an operator's word.
+
     Returns a ``Plan``.
     """
-    rule = {RECOVER: _recover, BOOT: _boot}[operation]
-    details = rule(config, found)
+    refusal = _misplaced(operation, config, found, winner, fenced)
+    if refusal:
+        details = {"refusal": refusal, "active": found.active}
+    elif operation == RECOVER:
+        details = _recover(config, found, winner)
+    elif operation == FAILOVER:
+        details = _failover(config, found, fenced)
+    else:
+        details = _boot(config, found)
     return Plan(
         operation=operation,
         pair=config["name"],
@@ -76,36 +103,116 @@ def decide(operation, config, found):
     )
 
 
-def _command(operation, config):
-    return f"salt-run state.orch orch.{operation} pillar='{{pair: {config['name']}}}'"
+def command(operation, config, **more):
+    """How an orchestration is typed, with more keys of its pillar where they are needed."""
+    keys = ", ".join(f"{key}: {value}" for key, value in {"pair": config["name"], **more}.items())
+    return f"salt-run state.orch orch.{operation} pillar='{{{keys}}}'"
 
 
-def _recover(config, found):
+def _misplaced(operation, config, found, winner, fenced):
+    """Why an operator's word does not fit what was found, or None."""
+    nodes = (config["primary"]["id"], config["secondary"]["id"])
+    for key, node in (("winner", winner), ("fenced", fenced)):
+        if node is not None and node not in nodes:
+            return f"{key}: {node} is no node of {config['name']}, which has {nodes[0]} and {nodes[1]}."
+    if winner and found.name != verdict.SPLIT and found.active != winner:
+        return (
+            f"{winner} was named winner of a split, but {config['name']} is {found.name}. Look at it, and "
+            f"leave the winner out: {command(operation, config)}"
+        )
+    if fenced and found.name in (verdict.PRIMARY_DOWN, verdict.SECONDARY_DOWN):
+        silent = nodes[0] if found.name == verdict.PRIMARY_DOWN else nodes[1]
+        if fenced != silent:
+            return f"{fenced} was declared off, but it answers; {silent} is the one that does not."
+    elif fenced:
+        return f"{fenced} was declared off, but it answers. Leave the word out: {command(operation, config)}"
+    return None
+
+
+def _recover(config, found, winner):
     primary, secondary = config["primary"]["id"], config["secondary"]["id"]
+    if found.name == verdict.SPLIT and winner:
+        # Once it is settled the loser is a node that has returned, its own changes still to be saved.
+        rest = _bring_home(config) if winner == secondary else _take_in_standby(config, unsaved=True)
+        steps = ("hold", "settle", *(one for one in rest["steps"] if one != "hold"))
+        return {**rest, "steps": steps}
     if found.uncompared:
         # A recovery ended behind its handover. What it had still to do, and nothing before that: lsyncd
         # must not push before both nodes are known to be equal.
         steps = ("hold", "services", "git", "compare", "take", "activate")
         return {"steps": steps, "active": primary, "returned": primary}
     if found.name == verdict.NORMAL:
-        steps = ("services", "take", "activate") if found.drift else ()
-        return {"steps": steps, "active": primary}
+        return _repair(found, primary)
     if found.name == verdict.FAILED_OVER:
-        steps = ["hold", "static", "services"]
-        if config["replicate"]:
-            steps.append("warm")
-        if config["git"]:
-            steps.append("git")
-        steps.append("handover")
-        if config["replicate"]:
-            steps.append("compare")
-        steps.append("activate")
-        return {"steps": tuple(steps), "active": primary, "returned": primary}
+        return _bring_home(config)
     if found.name == verdict.STANDBY_RETURNED:
+        return _take_in_standby(config, found.unsaved)
+    if found.name == verdict.PRIMARY_RETURNED:
+        # Nobody could take over from it: only its configuration may be behind.
+        steps = ("hold", "static", "services", "admit", "activate")
+        return {"steps": steps, "active": primary, "returned": primary}
+    return {"refusal": _refusal(config, found), "active": found.active}
+
+
+def _repair(found, active):
+    return {"steps": ("services", "take", "activate") if found.drift else (), "active": active}
+
+
+def _bring_home(config):
+    """The secondary serves, with the newer data."""
+    primary = config["primary"]["id"]
+    steps = ["hold", "static", "services", *_data(config), "handover"]
+    if config["replicate"]:
+        steps.append("compare")
+    return {"steps": (*steps, "activate"), "active": primary, "returned": primary}
+
+
+def _take_in_standby(config, unsaved):
+    """The primary serves; what the standby alone has is saved first, if it served beside it."""
+    data = _data(config) if unsaved else ()
+    return {
+        "steps": ("hold", "static", "services", *data, "admit", "take", "activate"),
+        "active": config["primary"]["id"],
+        "returned": config["secondary"]["id"],
+    }
+
+
+def _data(config):
+    return tuple(step for step, key in (("warm", "replicate"), ("git", "git")) if config[key])
+
+
+def _failover(config, found, fenced):
+    primary, secondary = config["primary"]["id"], config["secondary"]["id"]
+    if found.name == verdict.NORMAL:
+        if found.uncompared:
+            return {
+                "refusal": f"{primary} came home in run {found.uncompared}, and the two nodes have not been "
+                f"compared since. Run first: {command(RECOVER, config)}",
+                "active": primary,
+            }
+        steps = ["hold", "services"]
+        steps += ["drain"] if config["replicate"] else []
+        steps += ["git"] if config["git"] else []
+        steps.append("handover")
+        steps += ["compare"] if config["replicate"] else []
+        return {"steps": (*steps, "activate"), "active": secondary}
+    if found.name == verdict.FAILED_OVER:
+        # What the watch of a manual pair has left to a person.
+        return {"steps": ("activate",) if found.drift else (), "active": secondary}
+    if found.name == verdict.PRIMARY_DOWN and fenced:
+        return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
+    if found.name == verdict.PRIMARY_DOWN:
+        word = command(FAILOVER, config, fenced=primary, reason='"..."')
         return {
-            "steps": ("hold", "static", "services", "admit", "take", "activate"),
-            "active": primary,
-            "returned": secondary,
+            "refusal": f"Start {primary} and its salt-minion. Or, if it is certainly off, say so, and "
+            f"{secondary} serves without it: {word}",
+            "active": found.active,
+        }
+    if found.name in (verdict.STANDBY_RETURNED, verdict.PRIMARY_RETURNED):
+        return {
+            "refusal": f"A node that came back has not been taken in yet. Run first: "
+            f"{command(RECOVER, config)}",
+            "active": found.active,
         }
     return {"refusal": _refusal(config, found), "active": found.active}
 
@@ -113,24 +220,31 @@ def _recover(config, found):
 def _boot(config, found):
     primary, secondary = config["primary"]["id"], config["secondary"]["id"]
     if found.name == verdict.NORMAL:
-        steps = ("services", "take", "activate") if found.drift else ()
-        return {"steps": steps, "active": primary}
+        return _repair(found, primary)
     if found.name == verdict.COLD:
+        other = secondary if found.newest == primary else primary
+        data = _data(config) if found.unsaved else ()
         return {
-            "steps": ("hold", "services", "admit", "take", "activate"),
+            "steps": ("hold", "services", *data, "admit", "take", "activate"),
             "active": found.newest,
+            "returned": other if found.unsaved else None,
         }
     if found.name == verdict.FAILED_OVER:
         return {
-            "refusal": f"{secondary} serves already and has the newer data. Run: "
-            + _command(RECOVER, config),
+            "refusal": f"{secondary} serves already and has the newer data. Run: {command(RECOVER, config)}",
             "active": secondary,
         }
     if found.name == verdict.STANDBY_RETURNED:
         return {
             "refusal": f"{primary} serves already; {secondary} only has to be admitted. Run: "
-            + _command(RECOVER, config),
+            + command(RECOVER, config),
             "active": primary,
+        }
+    if found.name == verdict.PRIMARY_RETURNED:
+        return {
+            "refusal": f"{secondary} stands by already; {primary} only has to be taken in again. Run: "
+            + command(RECOVER, config),
+            "active": None,
         }
     return {"refusal": _refusal(config, found), "active": found.active}
 
@@ -138,12 +252,13 @@ def _boot(config, found):
 def _refusal(config, found):
     """Why this verdict stops every operation, and what to do about it."""
     look = f"`salt-run pair.status {config['name']}`"
+    winner = command(RECOVER, config, winner=config["secondary"]["id"], reason='"..."')
     advice = {
-        verdict.COLD: f"There is nobody to recover from: start the pair. Run: {_command(BOOT, config)}",
+        verdict.COLD: f"There is nobody to recover from: start the pair. Run: {command(BOOT, config)}",
         verdict.SPLIT: (
             "Both nodes may hold writes that the other lacks, and copying either way would lose some. "
-            f"Compare them ({look}), stop the one that must not serve, and save what it alone has "
-            "before you go on."
+            f"Compare them ({look}) and name the node whose data count; what the other one alone has goes "
+            f"to the backup: {winner}"
         ),
         verdict.PRIMARY_DOWN: (
             f"Start {config['primary']['id']} and its salt-minion, then run this again. Moving the "

@@ -169,7 +169,7 @@ def ask_to_yield(config, paths, timeout=10):
         return f"The peer was not told to give way: {error}"
 
 
-def yield_to(config, generation, active, paths):
+def yield_to(config, generation, active, paths, run=None):
     """
     Give way to a newer generation: stop lsyncd and the active services, release the addresses.
 
@@ -178,6 +178,9 @@ def yield_to(config, generation, active, paths):
 
     active
         The node that is active in it.
+
+    run
+        The orchestration that wants it, if one does.
 
     Returns a sentence. Raises ``Refused``, and ``Unavailable`` when this node gave way and something of
     it still runs.
@@ -197,7 +200,8 @@ def yield_to(config, generation, active, paths):
         why = f"gave way to {active}" + (", after both had been active at once" if served else "")
         # Not an admission to the new generation: this node has missed writes. Written before anything
         # that can fail, for a node still named active would take over again.
-        ledger.write(pair, paths, generation, active, None, why, admitted=False)
+        unsaved = served or bool(own.get("unsaved"))
+        ledger.write(pair, paths, generation, active, run, why, admitted=False, unsaved=unsaved)
         still = _stop_all(config)
     sentence = f"{node} gave way to {active} in {pair}, generation {generation}"
     system.log(" ".join([sentence, *still]))

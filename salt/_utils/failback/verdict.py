@@ -13,6 +13,7 @@ from dataclasses import field
 NORMAL = "normal"
 FAILED_OVER = "failed_over"
 STANDBY_RETURNED = "standby_returned"
+PRIMARY_RETURNED = "primary_returned"
 COLD = "cold"
 SPLIT = "split"
 PRIMARY_DOWN = "primary_down"
@@ -24,6 +25,7 @@ ALL = (
     NORMAL,
     FAILED_OVER,
     STANDBY_RETURNED,
+    PRIMARY_RETURNED,
     COLD,
     SPLIT,
     PRIMARY_DOWN,
@@ -47,6 +49,9 @@ class Verdict:
     advice: str | None = None
     #: The run that brought the primary home and ended before the nodes were compared, or None.
     uncompared: str | None = None
+    #: The node that is not to be active gave way after it had served too; what it alone has is in no
+    #: backup yet.
+    unsaved: bool = False
     #: What differs from the desired state without changing the verdict.
     drift: tuple = field(default=())
 
@@ -173,6 +178,12 @@ def _one_serves(config, server, other):
             f"{node} has served since {own['since']} (generation {own['generation']}: {own['why']}); "
             f"{other['node']} is at generation {theirs['generation']}."
         )
+    elif theirs.get("unsaved"):
+        name = STANDBY_RETURNED
+        sentence = (
+            f"{serves}; {other['node']} gave way after it had served too, and what it alone has is in no "
+            f"backup yet."
+        )
     elif not admitted(other) or theirs["generation"] < own["generation"]:
         name = STANDBY_RETURNED
         sentence = f"{serves}; {other['node']} has not been admitted since it came back."
@@ -186,6 +197,7 @@ def _one_serves(config, server, other):
         newest=node,
         generation=own["generation"],
         uncompared=server.get("uncompared") if node == config["primary"]["id"] else None,
+        unsaved=name == STANDBY_RETURNED and bool(theirs.get("unsaved")),
         drift=tuple(_drift(config, server, other)),
     )
 
@@ -201,12 +213,28 @@ def _nobody_serves(config, primary, secondary):
             f"configured it by hand or at boot: remove it there, then look again. "
             f"{_histories(primary, secondary)}",
         )
+    node = config["primary"]["id"]
+    agree = (mine["generation"], mine["active"]) == (theirs["generation"], theirs["active"])
+    stood_by = agree and admitted(secondary) and not theirs.get("unsaved")
+    if not config["floating_ips"] and newest["active"] == node and stood_by:
+        # The watch takes addresses; where there are none only an orchestration makes the secondary active.
+        return Verdict(
+            PRIMARY_RETURNED,
+            f"{node} has rebooted since it was active (generation {newest['generation']}, since "
+            f"{newest['since']}); {secondary['node']} has stood by, and without an address to take over it "
+            f"has not served.",
+            newest=node,
+            generation=newest["generation"],
+        )
     return Verdict(
         COLD,
         f"Neither node serves. {newest['active']} was active last (generation {newest['generation']}, "
         f"since {newest['since']}).",
         newest=newest["active"],
         generation=newest["generation"],
+        unsaved=any(
+            one["ledger"].get("unsaved") for one in (primary, secondary) if one["node"] != newest["active"]
+        ),
     )
 
 

@@ -1,0 +1,91 @@
+{#-
+  Move a pair to its secondary, for maintenance on the primary.
+
+      salt-run state.orch orch.failover pillar='{pair: monitor}'
+
+  Afterwards the pair stays there until `orch.recover` brings it home. After the watch of a manual pair has
+  moved the addresses by itself, this completes the takeover: it starts the active services.
+-#}
+{%- set pair = pillar.get('pair') %}
+{%- if pair == 'all' or (pair is sequence and pair is not string) %}
+
+# One salt-run for each pair that needs it, in the order of `after`, the pair of the masters first.
+Every pair serves on its secondary:
+  cluster_run.succeeded:
+    - operation: failover
+    - pairs: {{ pair | tojson }}
+    - at_once: {{ pillar.get('at_once') | tojson }}
+    - plan: {{ pillar.get('plan') | tojson }}
+    - max_delete: {{ pillar.get('max_delete') | tojson }}
+    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
+    - fenced: {{ pillar.get('fenced') | tojson }}
+    - reason: {{ pillar.get('reason') | tojson }}
+{%- else %}
+
+# Before anything is changed: both nodes answer, the primary serves, the standby is in step, no other run
+# holds the pair.
+Both nodes answer and the pair may be moved:
+  pair_run.opened:
+    - pair: {{ pair | tojson }}
+    - operation: failover
+    - plan: {{ pillar.get('plan') | tojson }}
+    - max_delete: {{ pillar.get('max_delete') | tojson }}
+    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
+    - fenced: {{ pillar.get('fenced') | tojson }}
+    - reason: {{ pillar.get('reason') | tojson }}
+
+# It would take the addresses in the middle of the handover.
+The watch is paused on both nodes:
+  pair_run.watch_held:
+    - require:
+      - pair_run: Both nodes answer and the pair may be moved
+
+# Only when an operator has said that the primary, which does not answer, is off.
+The secondary has taken over alone:
+  pair_run.taken_over:
+    - require:
+      - pair_run: The watch is paused on both nodes
+
+The services run, on the primary first:
+  pair_run.services_started:
+    - require:
+      - pair_run: The secondary has taken over alone
+
+# So that the last pass is short.
+lsyncd has carried what there is:
+  pair_run.drained:
+    - require:
+      - pair_run: The services run, on the primary first
+
+The repositories are on the secondary:
+  pair_run.repositories_pushed:
+    - require:
+      - pair_run: lsyncd has carried what there is
+
+# The only moment without service: lsyncd stops and the addresses are released there, last pass, take here.
+The addresses and the active services have moved:
+  pair_run.handed_over:
+    - require:
+      - pair_run: The repositories are on the secondary
+
+# Those too that were pushed to the primary while the addresses were on their way.
+The last commits are on the secondary:
+  pair_run.repositories_pushed:
+    - require:
+      - pair_run: The addresses and the active services have moved
+
+Both nodes have the same files:
+  pair_run.files_equal:
+    - require:
+      - pair_run: The last commits are on the secondary
+
+What only the active node runs, runs on the active node alone:
+  pair_run.active_alone:
+    - require:
+      - pair_run: Both nodes have the same files
+
+# No requisite: it runs after a failed step too, gives the lock back and says who serves.
+The run is closed:
+  pair_run.closed:
+    - order: last
+{%- endif %}
