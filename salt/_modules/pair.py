@@ -681,7 +681,8 @@ def take_over(pair, run, owner, fenced, reason, seconds=900):
     held = [one for one in address.of_pair(config) if address.status(one)["held"]]
     if ledger.is_active(own, config["node"]) and (held or not config["floating_ips"]):
         return {"generation": own["generation"], "addresses": take(pair, run)}
-    return takeovers.take_over(config, f"{fenced} is off by the word of {owner['user']}: {reason}", paths, run)
+    why = f"{fenced} is off by the word of {owner['user']}: {reason}"
+    return takeovers.take_over(config, why, paths, run)
 
 
 @salt_errors.translated
