@@ -412,6 +412,24 @@ def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     return taken
 
 
+def owner_has_ended(owner):
+    """
+    Say whether this node can prove that the process which orchestrated a run is gone.
+
+    owner
+        As the run's lock has it. Only the machine on which that process ran can prove it.
+
+    Returns True or False.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.owner_has_ended '{machine: 4f2a, boot_id: 77c1, pid: 4711, started: 12345}'
+    """
+    return locks.owner_has_ended(owner)
+
+
 @salt_errors.translated
 def unlock(pair, run):
     """

@@ -60,7 +60,7 @@ def _number(name, value):
 
 
 @salt_errors.translated
-def preview(pair, sources=None, names=200):
+def preview(pair, sources=None, names=200, takeover=None):
     """
     Show what a reverse rsync would do on this node. Changes nothing.
 
@@ -74,10 +74,15 @@ def preview(pair, sources=None, names=200):
     names
         How many paths of each kind to return; the full list is in the file that ``list`` names.
 
+    takeover
+        When the serving node took over, in seconds since the epoch on this node's clock. Files changed here
+        since then, and shortly before, are conflicts.
+
     Returns a list of dicts, one a path: ``path``, ``source``; the counts ``created``,
-    ``overwritten``, ``deleted``, ``attributes``, ``total_files`` (here), ``source_files``;
+    ``overwritten``, ``deleted``, ``attributes``, ``conflicts``, ``total_files`` (here), ``source_files``;
     ``bytes`` (coming in), ``kept_bytes`` (going into the backup); ``names`` (paths of each kind),
-    ``truncated``, ``list``; ``digest`` of the set of overwritten and deleted paths; ``seconds``.
+    ``conflict_names`` (path to reason), ``truncated``, ``list``; ``digest`` of the set of deleted paths;
+    ``seconds``.
     Raises ``CommandExecutionError`` if rsync did not end well.
 
     CLI Example:
@@ -87,7 +92,8 @@ def preview(pair, sources=None, names=200):
         salt salt1 reverse_rsync.preview salt
     """
     _number("names", names)
-    return library.preview(_load(pair), _paths(), sources, names, _remote_shell())
+    takeover = _number("takeover", takeover)
+    return library.preview(_load(pair), _paths(), sources, names, _remote_shell(), takeover)
 
 
 @salt_errors.translated
@@ -131,7 +137,7 @@ def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=N
 
 
 @salt_errors.translated
-def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=200):
+def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=200, takeover=None):
     """
     Preview, and fail if anything speaks against the sync. Changes nothing.
 
@@ -144,7 +150,7 @@ def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=
 
         salt salt1 reverse_rsync.checked salt max_delete=500
     """
-    previews = preview(pair, sources, names)
+    previews = preview(pair, sources, names, takeover)
     found = refusals(pair, previews, sources, max_delete, max_change_percent)
     if found:
         raise CommandExecutionError("\n".join(found))
@@ -152,7 +158,7 @@ def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=
 
 
 @salt_errors.translated
-def synced(pair, run, sources=None, max_delete=None, max_change_percent=None):
+def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, takeover=None):
     """
     Bring this node's paths in step with the serving node, with a backup of all that is replaced.
 
@@ -167,6 +173,9 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None):
 
     sources, max_delete, max_change_percent
         As for ``refusals``.
+
+    takeover
+        As for ``preview``.
 
     Returns a dict: ``changes`` (path to counts, empty if nothing changed), ``comment``, ``paths``
     (counts, names, passes of each), ``changed`` (paths), ``then`` (what is to be reloaded),
@@ -189,6 +198,7 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None):
         gate=lambda: _gate(pair, run),
         max_delete=_number("max_delete", max_delete),
         max_change_percent=_number("max_change_percent", max_change_percent),
+        takeover=_number("takeover", takeover),
     )
 
 

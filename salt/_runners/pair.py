@@ -264,9 +264,11 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         How many file names to show for each path; the counts are always complete, and the full list
         lies on the node in the file that ``list`` names.
 
-    Returns a dict: ``verdict``, ``sentence``, ``steps``; for each path the files that will be overwritten,
-    deleted and created on the returned node; ``refused`` when it would not be done; ``digest`` and the
-    ``command`` that holds a run to this plan. The exit status is not 0 for a refused plan.
+    Returns a dict: ``verdict``, ``sentence``, ``steps``; ``conflicts``, the files among those to be
+    overwritten or deleted that hold something which the serving node never had, each with the reason; for
+    each path the files that will be overwritten, deleted and created on the returned node; ``refused`` when
+    it would not be done; ``digest`` and the ``command`` that holds a run to this plan. The exit status is
+    not 0 for a refused plan.
 
     CLI Example:
 
@@ -298,8 +300,18 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         target = run.plan.target
         serving = next(one for one in reports if one["node"] != target)
         previews = run.nodes.one(
-            target, "reverse_rsync.preview", pair, serving["sources"], names=names, timeout=60
+            target,
+            "reverse_rsync.preview",
+            pair,
+            serving["sources"],
+            names=names,
+            takeover=pair_master.takeover(run, reports),
+            timeout=60,
         )
+        found = {path: why for one in previews for path, why in one["conflict_names"].items()}
+        if found:
+            # Apart from the rest: each of them holds something that the serving node never had.
+            shown["conflicts"] = found
         shown["files"] = {one["path"]: _shown_preview(one) for one in previews}
         refusals = run.nodes.one(
             target,
@@ -312,7 +324,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         )
         if refusals:
             return _bad({**shown, "refused": refusals})
-    shown["digest"] = plans.digest(run.plan, run.verdict, previews)
+    shown["digest"] = plans.digest(run.plan, run.verdict, previews, reports)
     word = {"winner": winner, "reason": '"..."'} if winner else {}
     shown["command"] = plans.command(operation, config, plan=f'"{shown["digest"]}"', **word)
     return shown
@@ -326,7 +338,8 @@ def _shown_preview(one):
     }
     shown["counts"] = (
         f"{one['overwritten']} overwritten, {one['deleted']} deleted, {one['attributes']} attributes only, "
-        f"{one['created']} created, of {one['total_files']} files; {one['bytes']} bytes to transfer"
+        f"{one['created']} created, of {one['total_files']} files; {one['bytes']} bytes to transfer; "
+        f"{one['conflicts']} conflicts"
     )
     if one["truncated"]:
         shown["list"] = f"more than shown; all of them: {one['list']}"

@@ -132,7 +132,7 @@ def _planned(pair, operation, plan, allowed, words):
     pair_master.require_words(config, words)
     run = pair_master.Run(__opts__, config, operation, words)
     reports, errors = run.decide()
-    pair_master.require_free(pair, reports)
+    pair_master.require_free(pair, reports, run.nodes)
     if run.plan.refusal:
         # A node whose report failed counts as silent; its error says that it is not.
         why = " ".join([run.verdict.sentence, *errors.values(), run.plan.refusal])
@@ -140,7 +140,7 @@ def _planned(pair, operation, plan, allowed, words):
     pair_master.require_in_step(reports)
     _require_elsewhere(run, reports)
     previews = _previews(run, reports)
-    digest = plans.digest(run.plan, run.verdict, previews)
+    digest = plans.digest(run.plan, run.verdict, previews, reports)
     if plan is not None and str(plan) != digest:
         raise CommandExecutionError(
             f"The facts have moved since plan {plan} was made: they give plan {digest} now. Look at it: "
@@ -191,6 +191,7 @@ def _previews(run, reports):
         "reverse_rsync.checked",
         run.config["name"],
         serving["sources"],
+        takeover=pair_master.takeover(run, reports),
         max_delete=run.config["recovery"]["max_delete"],
         max_change_percent=run.config["recovery"]["max_change_percent"],
         timeout=60,
@@ -403,13 +404,15 @@ def files_warm(name):
     """
 
     def work(run):
-        serving = run.nodes.one(run.other(run.plan.target), "pair.report", run.config["name"])
+        reports = run.nodes.all(run.ids, "pair.report", run.config["name"])
+        serving = reports[run.other(run.plan.target)]
         done = run.nodes.one(
             run.plan.target,
             "reverse_rsync.synced",
             run.config["name"],
             run.id,
             serving["sources"],
+            takeover=pair_master.takeover(run, reports.values()),
             max_delete=run.config["recovery"]["max_delete"],
             max_change_percent=run.config["recovery"]["max_change_percent"],
             timeout=60,

@@ -13,6 +13,7 @@ import salt.utils.user
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+from failback import conflicts
 from failback import fencing
 from failback import lock as locks
 from failback import pillar as pillars
@@ -212,23 +213,52 @@ def highstate(nodes, ids):
     return changed
 
 
-def require_free(pair, reports):
+def require_free(pair, reports, nodes):
     """
     No living run may hold the pair: what a look finds in the middle of one is not worth judging.
 
     Raises ``CommandExecutionError``, naming that run.
     """
-    dead = dead_runs(reports)
+    dead = dead_runs(reports, nodes)
     for report in reports:
         found = report["lock"] or {}
         if found.get("state") == "held" and found["run"] not in dead:
             raise CommandExecutionError(locks.refusal(pair, found))
 
 
-def dead_runs(reports):
-    """The runs that one of the nodes has proved dead: it was the host of their process."""
+def takeover(run, reports):
+    """
+    When the node that serves took over, on the clock of the one that is brought up to date; or None.
+
+    None also for a planned failover: what lsyncd has carried to the standby bears the times of changes
+    on the active node, and is nobody's own.
+    """
+    if "warm" not in run.plan.steps:
+        return None
+    by_node = {one["node"]: one for one in reports}
+    return conflicts.taken_over(by_node[run.other(run.plan.target)], by_node[run.plan.target])
+
+
+def dead_runs(reports, nodes, own=None):
+    """
+    The runs that one of the nodes has proved dead: it was the host of their process.
+
+    A node that was away when its run ended still has that run's lock, and cannot know. So the others are
+    asked about the process, whether they have a lock of that run or not.
+
+    own
+        The run that asks; it lives.
+    """
+    reports = list(reports)
     found = [report["lock"] or {} for report in reports]
-    return {one["run"] for one in found if one.get("state") == "dead"}
+    dead = {one["run"] for one in found if one.get("state") == "dead"}
+    for one in found:
+        if one.get("state") == "held" and one["run"] not in dead | {own}:
+            ids = [report["node"] for report in reports]
+            answers, _ = nodes.try_all(ids, "pair.owner_has_ended", one["owner"])
+            if any(answers.values()):
+                dead.add(one["run"])
+    return dead
 
 
 class Run:
@@ -256,6 +286,7 @@ class Run:
         self.owner = {
             "master": opts["id"],
             "user": salt.utils.user.get_specific_user(),
+            "machine": system.machine_id(),
             "boot_id": system.boot_id(),
             "pid": os.getpid(),
             "started": system.process_started(os.getpid()),
@@ -288,7 +319,7 @@ class Run:
     def lock(self, seconds):
         """Take or renew the pair on both nodes for a step of so many seconds."""
         reports, _ = self.nodes.try_all(self.members, "pair.report", self.config["name"])
-        dead = sorted(dead_runs(reports.values()))
+        dead = sorted(dead_runs(reports.values(), self.nodes, self.id))
         taken = []
         try:
             # The primary first, always: of two runs that begin at once one gets neither.

@@ -1,5 +1,6 @@
 """The way back: trees as they were, judged by fingerprints taken before and after."""
 
+import calendar
 import json
 import os
 import shutil
@@ -217,6 +218,27 @@ def test_pruning_never_takes_the_newest(runs, keep, left):
     backup.prune(runs, keep)
     assert sorted(each.name for each in runs.iterdir() if each.is_dir()) == left
     assert (runs / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("keep", "days", "left"),
+    [
+        (1, 0, ["22"]),
+        (1, 3, ["19", "20", "21", "22"]),
+        (1, 2.5, ["20", "21", "22"]),
+        (3, 1, ["20", "21", "22"]),
+        (9, 0, ["18", "19", "20", "21", "22"]),
+        (1, 100, ["18", "19", "20", "21", "22"]),
+    ],
+)
+def test_pruning_takes_what_is_neither_new_nor_young(runs, keep, days, left):
+    for day in range(18, 23):
+        trees.make(runs, {f"202611{day}T120000-recover-salt-4f2a/backup/file": "1"})
+    noon = calendar.timegm((2026, 11, 22, 12, 0, 0))
+    removed = backup.prune(runs, keep, days=days, now=noon)
+    found = sorted(each.name[6:8] for each in runs.iterdir())
+    assert found == left
+    assert len(removed) == 5 - len(left)
 
 
 def test_pruning_spares_the_run_that_goes_on(runs):

@@ -12,6 +12,7 @@ import pytest
 import trees
 
 from failback import backup
+from failback import conflicts
 from failback import errors
 from failback import itemize
 from failback import pull
@@ -113,6 +114,56 @@ def test_digest_is_of_what_would_be_lost(nodes):
     assert pull.preview(item, peer)["digest"] == first
     trees.make(here, {"y": "one more to delete"})
     assert pull.preview(item, peer)["digest"] != first
+
+
+def test_digest_is_not_of_what_clients_overwrite_meanwhile(nodes):
+    item, here, there = folder_pair(nodes)
+    trees.make(here, {"a": "0", "b": "0", "x": "0"})
+    trees.make(there, {"a": "0", "b": "0"})
+    peer = nodes.peer([item])
+    first = pull.preview(item, peer)["digest"]
+    trees.make(there, {"a": "overwritten meanwhile", "b": "this one too"})
+    seen = pull.preview(item, peer)
+    assert seen["overwritten"] == 2
+    assert seen["digest"] == first
+
+
+def test_conflicts_are_told_apart_and_listed(nodes, tmp_path):
+    item, here, there = folder_pair(nodes)
+    both = {"same": "1", "old": "1", "both": "1", "newer": "1", "gone": "1"}
+    trees.make(here, {**both, "before": "1", "folder/alone": "1"})
+    trees.make(there, {**both, "old": "22", "both": "22", "newer": "22"})
+    (there / "gone").unlink()
+    for name, mine, theirs in (
+        ("same", 100, 100),
+        ("old", 100, 2000),
+        ("both", 1500, 2000),
+        ("newer", 800, 700),
+        ("gone", 100, None),
+        ("before", 995, None),
+        ("folder/alone", 1100, None),
+    ):
+        os.utime(here / name, (mine, mine))
+        if theirs:
+            os.utime(there / name, (theirs, theirs))
+    listing = tmp_path / "list"
+
+    def reason(path, status, seconds):
+        return conflicts.reason(status.st_mtime, seconds, takeover=1000, before=10)
+
+    seen = pull.preview(item, nodes.peer([item]), list_file=listing, conflict=reason)
+    wanted = {
+        f"{item.path}/both": conflicts.BOTH,
+        f"{item.path}/newer": conflicts.NEWER,
+        f"{item.path}/before": conflicts.BEFORE,
+        f"{item.path}/folder/alone": conflicts.HERE,
+    }
+    assert seen["conflict_names"] == wanted
+    assert seen["conflicts"] == 4
+    listed = [json.loads(line) for line in listing.read_text().splitlines()]
+    assert {one["path"]: one["conflict"] for one in listed if "conflict" in one} == wanted
+    few = pull.preview(item, nodes.peer([item]), conflict=reason, limit=2)
+    assert len(few["conflict_names"]) == 2 and few["conflicts"] == 4 and few["truncated"]
 
 
 def test_no_reply_is_an_error_in_rsyncs_words(nodes, run):

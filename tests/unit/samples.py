@@ -34,6 +34,7 @@ PAIR = {
         "small_pass": 20,
         "handover_timeout": 10,
         "keep_backups": 5,
+        "keep_days": 7,
         "fenced_for": 900,
     },
 }

@@ -1,9 +1,13 @@
 """The pause of the watch that expires by itself."""
 
+import os
+
 import pytest
 import samples
 
 from failback import hold
+from failback import lock
+from failback import system
 from failback.errors import Refused
 from failback.errors import Unreadable
 from failback.paths import Paths
@@ -108,3 +112,52 @@ def test_one_that_cannot_be_read_says_so(node, clock):
     node.hold("salt").write_text("")
     with pytest.raises(Unreadable, match="hold of salt"):
         hold.read("salt", node)
+
+
+# --- the hold of a run that has died
+
+
+RUN = "20261122T183000-recover-salt-0001"
+OTHER = "20261122T183000-recover-salt-0002"
+
+
+def locked(node, run, dead):
+    """A lock of a process of this machine: of this test, or of an earlier boot."""
+    owner = {"machine": system.machine_id() or "m", "boot_id": system.boot_id(), "pid": os.getpid()}
+    owner["started"] = system.process_started(os.getpid()) + dead
+    lock.acquire("salt", node, run, "recover", owner, 5000)
+
+
+def later(node, seconds):
+    """What is in force so many seconds after the watch has seen the hold first, and what it ended."""
+    orphans = hold.Orphans("salt", node)
+    ended = [orphans.ended(hold.read("salt", node), now) for now in (100.0, 100.0 + seconds)]
+    return hold.read("salt", node), ended
+
+
+@pytest.mark.parametrize("lock_of", ["dead", "another", "none"])
+def test_a_dead_run_s_hold_ends_when_its_handover_must_be_over(node, lock_of):
+    pause(node, 5000, RUN)
+    if lock_of != "none":
+        locked(node, OTHER if lock_of == "another" else RUN, dead=lock_of == "dead")
+    found, ended = later(node, hold.OUTLIVES_ITS_RUN - 1)
+    assert found and ended == [None, None]
+    assert later(node, hold.OUTLIVES_ITS_RUN) == (None, [None, RUN])
+
+
+def test_a_living_run_s_hold_stays(node):
+    pause(node, 5000, RUN)
+    locked(node, RUN, dead=False)
+    assert later(node, 4000)[0]["run"] == RUN
+
+
+def test_an_operator_s_hold_outlives_any_run(node):
+    pause(node, 5000)
+    pause(node, 4000, RUN)
+    assert later(node, 4000)[0]["run"] is None
+
+
+def test_a_hold_whose_lock_cannot_be_read_stays(node):
+    pause(node, 5000, RUN)
+    node.lock("salt").write_text("{")
+    assert later(node, 4000)[0]["run"] == RUN

@@ -15,6 +15,7 @@ NAMES = strategies.binary(min_size=1, max_size=60).filter(
     lambda name: b"\0" not in name and b"/" not in name and name not in (b".", b"..")
 )
 # Bytes of which escapes are made, so that what merely looks like one comes up often.
+TIME = b"2026/11/22-18:30:00"
 TRICKY = strategies.lists(
     strategies.sampled_from([b"\\", b"#", b"\\#", b"0", b"1", b"3", b"7", b"9", b"\n", b"\xff"]),
     min_size=1,
@@ -57,7 +58,18 @@ def as_rsync_writes(name):
     ],
 )
 def test_lines(line, entry):
-    assert itemize.parsed(line) == entry
+    assert itemize.parsed(with_time(line)) == (*entry, TIME)
+
+
+def test_the_time_of_a_line():
+    assert itemize.seconds(itemize.parsed(with_time(b">f..t...... 3 x"))) == 1795372200
+
+
+def with_time(line):
+    """A line with the time of the source's change in its place."""
+    code, rest = line[:11], line[12:]
+    size, _, name = rest.partition(b" ")
+    return b"%s %s %s %s" % (code, size, TIME, name)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +81,7 @@ def test_lines(line, entry):
         b"cannot delete non-empty directory: x",
         b"sent 50 bytes  received 230 bytes  560.00 bytes/sec",
         b">f+++++++++ name without a size",
+        b">f+++++++++ 5 name without a time",
     ],
 )
 def test_lines_that_are_no_entries(line):
@@ -77,7 +90,7 @@ def test_lines_that_are_no_entries(line):
 
 @given(NAMES | TRICKY)
 def test_every_name_survives_rsyncs_notation(name):
-    line = b">f+++++++++ 5 " + as_rsync_writes(name)
+    line = b">f+++++++++ 5 " + TIME + b" " + as_rsync_writes(name)
     assert b"\n" not in line
     assert itemize.parsed(line).name == name
 

@@ -97,21 +97,30 @@ def test_a_dead_process_of_this_node_loses_it_at_once(node, gone):
     assert take(node, TWO)["taken_over"] == ONE
 
 
+@pytest.mark.parametrize(("expires", "state"), [(100, "held"), (50, "expired"), (0, "expired")])
+def test_what_only_its_time_tells(expires, state):
+    assert lock.judge({"expires": expires}, 50) == state
+
+
 @pytest.mark.parametrize(
-    ("owner_boot", "started", "expires", "state"),
+    ("machine", "boot", "started", "gone"),
     [
-        pytest.param("this", 7, 100, "held", id="alive here"),
-        pytest.param("this", None, 100, "dead", id="dead here"),
-        pytest.param("this", 8, 100, "dead", id="another process with its pid here"),
-        pytest.param("other", None, 100, "held", id="another boot: nothing is known until it expires"),
-        pytest.param("other", None, 50, "expired", id="another boot, expired"),
-        pytest.param("this", 7, 50, "expired", id="alive here, and not renewed in time"),
-        pytest.param("this", None, 50, "dead", id="dead here and expired"),
+        pytest.param("mine", "this", 7, False, id="alive here"),
+        pytest.param("mine", "this", None, True, id="gone"),
+        pytest.param("mine", "this", 8, True, id="another process with its pid"),
+        pytest.param("mine", "earlier", 7, True, id="this machine has rebooted since"),
+        pytest.param("other", "other", None, False, id="another machine: nothing is known"),
+        pytest.param("", "other", None, False, id="a machine without an identity"),
+        pytest.param(None, "other", None, False, id="a lock of an older release"),
     ],
 )
-def test_whether_it_still_counts(owner_boot, started, expires, state):
-    held = {"owner": owner(boot_id=owner_boot), "expires": expires}
-    assert lock.judge(held, 50, "this", lambda pid: started if pid == 42 else None) == state
+def test_what_a_machine_can_prove_of_a_process(machine, boot, started, gone):
+    held = owner(machine=machine, boot_id=boot)
+    assert lock.ended(held, "mine", "this", lambda pid: started if pid == 42 else None) is gone
+
+
+def test_a_machine_without_an_identity_proves_nothing_about_one_without():
+    assert lock.ended(owner(machine="", boot_id="other"), "", "this", lambda pid: None) is False
 
 
 def test_what_the_other_node_has_proved_dead_is_taken_over(node):

@@ -70,6 +70,7 @@ def test_the_smallest_pair_gets_every_default():
             "small_pass": 20,
             "handover_timeout": 10,
             "keep_backups": 5,
+            "keep_days": 7,
             "fenced_for": 900,
         },
     }

@@ -198,6 +198,21 @@ def digest(operation=plan.RECOVER, previews=PREVIEWS, name=verdict.FAILED_OVER, 
     return plan.digest(plan.decide(operation, samples.pair(), judged), judged, previews)
 
 
+def held_by(*nodes):
+    return [
+        {"node": node, "addresses": [{"address": "10.0.0.5/24", "held": node in nodes}]}
+        for node in ("salt1", "salt2")
+    ]
+
+
+def test_another_holder_gives_another_digest():
+    judged = verdict.Verdict(verdict.FAILED_OVER, "", active="salt2", newest="salt2", generation=7)
+    made = plan.decide(plan.RECOVER, samples.pair(), judged)
+    digests = {plan.digest(made, judged, PREVIEWS, held_by(*who)) for who in ((), ("salt1",), ("salt2",))}
+    assert len(digests) == 3
+    assert plan.digest(made, judged, PREVIEWS, held_by("salt2")) in digests
+
+
 def test_the_same_facts_give_the_same_digest():
     assert digest() == digest(previews=list(reversed(PREVIEWS)))
     assert len(digest()) == 16 and int(digest(), 16) >= 0

@@ -25,6 +25,7 @@ import pathlib
 import shutil
 import stat
 import subprocess
+import time
 
 from failback import errors
 from failback import files
@@ -374,9 +375,11 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
     return result
 
 
-def prune(runs_folder, keep, spare=()):
+def prune(runs_folder, keep, spare=(), days=0, now=None):
     """
     Delete the oldest backups. What is known of their runs, ``run.json``, stays: it is the history.
+
+    A backup goes when it is neither one of the newest nor young enough.
 
     runs_folder
         Folder with one folder a run.
@@ -386,6 +389,12 @@ def prune(runs_folder, keep, spare=()):
 
     spare
         Names of runs that are kept as well, for instance the one that is going on.
+
+    days
+        Younger backups are kept however many they are. The time of a run is in its id, in UTC.
+
+    now
+        Seconds since the epoch; the wall clock's by default.
 
     Returns the names of the runs whose backup was deleted, oldest first.
     """
@@ -399,8 +408,9 @@ def prune(runs_folder, keep, spare=()):
         if (each / "backup").is_dir() and not each.is_symlink() and not each.name.startswith(_HIDDEN)
     )
     removed = []
+    young = time.strftime("%Y%m%dT%H%M%S", time.gmtime((time.time() if now is None else now) - days * 86400))
     for each in runs[: -max(1, keep)]:
-        if each.name in spare:
+        if each.name in spare or (days and each.name >= young):
             continue
         for part in each.iterdir():
             if part.is_dir() and not part.is_symlink():

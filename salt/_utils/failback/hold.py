@@ -3,10 +3,15 @@
 import time
 
 from failback import files
+from failback import lock
 from failback.errors import Refused
 from failback.errors import Unreadable
 
 VERSION = 1
+
+#: Seconds for which the hold of a dead run is left in force. What the run had begun on the nodes, a handover
+#: above all, may still be under way without it, and has ended by then.
+OUTLIVES_ITS_RUN = 60.0
 
 #: A day. Longer is not a pause; `watch: {on: nobody}` in the pillar says that openly.
 LONGEST = 86400
@@ -59,6 +64,46 @@ def clear(pair, paths, run=None):
     left = [one for one in found if run is not None and one["run"] != run]
     _write(pair, paths, left)
     return len(left) < len(found)
+
+
+class Orphans:
+    """
+    Ends the holds of runs that have died, so that they do not keep the watch idle for hours.
+
+    A run has died when its lock on this node is that of a process which this node can prove to be gone, or
+    when another run, or none, has the lock.
+    """
+
+    def __init__(self, pair, paths):
+        self._pair, self._paths = pair, paths
+        self._run, self._since = None, None
+
+    def ended(self, hold, now):
+        """
+        Look at the hold in force, and end it if it is an orphan and has been one for long enough.
+
+        now
+            Seconds of a clock that never goes back.
+
+        Returns the run whose hold was ended, or None.
+        """
+        run = hold.get("run") if hold else None
+        if run is None or not self._is_dead(run):
+            self._run = None
+        elif run != self._run:
+            self._run, self._since = run, now
+        elif now - self._since >= OUTLIVES_ITS_RUN:
+            self._run = None
+            clear(self._pair, self._paths, run)
+            return run
+        return None
+
+    def _is_dead(self, run):
+        try:
+            found = lock.read(self._pair, self._paths)
+        except Unreadable:
+            return False
+        return found is None or found["run"] != run or found["state"] == "dead"
 
 
 def _in_force(pair, paths):

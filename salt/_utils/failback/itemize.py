@@ -4,8 +4,8 @@ Reading what rsync says it does, line by line, for names made of any bytes.
 rsync writes one line an entry when it is given :py:data:`FORMAT`, and in the C locale writes every
 byte that is not printable ASCII as ``\#ooo`` (octal), including a newline::
 
-    >f.st...... 3 pki/minions/web\#0121
-    *deleting   0 old/file
+    >f.st...... 3 2026/11/22-18:30:00 pki/minions/web\#0121
+    *deleting   0 1970/01/01-00:00:00 old/file
 
 Names in everything that Failback writes or returns (lists, manifests, plans) are in one reversible
 notation, close to rsync's own: UTF-8 text where the bytes are printable UTF-8, ``\#ooo`` for any
@@ -14,26 +14,30 @@ other byte, and ``\#134`` for a backslash that would otherwise read as such an e
 and a terminal.
 """
 
+import calendar
 import collections
 import hashlib
 import re
+import time
 
-FORMAT = "--out-format=%i %l %n"
+FORMAT = "--out-format=%i %l %M %n"
 
 CREATED = "created"
 OVERWRITTEN = "overwritten"
 DELETED = "deleted"
 ATTRIBUTES = "attributes"
 
-Entry = collections.namedtuple("Entry", "action code size name")
+Entry = collections.namedtuple("Entry", "action code size name modified")
 Entry.__doc__ = """
-One line of rsync: action, itemised code, size in bytes, name in bytes.
+One line of rsync: action, itemised code, size in bytes, name in bytes, time of the last change.
 
-The name is relative to the root of the item; that of a folder ends in a slash. The size is that of
-the source, 0 for a deletion.
+The name is relative to the root of the item; that of a folder ends in a slash. Size and time are those
+of the source: 0 bytes and the epoch for a deletion. See :py:func:`seconds` for the time.
 """
 
-_LINE = re.compile(rb"^([<>ch.][fdLDS][ +?.a-zA-Z]{9}|\*deleting  ) (\d+) (.+)$", re.DOTALL)
+_LINE = re.compile(
+    rb"^([<>ch.][fdLDS][ +?.a-zA-Z]{9}|\*deleting  ) (\d+) (\d+/\d\d/\d\d-\d\d:\d\d:\d\d) (.+)$", re.DOTALL
+)
 _ESCAPE = re.compile(rb"\\#([0-3][0-7]{2})")
 _TEXT_ESCAPE = re.compile(r"\\#([0-3][0-7]{2})")
 _LOOKS_ESCAPED = re.compile(r"\\(?=#[0-3][0-7]{2})")
@@ -53,7 +57,9 @@ def parsed(line):
     if not match:
         return None
     code = match.group(1).decode("ascii")
-    return Entry(action(code), code.strip(), int(match.group(2)), unescaped(match.group(3)))
+    return Entry(
+        action(code), code.strip(), int(match.group(2)), unescaped(match.group(4)), match.group(3)
+    )
 
 
 def action(code):
@@ -70,6 +76,11 @@ def action(code):
     if code[0] in "<>ch":
         return OVERWRITTEN
     return ATTRIBUTES
+
+
+def seconds(entry):
+    """When the source's file was changed last, in seconds since the epoch; rsync runs in UTC for us."""
+    return calendar.timegm(time.strptime(entry.modified.decode(), "%Y/%m/%d-%H:%M:%S"))
 
 
 def unescaped(name):

@@ -27,27 +27,35 @@ def read(pair, paths):
                 f"{paths.lock(pair)}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` "
                 f"shows no run at work, remove it."
             )
-        found["state"] = judge(found, time.time(), system.boot_id(), system.process_started)
+        found["state"] = "dead" if owner_has_ended(owner) else judge(found, time.time())
     return found
 
 
-def judge(lock, now, boot_id, process_started):
+def judge(lock, now):
+    """Whether a lock of which nothing is known but its time still counts: ``held`` or ``expired``. Pure."""
+    return "expired" if lock.get("expires", 0) <= now else "held"
+
+
+def owner_has_ended(owner):
+    """True when this node can prove that the process which orchestrated a run is gone; see ``ended``."""
+    return ended(owner or {}, system.machine_id(), system.boot_id(), system.process_started)
+
+
+def ended(owner, machine, boot_id, process_started):
     """
-    Whether a lock still counts. Pure, but for the look-up of a process that it is given.
+    Whether the machine that asks can prove that an orchestrating process is gone. Pure, but for the look-up
+    of a process that it is given.
 
-    now
-        Seconds since the epoch.
-
-    boot_id
-        Of the node that judges: it can speak only for processes of its own.
+    machine, boot_id
+        Of the node that judges. It can speak only for processes of its own; those of an earlier boot of its
+        own are gone.
 
     process_started
         Function from a pid to its start time, or None where there is no such process.
     """
-    owner = lock.get("owner") or {}
-    if owner.get("boot_id") == boot_id and process_started(owner.get("pid")) != owner.get("started"):
-        return "dead"
-    return "expired" if lock.get("expires", 0) <= now else "held"
+    if owner.get("boot_id") == boot_id:
+        return process_started(owner.get("pid")) != owner.get("started")
+    return bool(machine) and owner.get("machine") == machine
 
 
 def acquire(pair, paths, run, operation, owner, seconds, dead_runs=()):
@@ -55,7 +63,8 @@ def acquire(pair, paths, run, operation, owner, seconds, dead_runs=()):
     Take the pair for a run, or renew what the run already has.
 
     owner
-        ``{"master": id, "boot_id": …, "pid": …, "started": …, "user": …}`` of the orchestrating process.
+        ``{"master": id, "machine": …, "boot_id": …, "pid": …, "started": …, "user": …}`` of the orchestrating
+        process.
 
     seconds
         How long it holds without being renewed.

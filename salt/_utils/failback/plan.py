@@ -273,13 +273,18 @@ def _refusal(config, found):
     return found.advice or advice[found.name]
 
 
-def digest(plan, found, previews):
+def digest(plan, found, previews, reports=()):
     """
-    Name the facts that a plan rests on.
+    Name the facts that a plan rests on: the verdict, who holds the addresses, what will be deleted.
+
+    Not what will be overwritten, nor sizes or times: while clients write, those are others every second,
+    and a digest that never holds is one that nobody gives.
 
     previews
-        Results of ``reverse_rsync.preview``, one for each path: their own digests of what will be
-        overwritten and deleted count, not sizes or times.
+        Results of ``reverse_rsync.preview``, one for each path; each has a digest of what it deletes.
+
+    reports
+        What the nodes that answered report.
 
     Returns 16 hexadecimal digits. The same facts give the same digest, other ones another.
     """
@@ -290,6 +295,10 @@ def digest(plan, found, previews):
         "generation": found.generation,
         "active": found.active,
         "steps": plan.steps,
+        "holders": {
+            one["node"]: sorted(each["address"] for each in one["addresses"] if each["held"])
+            for one in reports
+        },
         "paths": {one["path"]: one["digest"] for one in previews},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

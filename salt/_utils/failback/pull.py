@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import stat
 import time
 
 from failback import backup
@@ -59,7 +60,7 @@ class Limits:
     parallel: int = 2
 
 
-def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False):
+def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False, conflict=None):
     """
     Find out what a sync of one path would do here, without doing it.
 
@@ -78,11 +79,16 @@ def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False):
     attributes_too
         Write owner, mode, times, ACLs and extended attributes of what is here into the list.
 
+    conflict
+        Function that says why a file that is to be replaced is one that somebody may miss, or ``None``: of
+        its path in the notation of :py:mod:`failback.itemize`, its ``os.lstat`` here, and the seconds of the
+        source's last change (``None``: it is to be deleted). See :py:mod:`failback.conflicts`.
+
     Returns a dict: ``path``, ``source`` (host), counts ``created``, ``overwritten``, ``deleted``,
-    ``attributes``, ``total_files`` (here, before), ``source_files``, ``bytes`` (coming in),
+    ``attributes``, ``conflicts``, ``total_files`` (here, before), ``source_files``, ``bytes`` (coming in),
     ``kept_bytes`` (of what is overwritten and deleted), ``names`` (the first paths of each action),
-    ``truncated`` (whether there are more), ``list`` (the list file or ``None``), ``digest`` (of the
-    set of overwritten and deleted paths) and ``seconds``.
+    ``conflict_names`` (the first conflicts, path to reason), ``truncated`` (whether there are more),
+    ``list`` (the list file or ``None``), ``digest`` (of the set of deleted paths) and ``seconds``.
 
     Raises :py:class:`failback.errors.Unavailable` if rsync did not end well.
     """
@@ -95,13 +101,10 @@ def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False):
         handle = stack.enter_context(_writer(list_file)) if list_file else None
         running = stack.enter_context(rsync.Pass(rsync.pull_command(peer, item, dry_run=True)))
         for entry in _own(running, item):
-            before = None
             path = here + b"/" + entry.name.rstrip(b"/")
-            if attributes_too and handle is not None:
-                before = backup.snapshot(path)
-                exists, size = before is not None, before["size"] if before else 0
-            else:
-                exists, size = _look(path)
+            status = _look(path)
+            exists, size = status is not None, status.st_size if status else 0
+            before = backup.snapshot(path) if attributes_too and handle is not None else None
             action = entry.action
             root_created += action == itemize.CREATED and entry.name == b"./"
             if action == itemize.CREATED and exists:
@@ -109,8 +112,12 @@ def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False):
                 action = itemize.OVERWRITTEN
             described = _described(item, entry, action)
             _count(result, action, entry, size, described, limit)
-            if action in (itemize.OVERWRITTEN, itemize.DELETED):
+            if action == itemize.DELETED:
+                # Not what is overwritten: while clients write, that is another set every second.
                 digest.add(itemize.raw(described["path"]), action)
+            if conflict and status and action in (itemize.OVERWRITTEN, itemize.DELETED):
+                there = None if action == itemize.DELETED else itemize.seconds(entry)
+                _judge(result, described, conflict, status, there, limit)
             if handle is not None:
                 if before is not None:
                     described = {**described, "before": before}
@@ -130,12 +137,30 @@ def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False):
     return result
 
 
-def previewed(items, peer, folder=None, limit=NAMES, parallel=2):
+def _judge(result, described, conflict, status, there, limit):
+    """Note a conflict in what is said of an entry, and in the result. A folder is none: its files are."""
+    if stat.S_ISDIR(status.st_mode):
+        return
+    reason = conflict(described["path"], status, there)
+    if not reason:
+        return
+    described["conflict"] = reason
+    result["conflicts"] += 1
+    if len(result["conflict_names"]) < limit:
+        result["conflict_names"][described["path"]] = reason
+    else:
+        result["truncated"] = True
+
+
+def previewed(items, peer, folder=None, limit=NAMES, parallel=2, conflict=None):
     """
     :py:func:`preview` of several paths at the same time.
 
     folder
         Where to write the full lists, ``<module>.jsonl`` each; ``None`` for nowhere.
+
+    conflict
+        See :py:func:`preview`.
 
     Returns a list of previews in the order of the items.
     """
@@ -144,7 +169,7 @@ def previewed(items, peer, folder=None, limit=NAMES, parallel=2):
 
     def one(item):
         list_file = None if folder is None else os.path.join(folder, f"{item.module}.jsonl")
-        return preview(item, peer, list_file=list_file, limit=limit)
+        return preview(item, peer, list_file=list_file, limit=limit, conflict=conflict)
 
     return _each(one, items, parallel)
 
@@ -187,6 +212,7 @@ def synced(
     recorded=None,
     before_pass=None,
     limit=NAMES,
+    conflict=None,
 ):
     """
     Make the paths here equal to the peer's, and keep everything that is overwritten or deleted.
@@ -212,9 +238,12 @@ def synced(
     before_pass
         Called without arguments before every pass; raises if data may not move (any more).
 
+    conflict
+        See :py:func:`preview`; asked in the first look alone, for later the files here are the peer's.
+
     Returns a dict: ``paths`` (one dict a path: ``path``, counts as in :py:func:`preview`,
-    ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed`` (paths that had
-    changes), ``settled`` (whether the last pass of each path was small and complete) and
+    ``conflict_names``, ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed`` (paths
+    that had changes), ``settled`` (whether the last pass of each path was small and complete) and
     ``seconds``.
 
     Raises :py:class:`failback.errors.Refused` before anything is changed, with all that was found,
@@ -232,7 +261,9 @@ def synced(
 
         def look(item):
             list_file = folder.list_file(item.module, numbers[item])
-            return preview(item, peer, list_file=list_file, limit=limit, attributes_too=True)
+            return preview(
+                item, peer, list_file=list_file, limit=limit, attributes_too=True, conflict=conflict
+            )
 
         first = _each(look, items, limits.parallel)
         found = problems(first, peer, items, folder.path, limits, pair, now, recorded)
@@ -398,6 +429,7 @@ def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, lo
     started = time.monotonic()
     total = _empty(item, peer)
     total.update(passes=0, settled=False, total_files=looked["total_files"])
+    total.update(conflicts=looked["conflicts"], conflict_names=looked["conflict_names"])
     while True:
         if before_pass is not None:
             before_pass()
@@ -469,11 +501,13 @@ def _empty(item, peer):
         itemize.OVERWRITTEN: 0,
         itemize.DELETED: 0,
         itemize.ATTRIBUTES: 0,
+        "conflicts": 0,
         "bytes": 0,
         "kept_bytes": 0,
         "total_files": 0,
         "source_files": 0,
         "names": {action: [] for action in _ACTIONS},
+        "conflict_names": {},
         "truncated": False,
         "list": None,
     }
@@ -523,10 +557,9 @@ def _changes(result):
 
 def _look(path):
     try:
-        status = os.lstat(path)
+        return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False, 0
-    return True, status.st_size
+        return None
 
 
 def _changed_since(here, name, since_ns):

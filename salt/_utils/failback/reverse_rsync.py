@@ -12,6 +12,7 @@ import time
 
 from failback import backup
 from failback import configuration
+from failback import conflicts
 from failback import errors
 from failback import files
 from failback import guard
@@ -19,6 +20,7 @@ from failback import itemize
 from failback import pull
 from failback import replication
 from failback import rsync
+from failback import runs
 from failback import sources as source_facts
 from failback import system
 
@@ -63,9 +65,12 @@ def items(config, paths, sources=None):
     return result
 
 
-def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None):
+def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None, takeover=None):
     """
     What a reverse rsync would do on this node, path by path; see :py:func:`failback.pull.preview`.
+
+    takeover
+        When the serving node took over, on this node's clock (:py:func:`failback.conflicts.taken_over`).
 
     The full lists are written below the pair's state folder; ``list`` in each result names its
     file. Raises :py:class:`failback.errors.Refused` for a path that the serving node does not have.
@@ -81,7 +86,50 @@ def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None):
         folder=folder,
         limit=names,
         parallel=_parallel(config),
+        conflict=_conflict(config, paths, takeover),
     )
+
+
+def _conflict(config, paths, takeover):
+    """
+    The function that tells a conflict; see :py:func:`failback.pull.preview`.
+
+    What an earlier, interrupted recovery has brought here from the serving node is none: its lists name it.
+    """
+    before = conflicts.just_before(config)
+    brought = None
+
+    def reason(path, status, there):
+        nonlocal brought
+        found = conflicts.reason(status.st_mtime, there, takeover, before)
+        if found is None:
+            return None
+        if brought is None:
+            brought = _brought(config["name"], paths, takeover)
+        return None if status.st_ctime <= brought.get(path, 0) else found
+
+    return reason
+
+
+def _brought(pair, paths, takeover):
+    """Files that runs since the takeover have brought here, each with the time at which its pass ended."""
+    found = {}
+    if takeover is None or not paths.runs(pair).is_dir():
+        return found
+    for folder in sorted(paths.runs(pair).iterdir()):
+        # Folder and list were made when the run came to its first pass.
+        if not runs.ID.fullmatch(folder.name) or folder.stat().st_mtime < takeover:
+            continue
+        run = backup.Folder(folder)
+        for listing in sorted(folder.glob("lists/*/*.jsonl")):
+            module, number = listing.parent.name, int(listing.stem)
+            manifest = run.manifest_file(module, number)
+            # A pass that was killed has none: all that it may have written is from before now.
+            ended = manifest.stat().st_mtime if manifest.exists() else time.time()
+            for entry in backup.entries(run, module, number):
+                if entry["action"] in (itemize.CREATED, itemize.OVERWRITTEN):
+                    found[entry["path"]] = ended
+    return found
 
 
 def refusals(config, paths, previews, sources=None, recorded=None, **allowed):
@@ -105,7 +153,7 @@ def refusals(config, paths, previews, sources=None, recorded=None, **allowed):
     )
 
 
-def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **allowed):
+def synced(config, run, paths, sources=None, remote_shell=None, gate=None, takeover=None, **allowed):
     """
     Bring this node's paths in step with the serving node, which goes on serving.
 
@@ -118,6 +166,9 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
     gate
         Function without arguments that raises unless data may move this way; it is asked before
         every pass. The default is the pair's gate.
+
+    takeover
+        As for :py:func:`preview`.
 
     allowed
         ``max_delete``, ``max_change_percent``: for this run, in place of the pair's.
@@ -138,6 +189,7 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
         sources,
         source_facts.recorded(config["name"], paths)["peer"],
         gate or (lambda: gates.require_pull(config, run, paths)),
+        conflict=_conflict(config, paths, takeover),
     )
     # Now, so that little is left to write while nobody serves.
     system.sync_file_systems(_roots(items(config, paths, sources), paths))
@@ -145,6 +197,9 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, **all
     found["changes"] = {
         each["path"]: {action: each[action] for action in _RESULTS if each[action]} for each in changed
     }
+    for each in changed:
+        if each["conflicts"]:
+            found["changes"][each["path"]]["conflicts"] = each["conflict_names"]
     found["then"] = _hooks(config, found["changed"])
     found["comment"] = _sentence(found, configuration.peer(config)["id"])
     return found
@@ -247,8 +302,9 @@ def restored(config, run, new_run, paths, select=None, preview=False):
 
 
 def pruned(config, paths, spare=()):
-    """Delete all but the newest runs, as many as the pair keeps. Returns the deleted ones."""
-    return backup.prune(paths.runs(config["name"]), config["recovery"]["keep_backups"], spare)
+    """Delete the backups that are beyond what the pair keeps, by number and by age. Returns their runs."""
+    recovery = config["recovery"]
+    return backup.prune(paths.runs(config["name"]), recovery["keep_backups"], spare, recovery["keep_days"])
 
 
 def limits(config, max_delete=None, max_change_percent=None):
@@ -311,4 +367,10 @@ def _sentence(found, source):
     text = f"In step with {source}: " + ", ".join(parts)
     if not found["settled"]:
         text += "; the serving node changes files faster than they were carried over"
+    missed = sum(each["conflicts"] for each in found["paths"])
+    if missed:
+        text += (
+            f". {missed} of those had been changed here, or were newer here: what they held is in the "
+            f"backup, and the list names them"
+        )
     return text + "."

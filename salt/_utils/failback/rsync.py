@@ -126,8 +126,9 @@ def named_pull_command(peer, item, names_file, backup=None):
 
 
 def environment():
-    """The environment rsync runs in: the C locale, which makes its output reversible."""
-    return {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LC_ALL": "C"}
+    """The environment rsync runs in: the C locale, which makes its output reversible; times in UTC."""
+    path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    return {"PATH": path, "LC_ALL": "C", "TZ": "UTC"}
 
 
 class Pass:

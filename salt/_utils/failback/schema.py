@@ -312,10 +312,17 @@ _PAIR = {
                     "default": 10,
                 },
                 "keep_backups": {
-                    "description": "Runs whose backups are kept.",
+                    "description": "Runs whose backups are kept, however old they are.",
                     "type": "integer",
                     "minimum": 1,
                     "default": 5,
+                },
+                "keep_days": {
+                    "description": "Days for which every backup is kept, however many there are.",
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 3650,
+                    "default": 7,
                 },
                 "fenced_for": {
                     "description": "Seconds for which a person's word that a node is off counts.",

@@ -10,11 +10,20 @@ import time
 from failback.errors import Unavailable
 
 BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
+MACHINE_ID = pathlib.Path("/etc/machine-id")
 
 
 def boot_id():
     """The kernel's random identity of this boot (random(4)); another after each reboot."""
     return BOOT_ID.read_text().strip()
+
+
+def machine_id():
+    """The identity of this installation (machine-id(5)), the same after each reboot; empty if it has none."""
+    try:
+        return MACHINE_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 def boottime():

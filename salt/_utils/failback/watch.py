@@ -310,6 +310,8 @@ class WatchedPair:
             paths.hold(settings.pair),
             lambda: holds.last(settings.pair, paths),
         )
+        self._orphans = holds.Orphans(settings.pair, paths)
+        self._next_look_for_orphans = 0.0
         self._seen_file = paths.volatile(settings.pair) / "seen.json"
         self._state = watch_decision.State(seen=self._read_seen())
 
@@ -417,6 +419,12 @@ class WatchedPair:
                 self._echo.ask()
         ledger, ledger_error = self._ledger.read()
         hold, hold_error = self._hold.read()
+        if hold and now >= self._next_look_for_orphans:
+            self._next_look_for_orphans = now + HOUSEKEEPING
+            run = self._orphans.ended(hold, now)
+            if run:
+                system.log(f"the pause of the watch of {self.settings.pair} is over: run {run} has died")
+                hold, hold_error = self._hold.read()
         before = self._state
         self._state, action, sentence = watch_decision.decide(
             before,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 import trees
@@ -67,12 +68,15 @@ def pair(nodes, monkeypatch):
         "replicate": [
             {"path": path, "then": "libvirtd" if "libvirt" in path else None} for path in PATHS
         ],
+        "watch": {"patience": 2.0},
+        "lsyncd": {"delay": 1},
         "recovery": {
             "max_delete": 3,
             "max_change_percent": 25,
             "small_pass": 20,
             "max_passes": 5,
             "keep_backups": 2,
+            "keep_days": 0,
         },
     }
     file = Paths(nodes.here).pair_config("salt")
@@ -95,6 +99,38 @@ def test_preview_shows_each_path(modules, nodes, pair):
     with open(found["/srv/salt"]["list"], encoding="utf-8") as handle:
         assert len(handle.readlines()) == 4
     assert pair == []
+
+
+def test_preview_lists_what_was_changed_here_after_the_takeover(modules, nodes, pair):
+    takeover = time.time() - 60
+    for name in ("top.sls", "removed.sls"):
+        os.utime(nodes.here / "srv/salt" / name, (takeover - 1000, takeover - 1000))
+    os.utime(nodes.here / "srv/salt/top.sls")
+    found = {one["path"]: one for one in modules.reverse_rsync.preview("salt", takeover=takeover)}
+    assert found["/srv/salt"]["conflict_names"] == {
+        "/srv/salt/top.sls": "changed on both nodes since the takeover"
+    }
+
+
+def test_what_an_interrupted_recovery_has_brought_is_no_conflict(modules, nodes, pair):
+    """A client goes on with a file that a first run has brought already: it is not one of this node's own."""
+    takeover = time.time() - 60
+    modules.reverse_rsync.synced("salt", RUN, takeover=takeover)
+    trees.make(nodes.there, {"srv/salt/top.sls": "newer\n", "srv/salt/added.sls": "newer"})
+    trees.make(nodes.here, {"srv/salt/own.sls": "made here since"})
+    found = {one["path"]: one for one in modules.reverse_rsync.preview("salt", takeover=takeover)}
+    assert found["/srv/salt"]["overwritten"] == 2
+    assert list(found["/srv/salt"]["conflict_names"]) == ["/srv/salt/own.sls"]
+
+
+def test_conflicts_are_counted_and_named_in_the_report_of_the_run(modules, nodes, pair):
+    takeover = time.time() - 60
+    done = modules.reverse_rsync.synced("salt", RUN, takeover=takeover)
+    assert done["changes"]["/srv/salt"]["conflicts"] == {
+        "/srv/salt/top.sls": "changed on both nodes since the takeover",
+        "/srv/salt/removed.sls": "changed here since the takeover",
+    }
+    assert "of those had been changed here, or were newer here" in done["comment"]
 
 
 def test_synced_brings_all_paths_in_step(modules, nodes, pair):

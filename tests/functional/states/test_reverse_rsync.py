@@ -40,12 +40,15 @@ def pair(nodes, monkeypatch):
                 "primary": {"id": "salt1", "host": "salt1"},
                 "secondary": {"id": "salt2", "host": "salt2"},
                 "replicate": [{"path": "/srv/salt", "then": None}],
+                "watch": {"patience": 2.0},
+                "lsyncd": {"delay": 1},
                 "recovery": {
                     "max_delete": 3,
                     "max_change_percent": 25,
                     "small_pass": 20,
                     "max_passes": 5,
                     "keep_backups": 5,
+                    "keep_days": 0,
                 },
             }
         )
