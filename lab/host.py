@@ -374,6 +374,23 @@ class Host:
         """The disk has all that belongs on it."""
         (self.disk / "kept").touch()
 
+    def bind_volumes(self, places):
+        """From its next start on, folders of ``<disk>/volumes`` are seen in the host at these places.
+
+        places
+            Dict of a folder's name to the place. Whatever the machine has mounted there outlives a loss
+            of power, and can be filled up or resized without the host's help: see lab/faults/volumes.py.
+        """
+        (self.disk / "volumes.json").write_text(json.dumps(places))
+
+    def volumes(self):
+        """The folders bound into the host, as a dict of their path on the machine to that in the host."""
+        try:
+            places = json.loads((self.disk / "volumes.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return {str(self.disk / "volumes" / name): place for name, place in places.items()}
+
     def _discard_disk(self):
         while os.path.ismount(self.root):
             cache.call(["umount", self.root])

@@ -44,6 +44,7 @@ def life(host, links):
     for device in host.machine.devices:
         if os.path.exists(device):
             arguments.append(f"--bind={device}")
+    arguments += [f"--bind={folder}:{place}" for folder, place in host.volumes().items()]
     # Its own control group, before nspawn starts: else all hosts' systemds share one tree.
     command = cgroups.entering(cgroups.entrance(host.group), arguments)
     with (host.state / "console.log").open("ab") as console:

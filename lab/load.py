@@ -3,6 +3,7 @@
 
     load.py serve --root /srv/salt/files --port 7000        in a pair's hosts (lab-writer.service)
     load.py write --to 10.0.0.5 --log /var/log/load.jsonl   in a third host
+    load.py local --held 10.0.0.5 --root /srv/small --log local.jsonl   in the pair's hosts
     load.py check --log load.jsonl --tree salt1=… --tree salt2=…
 
 The service answers an operation only after file and folder are on disk (fsync). So an answer that
@@ -271,6 +272,41 @@ class Client:
         return result | ({"refused": answer["refused"]} if "refused" in answer else {})
 
 
+class LocalWriter(Client):
+    """Writes files of the node itself, as a daemon of the service would, while the node holds an address.
+
+    An operation counts as acknowledged only if the address was held before it and after it: a node that
+    gave it up meanwhile promises nothing.
+    """
+
+    def __init__(self, address, root, log, **options):
+        super().__init__(address, log, **options)
+        self.root = pathlib.Path(root)
+
+    def _ask(self, entry):
+        while not self._held() and not self.stopped and not os.path.exists(f"{self.log}.stop"):
+            time.sleep(0.05)
+        result = {"sent": time.time(), "answered": None, "node": socket.gethostname()}
+        if not self._held():
+            return result | {"refused": "this node does not serve"}
+        try:
+            perform(self.root, entry)
+        except (FileNotFoundError, FileExistsError) as problem:
+            return result | {"answered": time.time(), "refused": str(problem)}
+        except OSError as problem:
+            # Part of it may be there: a full disk takes what fits.
+            return result | {"problem": str(problem)}
+        return result | ({"answered": time.time()} if self._held() else {"problem": "it serves no more"})
+
+    def _held(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+            try:
+                trial.bind((self.address, 0))
+            except OSError:
+                return False
+        return True
+
+
 # --- the check
 
 
@@ -372,6 +408,12 @@ def main():
     write.add_argument("--prefix", default="f", help="of the file names; one client, one prefix")
     write.add_argument("--stop-file")
     write.add_argument("--count", type=int)
+    local = commands.add_parser("local")
+    local.add_argument("--held", required=True, metavar="ADDRESS")
+    local.add_argument("--root", required=True)
+    local.add_argument("--log", required=True)
+    local.add_argument("--rate", type=float, default=5.0)
+    local.add_argument("--prefix", required=True)
     check = commands.add_parser("check")
     check.add_argument("--log", required=True)
     check.add_argument("--tree", action="append", default=[], metavar="NAME=FOLDER")
@@ -385,6 +427,12 @@ def main():
         client.choice = random.Random(options.prefix)
         signal.signal(signal.SIGTERM, lambda *_: setattr(client, "stopped", True))
         client.run(options.stop_file, options.count)
+    elif options.command == "local":
+        writer = LocalWriter(
+            options.held, options.root, options.log, rate=options.rate, prefix=options.prefix, changes=True
+        )
+        signal.signal(signal.SIGTERM, lambda *_: setattr(writer, "stopped", True))
+        writer.run(f"{options.log}.stop")
     else:
         print(json.dumps(summary(options.log)))
         wrong = [

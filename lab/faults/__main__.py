@@ -1,0 +1,5 @@
+import sys
+
+from lab.faults import campaign
+
+sys.exit(campaign.main())

@@ -1,0 +1,103 @@
+"""Which runs a campaign makes, and what came of them."""
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+
+from lab.faults import checker
+from lab.faults import injectors
+from lab.faults import moments
+from lab.faults import rehearsal
+
+OPERATIONS = ("recover", "boot")
+
+
+def every_run(operations=OPERATIONS):
+    """Every fault at every moment: a list of (operation, fault, moment)."""
+    return [
+        (operation, fault, moment)
+        for operation in operations
+        for fault in injectors.ALL
+        for moment in injectors.at_all_moments(fault, moments.BY_OPERATION[operation])
+        if fault != "none"
+    ]
+
+
+def random_runs(number, seed, operations=OPERATIONS):
+    """So many runs by chance: half of them at a boundary, half at a random moment."""
+    generator = random.Random(seed)
+    faults = [one for one in injectors.ALL if one != "none"]
+    runs = []
+    while len(runs) < number:
+        operation = generator.choice([*operations, "recover", "recover"])
+        fault = generator.choice(faults)
+        choice = moments.BY_OPERATION[operation] if generator.random() < 0.6 else moments.RANDOM
+        moment = generator.choice(injectors.at_all_moments(fault, moments.BY_OPERATION[operation]) or [None])
+        if moment is None:
+            continue
+        if fault not in injectors.ONLY_AT:
+            moment = generator.choice(choice)
+        runs.append((operation, fault, moment))
+    return runs
+
+
+def make(lab, runs, seed, report=print, folder=None):
+    """Make the runs one after the other; returns their reports. A pair that cannot be saved is made anew."""
+    reports = []
+    for number, (operation, fault, moment) in enumerate(runs):
+        one = rehearsal.Rehearsal(lab, operation, fault, moment, seed + number).run()
+        reports.append(one)
+        report(checker.shown(one))
+        if folder:
+            checker.saved(one, folder)
+        if not any(what == "the pair is normal" for _, what in one["timeline"]):
+            report("The pair is not normal: the lab is made anew.")
+            (lab.site.state / "faults").unlink(missing_ok=True)
+            lab.up()
+    return reports
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python3 -m lab.faults", description=__doc__)
+    parser.add_argument("-n", type=int, help="so many runs, chosen at random")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--only", action="append", metavar="OPERATION/FAULT/MOMENT", default=[])
+    parser.add_argument("--operation", action="append", choices=sorted(moments.BY_OPERATION))
+    parser.add_argument("--table", action="store_true", help="the table of all reports kept so far")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up")
+    parser.add_argument("--follow", action="store_true", help="print what happens as it happens")
+    parser.add_argument("--push", action="store_true", help="bring the checkout's tree to a lab that is up")
+    options = parser.parse_args(arguments)
+    folder = rehearsal.folder()
+    if options.table:
+        print(checker.table([json.loads(one.read_text()) for one in sorted(folder.glob("*.json"))]))
+        return 0
+    seed = int(time.time()) % 100000 if options.seed is None else options.seed
+    operations = tuple(options.operation or OPERATIONS)
+    if options.only:
+        runs = [tuple(one.split("/")) for one in options.only]
+    elif options.n:
+        runs = random_runs(options.n, seed, operations)
+    else:
+        runs = every_run(operations)
+    name = os.environ.get("LAB") or "failback"
+    lab = rehearsal.Lab("faults" if name == "failback" else name)
+    lab.follow = options.follow
+    print(f"{len(runs)} runs, seed {seed}", flush=True)
+    try:
+        lab.up()
+        if options.push:
+            lab.push()
+        reports = make(lab, runs, seed, report=lambda text: print(text, flush=True), folder=folder)
+    finally:
+        if not options.keep:
+            lab.site.down()
+    print(checker.table(reports))
+    return 1 if any(one["broken"] for one in reports) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

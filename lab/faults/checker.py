@@ -1,0 +1,414 @@
+"""What was broken in a run, judged from what was seen of it. Pure; it knows nothing of Failback's code.
+
+Invariants, by the names in the table:
+
+``one holder``      at no moment two nodes bear the address, unless one of them is cut off or has come back
+                    ``SETTLES`` seconds ago
+``service``         nobody died who served: then somebody serves again within ``BACK_WITHIN`` seconds
+``promises``        every acknowledged write is on both nodes at the end; or, if it was acknowledged by a node
+                    that was lost before it was carried, what the file was then is in a backup, and the plan
+                    had named it
+``kept``            what was overwritten or deleted on the returned node is in a backup, byte for byte
+``one direction``   lsyncd never started on a node while the other one had a newer generation, and never ran
+                    there for longer than ``SETTLES``
+``repeatable``      done again, as pair.status says, the orchestration ends well; no run hangs
+``equal``           both nodes have the same files at the end
+"""
+
+import json
+
+from lab import load
+
+#: Seconds in which a node that was cut off may still bear the address after it is heard again.
+SETTLES = 20.0
+#: Seconds after which somebody must serve again whose server did not die.
+BACK_WITHIN = 20.0
+#: Both monitors run in processes of a busy machine: what is shorter than this is their jitter.
+JITTER = 0.05
+#: Seconds of acknowledged writes that may be on a lost node alone.
+LAG = 10.0
+INVARIANTS = ("one holder", "service", "promises", "kept", "one direction", "repeatable", "equal")
+
+
+def judge(facts):
+    """Judge one run.
+
+    facts
+        As ``rehearsal.Rehearsal`` collects them.
+
+    Returns a dict: ``label``, ``seed``, ``hit``, ``broken`` (list of ``[invariant, sentence]``), ``overlap``,
+    ``split`` and ``gap`` (seconds: the longest two-holder time that counts, the longest while one was cut off, and
+    the longest without a holder after the fault), ``timeline``, ``attempts``, ``seconds``.
+    """
+    spans = {node: holding(lines, facts, node) for node, lines in facts["observed"].items()}
+    broken = []
+    if facts["failed"]:
+        broken.append(["repeatable", f"The rehearsal did not get through: {facts['failed']}"])
+    overlap, split, sentences = overlaps(facts, spans)
+    broken += [["one holder", one] for one in sentences]
+    gap, sentences = gaps(facts, spans)
+    broken += [["service", one] for one in sentences]
+    broken += [["one direction", one] for one in directions(facts)]
+    if not facts["failed"]:
+        if facts["exit"] is None:
+            broken.append(["repeatable", "The orchestration did not end by itself."])
+        if not facts["normal"]:
+            broken.append(["repeatable", "The operator did not get the pair to normal."])
+        else:
+            broken += [["equal", one] for one in unequal(facts)]
+            broken += [["promises", one] for one in promises(facts)]
+            broken += [["kept", one] for one in unkept(facts)]
+    return {
+        "label": facts["label"],
+        "seed": facts["seed"],
+        "how": facts["how"],
+        "hit": facts["hit"],
+        "exit": facts["exit"],
+        "broken": broken,
+        "overlap": round(overlap, 3),
+        "split": round(split, 3),
+        "gap": round(gap, 3),
+        "seconds": round(facts["ended"] - facts["begun"], 1),
+        "writes": load.summary(facts["client"])["acknowledged"]
+        + sum(load.summary(one)["acknowledged"] for one in facts["local"].values()),
+        "attempts": facts["attempts"],
+        "said": facts["said"][-6000:],
+        "plans": [one[-20000:] for one in facts["plans"]],
+        "timeline": [[round(when - facts["begun"], 2), what] for when, what in facts["timeline"]],
+    }
+
+
+def holding(lines, facts, node):
+    """Spans in which a node bore the address: a list of [from, to]."""
+    spans, since = [], None
+    for one in lines:
+        if one["what"] == "begun" and since is not None:
+            # It has booted, or the observer was restarted; what it holds comes in the next line.
+            spans.append([since, _died(facts, node, since, one["time"])])
+            since = None
+        if one["what"] == "holds":
+            if one["holds"] and since is None:
+                since = one["time"]
+            elif not one["holds"] and since is not None:
+                spans.append([since, one["time"]])
+                since = None
+    if since is not None:
+        spans.append([since, _died(facts, node, since, facts["ended"])])
+    return spans
+
+
+def _died(facts, node, since, until):
+    """When the power went in between, or the end."""
+    times = [one[1] for one in facts["outages"] if one[0] == node and one[3] == "power" and since <= one[1] <= until]
+    return min(times, default=until)
+
+
+def overlaps(facts, spans):
+    """``(longest that counts, longest in a split, sentences)``."""
+    one, two = spans.values()
+    longest, split, wrong = 0.0, 0.0, []
+    for a in one:
+        for b in two:
+            begin, end = max(a[0], b[0]), min(a[1], b[1])
+            if end - begin <= JITTER:
+                continue
+            left = _without(
+                [[begin, end]],
+                [[x[1] - 0.5, (x[2] or facts["ended"]) + SETTLES] for x in facts["outages"] + facts["silences"]],
+            )
+            split = max(split, end - begin)
+            for begin, end in left:
+                if end - begin > JITTER:
+                    longest = max(longest, end - begin)
+                    wrong.append(
+                        f"Both nodes bore the address for {end - begin:.2f} s, from "
+                        f"{begin - facts['begun']:.2f} s on."
+                    )
+    return longest, split, wrong
+
+
+def _without(spans, holes):
+    for hole in holes:
+        left = []
+        for begin, end in spans:
+            if hole[1] <= begin or hole[0] >= end:
+                left.append([begin, end])
+                continue
+            if begin < hole[0]:
+                left.append([begin, hole[0]])
+            if hole[1] < end:
+                left.append([hole[1], end])
+        spans = left
+    return spans
+
+
+def gaps(facts, spans):
+    """``(longest time without a holder from the fault on, sentences)``."""
+    if not facts["started"]:
+        return 0.0, []
+    end = facts["ended"]
+    held = sorted(span for each in spans.values() for span in each if span[1] >= facts["started"])
+    free = _without([[facts["started"], end]], held)
+    longest = max((b - a for a, b in free), default=0.0)
+    wrong = []
+    for begin, finish in free:
+        if finish - begin <= BACK_WITHIN:
+            continue
+        # Who served until then, and did he die, or was he cut off, at about that time?
+        servers = {node for node, each in spans.items() for span in each if abs(span[1] - begin) < 0.1}
+        dead = {
+            one[0]
+            for one in facts["outages"]
+            if one[1] <= begin + 1 and (one[2] is None or one[2] >= begin)
+        }
+        if facts["label"].startswith("boot/") and not servers - dead:
+            continue
+        if servers and servers <= dead:
+            continue
+        wrong.append(
+            f"Nobody bore the address for {finish - begin:.1f} s, from {begin - facts['begun']:.1f} s on, although "
+            f"{' and '.join(sorted(servers)) or 'nobody'} had served and was not lost."
+        )
+    return longest, wrong
+
+
+def directions(facts):
+    """Sentences about lsyncd where the other node had a newer generation."""
+    wrong = []
+    nodes = list(facts["observed"])
+    generations = {node: _steps(facts["observed"][node], "ledger") for node in nodes}
+    for node in nodes:
+        (other,) = (one for one in nodes if one != node)
+        for pid, start, begin, end in _lsyncd(facts, node):
+            mine, theirs = _generation(generations[node], begin), _generation(generations[other], begin)
+            if mine is not None and theirs is not None and theirs > mine:
+                wrong.append(
+                    f"lsyncd (process {pid}) started on {node} in generation {mine} at "
+                    f"{begin - facts['begun']:.1f} s, when {other} was in generation {theirs}."
+                )
+                continue
+            newer = [
+                when
+                for when, value in generations[other]
+                if value and begin < when < end and value[0] > (_generation(generations[node], when) or 0)
+            ]
+            for when in newer[:1]:
+                heard = max(
+                    [when, *((x[2] or facts["ended"]) for x in facts["outages"] if x[1] - 1 <= when)],
+                )
+                if end - heard > SETTLES:
+                    wrong.append(
+                        f"lsyncd (process {pid}) ran on for {end - heard:.1f} s on {node} after {other} had a newer "
+                        f"generation and could be heard."
+                    )
+    return wrong
+
+
+def _steps(lines, what):
+    return [(one["time"], one[what]) for one in lines if one["what"] == what]
+
+
+def _generation(steps, moment):
+    value = None
+    for when, found in steps:
+        if when > moment:
+            break
+        value = found
+    return value[0] if value else None
+
+
+def _lsyncd(facts, node):
+    """The lives of lsyncd on a node: (pid, start ticks, first seen, last seen)."""
+    lives, running = [], {}
+    lines = facts["observed"][node]
+    for one in lines:
+        if one["what"] == "begun":
+            for key, begin in running.items():
+                lives.append((*key, begin, _died(facts, node, begin, one["time"])))
+            running = {}
+        if one["what"] == "lsyncd":
+            now = {tuple(each) for each in one["lsyncd"]}
+            for key in list(running):
+                if key not in now:
+                    lives.append((*key, running.pop(key), one["time"]))
+            for key in now:
+                running.setdefault(key, one["time"])
+    lives += [(*key, begin, _died(facts, node, begin, facts["ended"])) for key, begin in running.items()]
+    return lives
+
+
+def unequal(facts):
+    """Sentences about files that are not the same on both nodes."""
+    one, two = facts["trees"].values()
+    first, second = facts["trees"]
+    wrong = []
+    if facts["drained"] is False:
+        wrong.append("lsyncd does not say that everything is carried.")
+    for name in sorted(set(one) | set(two)):
+        if one.get(name) != two.get(name):
+            wrong.append(f"{name} differs: {_said(one.get(name))} on {first}, {_said(two.get(name))} on {second}.")
+    return wrong[:20]
+
+
+def _said(content):
+    return "missing" if content is None else f"{len(content)} bytes"
+
+
+def promises(facts):
+    """Sentences about acknowledged writes that are lost."""
+    wrong = []
+    logs = [(facts["client"], facts["places"]["client"])]
+    logs += [(entries, facts["places"]["local"]) for entries in facts["local"].values()]
+    doubtful = _doubtful(facts)
+    kept = {}
+    for each in facts["kept"].values():
+        for name, contents in each.items():
+            kept.setdefault(name.rsplit("/", 1)[-1], []).extend(contents)
+    plans = " ".join(facts["plans"])
+    for entries, folder in logs:
+        for node, tree in facts["trees"].items():
+            here = {
+                path.rsplit("/", 1)[1]: content
+                for path, content in tree.items()
+                if path.rsplit("/", 1)[0] == folder
+            }
+            wrong += [f"{node}, {folder}: {one}" for one in load.compare(entries, here, doubtful)]
+        wrong += _lost(entries, folder, facts, doubtful, kept, plans)
+    return wrong[:20]
+
+
+def _doubtful(facts):
+    """Acknowledged by a node that was lost before lsyncd can be sure to have carried it."""
+    lost = [(one[0], one[1] - LAG, (one[2] or facts["ended"]) + SETTLES) for one in facts["outages"]]
+    lost += [(one[0], one[1] - LAG, (one[2] or facts["ended"]) + SETTLES) for one in facts["silences"]]
+
+    def doubtful(entry):
+        return any(
+            entry.get("node") == node and entry["answered"] and begin <= entry["answered"] <= end
+            for node, begin, end in lost
+        )
+
+    return doubtful
+
+
+def _lost(entries, folder, facts, doubtful, kept, plans):
+    """What a lost node alone had must be kept in a backup, and have been named in a plan."""
+    final = {
+        path.rsplit("/", 1)[1]: content
+        for tree in list(facts["trees"].values())[:1]
+        for path, content in tree.items()
+        if path.rsplit("/", 1)[0] == folder
+    }
+    certain = load.model_of([one for one in entries])
+    moment = load.Model()  # what the files were on the node that acknowledged, all acknowledged being true
+    wrong, last = [], {}
+    for entry in entries:
+        moment.apply(entry)
+        if entry.get("refused") or not entry["answered"]:
+            continue
+        name = entry.get("new_name") or entry["name"]
+        if doubtful(entry):
+            last[name] = (entry, list(moment.files.get(name, [None])))
+        elif name in last and entry.get("node") == last[name][0].get("node"):
+            last.pop(name)  # the same node went on with it, so it was not lost
+    for name, (entry, contents) in sorted(last.items()):
+        if certain.matches(name, final.get(name)):
+            continue
+        wanted = [content for content in contents if content is not None]
+        if None in contents or not wanted:
+            continue
+        if any(load._fits(content, final.get(name)) for content in wanted):
+            continue
+        if _went_on(entries, entry, name, final, contents):
+            continue
+        if not any(load._fits(content, each) for content in wanted for each in kept.get(name, [])):
+            wrong.append(
+                f"{folder}/{name}: operation {entry['sequence']} ({entry['operation']}), acknowledged by "
+                f"{entry.get('node')} at {entry['answered'] - facts['begun']:.1f} s, is neither in the files nor in a "
+                f"backup."
+            )
+        elif f"{folder}/{name}" not in plans:
+            wrong.append(
+                f"{folder}/{name}: operation {entry['sequence']} of {entry.get('node')} is in a backup alone, and no "
+                f"plan had named the file."
+            )
+    return wrong
+
+
+def _went_on(entries, lost, name, final, contents):
+    """Whether later operations on the file started from what it was with the lost one."""
+    model = load.Model()
+    model.files[name] = [content for content in contents if content is not None]
+    seen = False
+    for entry in entries:
+        if entry is lost:
+            seen = True
+        elif seen and name in (entry["name"], entry.get("new_name")):
+            if entry["operation"] == "rename" and entry["name"] == name:
+                return True  # it lives on under another name, which is compared by itself
+            model.apply(entry)
+    return seen and model.matches(name, final.get(name))
+
+
+def unkept(facts):
+    """Sentences about the bait: files whose fate was known beforehand."""
+    wrong = []
+    for node, tree in facts["trees"].items():
+        for name, wanted in facts["bait"].items():
+            content = tree.get(f"{facts['bait_folder']}/{name}")
+            found = None if content is None else content.decode(errors="replace")
+            if found != wanted:
+                wrong.append(f"{node}: bait {name} is {found!r}, not {wanted!r}.")
+    inner = facts["bait_folder"].rsplit("/", 1)[1]
+    for name, wanted in facts["kept_bait"].items():
+        contents = [one for each in facts["kept"].values() for one in each.get(f"{inner}/{name}", [])]
+        if wanted.encode() not in contents:
+            wrong.append(f"bait {name}, which was {wanted!r} on the returned node, is in no backup.")
+    return wrong
+
+
+def table(reports):
+    """The table of a campaign, in Markdown: fault by moment, runs and broken invariants."""
+    rows = {}
+    for one in reports:
+        operation, fault, moment = one["label"].split("/")
+        row = rows.setdefault((operation, fault), {"runs": 0, "hit": 0, "broken": 0, "moments": set(), "gap": 0.0})
+        row["runs"] += 1
+        row["hit"] += one["hit"]
+        row["broken"] += bool(one["broken"])
+        row["moments"].add(moment)
+        row["gap"] = max(row["gap"], one["gap"])
+        row["overlap"] = max(row.get("overlap", 0.0), one["overlap"])
+    lines = [
+        "| operation | fault | moments | runs | fault hit | runs with a broken invariant | longest without holder | two holders |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (operation, fault), row in sorted(rows.items()):
+        lines.append(
+            f"| {operation} | {fault} | {len(row['moments'])} | {row['runs']} | {row['hit']} | {row['broken']} | "
+            f"{row['gap']:.1f} s | {row['overlap']:.1f} s |"
+        )
+    broken = sum(bool(one["broken"]) for one in reports)
+    lines.append(f"\n{len(reports)} runs, {broken} with a broken invariant.")
+    return "\n".join(lines)
+
+
+def shown(report):
+    """One run, for a person."""
+    lines = [
+        f"{'BROKEN' if report['broken'] else 'held  '} {report['label']} seed {report['seed']}"
+        f" ({report['how']}; {report['seconds']:.0f} s, {report['writes']} writes acknowledged, longest without a "
+        f"holder {report['gap']:.2f} s, split {report['split']:.2f} s)"
+    ]
+    lines += [f"    {when:7.2f} s  {what}" for when, what in report["timeline"]]
+    lines += [f"    again: {one}" for one in report["attempts"]]
+    lines += [f"    !! {name}: {sentence}" for name, sentence in report["broken"]]
+    return "\n".join(lines)
+
+
+def saved(report, folder):
+    """Keep a report; returns the file."""
+    name = report["label"].replace("/", "-").replace(":", "_").replace("#", "_")
+    path = folder / f"{name}-{report['seed']}.json"
+    path.write_text(json.dumps(report, indent=1))
+    return path
