@@ -21,8 +21,9 @@ from failback import plan as plans
 from failback import system
 from failback import verdict as verdicts
 
-#: Seconds for minions that do not answer to connect: they may be on their way from another master.
-CONNECT_WITHIN = 60
+#: Seconds without a further minion's answer after which the silent ones count as gone: until then they
+#: may be on their way from another master, or booting.
+CONNECT_WITHIN = 30
 #: Seconds for the answers of one such look.
 LOOK = 3
 
@@ -131,8 +132,10 @@ class Cluster:
         while errors and time.monotonic() < end:
             begun = time.monotonic()
             more, errors = self._nodes.try_all(list(errors), "pair.report", timeout=LOOK)
-            reports.update(more)
-            # Failing at once is an answer as well; asking again without a pause would not change it.
+            if more:
+                reports.update(more)
+                end = time.monotonic() + limit
+            # A node that answers with an error answers at once; its next answer will be no other.
             time.sleep(max(0.0, min(LOOK, end - time.monotonic()) - (time.monotonic() - begun)))
         return reports, errors
 

@@ -204,3 +204,84 @@ def test_a_node_that_is_down_is_left_alone(site):
         assert site.trees() == before
     finally:
         site.secondary.minion.start()
+
+
+FAILOVER = "orch.failover"
+
+
+def orchestrate(orchestration, **pillar):
+    return ("state.orch", orchestration, f"pillar={json.dumps(pillar)}")
+
+
+def test_one_pair_that_fails_does_not_stop_the_others(cold):
+    """mx has no nodes here; each pair is named, and the exit status tells."""
+    cold.pillar.write({"primary": "mx1", "secondary": "mx2"}, "mx")
+    cold.pillar.list_pair("mx mx1 mx2")
+    said = cold.run(*orchestrate("orch.boot", pair="all"))
+    said.refused("boot of 2 pairs: 1 done; 1 failed: mx.", "Neither mx1 nor mx2 answers", "served by salt1")
+    assert ledger_of(cold.primary)["boot_id"] == system.boot_id()
+    again = cold.run(*orchestrate("orch.boot", pair=["salt"]))
+    again.good("boot of 1 pairs: 1 had nothing to do: salt.")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"pair": ["salt", "slat"]}, ["no pair slat", "Nothing was done"]),
+        ({"pair": []}, ["a list of names, or all"]),
+        ({"pair": ["salt"], "winner": "salt1", "reason": "x"}, ["winner", "of one pair only"]),
+        ({"pair": "all", "at_once": 0}, ["at_once must be a whole number from 1"]),
+    ],
+)
+def test_several_pairs_that_are_none(cold, given, words):
+    before = cold.trees()
+    cold.run(*orchestrate("orch.recover", **given)).refused(*words)
+    assert cold.trees() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "ledgers", "words"),
+    [
+        ({}, ((6, "salt1", False), (6, "salt1", False)), ["salt is cold", "orch.boot"]),
+        ({}, ((6, "salt1", True), (6, "salt1", False)), ["standby_returned", "orch.recover"]),
+        ({"fenced": "salt1"}, ((6, "salt1", True), (6, "salt1", True)), ["needs a reason"]),
+        (
+            {"fenced": "salt1", "reason": "no power"},
+            ((6, "salt1", True), (6, "salt1", True)),
+            ["declared off, but it answers"],
+        ),
+        ({"reason": "no power"}, ((6, "salt1", True), (6, "salt1", True)), ["A reason without the node"]),
+    ],
+)
+def test_a_failover_that_is_refused(site, given, ledgers, words):
+    site.begin()
+    site.ledgers(*ledgers)
+    before = site.trees()
+    site.run(*orchestrate(FAILOVER, pair="salt", **given)).refused("nothing was changed", *words)
+    assert site.trees() == before
+
+
+def test_a_pair_that_has_moved_already_is_left_alone(site):
+    site.begin()
+    site.ledgers((6, "salt1", False), (7, "salt2", True))
+    before = site.trees()
+    site.run(*orchestrate(FAILOVER, pair="salt")).good("Nothing to do: salt is failed_over.")
+    assert site.trees() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, ["salt is split", "winner: salt2"]),
+        ({"winner": "salt2"}, ["needs a reason"]),
+        ({"winner": "mgmt1", "reason": "x"}, ["winner must be salt1 or salt2, not 'mgmt1'"]),
+        ({"winner": ["salt1"], "reason": "x"}, ["winner must be salt1 or salt2"]),
+        ({"winner": "salt1", "reason": "two\nlines"}, ["one line"]),
+    ],
+)
+def test_a_split_without_a_proper_word(site, given, words):
+    site.begin()
+    site.ledgers((7, "salt1", True), (7, "salt2", True))
+    before = site.trees()
+    site.run(*orchestrate("orch.recover", pair="salt", **given)).refused(*words)
+    assert site.trees() == before
