@@ -1,6 +1,7 @@
 """What makes a bare host one of its site, written to its disk before its first boot."""
 
 from lab.roles import files
+from lab.roles import hypervisor
 from lab.roles import nagios
 from lab.roles import postfix
 from lab.roles import replicated
@@ -8,7 +9,7 @@ from lab.roles import salt
 from lab.roles import slurm
 
 #: In the order in which they write.
-ROLES = (files, replicated, salt, slurm, nagios, postfix)
+ROLES = (files, replicated, salt, slurm, nagios, postfix, hypervisor)
 
 
 def provide(site, hosts):

@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import fcntl
 import os
+import pathlib
 import re
 import shutil
 
@@ -76,6 +77,7 @@ class Site:
             minions answer. Only when the lab is new: from then on Failback starts it.
         """
         only_root()
+        make_room()
         base = image.ready(self.description.image)
         wanted = [self.host(name) for name in hosts] if hosts is not None else self.hosts
         with self._locked():
@@ -192,6 +194,13 @@ def in_parallel(work, items):
 def only_root():
     if os.geteuid() != 0:
         raise PermissionError("The lab makes mounts and namespaces: run it as root.")
+
+
+def make_room(wanted=4096):
+    """Let all hosts' systemds watch files: the kernel's limit of inotify is one for the whole machine."""
+    place = pathlib.Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(place.read_text()) < wanted:
+        place.write_text(f"{wanted}\n")
 
 
 def mounts_below(folder):

@@ -223,7 +223,29 @@ DALMA = Description(
     spare=("web",),
 )
 
-SITES = {"salt": SALT, "dalma": DALMA}
+#: The hosts of the virtual machines alone; both masters reach them, so that two operators can be at them.
+VM = Description(
+    name="vm",
+    image="services",
+    networks=(ETH0,),
+    machines=(
+        *_two("salt", ("salt1", 11), ("salt2", 12), roles=("master",)),
+        *_two(
+            "mgmt",
+            ("mgmt1", 21),
+            ("mgmt2", 22),
+            roles=("hypervisor", "witness"),
+            bridge="br0",
+            shared=(("vms", "/srv/vms"),),
+            devices=("/dev/kvm",),
+        ),
+        Machine("client", 100, roles=("minion", "witness")),
+    ),
+    floating=(("mgmt-gw", "eth0", 1), ("salt-gw", "eth0", 5)),
+    master_address="10.0.0.5",
+)
+
+SITES = {"salt": SALT, "dalma": DALMA, "vm": VM}
 
 
 def remember(folder, description):

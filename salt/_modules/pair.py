@@ -44,6 +44,7 @@ from failback import sources as source_facts
 from failback import system
 from failback import takeover as takeovers
 from failback import trust as trusts
+from failback import virsh
 from failback import watch
 from failback.errors import FailbackError
 
@@ -606,6 +607,11 @@ def reboot(pair, run):
         raise CommandExecutionError(
             f"{found['node']} serves {pair} ({', '.join(held) or 'by its ledger'}); rebooting it would "
             f"take the service down. Nothing was done."
+        )
+    there = virsh.running(configuration.load(pair, paths))
+    if there:
+        raise CommandExecutionError(
+            f"{found['node']} runs {', '.join(there)}; rebooting it would shut them down. Nothing was done."
         )
     # A job of its own: the answer to this call must leave before the machine goes down.
     system.run(

@@ -21,6 +21,7 @@ import os
 import re
 import sys
 
+import guest_master
 import salt.runners.state
 import salt.utils.args
 from salt.exceptions import CommandExecutionError
@@ -32,6 +33,7 @@ from failback import pillar as pillars
 from failback import plan as plans
 from failback import runs
 from failback import verdict as verdicts
+from failback import virtual_machine
 from failback.errors import FailbackError
 
 __virtualname__ = "pair"
@@ -41,11 +43,19 @@ NAMES = 1000
 
 #: What each orchestration takes in ``pillar=``.
 ORCHESTRATIONS = {
-    "orch.recover": {"pair", "plan", "max_delete", "max_change_percent", "winner", "reason", "at_once"},
-    "orch.failover": {"pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "at_once"},
+    "orch.recover": {  # fmt: skip
+        "pair", "plan", "max_delete", "max_change_percent", "winner", "reason", "at_once", "vms"
+    },
+    "orch.failover": {  # fmt: skip
+        "pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "at_once", "vms"
+    },
     "orch.boot": {"pair", "at_once"},
     "orch.adopt": {"pair"},
+    "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},
 }
+
+#: Those that are typed otherwise than ``pillar='{pair: <pair>}'``.
+USAGES = {"orch.vm": "{vm: <guest or all>, host: <host>}"}
 
 
 def __init__(opts):
@@ -67,7 +77,8 @@ def _mistyped(function, words):
     orchestration = args[0] if args else kwargs.get("mods")
     if not isinstance(orchestration, str) or not orchestration.startswith("orch."):
         return None
-    usage = f"Usage: salt-run state.orch {orchestration} pillar='{{pair: <pair>}}'"
+    wanted = USAGES.get(orchestration, "{pair: <pair>}")
+    usage = f"Usage: salt-run state.orch {orchestration} pillar='{wanted}'"
     try:
         found = inspect.signature(salt.runners.state.orchestrate).bind(*args, **kwargs).arguments
     except TypeError as error:
@@ -157,8 +168,9 @@ def status(pair=None):
         Name of the pair; all of them when left out.
 
     Returns ``{pair: {...}}`` with ``verdict``, ``sentence``, ``next`` (the command to run, or nothing),
-    ``drift`` (a list of sentences) and ``nodes``. The exit status is 0 when every pair is ``normal``
-    without drift.
+    ``drift`` (a list of sentences) and ``nodes``; for a pair with virtual machines also ``guests``, where
+    each of them runs, and ``guests_wrong``. The exit status is 0 when every pair is ``normal`` without drift
+    and nothing is wrong with a guest; one that runs nowhere is shown and is not wrong.
 
     CLI Example:
 
@@ -177,8 +189,12 @@ def status(pair=None):
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
         one = verdicts.judge(config, primary, secondary)
-        found[config["name"]] = _shown(config, one, (primary, secondary), errors)
-        good = good and one.name == verdicts.NORMAL and not one.drift
+        shown = found[config["name"]] = _shown(config, one, (primary, secondary), errors)
+        if config["vms"]:
+            shown["guests"], wrong = _guests(nodes, config)
+            if wrong:
+                shown["guests_wrong"] = wrong
+        good = good and one.name == verdicts.NORMAL and not one.drift and not shown.get("guests_wrong")
     return found if good else _bad(found)
 
 
@@ -212,6 +228,12 @@ def _next(config, found):
     return commands if len(commands) > 1 else "".join(commands)
 
 
+def _guests(nodes, config):
+    """Where each guest of a pair runs, and what is wrong with them, in sentences."""
+    reports, _ = guest_master.look(nodes, config)
+    return virtual_machine.shown(config, reports), virtual_machine.wrong(config, reports)
+
+
 def _shown_node(role, report):
     own = report["ledger"]
     shown = {
@@ -243,6 +265,8 @@ def _shown_node(role, report):
         shown["hold"] = report["hold"]
     if report["lock"]:
         shown["lock"] = report["lock"]
+    if report.get("fenced"):
+        shown["declares off"] = report["fenced"]
     return shown
 
 

@@ -179,6 +179,20 @@ def _require_elsewhere(run, reports):
                 f"This run would reboot {run.plan.returned}, on which it runs itself, and never end. Run "
                 f"it on the master of {run.other(run.plan.returned)}."
             )
+    _require_no_guests(run)
+
+
+def _require_no_guests(run):
+    """The node that will reboot must not run virtual machines: they would be shut down with it."""
+    if not run.config["vms"]:
+        return
+    node, pair = run.plan.returned, run.config["name"]
+    there = run.nodes.one(node, "shared_vm.running", pair)
+    if there:
+        raise CommandExecutionError(
+            f"This run would reboot {node}, which runs {', '.join(there)}. Move them away first: "
+            f"salt-run state.orch orch.vm pillar='{{vm: all, away_from: {node}}}'"
+        )
 
 
 def _previews(run, reports):

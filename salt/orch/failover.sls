@@ -7,6 +7,12 @@
   moved the addresses by itself, this completes the takeover: it starts the active services.
 -#}
 {%- set pair = pillar.get('pair') %}
+
+# Left alone, unless the operator says `vms: move`.
+It is clear what becomes of the virtual machines:
+  vm_run.asked:
+    - pair: {{ pair | tojson }}
+    - vms: {{ pillar.get('vms') | tojson }}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 
 # One salt-run for each pair that needs it, in the order of `after`, the pair of the masters first.
@@ -20,6 +26,8 @@ Every pair serves on its secondary:
     - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
     - fenced: {{ pillar.get('fenced') | tojson }}
     - reason: {{ pillar.get('reason') | tojson }}
+    - require:
+      - vm_run: It is clear what becomes of the virtual machines
 {%- else %}
 
 # Before anything is changed: both nodes answer, the primary serves, the standby is in step, no other run
@@ -33,6 +41,8 @@ Both nodes answer and the pair may be moved:
     - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
     - fenced: {{ pillar.get('fenced') | tojson }}
     - reason: {{ pillar.get('reason') | tojson }}
+    - require:
+      - vm_run: It is clear what becomes of the virtual machines
 
 # It would take the addresses in the middle of the handover.
 The watch is paused on both nodes:
@@ -83,6 +93,12 @@ What only the active node runs, runs on the active node alone:
   pair_run.active_alone:
     - require:
       - pair_run: Both nodes have the same files
+
+The virtual machines have followed, if they were to:
+  vm_run.followed:
+    - vms: {{ pillar.get('vms') | tojson }}
+    - require:
+      - pair_run: What only the active node runs, runs on the active node alone
 
 # No requisite: it runs after a failed step too, gives the lock back and says who serves.
 The run is closed:

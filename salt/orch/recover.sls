@@ -7,6 +7,12 @@
   secondary serving, and running this again goes on from what is then true.
 -#}
 {%- set pair = pillar.get('pair') %}
+
+# Left alone, unless the operator says `vms: move`.
+It is clear what becomes of the virtual machines:
+  vm_run.asked:
+    - pair: {{ pair | tojson }}
+    - vms: {{ pillar.get('vms') | tojson }}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 
 # One salt-run for each pair that needs it, in the order of `after`, the pair of the masters first.
@@ -20,6 +26,8 @@ Every pair that needs it has come home:
     - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
     - winner: {{ pillar.get('winner') | tojson }}
     - reason: {{ pillar.get('reason') | tojson }}
+    - require:
+      - vm_run: It is clear what becomes of the virtual machines
 {%- else %}
 
 # Before anything is changed: both nodes answer, what they say allows a recovery, no other run holds
@@ -33,6 +41,8 @@ Both nodes answer and the pair may be recovered:
     - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
     - winner: {{ pillar.get('winner') | tojson }}
     - reason: {{ pillar.get('reason') | tojson }}
+    - require:
+      - vm_run: It is clear what becomes of the virtual machines
 
 # It would take the addresses in the middle of the handover.
 The watch is paused on both nodes:
@@ -102,6 +112,12 @@ lsyncd and the active services run on the active node alone:
   pair_run.active_alone:
     - require:
       - pair_run: The active node holds the addresses
+
+The virtual machines have followed, if they were to:
+  vm_run.followed:
+    - vms: {{ pillar.get('vms') | tojson }}
+    - require:
+      - pair_run: lsyncd and the active services run on the active node alone
 
 # No requisite: it runs after a failed step too, gives the lock back and says who serves.
 The run is closed:

@@ -9,3 +9,4 @@ include:
   - pair.services
   - pair.git
   - pair.watch
+  - pair.virtual_machines

@@ -37,6 +37,12 @@ PAIR = {
         "keep_days": 7,
         "fenced_for": 900,
     },
+    "virtualization": {
+        "storage": "/srv/vms",
+        "prefix": "shared-",
+        "migration_timeout": 600,
+        "shutdown_timeout": 300,
+    },
 }
 
 #: A second address, for pairs that have two.

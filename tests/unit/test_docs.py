@@ -82,6 +82,7 @@ def keys_of_schema(part=None, prefix=""):
 
 
 RUNNER = public_functions(TREE / "salt/_runners/pair.py")
+STATES = {path.stem: public_functions(path) for path in (TREE / "salt/_states").glob("*.py")}
 MODULES = {path.stem: public_functions(path) for path in (TREE / "salt/_modules").glob("*.py")}
 
 
@@ -168,7 +169,7 @@ def called_functions():
 @pytest.mark.parametrize("name, module, function", sorted(set(called_functions())))
 def test_each_module_function_exists(name, module, function):
     # In prose `pair.status` is short for the runner's.
-    known = set(MODULES[module]) | (set(RUNNER) if module == "pair" else set())
+    known = set(MODULES[module]) | set(STATES.get(module, ())) | (set(RUNNER) if module == "pair" else set())
     assert function in known, f"{name} names {module}.{function}"
 
 

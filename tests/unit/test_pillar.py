@@ -73,6 +73,12 @@ def test_the_smallest_pair_gets_every_default():
             "keep_days": 7,
             "fenced_for": 900,
         },
+        "virtualization": {
+            "storage": "/srv/vms",
+            "prefix": "shared-",
+            "migration_timeout": 600,
+            "shutdown_timeout": 300,
+        },
     }
 
 
@@ -137,9 +143,7 @@ def test_the_key_on_which_yaml_takes_for_true():
 
 def address(**changes):
     entry = {"address": "10.0.0.5/24", "interface": "eth0", "label": "eth0:0", **changes}
-    return {
-        "floating_ips": {"gw": {key: value for key, value in entry.items() if value is not ...}}
-    }
+    return {"floating_ips": {"gw": {key: value for key, value in entry.items() if value is not ...}}}
 
 
 # What is changed; the key that is named; a part of what is wanted.
@@ -235,9 +239,7 @@ def test_a_mistake_is_named(changes, key, wanted):
     assert matching, found
     assert wanted in " ".join(problem["wanted"] for problem in matching)
     for problem in found:
-        assert pillar.sentence(problem).startswith(
-            f"site/salt.sls: pair salt, {problem['key']}: found "
-        )
+        assert pillar.sentence(problem).startswith(f"site/salt.sls: pair salt, {problem['key']}: found ")
         assert "\n" not in pillar.sentence(problem)
 
 
@@ -365,17 +367,12 @@ def test_an_order_in_a_circle():
 
 
 def test_a_long_order_is_no_circle_and_no_recursion():
-    pairs = {
-        f"p{n}": small(f"p{n}a", f"p{n}b", after=[f"p{n + 1}"] if n < 2999 else [])
-        for n in range(3000)
-    }
+    pairs = {f"p{n}": small(f"p{n}a", f"p{n}b", after=[f"p{n + 1}"] if n < 2999 else []) for n in range(3000)}
     assert pillar.problems(pairs) == []
 
 
 def test_after_a_pair_that_is_itself_broken_is_not_reported_as_unknown():
-    assert named({"a": small("a1", "a2", after=["b"]), "b": {"primary": "b1"}}) == [
-        ("b", "secondary")
-    ]
+    assert named({"a": small("a1", "a2", after=["b"]), "b": {"primary": "b1"}}) == [("b", "secondary")]
 
 
 def test_all_problems_at_once():
@@ -405,13 +402,9 @@ def test_a_thousand_pairs_are_checked_in_seconds():
     assert time.monotonic() - started < 30
 
 
-KEYS = st.one_of(
-    st.sampled_from([*FULL, "id", "path", "name", "gw"]), st.integers(), st.text(max_size=3)
-)
+KEYS = st.one_of(st.sampled_from([*FULL, "id", "path", "name", "gw"]), st.integers(), st.text(max_size=3))
 JUNK = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.dates()
-    ),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12), st.dates()),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=4)),
     max_leaves=15,
 )
@@ -450,7 +443,39 @@ def test_a_random_typing_error_in_a_key_is_answered_with_the_right_one():
     for key in keys:
         position = generator.randrange(1, len(key) - 1)
         wrong = key[:position] + key[position + 1 :]
-        found = [
-            each for each in pillar.problems({"salt": {**pair(), wrong: 1}}) if each["key"] == wrong
-        ]
+        found = [each for each in pillar.problems({"salt": {**pair(), wrong: 1}}) if each["key"] == wrong]
         assert repr(key) in found[0]["wanted"]
+
+
+GUESTS = {"vms": ["idm"]}
+
+
+@pytest.mark.parametrize(
+    "changes, key",
+    [
+        ({"vms": ["all"]}, "vms.0"),
+        ({"vms": ["--help"]}, "vms.0"),
+        ({"vms": ["../x"]}, "vms.0"),
+        ({"vms": ["a b"]}, "vms.0"),
+        ({**GUESTS, "virtualization": {"storage": "/"}}, "virtualization.storage"),
+        ({**GUESTS, "virtualization": {"storage": "/srv/../etc"}}, "virtualization.storage"),
+        ({**GUESTS, "virtualization": {"storage": '/srv/a"b'}}, "virtualization.storage"),
+        ({**GUESTS, "virtualization": {"storage": "srv/vms"}}, "virtualization.storage"),
+        ({**GUESTS, "virtualization": {"prefix": "../"}}, "virtualization.prefix"),
+        ({**GUESTS, "virtualization": {"prefix": "-"}}, "virtualization.prefix"),
+        ({**GUESTS, "replicate": ["/srv/vms"]}, "replicate.0"),
+        ({**GUESTS, "replicate": ["/srv/vms/disks"]}, "replicate.0"),
+        ({**GUESTS, "replicate": ["/srv"]}, "replicate.0"),
+        ({**GUESTS, "git": ["/srv/vms/x.git"]}, "git.0"),
+    ],
+)
+def test_guests_that_are_refused(changes, key):
+    assert key in [one["key"] for one in pillar.problems({"salt": pair(**changes)})]
+
+
+def test_guests_that_are_right():
+    changes = {
+        "vms": ["idm", "monitor-db", "a_b.c"],
+        "virtualization": {"storage": "/var/lib/vms", "prefix": ""},
+    }
+    assert pillar.problems({"salt": pair(replicate=["/etc/libvirt/qemu/shared-*"], **changes)}) == []

@@ -56,6 +56,7 @@ def parser():
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
     command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
+    command("learn-guests", "let libvirt know definitions that have changed (run by systemd)", "pair")
     command("observe", "notice when the node that was declared off is back (run by systemd)", "pair")
     return top
 
@@ -111,6 +112,13 @@ def _ask_to_yield(arguments, paths):
     print(answer)
 
 
+def _learn_guests(arguments, paths):
+    from failback import virsh
+
+    for guest in virsh.learn(configuration.load(arguments.pair, paths), paths):
+        print(f"libvirt knows the definition of {guest} as it is now.")
+
+
 def _observe(arguments, paths):
     from failback import fencing
 
@@ -137,4 +145,5 @@ COMMANDS = {
     "ask-to-yield": _ask_to_yield,
     "activate": _activate,
     "observe": _observe,
+    "learn-guests": _learn_guests,
 }

@@ -11,6 +11,9 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 ``report``                                this node's live facts
 ``yield <generation>``                    give way to the other node's newer generation
 ``handover <run>``                        the far end of a handover
+``guests``                                what is true of the virtual machines here
+``libvirt <run>``                         a connection to libvirt, for the run that holds the pair: a live
+                                          migration. It may do there what root may
 ========================================  =======================================================
 """
 
@@ -45,9 +48,9 @@ def parse(command):
         raise Refused(f"{command!r} cannot be taken apart: {error}.") from error
     if words == ["rsync", "--server", "--daemon", "."]:
         return ["rsync"]
-    if words == ["report"]:
+    if words in (["report"], ["guests"]):
         return words
-    if len(words) == 2 and words[0] in ("git-receive-pack", "handover"):
+    if len(words) == 2 and words[0] in ("git-receive-pack", "handover", "libvirt"):
         return words
     if len(words) == 2 and words[0] == "yield" and re.fullmatch("[0-9]{1,12}", words[1]):
         return words
@@ -76,6 +79,16 @@ def main(pair, command, paths):
         from failback import handover
 
         handover.serve(config, arguments[0], paths, sys.stdin, sys.stdout)
+    elif verb == "guests":
+        from failback import virsh
+
+        print(json.dumps(virsh.facts(config, paths)))
+    elif verb == "libvirt":
+        from failback import lock
+        from failback import virsh
+
+        lock.require(pair, paths, arguments[0])
+        virsh.serve_libvirt(config)
     return 0
 
 

@@ -80,7 +80,7 @@ def normalise(name, data):
                 **copy.deepcopy(schema.defaults(group)),
                 **copy.deepcopy(dict(data.get(group, {}))),
             }
-            for group in ("watch", "lsyncd", "recovery")
+            for group in ("watch", "lsyncd", "recovery", "virtualization")
         },
     }
 
@@ -253,6 +253,7 @@ def _sense(pair):
         yield from _floating_ip_problems(name, entry)
     yield from _path_problems(pair)
     yield from _service_problems(pair)
+    yield from _guest_problems(pair)
     for position, witness in enumerate(pair["witnesses"]):
         if witness in (primary["id"], secondary["id"]):
             yield _problem(
@@ -405,6 +406,36 @@ def _service_problems(pair):
                     "no lsyncd: Failback itself starts it, behind its gate",
                 )
             seen.setdefault(unit, key)
+
+
+def _guest_problems(pair):
+    for position, guest in enumerate(pair["vms"]):
+        if guest in RESERVED:
+            yield _problem(
+                pair["name"], f"vms.{position}", guest, "another name: this word stands for every guest"
+            )
+    storage = pair["virtualization"]["storage"]
+    components = _components(storage)
+    if pair["vms"] and (
+        any(part in (".", "..") for part in components)
+        or '"' in storage
+        or any(_covers(storage, each) for each in ("/", *NEVER_INSIDE, *NEVER_ITSELF))
+    ):
+        yield _problem(
+            pair["name"],
+            "virtualization.storage",
+            storage,
+            "a folder of the shared storage's own, such as /srv/vms",
+        )
+    for key, path in [
+        *((f"replicate.{position}", one["path"]) for position, one in enumerate(pair["replicate"])),
+        *((f"git.{position}", path) for position, path in enumerate(pair["git"])),
+    ]:
+        if pair["vms"] and (_covers(path, storage) or _covers(storage, path)):
+            # lsyncd would copy a disk over itself while a guest writes to it.
+            yield _problem(
+                pair["name"], key, path, f"a path that does not overlap {storage} (virtualization.storage)"
+            )
 
 
 def _addresses(pairs):

@@ -19,6 +19,8 @@ _MINION_ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 _HOST = "^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$"
 _UNIT = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,200}$"
 
+_GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+
 _NODE = {
     "description": (
         "A server: its minion id, or its minion id and the address under which the other node reaches it."
@@ -196,7 +198,41 @@ _PAIR = {
             "description": "Virtual machines on storage that both nodes share.",
             "type": "array",
             "default": [],
-            "items": {"type": "string", "pattern": _UNIT},
+            "items": {"type": "string", "pattern": _GUEST},
+        },
+        "virtualization": {
+            "description": "How the two hosts run the virtual machines of vms.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "storage": {
+                    "description": "Folder on the storage that both hosts share; the disks lie in it.",
+                    "default": "/srv/vms",
+                    **_PATH,
+                },
+                "prefix": {
+                    "description": "What libvirt's name of a guest begins with: "
+                    "/etc/libvirt/qemu/shared-<vm>.xml.",
+                    "type": "string",
+                    "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$",
+                    "default": "shared-",
+                },
+                "migration_timeout": {
+                    "description": "Seconds for a live migration; then the guest stays where it is.",
+                    "type": "integer",
+                    "minimum": 10,
+                    "maximum": 86400,
+                    "default": 600,
+                },
+                "shutdown_timeout": {
+                    "description": "Seconds for a guest to shut down; then it is left alone.",
+                    "type": "integer",
+                    "minimum": 5,
+                    "maximum": 86400,
+                    "default": 300,
+                },
+            },
         },
         "after": {
             "description": "Pairs to be recovered before this one.",

@@ -1,0 +1,410 @@
+"""
+Virtual machines on storage that both hosts of a pair share, as seen and changed on one of the hosts.
+
+An operator uses ``orch.vm``; these functions are what it calls on the hosts. By hand only
+``shared_vm.report`` is meant.
+
+.. code-block:: bash
+
+    salt 'mgmt*' shared_vm.report mgmt
+
+A guest is started, resumed or migrated only after this host has claimed it, has asked the other host
+over SSH, and that one has answered that the guest neither runs there nor is about to; or while an operator's
+word that the other host is off counts (``fencing.declare``). virtlockd guards the disks besides.
+"""
+
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+import salt_errors
+from failback import configuration
+from failback import fencing
+from failback import lock as locks
+from failback import paths as places
+from failback import pillar as pillars
+from failback import system
+from failback import virsh
+from failback import virtual_machine
+from failback.errors import FailbackError
+from failback.errors import Refused
+
+__virtualname__ = "shared_vm"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _paths():
+    return places.Paths(__opts__.get("failback_root", "/"))
+
+
+@salt_errors.translated
+def report(pair):
+    """
+    Report what is true of a pair's guests on this host now.
+
+    pair
+        Name of the pair.
+
+    Returns a dict; its keys are those of ``failback.virsh.facts`` in this tree's ``_utils``. Raises
+    ``CommandExecutionError`` when libvirt does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mgmt*' shared_vm.report mgmt
+    """
+    return virsh.facts(configuration.load(pair, _paths()), _paths())
+
+
+@salt_errors.translated
+def running(pair):
+    """
+    List the guests of a pair that have a process on this host, also while libvirt does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.running mgmt
+    """
+    return virsh.running(configuration.load(pair, _paths()))
+
+
+def pairs():
+    """
+    List this node's pairs that have virtual machines, from pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.pairs
+    """
+    return [name for name in __salt__["pair.names"]() if __pillar__["pairs"][name].get("vms")]
+
+
+def hosts(pair):
+    """
+    List the two hosts of a pair, the primary first, from pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.hosts mgmt
+    """
+    found = pillars.normalise(pair, __pillar__["pairs"][pair])
+    return [found["primary"]["id"], found["secondary"]["id"]]
+
+
+def lock_config(pair):
+    """
+    Render libvirt's configuration of virtlockd for a pair's storage.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.lock_config mgmt
+    """
+    return virsh.lock_config(pillars.normalise(pair, __pillar__["pairs"][pair]))
+
+
+@salt_errors.translated
+def marked(pair):
+    """
+    List what is missing on the shared storage: its mark, and the folder of the locks.
+
+    Raises ``CommandExecutionError`` when the storage is not mounted on this host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.marked mgmt
+    """
+    return virsh.missing_marks(configuration.load(pair, _paths()), _paths())
+
+
+@salt_errors.translated
+def mark_storage(pair):
+    """
+    Mark the shared storage, once for both hosts, and make the folder of the locks.
+
+    Returns what was made. Raises ``CommandExecutionError`` when the storage is not mounted on this host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.mark_storage mgmt
+    """
+    return virsh.mark_storage(configuration.load(pair, _paths()), _paths())
+
+
+@salt_errors.translated
+def autostarted(pair):
+    """
+    List the guests that libvirt would start when this host boots.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.autostarted mgmt
+    """
+    return virsh.autostarted(configuration.load(pair, _paths()))
+
+
+@salt_errors.translated
+def no_autostart(pair):
+    """
+    Have none of the guests started when this host boots. Returns those for which this was news.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.no_autostart mgmt
+    """
+    return virsh.no_autostart(configuration.load(pair, _paths()))
+
+
+@salt_errors.translated
+def renew_libvirt():
+    """
+    Let libvirt read its configuration again, if it runs: a restart, which leaves the guests running.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.renew_libvirt
+    """
+    system.run(["systemctl", "try-restart", "libvirtd.service"], 60, "restart libvirt")
+    return True
+
+
+@salt_errors.translated
+def learn(pair):
+    """
+    Let libvirt know the definitions that have changed on the disk. Running guests are not disturbed.
+
+    Returns the guests whose definition was news.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt2 shared_vm.learn mgmt
+    """
+    return virsh.learn(configuration.load(pair, _paths()), _paths())
+
+
+@salt_errors.translated
+def plan(pair, guest, only_if_active=False, how="live"):
+    """
+    Say what it would take to have a guest run on this host, without doing it.
+
+    guest
+        Name of the guest.
+
+    only_if_active
+        Leave a guest alone that runs nowhere.
+
+    how
+        ``live`` or ``restart``.
+
+    Returns ``{"action", "source", "sentence", "refusal"}``; see ``failback.virtual_machine.decide``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt2 shared_vm.plan mgmt idm
+    """
+    paths = _paths()
+    config = _config(pair, guest, paths)
+    found = _decide(
+        config, guest, config["node"], paths, own_claim=None, how=how, only_if_active=only_if_active
+    )
+    return {
+        "action": found.action,
+        "source": found.source,
+        "sentence": found.sentence,
+        "refusal": found.refusal,
+    }
+
+
+@salt_errors.translated
+def start(pair, guest, run=None):
+    """
+    Start a guest on this host, or let one go on here that a migration has left paused.
+
+    guest
+        Name of the guest.
+
+    run
+        The run on whose behalf; it must hold the pair. Without it no run may hold the pair.
+
+    Returns ``{"done": "started", "resumed" or "nothing", "comment": …}``. Raises ``CommandExecutionError``
+    when the other host has not answered that it does not run there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt2 shared_vm.start mgmt idm
+    """
+    paths = _paths()
+    config = _config(pair, guest, paths)
+    _require_turn(pair, run, paths)
+    name = virtual_machine.domain(config, guest)
+    with virsh.claim(pair, guest, paths):
+        found = _decide(config, guest, config["node"], paths, own_claim=config["node"])
+        if found.refusal:
+            raise Refused(found.refusal)
+        if found.action == virtual_machine.NOTHING:
+            return {"done": "nothing", "comment": found.sentence}
+        if found.action == virtual_machine.START:
+            virsh.start(name)
+        elif found.action == virtual_machine.RESUME and found.source == config["node"]:
+            virsh.resume(name)
+        else:
+            raise Refused(f"{found.sentence} That is what orch.vm does; nothing was done here.")
+        state, _ = virsh.state(name)
+        if state != "running":
+            raise CommandExecutionError(f"{guest} was started on {config['node']} and is {state}.")
+    done = "started" if found.action == virtual_machine.START else "resumed"
+    return {"done": done, "comment": f"{guest} was {done} on {config['node']}."}
+
+
+@salt_errors.translated
+def migrate(pair, guest, run):
+    """
+    Migrate a guest live from this host to the other one, and prove that it runs there and not here.
+
+    guest
+        Name of the guest.
+
+    run
+        The run on whose behalf; it must hold the pair on both hosts.
+
+    Returns ``{"done": "migrated" or "nothing", "comment": …}``. Raises ``CommandExecutionError``, which says
+    where it runs then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.migrate mgmt idm 20261122T183000-vm-mgmt-4f2a
+    """
+    paths = _paths()
+    config = _config(pair, guest, paths)
+    locks.require(pair, paths, run)
+    target = configuration.peer(config)["id"]
+    name = virtual_machine.domain(config, guest)
+    with virsh.claim(pair, guest, paths):
+        found = _decide(config, guest, target, paths, own_claim=config["node"])
+        if found.refusal:
+            raise Refused(found.refusal)
+        if found.action == virtual_machine.NOTHING:
+            return {"done": "nothing", "comment": found.sentence}
+        if found.action != virtual_machine.MIGRATE:
+            raise Refused(f"{found.sentence} It is not migrated from here; nothing was done.")
+        try:
+            virsh.migrate(config, name, run, paths, config["virtualization"]["migration_timeout"])
+        except FailbackError as error:
+            state, _ = virsh.state(name)
+            raise CommandExecutionError(
+                f"{guest} could not be migrated to {target}; it is {state} on {config['node']} now. {error}"
+            ) from error
+        here, there = virsh.facts(config, paths), virsh.ask_peer(config, paths)
+        if virtual_machine.active(here["guests"][guest]) or there["guests"][guest]["state"] != "running":
+            raise CommandExecutionError(
+                f"After its migration {guest} is {here['guests'][guest]['state']} on {config['node']} and "
+                f"{there['guests'][guest]['state']} on {target}: salt-run pair.status {pair}"
+            )
+    return {"done": "migrated", "comment": f"{guest} was migrated live to {target}."}
+
+
+@salt_errors.translated
+def stop(pair, guest, run=None):
+    """
+    Shut a guest down in order on this host, and wait until it is off. It is never forced.
+
+    guest
+        Name of the guest.
+
+    run
+        As for ``shared_vm.start``.
+
+    Returns ``{"done": "stopped" or "nothing", "comment": …}``. Raises ``CommandExecutionError`` when it still
+    runs at the end.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt mgmt1 shared_vm.stop mgmt idm
+    """
+    paths = _paths()
+    config = _config(pair, guest, paths)
+    _require_turn(pair, run, paths)
+    name, node = virtual_machine.domain(config, guest), config["node"]
+    with virsh.claim(pair, guest, paths):
+        before = virsh.facts(config, paths)["guests"][guest]
+        if not virtual_machine.active(before):
+            return {"done": "nothing", "comment": f"{guest} does not run on {node}."}
+        if before["state"] != "running":
+            raise Refused(
+                f"{guest} is {before['state']} on {node} and could not shut itself down. Look at it there: "
+                f"virsh domstate --reason {name}"
+            )
+        virsh.shut_down(name, config["virtualization"]["shutdown_timeout"])
+        after = virsh.facts(config, paths)["guests"][guest]
+        if virtual_machine.active(after):
+            raise CommandExecutionError(
+                f"{guest} was shut down on {node} and still has processes: {after['processes']}"
+            )
+    return {"done": "stopped", "comment": f"{guest} was shut down on {node}."}
+
+
+def _config(pair, guest, paths):
+    config = configuration.load(pair, paths)
+    if guest not in config["vms"]:
+        raise SaltInvocationError(
+            f"{guest!r} is no guest of {pair} (guests: {', '.join(config['vms']) or 'none'}). Nothing "
+            "was done."
+        )
+    return config
+
+
+def _require_turn(pair, run, paths):
+    """A run must hold the pair; who comes without one must not be in a run's way."""
+    if run is not None:
+        locks.require(pair, paths, run)
+        return
+    found = locks.read(pair, paths)
+    if found and found["state"] == "held":
+        raise Refused(locks.refusal(pair, found))
+
+
+def _decide(config, guest, target, paths, own_claim, **terms):
+    """What both hosts say now, this one by itself and the other one over SSH, judged."""
+    other = configuration.peer(config)["id"]
+    reports = {config["node"]: virsh.facts(config, paths)}
+    fenced = False
+    try:
+        reports[other] = virsh.ask_peer(config, paths)
+    except FailbackError as error:
+        reports[other] = {"error": str(error)}
+        try:
+            fencing.require(config, paths, other)
+            fenced = True
+        except Refused as refusal:
+            reports[other] = {"error": f"{error} {refusal}"}
+    return virtual_machine.decide(guest, target, config, reports, fenced=fenced, own_claim=own_claim, **terms)

@@ -1,0 +1,180 @@
+"""
+Have a virtual machine on shared storage run, or not run, on a host of its pair.
+
+.. code-block:: yaml
+
+    The identity server runs on the primary:
+      shared_vm.running_on:
+        - name: idm
+        - host: mgmt1
+
+    Nothing runs on the host that is about to be rebuilt:
+      shared_vm.absent_on:
+        - name: idm
+        - host: mgmt2
+
+Both may be given to both hosts: on the one that is not meant they do nothing. A guest that runs on the other
+host is not fetched from here, since that takes both: ``orch.vm`` does it. What a host may start is an
+operator's choice that changes without a highstate, so these states belong in orchestrations.
+"""
+
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
+
+__virtualname__ = "shared_vm"
+
+
+def __virtual__():
+    if "shared_vm.start" not in __salt__:
+        return False, "The shared_vm execution module is missing: salt-call saltutil.sync_all"
+    return __virtualname__
+
+
+def running_on(name, host, pair=None):
+    """
+    The guest runs on a host. It is started only when the other host has answered that it does not run there.
+
+    name
+        Name of the guest, as in ``vms`` of the pair.
+
+    host
+        Minion id of the host where it should run; on the other one this state does nothing.
+
+    pair
+        Name of the pair; this minion's only pair with guests when left out.
+    """
+    ret = _ret(name)
+    try:
+        pair = _pair(pair)
+        _require_host(pair, host)
+        if host != __opts__["id"]:
+            ret["comment"] = f"{name} should run on {host}, which is not this host"
+            return ret
+        found = __salt__["shared_vm.plan"](pair, name)
+        if found["refusal"]:
+            raise CommandExecutionError(found["refusal"])
+        if found["action"] == "nothing":
+            ret["comment"] = f"{name} already runs on {host}"
+            return ret
+        if found["source"] not in (None, host):
+            raise CommandExecutionError(
+                f"{name} runs on {found['source']}. Fetch it from there: "
+                f"salt-run state.orch orch.vm pillar='{{vm: {name}, host: {host}}}'"
+            )
+        ret["changes"] = {"old": None, "new": host}
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = f"Would have started {name} on {host}"
+            return ret
+        ret["comment"] = __salt__["shared_vm.start"](pair, name)["comment"]
+    except (CommandExecutionError, SaltInvocationError) as error:
+        ret.update(result=False, changes={}, comment=str(error))
+    return ret
+
+
+def absent_on(name, host, pair=None):
+    """
+    The guest does not run on a host: it is shut down there in order, and never forced.
+
+    name
+        Name of the guest, as in ``vms`` of the pair.
+
+    host
+        Minion id of the host where it should not run; on the other one this state does nothing.
+
+    pair
+        Name of the pair; this minion's only pair with guests when left out.
+    """
+    ret = _ret(name)
+    try:
+        pair = _pair(pair)
+        _require_host(pair, host)
+        if host != __opts__["id"]:
+            ret["comment"] = f"{name} should not run on {host}, which is not this host"
+            return ret
+        guests = __salt__["shared_vm.report"](pair)["guests"]
+        if name not in guests:
+            raise SaltInvocationError(f"{name} is no guest of {pair} (guests: {', '.join(guests) or 'none'})")
+        if guests[name]["state"] in ("off", "undefined") and not guests[name]["processes"]:
+            ret["comment"] = f"{name} already does not run on {host}"
+            return ret
+        ret["changes"] = {"old": host, "new": None}
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = f"Would have shut {name} down on {host}"
+            return ret
+        ret["comment"] = __salt__["shared_vm.stop"](pair, name)["comment"]
+    except (CommandExecutionError, SaltInvocationError) as error:
+        ret.update(result=False, changes={}, comment=str(error))
+    return ret
+
+
+def storage_marked(name):
+    """
+    The storage that both hosts share bears its mark, and the folder of virtlockd's locks.
+
+    name
+        Name of the pair.
+    """
+    ret = _ret(name)
+    ret["comment"] = "The shared storage is already marked"
+    try:
+        missing = __salt__["shared_vm.marked"](name)
+        if not missing:
+            return ret
+        ret["changes"] = {"made": missing}
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = "Would have marked the shared storage"
+            return ret
+        ret["changes"] = {"made": __salt__["shared_vm.mark_storage"](name)}
+        ret["comment"] = "The shared storage was marked"
+    except (CommandExecutionError, SaltInvocationError) as error:
+        ret.update(result=False, changes={}, comment=str(error))
+    return ret
+
+
+def not_at_boot(name):
+    """
+    libvirt starts none of a pair's guests when this host boots.
+
+    name
+        Name of the pair.
+    """
+    ret = _ret(name)
+    ret["comment"] = "No guest is started at boot"
+    try:
+        found = __salt__["shared_vm.autostarted"](name)
+        if not found:
+            return ret
+        ret["changes"] = {"no longer started at boot": found}
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = f"Would have kept {', '.join(found)} from being started at boot"
+            return ret
+        __salt__["shared_vm.no_autostart"](name)
+        ret["comment"] = f"{', '.join(found)} will no longer be started at boot"
+    except (CommandExecutionError, SaltInvocationError) as error:
+        ret.update(result=False, changes={}, comment=str(error))
+    return ret
+
+
+def _ret(name):
+    return {"name": name, "result": True, "changes": {}, "comment": ""}
+
+
+def _pair(pair):
+    known = __salt__["shared_vm.pairs"]()
+    if pair is None and len(known) == 1:
+        return known[0]
+    if pair not in known:
+        raise SaltInvocationError(
+            f"{__opts__['id']} is in {', '.join(known) or 'no pair'} with virtual machines; name the pair"
+        )
+    return pair
+
+
+def _require_host(pair, host):
+    hosts = __salt__["shared_vm.hosts"](pair)
+    if host not in hosts:
+        raise SaltInvocationError(f"{host} is no host of {pair} ({' and '.join(hosts)})")

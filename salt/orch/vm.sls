@@ -1,0 +1,31 @@
+{#-
+  Put a virtual machine on one of the two hosts that share its storage, from wherever it is.
+
+      salt-run state.orch orch.vm pillar='{vm: idm, host: mgmt2}'
+      salt-run state.orch orch.vm pillar='{vm: all, away_from: mgmt1}'
+      salt-run state.orch orch.vm pillar='{vm: idm, host: mgmt2, fenced: mgmt1, reason: "burnt PSU"}'
+
+  A guest is started only when the other host has answered that it does not run there, or a person says
+  that it is off. Running this again goes on from what is then true.
+-#}
+
+# Before anything is changed: the words mean something, both hosts answer, no other run holds the pair, the
+# definitions are the same, the storage is the same, virtlockd guards it.
+The hosts answer and the guests may go there:
+  vm_run.opened:
+    - vm: {{ pillar.get('vm') | tojson }}
+    - host: {{ pillar.get('host') | tojson }}
+    - away_from: {{ pillar.get('away_from') | tojson }}
+    - how: {{ pillar.get('how') | tojson }}
+    - fenced: {{ pillar.get('fenced') | tojson }}
+    - reason: {{ pillar.get('reason') | tojson }}
+
+The guests run where they should:
+  vm_run.placed:
+    - require:
+      - vm_run: The hosts answer and the guests may go there
+
+# No requisite: it runs after a failed step too, and gives the lock back.
+The run is closed:
+  vm_run.closed:
+    - order: last

@@ -1,0 +1,161 @@
+"""What is read from virsh and from the system, and the claim on a guest."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import samples
+
+from failback import virsh
+from failback.errors import Refused
+from failback.paths import Paths
+
+CONFIG = samples.pair("salt1", vms=["idm", "repo"])
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Paths(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("", {}),
+        (
+            "Domain: 'shared-idm'\n  state.state=1\n  state.reason=5\n\nDomain: 'other'\n  state.state=5\n"
+            "  state.reason=1\n\n",
+            {"shared-idm": ("running", 5), "other": ("off", 1)},
+        ),
+        ("Domain: 'a'\n  state.state=2\n  state.reason=0\n", {"a": ("running", 0)}),
+        ("Domain: 'a'\n  state.state=3\n  state.reason=2\n", {"a": ("paused", 2)}),
+        ("Domain: 'a'\n  state.state=4\n  state.reason=0\n", {"a": ("in shutdown", 0)}),
+        ("Domain: 'a'\n  state.state=6\n  state.reason=0\n", {"a": ("crashed", 0)}),
+        ("Domain: 'a'\n  state.state=7\n  state.reason=0\n", {"a": ("suspended", 0)}),
+        ("Domain: 'it's'\n  state.state=1\n", {"it's": ("running", 0)}),
+    ],
+)
+def test_states_of_domains(text, found):
+    assert virsh.parse_states(text) == found
+
+
+@pytest.mark.parametrize(
+    "words, found",
+    [
+        (["qemu", "-name", "guest=shared-idm,debug-threads=on", "-S"], {"shared-idm": [7]}),
+        (["/odd/emulator", "-name", "guest=shared-idm"], {"shared-idm": [7]}),
+        (["qemu", "-name", "guest=shared-idm-2,debug-threads=on"], {}),
+        (["qemu", "-name", "guest=shared-repo"], {"shared-repo": [7]}),
+        (["vi", "guest=shared-idm"], {}),
+        ([], {}),
+    ],
+)
+def test_processes_of_guests(tmp_path, words, found):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in words))
+    (tmp_path / "8").mkdir()  # it has just ended
+    (tmp_path / "self").mkdir()
+    assert virsh.emulators(["shared-idm", "shared-repo"], str(tmp_path)) == found
+
+
+def test_a_claim_is_seen_and_ends(node):
+    assert virsh.claimed("salt", "idm", node) is False
+    with virsh.claim("salt", "idm", node):
+        assert virsh.claimed("salt", "idm", node) is True
+        assert virsh.claimed("salt", "repo", node) is False
+        again = virsh.claim("salt", "idm", node, limit=0.1)
+        with pytest.raises(Refused, match="just being started, moved or stopped"), again:
+            pytest.fail("two claims at once")
+    assert virsh.claimed("salt", "idm", node) is False
+
+
+def test_a_claim_ends_with_its_process(node):
+    program = (
+        "import sys, os, signal\n"
+        "from failback import virsh\n"
+        "from failback.paths import Paths\n"
+        "with virsh.claim('salt', 'idm', Paths(sys.argv[1])):\n"
+        "    print('mine', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
+    library = os.path.dirname(os.path.dirname(virsh.__file__))
+    child = subprocess.Popen(
+        [sys.executable, "-B", "-c", program, str(node.root)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": library},
+    )
+    assert child.stdout.readline() == b"mine\n"
+    assert virsh.claimed("salt", "idm", node) is True
+    child.kill()
+    child.wait()
+    assert virsh.claimed("salt", "idm", node) is False
+
+
+@pytest.fixture
+def storage(node, monkeypatch):
+    """A folder that counts as mounted, until a test takes it away."""
+    mounted = {"yes": True}
+    monkeypatch.setattr(virsh, "mounted", lambda folder, paths: mounted["yes"])
+    (node.root / "srv/vms").mkdir(parents=True)
+    return mounted
+
+
+def test_the_storage_is_marked_once(node, storage):
+    assert len(virsh.missing_marks(CONFIG, node)) == 2
+    assert len(virsh.mark_storage(CONFIG, node)) == 2
+    mark, error = virsh.storage_mark(CONFIG, node)
+    assert error is None and len(mark) == 16
+    assert virsh.missing_marks(CONFIG, node) == virsh.mark_storage(CONFIG, node) == []
+    assert virsh.storage_mark(CONFIG, node) == (mark, None)
+
+
+def test_a_folder_on_the_node_s_own_disk_is_no_shared_storage(node):
+    (node.root / "srv/vms").mkdir(parents=True)
+    for work in (virsh.mark_storage, virsh.missing_marks):
+        with pytest.raises(Refused, match="/srv/vms is not mounted on salt1"):
+            work(CONFIG, node)
+    assert "is not mounted" in virsh.storage_mark(CONFIG, node)[1]
+    assert list((node.root / "srv/vms").iterdir()) == []
+
+
+def test_storage_that_is_gone_is_no_storage(node, storage):
+    virsh.mark_storage(CONFIG, node)
+    storage["yes"] = False
+    assert virsh.storage_mark(CONFIG, node)[0] is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"mark"', "\xff"])
+def test_a_damaged_mark_is_no_mark(node, storage, text):
+    (node.root / "srv/vms" / virsh.MARK).write_text(text)
+    mark, error = virsh.storage_mark(CONFIG, node)
+    assert mark is None and "/srv/vms on salt1" in error
+
+
+def set_up_locks(node, qemu_conf='lock_manager = "lockd"\n'):
+    folder = node.root / "etc/libvirt"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "qemu-lockd.conf").write_text(virsh.lock_config(CONFIG))
+    (folder / "qemu.conf").write_text(qemu_conf)
+
+
+def test_locks_that_are_set_up(node, storage):
+    assert "is not set up" in virsh.locks_error(CONFIG, node)
+    set_up_locks(node)
+    assert ".failback-locks is missing" in virsh.locks_error(CONFIG, node)
+    virsh.mark_storage(CONFIG, node)
+    assert virsh.locks_error(CONFIG, node) is None
+
+
+@pytest.mark.parametrize("text", ["", '#lock_manager = "lockd"\n', 'lock_manager = "sanlock"\n'])
+def test_locks_that_libvirt_is_not_told_of(node, storage, text):
+    virsh.mark_storage(CONFIG, node)
+    set_up_locks(node, text)
+    assert "virtlockd is not set up on salt1" in virsh.locks_error(CONFIG, node)
+
+
+def test_locks_in_another_place_are_none(node, storage):
+    virsh.mark_storage(CONFIG, node)
+    set_up_locks(node)
+    (node.root / "etc/libvirt/qemu-lockd.conf").write_text('file_lockspace_dir = "/var/lib/here"\n')
+    assert "virtlockd is not set up" in virsh.locks_error(CONFIG, node)
