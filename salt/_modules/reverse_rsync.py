@@ -21,6 +21,7 @@ from salt.exceptions import SaltInvocationError
 
 import salt_errors
 from failback import configuration
+from failback import journal_service
 from failback import reverse_rsync as library
 from failback import runs
 from failback.paths import Paths
@@ -179,7 +180,8 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
 
     Returns a dict: ``changes`` (path to counts, empty if nothing changed), ``comment``, ``paths``
     (counts, names, passes of each), ``changed`` (paths), ``then`` (what is to be reloaded),
-    ``settled`` (whether the last pass of every path was small), ``seconds``. Raises
+    ``settled`` (whether the last pass of every path was small), ``seconds``, ``journal`` (None, or why
+    no journal of changes is kept for the handover). Raises
     ``CommandExecutionError`` with every reason before anything is changed, or with rsync's words.
 
     CLI Example:
@@ -189,13 +191,15 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
         salt salt1 reverse_rsync.synced salt 20261122T183000-recover-salt-4f2a
     """
     runs.require_id(run)
+    config, paths = _load(pair), _paths()
     return library.synced(
-        _load(pair),
+        config,
         run,
-        _paths(),
+        paths,
         sources,
         remote_shell=_remote_shell(),
         gate=lambda: _gate(pair, run),
+        journals=None if _remote_shell() else journal_service.Both(config, run, paths),
         max_delete=_number("max_delete", max_delete),
         max_change_percent=_number("max_change_percent", max_change_percent),
         takeover=_number("takeover", takeover),

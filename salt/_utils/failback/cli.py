@@ -53,6 +53,7 @@ def parser():
     command("announce", "announce the pair's addresses that this node holds, some times over", "pair")
     command("push-git", "push the repositories to the standby, if this node is active (cron)", "pair")
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
+    command("journal", "note which files change while a run lasts (its own unit)", "pair", "run")
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
     command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
@@ -95,6 +96,12 @@ def _far_end(arguments, paths):
     from failback import far_end
 
     return far_end.main(arguments.pair, os.environ.get("SSH_ORIGINAL_COMMAND", ""), paths)
+
+
+def _journal(arguments, paths):
+    from failback import journal_service
+
+    journal_service.keep(configuration.load(arguments.pair, paths), arguments.run, paths)
 
 
 def _take_back(arguments, paths):
@@ -141,6 +148,7 @@ COMMANDS = {
     "announce": _announce,
     "push-git": _push_git,
     "far-end": _far_end,
+    "journal": _journal,
     "take-back": _take_back,
     "ask-to-yield": _ask_to_yield,
     "activate": _activate,

@@ -14,6 +14,7 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 ``guests``                                what is true of the virtual machines here
 ``libvirt <run>``                         a connection to libvirt, for the run that holds the pair: a live
                                           migration. It may do there what root may
+``journal <run>``                         notes which files change here while that run lasts
 ========================================  =======================================================
 """
 
@@ -50,7 +51,7 @@ def parse(command):
         return ["rsync"]
     if words in (["report"], ["guests"]):
         return words
-    if len(words) == 2 and words[0] in ("git-receive-pack", "handover", "libvirt"):
+    if len(words) == 2 and words[0] in ("git-receive-pack", "handover", "journal", "libvirt"):
         return words
     if len(words) == 2 and words[0] == "yield" and re.fullmatch("[0-9]{1,12}", words[1]):
         return words
@@ -89,6 +90,10 @@ def main(pair, command, paths):
 
         lock.require(pair, paths, arguments[0])
         virsh.serve_libvirt(config)
+    elif verb == "journal":
+        from failback import journal_service
+
+        journal_service.relay(config, arguments[0], paths, sys.stdin, sys.stdout)
     return 0
 
 

@@ -35,6 +35,7 @@ from failback import address
 from failback import configuration
 from failback import files
 from failback import incoming
+from failback import journal_service
 from failback import ledger
 from failback import lock
 from failback import peer
@@ -289,11 +290,12 @@ def serve(config, run, paths, requests, answers):
         answers.flush()
 
     try:
-        with address.Holder(wanted) as holder:
+        with address.Holder(wanted) as holder, _Journals(config, run, paths) as journals:
             verbs = {
-                "arm": lambda request: arm(config, run, float(request["seconds"]), paths),
+                "arm": lambda request: {**arm(config, run, float(request["seconds"]), paths), **journals.open()},
                 "quiesce": lambda request: quiesce(config, run, paths),
-                "release": lambda request: release(config, run, holder, paths),
+                # Asked last: what was written up to the release is in it.
+                "release": lambda request: {**release(config, run, holder, paths), **journals.changes()},
                 "commit": lambda request: commit(config, run, paths),
                 # Two, so that a second holder is not overlooked behind the first answer.
                 "prove": lambda request: {"answering": address.probe_all(wanted, timeout=0.4, count=2)},
@@ -312,6 +314,40 @@ def serve(config, run, paths, requests, answers):
                     say(number=number, ok=False, error=str(error) or repr(error))
     finally:
         _end(config, run, paths)
+
+
+class _Journals:
+    """The journals of changes on this node, if any are kept; connected to before anything is released."""
+
+    def __init__(self, config, run, paths):
+        self._arguments = config["name"], paths
+        self._run = run
+        self._client = None
+        self._why = "no journal of changes was asked for"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._client:
+            self._client.close()
+
+    def open(self):
+        if self._client is None:
+            try:
+                self._client = journal_service.Client(*self._arguments)
+            except FailbackError as error:
+                self._why = str(error)
+        return {"journal": None if self._client else self._why}
+
+    def changes(self):
+        """``changes``: what the journals answer, or None; ``why`` there is nothing."""
+        if self._client:
+            try:
+                return {"changes": self._client.changes(self._run), "why": None}
+            except FailbackError as error:
+                self._why = str(error)
+        return {"changes": None, "why": self._why}
 
 
 def _end(config, run, paths):
@@ -446,7 +482,9 @@ def become_active(config, run, paths, prepare_last_pass):
     wanted = address.of_pair(config)
     limit = float(config["recovery"]["handover_timeout"])
     timeline = Timeline()
-    with FarEnd(config, run, paths) as far, address.Holder(wanted) as holder:
+    with contextlib.ExitStack() as stack:
+        far = stack.enter_context(FarEnd(config, run, paths))
+        holder = stack.enter_context(address.Holder(wanted))
         hello = far.answer(15)
         other = far.name
         theirs = hello["ledger"]
@@ -467,19 +505,19 @@ def become_active(config, run, paths, prepare_last_pass):
         # An rsync of the lsyncd that was stopped must not write between the last pass and the end.
         incoming.end(pair, paths)
         last_pass = prepare_last_pass(far.control)
-        try:
-            far.ask("arm", 15, seconds=limit)
-        except FailbackError:
-            if last_pass:
-                last_pass.close()
-            raise
+        if last_pass:
+            # Closed when somebody serves, which takes its time.
+            stack.callback(last_pass.close)
+            last_pass.expect()
+        far.ask("arm", 15, seconds=limit)
         timeline.note("the way back is armed")
         released_at = timeline.note("release is asked for")
         brought = None
         with _or_back(far):
-            far.ask("release")
+            released = far.ask("release")
             timeline.note("the addresses are released")
             if last_pass:
+                last_pass.name(released["changes"])
                 brought = last_pass.run(limit - COMMIT_MARGIN - 1)
             timeline.note("the last pass has ended")
             asked = time.monotonic()

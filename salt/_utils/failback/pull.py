@@ -26,6 +26,8 @@ from failback import backup
 from failback import errors
 from failback import guard
 from failback import itemize
+from failback import journal
+from failback import replication
 from failback import rsync
 
 NAMES = 200
@@ -213,6 +215,7 @@ def synced(
     before_pass=None,
     limit=NAMES,
     conflict=None,
+    mark=None,
 ):
     """
     Make the paths here equal to the peer's, and keep everything that is overwritten or deleted.
@@ -240,6 +243,9 @@ def synced(
 
     conflict
         See :py:func:`preview`; asked in the first look alone, for later the files here are the peer's.
+
+    mark
+        Called with the item before every pass: a journal of changes begins a new page.
 
     Returns a dict: ``paths`` (one dict a path: ``path``, counts as in :py:func:`preview`,
     ``conflict_names``, ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed`` (paths
@@ -285,6 +291,7 @@ def synced(
                 numbers[item],
                 looked[item],
                 limit,
+                mark,
             )
 
         paths = _each(sync, items, limits.parallel)
@@ -304,13 +311,10 @@ class LastPass:
         As for :py:func:`synced`.
 
     names
-        Dict of item to names (bytes, relative to its root) that may have changed since the pass
-        before, from a journal of changes; an item that is not in it, or ``None``, is compared as a
-        whole. A name of a folder stands for the folder itself, so a new folder's content must be
-        named too.
+        Dict of item to names: see :py:meth:`name`.
 
     Attributes that only this pass changes are not recorded: until the pass before they were the
-    peer's own. What it overwrites or deletes is kept as ever.
+    peer's own. What it overwrites or deletes is kept as ever. :py:meth:`close` it afterwards.
     """
 
     def __init__(self, items, peer, run_folder, names=None, parallel=8):
@@ -322,19 +326,47 @@ class LastPass:
         self._stack = contextlib.ExitStack()
         self._locks = {item: self._stack.enter_context(_lock(self._folder, item)) for item in items}
         self._numbers = {item: self._folder.next_pass(item.module) for item in items}
-        self._commands = {item: self._command(item) for item in items}
-        self._pool = concurrent.futures.ThreadPoolExecutor(max(1, min(parallel, len(items))))
+        self._names = {}
+        self._waiting = {}
+        self._parallel = max(1, min(parallel, len(items)))
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._parallel)
         for item, changed in (names or {}).items():
             self.name(item, changed)
 
+    def expect(self, items):
+        """
+        Start rsync, here and on the peer, for items that are going to be named.
+
+        Only as many as run at the same time: sshd gives one connection no more than ten sessions.
+        """
+        for item in items[: self._parallel]:
+            command = rsync.named_pull_command(self._peer, item, "-", self._kept(item))
+            waiting = rsync.Pass(command, self._locks[item].fileno(), fed=True)
+            waiting.__enter__()
+            self._waiting[item] = waiting
+
     def name(self, item, names):
-        """Compare only these names of an item; can be called until :py:meth:`run`."""
-        names_file = self._folder.path / f".last-{item.module}"
-        with open(names_file, "wb", opener=_private) as handle:
-            for name in names:
-                handle.write(name + b"\0")
-        kept = self._folder.backup(item.module, self._numbers[item])
-        self._commands[item] = rsync.named_pull_command(self._peer, item, names_file, kept)
+        """
+        Compare only these names of an item; can be called until :py:meth:`run`.
+
+        names
+            Bytes, relative to its root, that may have changed since the pass before, from a journal
+            of changes. A name of a folder stands for the folder itself, so a new folder's content
+            must be named too.
+
+        An item that was not named is compared as a whole. Raises
+        :py:class:`failback.errors.Refused` for a name that may not be the item's.
+        """
+        chosen = set()
+        matches = replication.matching(item)
+        for name in names:
+            belongs = journal.belonging(item, name, matches)
+            if belongs is None or name.startswith(b"/") or b".." in name.split(b"/"):
+                raise errors.Refused(f"{itemize.readable(name)} may not belong to {item.path}")
+            # The far end hides a name that does not belong, and what it hides would be deleted here.
+            if belongs and not (item.pattern is not None and name == b"."):
+                chosen.add(name)
+        self._names[item] = sorted(chosen)
 
     def run(self, limit=None):
         """
@@ -343,19 +375,19 @@ class LastPass:
         limit
             Seconds after which rsync is ended and the pass has failed; ``None`` waits for rsync.
 
-        Returns a list of dicts, one an item, with counts, ``names`` and ``seconds``. Raises
-        :py:class:`failback.errors.Unavailable` unless every path is in step.
+        Returns a list of dicts, one an item, with counts, ``names``, ``named`` (how many names were
+        compared; None for all) and ``seconds``. Raises :py:class:`failback.errors.Unavailable` unless
+        every path is in step.
         """
         self._deadline = None if limit is None else time.monotonic() + limit
-        try:
-            return list(self._pool.map(self._one, self._items))
-        finally:
-            self._pool.shutdown()
-            self._stack.close()
+        return list(self._pool.map(self._one, self._items))
 
     def close(self):
-        """Let go of a pass that is not going to run."""
+        """Let go of the paths; what waits for names that do not come is ended."""
         self._pool.shutdown()
+        for waiting in self._waiting.values():
+            waiting.__exit__(errors.FailbackError, None, None)
+        self._waiting.clear()
         self._stack.close()
 
     def finish(self):
@@ -363,24 +395,46 @@ class LastPass:
         for item in self._items:
             backup.write_manifest(self._folder, item, self._numbers[item])
 
+    def _kept(self, item):
+        return self._folder.backup(item.module, self._numbers[item])
+
     def _command(self, item):
-        kept = self._folder.backup(item.module, self._numbers[item])
-        return rsync.pull_command(self._peer, item, backup=kept)
+        if item not in self._names:
+            return rsync.pull_command(self._peer, item, backup=self._kept(item))
+        names_file = self._folder.path / f".last-{item.module}"
+        with open(names_file, "wb", opener=_private) as handle:
+            for name in self._names[item]:
+                handle.write(name + b"\0")
+        return rsync.named_pull_command(self._peer, item, names_file, self._kept(item))
+
+    def _passes(self, item):
+        """The passes to try, each of which is only begun when the one before was not enough."""
+        if item in self._names and item in self._waiting:
+            waiting = self._waiting.pop(item)
+            waiting.feed(self._names[item], self._deadline)
+            yield waiting, (rsync.VANISHED, *rsync.CONNECTION_FAILED)
+        for _attempt in range(_LAST_ATTEMPTS):
+            running = rsync.Pass(self._command(item), self._locks[item].fileno(), self._deadline)
+            yield running.__enter__(), (rsync.VANISHED,)
 
     def _one(self, item):
         started = time.monotonic()
         result = _empty(item, self._peer)
+        result["named"] = len(self._names[item]) if item in self._names else None
+        if result["named"] == 0:
+            result["seconds"] = 0.0
+            return result
         list_file = self._folder.list_file(item.module, self._numbers[item])
-        for _attempt in range(_LAST_ATTEMPTS):
-            with _root_unchanged(item, self._peer), _writer(list_file, append=True) as handle:
-                running = rsync.Pass(self._commands[item], self._locks[item].fileno(), self._deadline)
-                with running:
+        with _root_unchanged(item, self._peer), _writer(list_file, append=True) as handle:
+            for running, another in self._passes(item):
+                with contextlib.ExitStack() as stack:
+                    stack.push(running.__exit__)
                     for entry in _own(running, item):
                         described = _described(item, entry, entry.action)
                         _count(result, entry.action, entry, 0, described, NAMES)
                         handle.write(json.dumps(described) + "\n")
-            if running.outcome.code != rsync.VANISHED:
-                break
+                if running.outcome.code not in another:
+                    break
         rsync.require_success(running.outcome, item)
         result["seconds"] = round(time.monotonic() - started, 4)
         return result
@@ -425,7 +479,7 @@ def compared(items, peer, since, limit=NAMES, parallel=2):
     }
 
 
-def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, looked, limit):
+def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, looked, limit, mark):
     started = time.monotonic()
     total = _empty(item, peer)
     total.update(passes=0, settled=False, total_files=looked["total_files"])
@@ -433,6 +487,8 @@ def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, lo
     while True:
         if before_pass is not None:
             before_pass()
+        if mark is not None:
+            mark(item)
         one = _one_pass(item, peer, folder, number, lock, limit)
         total["passes"] += 1
         _add(total, one, looked, limit)

@@ -7,6 +7,7 @@ and :py:mod:`failback.backup` (the way back). The execution module of the same n
 the handover, which runs without Salt.
 """
 
+import contextlib
 import os
 import time
 
@@ -17,6 +18,8 @@ from failback import errors
 from failback import files
 from failback import guard
 from failback import itemize
+from failback import journal
+from failback import journal_service
 from failback import pull
 from failback import replication
 from failback import rsync
@@ -153,7 +156,9 @@ def refusals(config, paths, previews, sources=None, recorded=None, **allowed):
     )
 
 
-def synced(config, run, paths, sources=None, remote_shell=None, gate=None, takeover=None, **allowed):
+def synced(
+    config, run, paths, sources=None, remote_shell=None, gate=None, takeover=None, journals=None, **allowed
+):
     """
     Bring this node's paths in step with the serving node, which goes on serving.
 
@@ -170,27 +175,36 @@ def synced(config, run, paths, sources=None, remote_shell=None, gate=None, takeo
     takeover
         As for :py:func:`preview`.
 
+    journals
+        :py:class:`failback.journal_service.Both`, whose journals begin a new page with each pass;
+        ``None`` for a sync that no last pass follows.
+
     allowed
         ``max_delete``, ``max_change_percent``: for this run, in place of the pair's.
 
     Returns what :py:func:`failback.pull.synced` returns, with ``changes`` (dict of path to counts;
-    empty if nothing changed), ``then`` (hooks of the paths that changed, each once) and ``comment``
-    added.
+    empty if nothing changed), ``then`` (hooks of the paths that changed, each once), ``comment`` and
+    ``journal`` (None, or why there is none) added.
     """
     from failback import gate as gates
 
     folder = paths.run_folder(config["name"], run)
-    found = pull.synced(
-        items(config, paths, sources),
-        _peer(config, paths, remote_shell),
-        folder,
-        limits(config, **allowed),
-        config["name"],
-        sources,
-        source_facts.recorded(config["name"], paths)["peer"],
-        gate or (lambda: gates.require_pull(config, run, paths)),
-        conflict=_conflict(config, paths, takeover),
-    )
+    with contextlib.ExitStack() as stack:
+        if journals is not None:
+            stack.enter_context(journals)
+        found = pull.synced(
+            items(config, paths, sources),
+            _peer(config, paths, remote_shell),
+            folder,
+            limits(config, **allowed),
+            config["name"],
+            sources,
+            source_facts.recorded(config["name"], paths)["peer"],
+            gate or (lambda: gates.require_pull(config, run, paths)),
+            conflict=_conflict(config, paths, takeover),
+            mark=None if journals is None else journals.mark,
+        )
+    found["journal"] = None if journals is None else journals.why
     # Now, so that little is left to write while nobody serves.
     system.sync_file_systems(_roots(items(config, paths, sources), paths))
     changed = [each for each in found["paths"] if each["path"] in found["changed"]]
@@ -209,30 +223,75 @@ class LastPass:
     """
     The pass of a handover, in which nobody serves.
 
-    All that can be done beforehand is done when it is made; ``run`` is the window. It ends with a record
-    on the disk: until ``compared`` has found both nodes equal, this node must not push anything back.
+    All that can be done beforehand is done when it is made and by :py:meth:`expect`; :py:meth:`run` is
+    the window. It ends with a record on the disk: until ``compared`` has found both nodes equal, this
+    node must not push anything back. :py:meth:`close` it when somebody serves.
 
     run
         Id of the run.
 
     control
         Socket of the SSH connection that is open already.
-
-    names
-        See :py:class:`failback.pull.LastPass`.
     """
 
-    def __init__(self, config, run, paths, control=None, names=None, remote_shell=None):
+    def __init__(self, config, run, paths, control=None, remote_shell=None):
         self._config = config
+        self._run = run
+        self._paths = paths
         self._folder = backup.Folder(paths.run_folder(config["name"], run))
-        chosen = _items_of_run(self._folder, config, paths)
-        self._roots = _roots(chosen, paths)
-        self._pass = pull.LastPass(
-            chosen,
-            _peer(config, paths, remote_shell, control),
-            self._folder.path,
-            names,
-        )
+        self._items = _items_of_run(self._folder, config, paths)
+        self._peer = _peer(config, paths, remote_shell, control)
+        self._roots = _roots(self._items, paths)
+        self._pass = pull.LastPass(self._items, self._peer, self._folder.path)
+        self._own = {}
+        self._why = {}
+
+    def expect(self, client=None):
+        """
+        Ask this node's own journals, open the connections, write to the disk what waits for it.
+
+        Call it last before the addresses are released.
+
+        client
+            :py:class:`failback.journal_service.Client`; connected to this node's by default.
+
+        A path whose journal is incomplete is going to be compared as a whole; nothing is raised.
+        """
+        try:
+            with client or journal_service.Client(self._config["name"], self._paths) as opened:
+                own = opened.changes(self._run)
+        except errors.Unavailable as error:
+            self._why = {item: str(error) for item in self._items}
+        else:
+            for item in self._items:
+                self._own[item] = _changes_of(item, own)
+                if self._own[item].why:
+                    self._why[item] = f"here {self._own[item].why}"
+        self._pass.expect([item for item in self._items if item not in self._why])
+        system.sync_file_systems(self._roots)
+
+    def name(self, theirs):
+        """
+        Say what has changed on the node that serves no more: these names are compared, and no others.
+
+        theirs
+            ``items`` as its journals answered, or None if it keeps none.
+        """
+        for item in self._items:
+            there = _changes_of(item, theirs)
+            if item not in self._why and there.why:
+                self._why[item] = f"on {self._peer_id()} {there.why}"
+            if item in self._why:
+                continue
+            names = self._own[item].names | there.names
+            here = os.fsencode(self._peer.folder(item)) or b"/"
+            for folder in there.folders:
+                # What is here under the name of a folder that is new there.
+                names = names.union(journal.below(here, folder))
+            try:
+                self._pass.name(item, names)
+            except errors.Refused as error:
+                self._why[item] = str(error)
 
     def run(self, limit=None):
         """
@@ -241,7 +300,8 @@ class LastPass:
         limit
             Seconds after which it has failed.
 
-        Returns a dict: ``paths`` (counts of each), ``changed``, ``then`` and ``seconds``. Raises
+        Returns a dict: ``paths`` (counts of each; ``named``, how many names were compared, or None for
+        all; ``why`` all were), ``changed``, ``then`` and ``seconds``. Raises
         :py:class:`failback.errors.Unavailable` unless every path is in step.
         """
         started = time.monotonic()
@@ -249,6 +309,8 @@ class LastPass:
         ended = time.time()
         system.sync_file_systems(self._roots)
         files.write_json(self._folder.path / LAST_PASS, {"version": 1, "ended": ended, "compared": False})
+        for item, each in zip(self._items, found):
+            each["why"] = self._why.get(item) if each["named"] is None else None
         changed = [each["path"] for each in found if any(each[action] for action in _RESULTS)]
         return {
             "paths": found,
@@ -258,8 +320,18 @@ class LastPass:
         }
 
     def close(self):
-        """Let go of a pass that is not going to run."""
+        """Let go of it; what waits for names that do not come is ended."""
         self._pass.close()
+
+    def _peer_id(self):
+        return configuration.peer(self._config)["id"]
+
+
+def _changes_of(item, answered):
+    found = (answered or {}).get(item.module)
+    if found is None:
+        return journal.Changes(why="no journal of changes was kept")
+    return journal_service.read(found)
 
 
 def compared(config, run, paths, remote_shell=None):

@@ -6,6 +6,7 @@ another pass is needed; any other code raises with rsync's own words.
 """
 
 import collections
+import contextlib
 import dataclasses
 import fcntl
 import os
@@ -19,6 +20,8 @@ from failback import itemize
 from failback import replication
 
 VANISHED = 24
+#: rsync(1): protocol, socket I/O, protocol data stream, lost its connection to the daemon or shell.
+CONNECTION_FAILED = (2, 10, 12, 255)
 
 _STATISTICS = re.compile(rb"^Number of files: ([\d,.]+)")
 _KEPT_WORDS = 30
@@ -105,8 +108,9 @@ def named_pull_command(peer, item, names_file, backup=None):
     has.
 
     names_file
-        File of names relative to the item's root, each followed by a zero byte. A folder in it
-        stands for itself, not for its content.
+        File of names relative to the item's root, each followed by a zero byte; ``-`` for
+        :py:meth:`Pass.feed`. A folder in it stands for itself, not for its content; one that the peer
+        does not have is deleted with its content.
     """
     command = [peer.program, *[option for option in replication.OPTIONS if option != "--delete"]]
     command += [
@@ -115,6 +119,8 @@ def named_pull_command(peer, item, names_file, backup=None):
         "--from0",
         "--no-implied-dirs",
         "--delete-missing-args",
+        # A folder that is not empty gives way too: to nothing, or to a file of that name.
+        "--force",
         itemize.FORMAT,
         f"--timeout={peer.timeout}",
         "-e",
@@ -149,12 +155,17 @@ class Pass:
     deadline
         Value of ``time.monotonic()`` at which rsync is ended; ``None`` for never.
 
+    fed
+        Whether it waits for the names that :py:meth:`feed` gives it. Its connection and the far end's
+        rsync are there by then.
+
     Leaving the block waits for rsync's end, or ends it if the block raised.
     """
 
-    def __init__(self, command, lock=None, deadline=None):
+    def __init__(self, command, lock=None, deadline=None, fed=False):
         self.command = command
         self._deadline = deadline
+        self._fed = fed
         self._timer = None
         self.outcome = Outcome()
         self._lock = lock
@@ -165,7 +176,7 @@ class Pass:
         try:
             self._process = subprocess.Popen(
                 self.command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self._fed else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment(),
@@ -178,12 +189,31 @@ class Pass:
             ) from error
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
+        self._limit()
+        return self
+
+    def feed(self, names, deadline=None):
+        """
+        Give it the names it waits for, each without its zero byte.
+
+        deadline
+            As for the class; counted from here.
+        """
+        self._deadline = deadline
+        self._limit()
+        # On its own, for rsync may want to be read before it has taken all of them.
+        threading.Thread(target=self._give, args=(names,), daemon=True).start()
+
+    def _give(self, names):
+        with contextlib.suppress(OSError), self._process.stdin as stream:
+            stream.write(b"".join(name + b"\0" for name in names))
+
+    def _limit(self):
         if self._deadline is not None:
             left = max(0.0, self._deadline - time.monotonic())
             self._timer = threading.Timer(left, self._end)
             self._timer.daemon = True
             self._timer.start()
-        return self
 
     def __iter__(self):
         for line in self._process.stdout:
@@ -202,6 +232,9 @@ class Pass:
     def __exit__(self, kind, value, trace):
         if kind is not None:
             self._process.terminate()
+        if self._fed and kind is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
         self._process.stdout.close()
         self.outcome.code = self._process.wait()
         if self._timer is not None:
