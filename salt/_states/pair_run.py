@@ -493,6 +493,7 @@ def handed_over(name):
                     f"{one[action]} {action}"
                     for action in ("overwritten", "deleted", "created", "attributes")
                 )
+                + _compared(one)
                 for one in done["last_pass"]["paths"]
             }
         if witnessed:
@@ -508,6 +509,13 @@ def handed_over(name):
         )
 
     return _step(name, "handover", 300, work)
+
+
+def _compared(one):
+    """How the last pass of a path was made, in words."""
+    if one["named"] is not None:
+        return f"; {one['named']} names compared, from the journal of changes"
+    return f"; everything compared, because {one['why']}"
 
 
 def _witnessed(run):

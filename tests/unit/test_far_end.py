@@ -24,6 +24,7 @@ ALLOWED = {
     "report": ["report"],
     "yield 7": ["yield", "7"],
     "handover 20261122T183000-recover-salt-4f2a": ["handover", samples.RUN],
+    "journal 20261122T183000-recover-salt-4f2a": ["journal", samples.RUN],
     "git-receive-pack '/srv/git/site.git'": ["git-receive-pack", "/srv/git/site.git"],
     "git-receive-pack '/srv/git/with space.git'": ["git-receive-pack", "/srv/git/with space.git"],
 }
@@ -77,6 +78,8 @@ def test_what_the_other_node_may_ask_for(command, words):
         "yield ''",
         "yield " + "9" * 5000,
         "handover",
+        "journal",
+        "journal one two",
         "handover one two",
         "git-receive-pack",
         "git-receive-pack '/srv/git/site.git' --advertise-refs",
@@ -101,8 +104,8 @@ def test_whatever_is_asked_for_is_in_the_table_or_refused(command):
         verb, *rest = far_end.parse(command)
     except Refused:
         return
-    assert verb in ("rsync", "report", "yield", "handover", "git-receive-pack")
-    assert len(rest) == (verb in ("yield", "handover", "git-receive-pack"))
+    assert verb in ("rsync", "report", "yield", "handover", "journal", "git-receive-pack")
+    assert len(rest) == (verb in ("yield", "handover", "journal", "git-receive-pack"))
 
 
 @pytest.fixture

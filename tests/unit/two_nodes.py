@@ -280,6 +280,13 @@ class LastPass:
     def __init__(self, world, function):
         self._world, self._function = world, function
 
+    def expect(self):
+        self._world.hook("expect")
+        return {"module": ["changed here"]}
+
+    def name(self, changes, why):
+        self._world.named = changes, why
+
     def run(self, limit=None):
         return self._function(limit)
 

@@ -292,10 +292,16 @@ def serve(config, run, paths, requests, answers):
     try:
         with address.Holder(wanted) as holder, _Journals(config, run, paths) as journals:
             verbs = {
-                "arm": lambda request: {**arm(config, run, float(request["seconds"]), paths), **journals.open()},
+                "arm": lambda request: {
+                    **arm(config, run, float(request["seconds"]), paths),
+                    **journals.open(),
+                },
                 "quiesce": lambda request: quiesce(config, run, paths),
                 # Asked last: what was written up to the release is in it.
-                "release": lambda request: {**release(config, run, holder, paths), **journals.changes()},
+                "release": lambda request: {
+                    **release(config, run, holder, paths),
+                    **journals.changes(request.get("also")),
+                },
                 "commit": lambda request: commit(config, run, paths),
                 # Two, so that a second holder is not overlooked behind the first answer.
                 "prove": lambda request: {"answering": address.probe_all(wanted, timeout=0.4, count=2)},
@@ -340,11 +346,11 @@ class _Journals:
                 self._why = str(error)
         return {"journal": None if self._client else self._why}
 
-    def changes(self):
+    def changes(self, also):
         """``changes``: what the journals answer, or None; ``why`` there is nothing."""
         if self._client:
             try:
-                return {"changes": self._client.changes(self._run), "why": None}
+                return {"changes": self._client.changes(self._run, also), "why": None}
             except FailbackError as error:
                 self._why = str(error)
         return {"changes": None, "why": self._why}
@@ -504,20 +510,20 @@ def become_active(config, run, paths, prepare_last_pass):
         stopped = far.ask("quiesce", QUIESCE_LIMIT)["stopped"]
         # An rsync of the lsyncd that was stopped must not write between the last pass and the end.
         incoming.end(pair, paths)
-        last_pass = prepare_last_pass(far.control)
+        last_pass, also = prepare_last_pass(far.control), None
         if last_pass:
             # Closed when somebody serves, which takes its time.
             stack.callback(last_pass.close)
-            last_pass.expect()
+            also = last_pass.expect()
         far.ask("arm", 15, seconds=limit)
         timeline.note("the way back is armed")
         released_at = timeline.note("release is asked for")
         brought = None
         with _or_back(far):
-            released = far.ask("release")
+            released = far.ask("release", also=also)
             timeline.note("the addresses are released")
             if last_pass:
-                last_pass.name(released["changes"])
+                last_pass.name(released["changes"], released["why"])
                 brought = last_pass.run(limit - COMMIT_MARGIN - 1)
             timeline.note("the last pass has ended")
             asked = time.monotonic()

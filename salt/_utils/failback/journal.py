@@ -31,6 +31,7 @@ import errno
 import glob
 import os
 import re
+import stat
 
 from failback import inotify
 from failback import replication
@@ -41,8 +42,8 @@ MANY = 50_000
 
 #: File systems that no other host writes to.
 LOCAL = frozenset(
-    "bcachefs btrfs erofs ext2 ext3 ext4 f2fs jfs nilfs2 overlay ramfs reiserfs squashfs tmpfs ufs vfat xfs "
-    "zfs".split()
+    ("bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "overlay", "ramfs")
+    + ("reiserfs", "squashfs", "tmpfs", "ufs", "vfat", "xfs", "zfs")
 )
 
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -67,8 +68,8 @@ class Changes:
         the folder itself.
 
     folders
-        Those of the names that are new folders, or new under that name. What the other node has
-        below them has to be compared too.
+        Those of the names that are new folders, or lie in one, or are new under that name. What the
+        other node has directly in them has to be compared too.
 
     why
         None, or why the journal is incomplete; then the names mean nothing.
@@ -137,9 +138,12 @@ class Journal:
         if self._lost:
             self._begin()
 
-    def changes(self, mapped=None):
+    def changes(self, also=(), mapped=None):
         """
         What has changed since the mark, the changes of this very moment included.
+
+        also
+            Names that are to be compared anyway, because the other node's copy has changed.
 
         mapped
             What :py:func:`mapped_files` returns, for who asks several journals.
@@ -150,19 +154,18 @@ class Journal:
         why = self._lost or self._elsewhere()
         if why:
             return Changes(why=why)
-        names = set(self._names)
+        names, folders = self._names.union(also), set()
         for folder in self._whole:
             if not _inside(folder, self._whole):
-                names.update(below(self._top, folder))
-            if len(names) > self._many:
-                break
+                self._look_below(folder, names, folders)
         names.update(self._mapped(mapped_files() if mapped is None else mapped))
+        names = self._reachable(names)
         why = self._with_all_links(names) or self._lost
         if len(names) > self._many:
             why = f"more than {self._many} files have changed"
         if why:
             return Changes(why=why)
-        return Changes(frozenset(names), frozenset(self._whole))
+        return Changes(frozenset(names), frozenset(folders))
 
     def drain(self):
         """Read what the kernel has noticed up to now."""
@@ -309,7 +312,7 @@ class Journal:
         for name in names:
             with contextlib.suppress(OSError):
                 status = os.lstat(self._path(name))
-                if status.st_nlink > 1 and not _is_folder(status):
+                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
                     key = (status.st_dev, status.st_ino)
                     several.setdefault(key, (status.st_nlink, set()))[1].add(name)
         for key, (count, found) in several.items():
@@ -331,6 +334,52 @@ class Journal:
                 name = path[len(top) :]
                 if self._own(b"", name.split(b"/")[0]):
                     yield name
+
+    def _look_below(self, folder, names, folders):
+        """Name a folder and everything in it, up to more than too many."""
+        waiting = [folder]
+        while waiting and len(names) <= self._many:
+            name = waiting.pop()
+            names.add(name)
+            try:
+                with os.scandir(self._path(name)) as found:
+                    folders.add(name)
+                    for entry in found:
+                        path = _joined(name, entry.name)
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(path)
+                        else:
+                            names.add(path)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+
+    def _reachable(self, names):
+        """
+        The names without those whose folder is gone or has become something else; that one is named.
+
+        Below what has become a symbolic link, rsync would carry over, or delete, what it points to.
+        """
+        real = {}
+        found = set()
+        for name in names:
+            at = name.find(b"/")
+            while at >= 0:
+                folder = name[:at]
+                if folder not in real:
+                    real[folder] = self._is_folder(folder)
+                if not real[folder]:
+                    name = folder
+                    break
+                at = name.find(b"/", at + 1)
+            found.add(name)
+        return found
+
+    def _is_folder(self, name):
+        try:
+            return stat.S_ISDIR(os.lstat(self._path(name)).st_mode)
+        except OSError:
+            return False
 
     def _path(self, name):
         return _joined(self._top, name) if name else self._top
@@ -356,23 +405,14 @@ def belonging(item, name, matches=None):
     return (matches or replication.matching(item))(first)
 
 
-def below(top, folder):
-    """The names, relative to ``top``, of a folder and of everything in it; an iterator of bytes."""
-    waiting = [folder]
-    while waiting:
-        name = waiting.pop()
-        yield name
-        try:
-            with os.scandir(_joined(top, name)) as found:
-                for entry in found:
-                    path = _joined(name, entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(path)
-                    else:
-                        yield path
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
+def directly_in(top, folder):
+    """The names, relative to ``top``, of what lies directly in a folder; a list of bytes."""
+    try:
+        return [_joined(folder, name) for name in os.listdir(_joined(top, folder))]
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return []
 
 
 def mapped_files():
@@ -419,10 +459,6 @@ def _identity(path, follow=True):
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_folder(status):
-    return status.st_mode & 0o170000 == 0o040000
 
 
 def _joined(folder, name):

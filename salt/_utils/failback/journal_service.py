@@ -8,7 +8,7 @@ JSON object a line::
 
     {"do": "mark", "module": "srv-salt-0d0c1b52"}
     {"ok": true}
-    {"do": "changes"}
+    {"do": "changes", "also": {"srv-salt-0d0c1b52": ["top.sls"]}}
     {"ok": true, "run": "20261122T183000-recover-salt-4f2a",
      "items": {"srv-salt-0d0c1b52": {"names": ["pki"], "folders": [], "why": null}}}
 
@@ -180,11 +180,13 @@ class _Service:
                 return {"ok": True}
             if request["do"] == "changes":
                 mapped = journal.mapped_files()
+                also = request.get("also") or {}
                 return {
                     "ok": True,
                     "run": self._run,
                     "items": {
-                        module: written(one.changes(mapped)) for module, one in self._journals.items()
+                        module: written(one.changes(map(itemize.raw, also.get(module, ())), mapped))
+                        for module, one in self._journals.items()
                     },
                 }
             if request["do"] == "end":
@@ -248,9 +250,16 @@ class Client:
         self._lines.close()
         self._socket.close()
 
-    def changes(self, run):
-        """What has changed in each path since its mark; raises ``Unavailable`` unless a run's journals answer."""
-        answer = self.ask("changes")
+    def changes(self, run, also=None):
+        """
+        What has changed in each path since its mark, as :py:func:`written`, by module.
+
+        also
+            Names to be compared anyway, by module.
+
+        Raises ``Unavailable`` unless it is this run's journals that answer.
+        """
+        answer = self.ask("changes", also=also)
         if answer["run"] != run:
             raise Unavailable(f"the journal of changes is that of run {answer['run']}")
         return answer["items"]

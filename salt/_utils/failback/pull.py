@@ -363,9 +363,12 @@ class LastPass:
             belongs = journal.belonging(item, name, matches)
             if belongs is None or name.startswith(b"/") or b".." in name.split(b"/"):
                 raise errors.Refused(f"{itemize.readable(name)} may not belong to {item.path}")
+            if belongs:
+                # rsync writes beside a file and renames, which gives the folder here another time.
+                chosen.update((name, os.path.dirname(name) or b"."))
+        if item.pattern is not None:
             # The far end hides a name that does not belong, and what it hides would be deleted here.
-            if belongs and not (item.pattern is not None and name == b"."):
-                chosen.add(name)
+            chosen.discard(b".")
         self._names[item] = sorted(chosen)
 
     def run(self, limit=None):

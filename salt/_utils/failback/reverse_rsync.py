@@ -255,7 +255,8 @@ class LastPass:
         client
             :py:class:`failback.journal_service.Client`; connected to this node's by default.
 
-        A path whose journal is incomplete is going to be compared as a whole; nothing is raised.
+        Returns the names that have changed here, by module, for the other node's journals. A path
+        whose journal is incomplete is going to be compared as a whole; nothing is raised.
         """
         try:
             with client or journal_service.Client(self._config["name"], self._paths) as opened:
@@ -264,30 +265,35 @@ class LastPass:
             self._why = {item: str(error) for item in self._items}
         else:
             for item in self._items:
-                self._own[item] = _changes_of(item, own)
-                if self._own[item].why:
-                    self._why[item] = f"here {self._own[item].why}"
+                self._own[item.module] = own.get(item.module, {}).get("names", [])
+                why = _changes_of(item, own, None).why
+                if why:
+                    self._why[item] = f"here {why}"
         self._pass.expect([item for item in self._items if item not in self._why])
         system.sync_file_systems(self._roots)
+        return self._own
 
-    def name(self, theirs):
+    def name(self, theirs, why=None):
         """
         Say what has changed on the node that serves no more: these names are compared, and no others.
 
         theirs
-            ``items`` as its journals answered, or None if it keeps none.
+            What its journals answered, with the names from :py:meth:`expect` in it; or None.
+
+        why
+            There is no answer.
         """
         for item in self._items:
-            there = _changes_of(item, theirs)
+            there = _changes_of(item, theirs, why)
             if item not in self._why and there.why:
-                self._why[item] = f"on {self._peer_id()} {there.why}"
+                self._why[item] = f"on {configuration.peer(self._config)['id']} {there.why}"
             if item in self._why:
                 continue
-            names = self._own[item].names | there.names
+            names = set(there.names)
             here = os.fsencode(self._peer.folder(item)) or b"/"
             for folder in there.folders:
                 # What is here under the name of a folder that is new there.
-                names = names.union(journal.below(here, folder))
+                names.update(journal.directly_in(here, folder))
             try:
                 self._pass.name(item, names)
             except errors.Refused as error:
@@ -323,14 +329,11 @@ class LastPass:
         """Let go of it; what waits for names that do not come is ended."""
         self._pass.close()
 
-    def _peer_id(self):
-        return configuration.peer(self._config)["id"]
 
-
-def _changes_of(item, answered):
+def _changes_of(item, answered, why):
     found = (answered or {}).get(item.module)
     if found is None:
-        return journal.Changes(why="no journal of changes was kept")
+        return journal.Changes(why=why or "no journal of changes was kept")
     return journal_service.read(found)
 
 
