@@ -485,7 +485,9 @@ def handed_over(name):
         changes = {
             "active": {"old": run.other(run.plan.active), "new": run.plan.active},
             "generation": done["generation"],
-            "timeline": [f"{one['milliseconds']:9.3f} ms  {one['step']}" for one in done["timeline"]],
+            # Each by its own clock: only differences within one list mean anything.
+            f"window on {run.plan.active}": _steps(done["timeline"]),
+            f"window on {run.other(run.plan.active)}": _steps(done["far_timeline"]),
         }
         if done["last_pass"]:
             changes["last pass"] = {
@@ -509,6 +511,10 @@ def handed_over(name):
         )
 
     return _step(name, "handover", 300, work)
+
+
+def _steps(timeline):
+    return [f"{one['milliseconds']:9.3f} ms  {one['step']}" for one in timeline]
 
 
 def _compared(one):

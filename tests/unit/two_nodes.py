@@ -273,6 +273,16 @@ class Holder:
         world.hook("released")
         return []
 
+    def connections(self, addresses=None):
+        return [["10.0.0.5", 4505, "10.0.0.100", 40000]]
+
+    def tickle(self, connections):
+        self._world.tickled = (self._world.node, connections)
+
+    def reset_connections(self, addresses=None):
+        self._world.reset_on = self._world.node
+        return {}
+
 
 class LastPass:
     """In place of ``reverse_rsync.LastPass``: a function of the seconds that it is given."""

@@ -21,6 +21,7 @@ answers for it. Therefore release removes it from every interface, and take refu
 interface, or another prefix length, bears it already.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import errno
@@ -39,6 +40,9 @@ from failback.errors import Unavailable
 #: Seconds in which an address must stay unanswered before it is claimed. RFC 5227 probes for up to
 #: 7 s; here a holder on the same segment answers in under 1 ms, and in 60 ms on a busy host.
 CHECK_SECONDS = 0.3
+
+#: How many connections are named to the next holder; the clients of the others find out when they speak.
+MOST_CONNECTIONS = 5000
 
 #: Probes sent within that time at least, as RFC 5227's PROBE_NUM.
 CHECK_PROBES = 3
@@ -498,6 +502,48 @@ class Holder:
         """
         wanted = self.every if addresses is None else list(addresses)
         return {one.address: self._diagnosis.reset(one) for one in wanted}
+
+    def connections(self, addresses=None, limit=MOST_CONNECTIONS):
+        """
+        The open TCP connections whose end on this node is one of the addresses.
+
+        Returns a list of ``[address, port, other address, other port]``, no more than so many: what
+        :meth:`tickle` needs on the node that answers next.
+        """
+        wanted = self.every if addresses is None else list(addresses)
+        found = []
+        for one in wanted:
+            found += self._diagnosis.listed(one)
+        return found[:limit]
+
+    def tickle(self, connections):
+        """
+        Make the clients of another node's connections notice that this node answers now.
+
+        Each is sent one segment that does not fit its connection. The client says what it expects
+        instead (RFC 9293, 3.10.7.4), this node's kernel knows of no such connection, and resets it: the
+        client connects anew at once, where it would wait for an answer for minutes. CTDB and
+        ``ocf:heartbeat:portblock`` call this a tickle.
+
+        connections
+            As :meth:`connections` returns them on the node that answered before. Those of addresses that
+            are not held here are left out.
+
+        Returns how many were sent.
+        """
+        count = 0
+        for floating in self._held(self.every):
+            wanted = [one for one in connections if one[0] == str(floating.ip)]
+            if not wanted:
+                continue
+            with socket.socket(floating.family, socket.SOCK_RAW, socket.IPPROTO_TCP) as opened:
+                opened.setblocking(False)
+                opened.bind((str(floating.ip), 0))
+                for _local, port, remote, remote_port in wanted:
+                    with contextlib.suppress(OSError):
+                        opened.sendto(_tickle(floating, port, remote, remote_port), (remote, 0))
+                        count += 1
+        return count
 
     def announce(self, addresses=None):
         """
@@ -1073,24 +1119,38 @@ class _Connections:
         if self._netlink is None:
             return None
         count = 0
+        for payload in self._open(floating):
+            request = struct.pack("=BBBxI", payload[0], 6, 0, 0xFFFFFFFF) + payload[4:52]
+            try:
+                self._netlink.request(_DESTROY, _ACKNOWLEDGE, request)
+            except OSError as error:
+                if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM):
+                    return None
+                continue  # ENOENT: it has closed by itself
+            count += 1
+        return count
+
+    def listed(self, floating):
+        """``[address, port, other address, other port]`` of each; none if this kernel cannot tell."""
+        if self._netlink is None:
+            return []
+        found = []
+        for payload in self._open(floating):
+            # struct inet_diag_sockid: both ports, then 16 bytes for each address, of which IPv4 uses 4.
+            port, remote_port = struct.unpack_from("!HH", payload, 4)
+            packed = payload[24:28] if payload[0] == socket.AF_INET else payload[24:40]
+            remote = ipaddress.ip_address(packed)
+            remote = getattr(remote, "ipv4_mapped", None) or remote
+            found.append([str(floating.ip), port, str(remote), remote_port])
+        return found
+
+    def _open(self, floating):
         # A daemon that listens on :: has its IPv4 connections as IPv6 sockets.
         for family in (socket.AF_INET, socket.AF_INET6):
             if family == socket.AF_INET and floating.version == 6:
                 continue
-            try:
-                found = self._netlink.request(_BY_FAMILY, _DUMP, self._query(family, floating))
-            except OSError:
-                continue
-            for payload in found:
-                request = struct.pack("=BBBxI", payload[0], 6, 0, 0xFFFFFFFF) + payload[4:52]
-                try:
-                    self._netlink.request(_DESTROY, _ACKNOWLEDGE, request)
-                except OSError as error:
-                    if error.errno in (errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM):
-                        return None
-                    continue  # ENOENT: it has closed by itself
-                count += 1
-        return count
+            with contextlib.suppress(OSError):
+                yield from self._netlink.request(_BY_FAMILY, _DUMP, self._query(family, floating))
 
     @staticmethod
     def _query(family, floating):
@@ -1308,6 +1368,20 @@ def _link_layer_option(options, size):
             return options[at : at + size]
         options = options[options[1] * 8 :]
     return b""
+
+
+def _tickle(floating, port, remote, remote_port):
+    """A TCP segment that does not fit: an acknowledgement, with every number 0."""
+    segment = struct.pack("!HHIIBBHHH", port, remote_port, 0, 0, 5 << 4, 0x10, 1024, 0, 0)
+    source, destination = floating.packed, ipaddress.ip_address(remote).packed
+    if floating.version == 4:
+        pseudo = source + destination + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(segment))
+    else:
+        pseudo = source + destination + struct.pack("!IxxxB", len(segment), socket.IPPROTO_TCP)
+    total = sum(struct.unpack(f"!{len(pseudo + segment) // 2}H", pseudo + segment))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return segment[:16] + struct.pack("!H", ~total & 0xFFFF) + segment[18:]
 
 
 def _checksummed(packet, source, destination):

@@ -35,32 +35,65 @@ def write_atomically(path, data, mode=0o600):
     mode
         Permissions of the file.
     """
-    path = pathlib.Path(path)
-    make_folder(path.parent)
-    if isinstance(data, str):
-        data = data.encode()
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fchmod(handle.fileno(), mode)
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with Prepared(path, data, mode) as prepared:
+        prepared.put()
+
+
+class Prepared:
+    """
+    :py:func:`write_atomically` in two parts: what takes longest is done when this is made.
+
+    A context manager; what was not :py:meth:`put` by its end leaves no trace.
+    """
+
+    def __init__(self, path, data, mode=0o600):
+        self.path = pathlib.Path(path)
+        make_folder(self.path.parent)
+        data = data.encode() if isinstance(data, str) else data
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        self._temporary = temporary
+        try:
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fchmod(handle.fileno(), mode)
+                os.fsync(handle.fileno())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def put(self):
+        """Replace the file, once."""
+        os.replace(self._temporary, self.path)
+        self._temporary = None
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def close(self):
+        """Remove what was prepared and not put."""
+        if self._temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+            self._temporary = None
 
 
 def write_json(path, value, mode=0o600):
     """Write a value as indented JSON, atomically."""
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode)
+    write_atomically(path, as_json(value), mode)
+
+
+def as_json(value):
+    """The text of a JSON file of this package."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 def read_json(path, what, version=None):

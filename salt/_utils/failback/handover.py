@@ -163,27 +163,56 @@ def _start_again(config, paths):
 
 
 def release(config, run, holder, paths):
-    """Release the addresses. The state is written first: a crash in between must lead back to serving."""
+    """
+    Release the addresses. The state is written first: a crash in between must lead back to serving.
+
+    Open TCP connections are left as they are: reset now, their clients would connect again while nobody
+    answers, and wait a second before they try once more. The near end resets them when it answers; if
+    the handover goes back, they go on.
+
+    Returns ``{"released": […], "connections": […]}``; see :py:meth:`failback.address.Holder.connections`.
+    """
+    wanted = address.of_pair(config)
     with ledger.changing_hands(config["name"], paths):
         state = read_state(config, paths)
-        if state.get("run") != run or state.get("phase") != ARMED:
+        given_away = state.get("phase") == COMMITTED and not config["replicate"]
+        if state.get("run") != run or not (state.get("phase") == ARMED or given_away):
             raise Refused(f"The handover of run {run} is not armed, so nothing is released.")
         _require_time(config, state)
-        _write_state(config, paths, phase=RELEASED)
-        return {"released": holder.release(address.of_pair(config))}
+        if not given_away:
+            _write_state(config, paths, phase=RELEASED)
+        connections = holder.connections(wanted)
+        return {"released": holder.release(wanted, reset=False), "connections": connections}
 
 
-def commit(config, run, paths):
+def prepare_commit(config, run, paths):
+    """The ledger that :py:func:`commit` is going to write, on the disk already; a context manager."""
+    own = ledger.read(config["name"], paths)
+    other = configuration.peer(config)["id"]
+    generation = own["generation"] + 1 if own else 0
+    return ledger.Prepared(
+        config["name"], paths, generation, other, run, f"handover to {other}", admitted=False
+    )
+
+
+def commit(config, run, paths, prepared=None):
     """
     Give the pair away: from here on the other node may take the addresses, and this one may not.
+
+    A pair without replicated paths is given away before its addresses are released, while this node
+    still serves: no data have to come over in between, and nobody waits for the disks then.
+
+    prepared
+        What :py:func:`prepare_commit` returned.
 
     Returns the new generation. Raises ``Refused`` when it is too late to be safe.
     """
     pair = config["name"]
     with ledger.changing_hands(config["name"], paths):
         state = read_state(config, paths)
-        if state.get("run") != run or state.get("phase") != RELEASED:
-            raise Refused(f"The addresses of {pair} are not released by run {run}: {state.get('phase')}.")
+        ready = RELEASED if config["replicate"] else ARMED
+        if state.get("run") != run or state.get("phase") != ready:
+            raise Refused(f"The addresses of {pair} are not {ready} by run {run}: {state.get('phase')}.")
         _require_time(config, state)
         own = ledger.read(pair, paths)
         if own is None or own["active"] != config["node"] or own["generation"] != state["generation"]:
@@ -191,11 +220,22 @@ def commit(config, run, paths):
                 f"{config['node']} has changed hands on its own since the handover of {pair} began."
             )
         other = configuration.peer(config)["id"]
+        if ready == ARMED:
+            # First, so that an end between the two is judged as after the commit: it still serves.
+            _write_state(config, paths, phase=COMMITTED)
         # Not admitted to it: what is written there from now on has yet to come here.
         new = ledger.write(
-            pair, paths, own["generation"] + 1, other, run, f"handover to {other}", admitted=False
+            pair,
+            paths,
+            own["generation"] + 1,
+            other,
+            run,
+            f"handover to {other}",
+            admitted=False,
+            prepared=prepared,
         )
-        _write_state(config, paths, phase=COMMITTED)
+        if ready == RELEASED:
+            _write_state(config, paths, phase=COMMITTED)
     return {"generation": new["generation"]}
 
 
@@ -284,28 +324,49 @@ def serve(config, run, paths, requests, answers):
         Text streams; the SSH connection's standard input and output.
     """
     wanted = address.of_pair(config)
+    timeline = Timeline()
 
     def say(**answer):
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
+    def do_release(request):
+        timeline.note("asked to release")
+        done = release(config, run, holder, paths)
+        timeline.note("the addresses are released")
+        # Asked last: what was written up to the release is in it.
+        done.update(journals.changes(request.get("also")))
+        if config["replicate"]:
+            timeline.note("what has changed is named")
+        return {**done, "timeline": timeline.steps}
+
+    def do_commit(_request):
+        timeline.note("asked to give the pair away")
+        done = commit(config, run, paths, prepared)
+        timeline.note("the ledger names the other node")
+        return {**done, "timeline": timeline.steps}
+
+    def do_disarm(_request):
+        done = disarm(config, run, paths)
+        # Nobody waits for it now. Its clients were reset by the node that answers since.
+        return {**done, "connections_reset": holder.reset_connections()}
+
     try:
-        with address.Holder(wanted) as holder, _Journals(config, run, paths) as journals:
+        with contextlib.ExitStack() as stack:
+            holder = stack.enter_context(address.Holder(wanted))
+            journals = stack.enter_context(_Journals(config, run, paths))
+            prepared = stack.enter_context(prepare_commit(config, run, paths))
             verbs = {
                 "arm": lambda request: {
                     **arm(config, run, float(request["seconds"]), paths),
                     **journals.open(),
                 },
                 "quiesce": lambda request: quiesce(config, run, paths),
-                # Asked last: what was written up to the release is in it.
-                "release": lambda request: {
-                    **release(config, run, holder, paths),
-                    **journals.changes(request.get("also")),
-                },
-                "commit": lambda request: commit(config, run, paths),
+                "release": do_release,
+                "commit": do_commit,
                 # Two, so that a second holder is not overlooked behind the first answer.
                 "prove": lambda request: {"answering": address.probe_all(wanted, timeout=0.4, count=2)},
-                "disarm": lambda request: disarm(config, run, paths),
+                "disarm": do_disarm,
                 "abort": lambda request: {"comment": take_back(config, run, paths)},
             }
             own = ledger.read(config["name"], paths)
@@ -479,7 +540,8 @@ def become_active(config, run, paths, prepare_last_pass):
         None for a pair without paths. It is called before anything is released.
 
     Returns a dict: ``generation``; ``window_milliseconds``, the time from the request to release to the
-    addresses taken; ``timeline``; ``answering``, who answered for each address afterwards as the far
+    addresses taken; ``timeline``, and ``far_timeline`` on the other node's own clock; ``connections``, how
+    many of clients were reset; ``answering``, who answered for each address afterwards as the far
     end saw it; ``last_pass``; ``stopped``, the units that were stopped on the other node. Raises
     ``FailbackError`` whose message says who serves.
     """
@@ -515,26 +577,39 @@ def become_active(config, run, paths, prepare_last_pass):
             # Closed when somebody serves, which takes its time.
             stack.callback(last_pass.close)
             also = last_pass.expect()
+        generation, why = theirs["generation"] + 1, f"handover from {other}"
+        prepared = stack.enter_context(ledger.Prepared(pair, paths, generation, node, run, why))
         far.ask("arm", 15, seconds=limit)
         timeline.note("the way back is armed")
-        released_at = timeline.note("release is asked for")
         brought = None
         with _or_back(far):
+            if not config["replicate"]:
+                # Nothing has to come over, so the ledgers can be written while the other node still serves.
+                given = far.ask("commit", TAKE_WITHIN)
+                timeline.note("the other node has given the pair away")
+                ledger.write(pair, paths, given["generation"], node, run, why, prepared=prepared)
+            asked = time.monotonic()
+            released_at = timeline.note("release is asked for")
             released = far.ask("release", also=also)
             timeline.note("the addresses are released")
-            if last_pass:
-                last_pass.name(released["changes"], released["why"])
-                brought = last_pass.run(limit - COMMIT_MARGIN - 1)
-            timeline.note("the last pass has ended")
-            asked = time.monotonic()
-            generation = far.ask("commit", TAKE_WITHIN)["generation"]
-        timeline.note("the other node has given the pair away")
+            if config["replicate"]:
+                if last_pass:
+                    last_pass.name(released["changes"], released["why"])
+                    brought = last_pass.run(limit - COMMIT_MARGIN - 1)
+                timeline.note("the last pass has ended")
+                asked = time.monotonic()
+                given = far.ask("commit", TAKE_WITHIN)
+                timeline.note("the other node has given the pair away")
         with _or_back(far, lambda: holder.release(wanted)):
-            ledger.write(pair, paths, generation, node, run, f"handover from {other}")
+            if config["replicate"]:
+                ledger.write(pair, paths, given["generation"], node, run, why, prepared=prepared)
+                timeline.note("the ledger names this node")
             if time.monotonic() - asked > TAKE_WITHIN:
                 raise Unavailable(f"{node} was too slow to take the addresses safely.")
             holder.take(wanted, check=False)
             taken_at = timeline.note("the addresses are taken and announced")
+            holder.tickle(released["connections"])
+            timeline.note("the clients' connections are reset")
             if time.monotonic() - asked > COMMIT_MARGIN:
                 # Stopped in the very moment: the far end may have taken them back since.
                 raise Unavailable(f"{node} stood still while it took the addresses.")
@@ -555,9 +630,11 @@ def become_active(config, run, paths, prepare_last_pass):
         far.ask("disarm", 15)
     address.announce_later(pair, paths)
     return {
-        "generation": generation,
+        "generation": given["generation"],
         "window_milliseconds": round(taken_at - released_at, 3),
         "timeline": timeline.steps,
+        "far_timeline": (released if not config["replicate"] else given)["timeline"],
+        "connections": len(released["connections"]),
         "answering": answering,
         "last_pass": brought,
         "stopped": stopped,

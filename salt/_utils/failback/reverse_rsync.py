@@ -245,6 +245,7 @@ class LastPass:
         self._pass = pull.LastPass(self._items, self._peer, self._folder.path)
         self._own = {}
         self._why = {}
+        self._ended = None
 
     def expect(self, client=None):
         """
@@ -271,6 +272,8 @@ class LastPass:
                     self._why[item] = f"here {why}"
         self._pass.expect([item for item in self._items if item not in self._why])
         system.sync_file_systems(self._roots)
+        # On the disk already, so that the window need not wait for it; ``close`` corrects the time.
+        self._record(time.time())
         return self._own
 
     def name(self, theirs, why=None):
@@ -312,9 +315,8 @@ class LastPass:
         """
         started = time.monotonic()
         found = self._pass.run(limit)
-        ended = time.time()
+        self._ended = time.time()
         system.sync_file_systems(self._roots)
-        files.write_json(self._folder.path / LAST_PASS, {"version": 1, "ended": ended, "compared": False})
         for item, each in zip(self._items, found):
             each["why"] = self._why.get(item) if each["named"] is None else None
         changed = [each["path"] for each in found if any(each[action] for action in _RESULTS)]
@@ -326,8 +328,13 @@ class LastPass:
         }
 
     def close(self):
-        """Let go of it; what waits for names that do not come is ended."""
+        """Write down when it ended, and let go of it; what waits for names that do not come is ended."""
+        if self._ended:
+            self._record(self._ended)
         self._pass.close()
+
+    def _record(self, ended):
+        files.write_json(self._folder.path / LAST_PASS, {"version": 1, "ended": ended, "compared": False})
 
 
 def _changes_of(item, answered, why):

@@ -232,6 +232,7 @@ def test_last_pass_and_comparison(modules, nodes, pair):
     shell = str(nodes.folder / "far-end")
     last = reverse_rsync.LastPass(config, RUN, paths, remote_shell=shell)
     done = last.run(limit=10)
+    last.close()
     assert done["changed"] == ["/srv/salt", "/etc/libvirt/qemu/shared-*"]
     assert done["then"] == ["libvirtd"]
     assert (nodes.here / "srv/salt/last.sls").exists()
