@@ -52,4 +52,14 @@ SERVICES = Kind(
     ),
 )
 
-KINDS = {"base": BASE, "services": SERVICES}
+#: What people use instead, for the benchmarks. No Salt runs there, and no cluster by itself.
+PEERS = Kind(
+    packages=(*BASE.packages, "keepalived", "corosync", "pacemaker", "pacemaker-cli-utils", "resource-agents"),
+    at_boot=("ssh.service", "networking.service"),
+    not_at_boot=(
+        *BASE.not_at_boot,
+        *("salt-minion.service", "keepalived.service", "corosync.service", "pacemaker.service"),
+    ),
+)
+
+KINDS = {"base": BASE, "peers": PEERS, "services": SERVICES}

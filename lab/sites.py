@@ -245,7 +245,20 @@ VM = Description(
     master_address="10.0.0.5",
 )
 
-SITES = {"salt": SALT, "dalma": DALMA, "vm": VM}
+#: For benchmarks/: two nodes and a third host that watches them, without Salt.
+BENCH = Description(
+    name="bench",
+    image="peers",
+    networks=(ETH0,),
+    machines=(
+        Machine("one", 11, roles=(), pair="bench"),
+        Machine("two", 12, roles=(), pair="bench"),
+        Machine("client", 100, roles=()),
+    ),
+    floating=(("gw", "eth0", 5),),
+)
+
+SITES = {"bench": BENCH, "salt": SALT, "dalma": DALMA, "vm": VM}
 
 
 def remember(folder, description):

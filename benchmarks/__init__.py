@@ -1,0 +1,1 @@
+"""Failback beside what people use instead, in one run on one machine: ``make bench``."""

@@ -1,0 +1,42 @@
+"""How long a file takes to the other node: lag.py write FOLDER RATE SECONDS | lag.py see FOLDER SECONDS.
+
+Both nodes share the machine's clock. ``see`` prints the moments at which files appear under their names.
+"""
+
+import json
+import os
+import select
+import sys
+import time
+
+sys.path.insert(0, "/usr/local/lib/failback")
+
+from failback import inotify  # noqa: E402
+
+
+def write(folder, rate, seconds):
+    begun = time.monotonic()
+    for number in range(int(rate * seconds)):
+        time.sleep(max(0.0, begun + number / rate - time.monotonic()))
+        with open(f"{folder}/{time.monotonic():.6f}", "w") as handle:
+            handle.write("x" * 100)
+
+
+def see(folder, seconds):
+    end = time.monotonic() + seconds
+    lags = []
+    with inotify.Inotify() as opened:
+        opened.watch(os.fsencode(folder), inotify.MOVED_TO)
+        print("ready", flush=True)
+        while (left := end - time.monotonic()) > 0:
+            if select.select([opened], [], [], left)[0]:
+                now = time.monotonic()
+                lags += [now - float(event.name) for event in opened.events()]
+    print(json.dumps(sorted(lags)))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        write(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+    else:
+        see(sys.argv[2], float(sys.argv[3]))

@@ -1,0 +1,174 @@
+"""What people use instead, set up as their manuals say, with their defaults unless said otherwise."""
+
+from benchmarks.nodes import ADDRESS
+from benchmarks.nodes import INTERFACE
+from benchmarks.nodes import PREFIX
+from lab.host import until
+
+KEEPALIVED = """vrrp_instance gw {{
+    state BACKUP
+    interface {interface}
+    virtual_router_id 5
+    priority {priority}
+    advert_int {advert}
+    virtual_ipaddress {{
+        {address}/{prefix}
+    }}
+}}
+"""
+
+COROSYNC = """totem {
+    version: 2
+    cluster_name: bench
+    transport: knet
+    crypto_cipher: none
+    crypto_hash: none
+}
+nodelist {
+    node {
+        ring0_addr: 10.0.0.11
+        name: one
+        nodeid: 1
+    }
+    node {
+        ring0_addr: 10.0.0.12
+        name: two
+        nodeid: 2
+    }
+}
+quorum {
+    provider: corosync_votequorum
+    two_node: 1
+    wait_for_all: 0
+}
+logging {
+    to_syslog: yes
+}
+"""
+
+RESOURCE = """<primitive class="ocf" id="gw" provider="heartbeat" type="IPaddr2">
+  <instance_attributes id="gw-values">
+    <nvpair id="gw-ip" name="ip" value="{address}"/>
+    <nvpair id="gw-cidr" name="cidr_netmask" value="{prefix}"/>
+    <nvpair id="gw-nic" name="nic" value="{interface}"/>
+  </instance_attributes>
+  <operations>
+    <op id="gw-monitor" interval="10s" name="monitor" timeout="20s"/>
+  </operations>
+</primitive>
+"""
+
+#: The manual steps, as an administrator writes them down. Run on the node that becomes active.
+SCRIPT = """set -e
+{syncs}
+ssh {other} ip address del {address}/{prefix} dev {interface}
+ip address add {address}/{prefix} dev {interface}
+arping -q -c 1 -U -I {interface} {address} || true
+"""
+SYNC = """rsync --dry-run -a --delete {other}:{folder}/ {folder}/
+rsync -a --delete {other}:{folder}/ {folder}/
+"""
+
+
+class Keepalived:
+    """keepalived 2.2: who has the higher priority takes the address."""
+
+    name = "keepalived"
+
+    def __init__(self, nodes, advert=1):
+        self.nodes = nodes
+        self.advert = advert
+
+    def start(self, preferred, others=True):
+        """Both run; the preferred one has the address."""
+        for host in self.nodes.both:
+            text = KEEPALIVED.format(
+                interface=INTERFACE,
+                address=ADDRESS,
+                prefix=PREFIX,
+                advert=self.advert,
+                priority=150 if host is preferred else 100,
+            )
+            host.write("/etc/keepalived/keepalived.conf", text)
+            if others or host is preferred:
+                host.run(["systemctl", "restart", "keepalived"])
+        until(lambda: self.nodes.holders() == [preferred.name], 30, f"{preferred.name} to answer")
+
+    def stop(self):
+        """None runs, and nobody has the address."""
+        for host in self.nodes.both:
+            if host.running:
+                host.run(["systemctl", "stop", "keepalived"], check=False)
+                self.nodes.bare(host)
+
+    def leave(self, host):
+        """A planned move: the one that has the address is stopped in order."""
+        host.run(["systemctl", "stop", "keepalived"])
+
+
+class Pacemaker:
+    """pacemaker 2.1 on corosync 3.1, one resource IPaddr2, no fencing."""
+
+    name = "pacemaker"
+
+    def __init__(self, nodes):
+        self.nodes = nodes
+
+    def start(self, preferred):
+        """Both run; the preferred one has the address."""
+        for host in self.nodes.both:
+            host.write("/etc/corosync/corosync.conf", COROSYNC)
+            host.run(["systemctl", "restart", "corosync"], timeout=60)
+        for host in self.nodes.both:
+            host.run(["systemctl", "restart", "pacemaker"], timeout=60)
+
+        def together():
+            said = host.run(["crm_mon", "-1", "-b"], check=False).stdout
+            return "Online: [ one two ]" in said
+
+        host = self.nodes.one
+        until(together, 90, "the cluster to form", pause=0.3)
+        for name, value in (("stonith-enabled", "false"), ("no-quorum-policy", "ignore")):
+            host.run(["crm_attribute", "-n", name, "-v", value])
+        if host.run(["crm_resource", "-r", "gw", "-q", "-W"], check=False).returncode:
+            text = RESOURCE.format(address=ADDRESS, prefix=PREFIX, interface=INTERFACE)
+            host.run(["cibadmin", "-c", "-o", "resources", "-X", text], check=False)
+        host.run(["crm_resource", "--resource", "gw", "--move", "--node", preferred.name], check=False)
+        until(lambda: self.nodes.holders() == [preferred.name], 60, f"{preferred.name} to answer")
+
+    def move(self, host):
+        """A planned move."""
+        self.nodes.one.run(["crm_resource", "--resource", "gw", "--move", "--node", host.name], check=False)
+
+    def stop(self):
+        """None runs, and nobody has the address."""
+        for host in self.nodes.both:
+            if host.running:
+                for unit in ("pacemaker", "corosync"):
+                    host.run(["systemctl", "stop", unit], check=False, timeout=90)
+                host.run(["/bin/sh", "-c", "rm -rf /var/lib/pacemaker/cib/*"])
+                self.nodes.bare(host)
+
+
+def script(nodes, near, folders=(), opened=False):
+    """
+    The manual steps, on the node that becomes active.
+
+    opened
+        Over an SSH connection that is open already (ControlMaster); else each command opens its own.
+
+    Returns when the script has ended.
+    """
+    other = nodes.other(near).name
+    syncs = "".join(SYNC.format(other=other, folder=folder) for folder in folders)
+    text = SCRIPT.format(syncs=syncs, other=other, address=ADDRESS, prefix=PREFIX, interface=INTERFACE)
+    prepare_ssh(near, other, opened)
+    near.run(["/bin/sh", "-c", text], timeout=600)
+
+
+def prepare_ssh(host, other, opened):
+    """Root's own ssh uses a connection that stays open, or does not."""
+    text = "Host *\n  ControlPath /run/bench-ssh-%h\n  ControlMaster auto\n  ControlPersist 600\n"
+    host.write("/root/.ssh/config", text if opened else "", 0o600)
+    if opened:
+        host.run(["ssh", other, "true"])
