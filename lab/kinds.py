@@ -54,7 +54,10 @@ SERVICES = Kind(
 
 #: What people use instead, for the benchmarks. No Salt runs there, and no cluster by itself.
 PEERS = Kind(
-    packages=(*BASE.packages, "keepalived", "corosync", "pacemaker", "pacemaker-cli-utils", "resource-agents"),
+    packages=(
+        *BASE.packages,
+        *("keepalived", "corosync", "pacemaker", "pacemaker-cli-utils", "resource-agents"),
+    ),
     at_boot=("ssh.service", "networking.service"),
     not_at_boot=(
         *BASE.not_at_boot,

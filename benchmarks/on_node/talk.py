@@ -1,4 +1,4 @@
-"""A service that answers each line, and a client that notes when it was answered: talk.py serve | ask HOST."""
+"""A service that answers each line, and a client that notes when: talk.py serve | ask HOST."""
 
 import contextlib
 import json
