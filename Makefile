@@ -1,6 +1,7 @@
 # Failback. Everything here runs as root on Debian 12; see docs/ for what it shows.
 #
 #   LAB=name     the lab's name: several labs can be up at once       (default: failback)
+#   N=50 SEED=7  for make faults: so many runs, chosen at random from that seed  (default: all there are)
 #   SITE=salt    which site lab-up builds: salt, or dalma (19 hosts)   (default: salt)
 #   PAIRS='mgmt slurm'    of a site only these pairs, and the masters  (default: all)
 #   FAILBACK_CACHE=folder    image, wheels, virtual environments       (default: /var/cache/failback)
@@ -18,7 +19,7 @@ PACKAGES := \
     mmdebstrap systemd-container iproute2 procps util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint image lab-up lab-down lab-status lab-push shell deps
+.PHONY: help demo test faults lint image lab-up lab-down lab-status lab-push shell deps
 
 help:               ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ demo: deps          ## the story: a primary dies, and comes home with one comman
 
 test: deps          ## all tests, on Salt 3006 and 3008; exits non-zero if any fails
 	@$(PYTHON) -m lab.test_runner $(SUITES)
+
+faults: deps        ## faults at every step of every orchestration; a table; or N=50 SEED=7 of them
+	@$(PYTHON) -m lab.faults $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED))
 
 lint: deps          ## ruff and salt-lint
 	@$(PYTHON) -m lab.test_runner lint

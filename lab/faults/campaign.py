@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import pathlib
+import pickle
 import random
 import sys
 import time
@@ -12,7 +14,7 @@ from lab.faults import injectors
 from lab.faults import moments
 from lab.faults import rehearsal
 
-OPERATIONS = ("recover", "boot")
+OPERATIONS = ("recover", "failover", "boot")
 
 
 def every_run(operations=OPERATIONS):
@@ -67,6 +69,7 @@ def main(arguments=None):
     parser.add_argument("--only", action="append", metavar="OPERATION/FAULT/MOMENT", default=[])
     parser.add_argument("--operation", action="append", choices=sorted(moments.BY_OPERATION))
     parser.add_argument("--table", action="store_true", help="the table of all reports kept so far")
+    parser.add_argument("--judge", metavar="FILE", help="judge the facts of a broken run once more")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     parser.add_argument("--follow", action="store_true", help="print what happens as it happens")
     parser.add_argument("--push", action="store_true", help="bring the checkout's tree to a lab that is up")
@@ -75,6 +78,10 @@ def main(arguments=None):
     if options.table:
         print(checker.table([json.loads(one.read_text()) for one in sorted(folder.glob("*.json"))]))
         return 0
+    if options.judge:
+        report = checker.judge(pickle.loads(pathlib.Path(options.judge).read_bytes()))
+        print(checker.shown(report))
+        return 1 if report["broken"] else 0
     seed = int(time.time()) % 100000 if options.seed is None else options.seed
     operations = tuple(options.operation or OPERATIONS)
     if options.only:

@@ -37,8 +37,8 @@ def judge(facts):
         As ``rehearsal.Rehearsal`` collects them.
 
     Returns a dict: ``label``, ``seed``, ``hit``, ``broken`` (list of ``[invariant, sentence]``), ``overlap``,
-    ``split`` and ``gap`` (seconds: the longest two-holder time that counts, the longest while one was cut off, and
-    the longest without a holder after the fault), ``timeline``, ``attempts``, ``seconds``.
+    ``split`` and ``gap`` (seconds: the longest two-holder time that counts, the longest while one was cut
+    off, and the longest without a holder after the fault), ``timeline``, ``attempts``, ``seconds``.
     """
     spans = {node: holding(lines, facts, node) for node, lines in facts["observed"].items()}
     broken = []
@@ -99,7 +99,11 @@ def holding(lines, facts, node):
 
 def _died(facts, node, since, until):
     """When the power went in between, or the end."""
-    times = [one[1] for one in facts["outages"] if one[0] == node and one[3] == "power" and since <= one[1] <= until]
+    times = [
+        one[1]
+        for one in facts["outages"]
+        if one[0] == node and one[3] == "power" and since <= one[1] <= until
+    ]
     return min(times, default=until)
 
 
@@ -114,7 +118,10 @@ def overlaps(facts, spans):
                 continue
             left = _without(
                 [[begin, end]],
-                [[x[1] - 0.5, (x[2] or facts["ended"]) + SETTLES] for x in facts["outages"] + facts["silences"]],
+                [
+                    [x[1] - 0.5, (x[2] or facts["ended"]) + SETTLES]
+                    for x in facts["outages"] + facts["silences"]
+                ],
             )
             split = max(split, end - begin)
             for begin, end in left:
@@ -157,16 +164,15 @@ def gaps(facts, spans):
         # Who served until then, and did he die, or was he cut off, at about that time?
         servers = {node for node, each in spans.items() for span in each if abs(span[1] - begin) < 0.1}
         dead = {
-            one[0]
-            for one in facts["outages"]
-            if one[1] <= begin + 1 and (one[2] is None or one[2] >= begin)
+            one[0] for one in facts["outages"] if one[1] <= begin + 1 and (one[2] is None or one[2] >= begin)
         }
         if facts["label"].startswith("boot/") and not servers - dead:
             continue
         if servers and servers <= dead:
             continue
         wrong.append(
-            f"Nobody bore the address for {finish - begin:.1f} s, from {begin - facts['begun']:.1f} s on, although "
+            f"Nobody bore the address for {finish - begin:.1f} s, from {begin - facts['begun']:.1f} s on, "
+            f"although "
             f"{' and '.join(sorted(servers)) or 'nobody'} had served and was not lost."
         )
     return longest, wrong
@@ -179,18 +185,18 @@ def directions(facts):
     generations = {node: _steps(facts["observed"][node], "ledger") for node in nodes}
     for node in nodes:
         (other,) = (one for one in nodes if one != node)
-        for pid, start, begin, end in _lsyncd(facts, node):
-            mine, theirs = _generation(generations[node], begin), _generation(generations[other], begin)
-            if mine is not None and theirs is not None and theirs > mine:
+        for pid, begin, end in _lsyncd(facts, node):
+            mine, theirs = _at(generations[node], begin), _at(generations[other], begin)
+            if mine and ((theirs and theirs[0] > mine[0]) or mine[1] != node):
                 wrong.append(
-                    f"lsyncd (process {pid}) started on {node} in generation {mine} at "
-                    f"{begin - facts['begun']:.1f} s, when {other} was in generation {theirs}."
+                    f"lsyncd (process {pid}) started on {node} in generation {mine[0]} ({mine[1]} active) at "
+                    f"{begin - facts['begun']:.1f} s; {other} was in generation {theirs and theirs[0]}."
                 )
                 continue
             newer = [
                 when
                 for when, value in generations[other]
-                if value and begin < when < end and value[0] > (_generation(generations[node], when) or 0)
+                if value and begin < when < end and value[0] > (_at(generations[node], when) or [0])[0]
             ]
             for when in newer[:1]:
                 heard = max(
@@ -198,8 +204,8 @@ def directions(facts):
                 )
                 if end - heard > SETTLES:
                     wrong.append(
-                        f"lsyncd (process {pid}) ran on for {end - heard:.1f} s on {node} after {other} had a newer "
-                        f"generation and could be heard."
+                        f"lsyncd (process {pid}) ran on for {end - heard:.1f} s on {node} after {other} had "
+                        f"a newer generation and could be heard."
                     )
     return wrong
 
@@ -208,32 +214,33 @@ def _steps(lines, what):
     return [(one["time"], one[what]) for one in lines if one["what"] == what]
 
 
-def _generation(steps, moment):
+def _at(steps, moment):
+    """What was true at a moment: [generation, active node], or None."""
     value = None
     for when, found in steps:
         if when > moment:
             break
         value = found
-    return value[0] if value else None
+    return value
 
 
 def _lsyncd(facts, node):
-    """The lives of lsyncd on a node: (pid, start ticks, first seen, last seen)."""
+    """The lives of lsyncd on a node: (pid, first seen, last seen)."""
     lives, running = [], {}
     lines = facts["observed"][node]
     for one in lines:
         if one["what"] == "begun":
             for key, begin in running.items():
-                lives.append((*key, begin, _died(facts, node, begin, one["time"])))
+                lives.append((key[0], begin, _died(facts, node, begin, one["time"])))
             running = {}
         if one["what"] == "lsyncd":
             now = {tuple(each) for each in one["lsyncd"]}
             for key in list(running):
                 if key not in now:
-                    lives.append((*key, running.pop(key), one["time"]))
+                    lives.append((key[0], running.pop(key), one["time"]))
             for key in now:
                 running.setdefault(key, one["time"])
-    lives += [(*key, begin, _died(facts, node, begin, facts["ended"])) for key, begin in running.items()]
+    lives += [(key[0], begin, _died(facts, node, begin, facts["ended"])) for key, begin in running.items()]
     return lives
 
 
@@ -246,7 +253,9 @@ def unequal(facts):
         wrong.append("lsyncd does not say that everything is carried.")
     for name in sorted(set(one) | set(two)):
         if one.get(name) != two.get(name):
-            wrong.append(f"{name} differs: {_said(one.get(name))} on {first}, {_said(two.get(name))} on {second}.")
+            wrong.append(
+                f"{name} differs: {_said(one.get(name))} on {first}, {_said(two.get(name))} on {second}."
+            )
     return wrong[:20]
 
 
@@ -304,7 +313,13 @@ def _lost(entries, folder, facts, doubtful, kept, plans):
     wrong, last = [], {}
     for entry in entries:
         moment.apply(entry)
-        if entry.get("refused") or not entry["answered"]:
+        if entry.get("refused"):
+            continue
+        if not entry["answered"]:
+            # It may have been done by the lost node all the same, on what is asked about here.
+            for each in (entry["name"], entry.get("new_name")):
+                if each in last:
+                    last[each] = (last[each][0], last[each][1] + moment.files[each])
             continue
         name = entry.get("new_name") or entry["name"]
         if doubtful(entry):
@@ -324,13 +339,13 @@ def _lost(entries, folder, facts, doubtful, kept, plans):
         if not any(load._fits(content, each) for content in wanted for each in kept.get(name, [])):
             wrong.append(
                 f"{folder}/{name}: operation {entry['sequence']} ({entry['operation']}), acknowledged by "
-                f"{entry.get('node')} at {entry['answered'] - facts['begun']:.1f} s, is neither in the files nor in a "
-                f"backup."
+                f"{entry.get('node')} at {entry['answered'] - facts['begun']:.1f} s, is neither in the files "
+                f"nor in a backup."
             )
         elif f"{folder}/{name}" not in plans:
             wrong.append(
-                f"{folder}/{name}: operation {entry['sequence']} of {entry.get('node')} is in a backup alone, and no "
-                f"plan had named the file."
+                f"{folder}/{name}: operation {entry['sequence']} of {entry.get('node')} is in a backup "
+                f"alone, and no plan had named the file."
             )
     return wrong
 
@@ -372,7 +387,9 @@ def table(reports):
     rows = {}
     for one in reports:
         operation, fault, moment = one["label"].split("/")
-        row = rows.setdefault((operation, fault), {"runs": 0, "hit": 0, "broken": 0, "moments": set(), "gap": 0.0})
+        row = rows.setdefault(
+            (operation, fault), {"runs": 0, "hit": 0, "broken": 0, "moments": set(), "gap": 0.0}
+        )
         row["runs"] += 1
         row["hit"] += one["hit"]
         row["broken"] += bool(one["broken"])
@@ -380,13 +397,13 @@ def table(reports):
         row["gap"] = max(row["gap"], one["gap"])
         row["overlap"] = max(row.get("overlap", 0.0), one["overlap"])
     lines = [
-        "| operation | fault | moments | runs | fault hit | runs with a broken invariant | longest without holder | two holders |",
+        "| operation | fault | moments | runs | fault hit | broken | longest without holder | two holders |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for (operation, fault), row in sorted(rows.items()):
         lines.append(
-            f"| {operation} | {fault} | {len(row['moments'])} | {row['runs']} | {row['hit']} | {row['broken']} | "
-            f"{row['gap']:.1f} s | {row['overlap']:.1f} s |"
+            f"| {operation} | {fault} | {len(row['moments'])} | {row['runs']} | {row['hit']} | "
+            f"{row['broken']} | {row['gap']:.1f} s | {row['overlap']:.1f} s |"
         )
     broken = sum(bool(one["broken"]) for one in reports)
     lines.append(f"\n{len(reports)} runs, {broken} with a broken invariant.")
@@ -397,8 +414,8 @@ def shown(report):
     """One run, for a person."""
     lines = [
         f"{'BROKEN' if report['broken'] else 'held  '} {report['label']} seed {report['seed']}"
-        f" ({report['how']}; {report['seconds']:.0f} s, {report['writes']} writes acknowledged, longest without a "
-        f"holder {report['gap']:.2f} s, split {report['split']:.2f} s)"
+        f" ({report['how']}; {report['seconds']:.0f} s, {report['writes']} writes acknowledged, longest "
+        f"without a holder {report['gap']:.2f} s, split {report['split']:.2f} s)"
     ]
     lines += [f"    {when:7.2f} s  {what}" for when, what in report["timeline"]]
     lines += [f"    again: {one}" for one in report["attempts"]]

@@ -1,7 +1,7 @@
 """The faults, as data: what is done to the lab at a moment, and how it is mended afterwards.
 
-Each takes a ``Rehearsal``, whose ``primary``, ``secondary``, ``serving``, ``returned``, ``client`` are hosts and
-whose ``operator`` is the host on which the orchestration runs. A fault is done from the machine, by power
+Each takes a ``Rehearsal``, whose ``primary``, ``secondary`` and ``client`` are hosts; its ``operator`` is the
+host on which the orchestration runs. A fault is done from the machine, by power
 switch, cable, signal or mount; it knows nothing of how Failback works.
 """
 
@@ -83,9 +83,8 @@ def _orchestration_killed(rehearsal):
 
 
 def _ssh_cut(rehearsal):
-    rules = (
-        "table inet lab { chain in { type filter hook input priority 0; tcp dport 22 drop; tcp sport 22 drop; } }"
-    )
+    chain = "type filter hook input priority 0; tcp dport 22 drop; tcp sport 22 drop;"
+    rules = f"table inet lab {{ chain in {{ {chain} }} }}"
     _quietly(rehearsal.secondary, ["nft", rules])
 
 
@@ -153,12 +152,18 @@ ALL = {
         Fault("primary_power", "the primary loses power", *_power_off("primary"), ("primary",)),
         Fault("secondary_power", "the secondary loses power", *_power_off("secondary"), ("secondary",)),
         Fault("primary_minion", "the primary's minion is killed", *_unit_killed("salt-minion", "primary")),
-        Fault("secondary_minion", "the secondary's minion is killed", *_unit_killed("salt-minion", "secondary")),
+        Fault(
+            "secondary_minion", "the secondary's minion is killed", *_unit_killed("salt-minion", "secondary")
+        ),
         Fault("master", "the orchestrating master is killed", *_unit_killed("salt-master", "operator")),
-        Fault("salt_run", "the orchestrating salt-run is killed", _orchestration_killed, lambda rehearsal: None),
+        Fault(
+            "salt_run", "the orchestrating salt-run is killed", _orchestration_killed, lambda rehearsal: None
+        ),
         Fault("ssh_cut", "SSH between the nodes is cut", _ssh_cut, _ssh_mended),
         Fault("primary_cut", "the primary is cut from everything", *_cut("primary", True), ("primary",)),
-        Fault("secondary_cut", "the secondary is cut from everything", *_cut("secondary", True), ("secondary",)),
+        Fault(
+            "secondary_cut", "the secondary is cut from everything", *_cut("secondary", True), ("secondary",)
+        ),
         Fault("primary_unplugged", "the primary's cable is pulled", *_cut("primary", False), ("primary",)),
         Fault("client_cut", "the clients' side is cut", *_cut("client", True)),
         Fault("rsync", "rsync is killed on both nodes", *_killed("rsync", "primary", "secondary")),
@@ -170,7 +175,12 @@ ALL = {
         Fault("second_recover", "a second operator starts a recovery", *_second("recover")),
         Fault("second_boot", "a second operator boots the pair", *_second("boot")),
         Fault("watch", "the watch is not held, and the serving node not heard", _watch_fires, _watch_calm),
-        Fault("primary_gone", "the primary does not come back from its reboot", *_power_off("primary"), ("primary",)),
+        Fault(
+            "primary_gone",
+            "the primary does not come back from its reboot",
+            *_power_off("primary"),
+            ("primary",),
+        ),
     )
 }
 

@@ -1,8 +1,8 @@
 #!/opt/saltstack/salt/bin/python
 """What a Salt master publishes and what returns, one JSON object a line; runs beside the master.
 
-    {"time": 1.0, "function": "pair.handover", "event": "new", "node": null}
-    {"time": 2.0, "function": "pair.handover", "event": "ret", "node": "salt1"}
+{"time": 1.0, "function": "pair.handover", "event": "new", "node": null}
+{"time": 2.0, "function": "pair.handover", "event": "ret", "node": "salt1"}
 """
 
 import json

@@ -53,8 +53,12 @@ def held(wanted):
 
 
 def processes(name):
-    """The processes of a name as a list of [pid, start time], by the kernel's word."""
-    found = []
+    """
+    The processes of a name as a list of [pid, start time], by the kernel's word.
+
+    Not their children: between fork and exec each program that lsyncd starts bears its name.
+    """
+    found, parents = [], {}
     for pid in os.listdir("/proc"):
         if not pid.isdigit():
             continue
@@ -69,7 +73,8 @@ def processes(name):
             fields = text[end + 2 :].split()
             if fields[0] not in "ZX":
                 found.append([int(pid), int(fields[19])])
-    return sorted(found)
+                parents[int(pid)] = int(fields[1])
+    return sorted(one for one in found if parents[one[0]] not in parents)
 
 
 def ledger(path):

@@ -3,9 +3,11 @@
 Nothing here knows how Failback works. It types what docs/operations.md says, and looks from outside.
 """
 
+import base64
 import contextlib
 import json
 import pathlib
+import pickle
 import random
 import subprocess
 import threading
@@ -36,11 +38,12 @@ LIMIT = 300
 ATTEMPTS = 8
 #: Allowed to one run: the load deletes and overwrites what it likes.
 ALLOWED = {"max_delete": 100000, "max_change_percent": 100}
+OBSERVED = "/var/log/observer.jsonl"
 UNIT = """[Unit]
 Description=What can be seen of this node from outside Failback
 
 [Service]
-ExecStart=/usr/bin/python3 {tools}/observer.py --address {address} --ledger {state}/ledger.json --log /var/log/observer.jsonl
+ExecStart=/usr/bin/python3 {tools}/observer.py --address {address} --ledger {state}/ledger.json --log {log}
 Restart=always
 RestartSec=0.1
 
@@ -81,7 +84,14 @@ class Lab:
             self._set_up()
         for host in self.nodes:
             host.run(["systemctl", "restart", "lab-observer"])
-        follow = ["systemd-run", "--quiet", "--collect", "--unit=lab-arp", "--property=Restart=always", "python3"]
+        follow = [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            "--unit=lab-arp",
+            "--property=Restart=always",
+            "python3",
+        ]
         follow += [f"{TOOLS}/follow_arp.py", "--address", ADDRESS, "--interface", "eth0"]
         if self.client.run(["systemctl", "is-active", "lab-arp"], check=False).returncode:
             self.client.run([*follow, "--log", "/var/log/arp.jsonl"])
@@ -90,12 +100,14 @@ class Lab:
 
     def _set_up(self):
         for host in self.nodes:
-            unit = UNIT.format(tools=TOOLS, address=ADDRESS, state=STATE)
+            unit = UNIT.format(tools=TOOLS, address=ADDRESS, state=STATE, log=OBSERVED)
             host.write("/etc/systemd/system/lab-observer.service", unit)
             host.run(["systemctl", "enable", "--now", "--quiet", "lab-observer"])
             text = host.read(PILLAR)
             text = text.replace("    replicate:\n", f"    replicate:\n      - {SMALL}\n")
-            text = text.replace("boot_timeout: 300", "boot_timeout: 60\n      reboot: false\n      keep_backups: 50")
+            text = text.replace(
+                "boot_timeout: 300", "boot_timeout: 60\n      reboot: false\n      keep_backups: 50"
+            )
             host.write(PILLAR, text)
         self.site.start_masters(list(self.nodes))
         (self.site.state / "masters-begun").touch()
@@ -120,7 +132,9 @@ class Lab:
     def orchestrate(self, host, what, **pillar):
         """An orchestration that must succeed."""
         pillar = json.dumps({"pair": "salt", **pillar})
-        return host.run(["salt-run", "--no-color", "state.orch", f"orch.{what}", f"pillar={pillar}"], timeout=600)
+        return host.run(
+            ["salt-run", "--no-color", "state.orch", f"orch.{what}", f"pillar={pillar}"], timeout=600
+        )
 
     def status(self, host, limit=90):
         """What ``pair.status`` says of the pair on a master; raises when it says nothing usable."""
@@ -234,7 +248,12 @@ class Rehearsal:
         else:
             self.failed = None
         facts = self._facts()
-        return checker.judge(facts)
+        report = checker.judge(facts)
+        if report["broken"]:
+            # For a second look with a better checker: python3 -m lab.faults --judge FILE
+            place = folder() / f"{self.label.replace('/', '-').replace(':', '_')}-{self.seed}.facts"
+            place.write_bytes(pickle.dumps(facts))
+        return report
 
     def _load(self):
         """Clients and local writers write from now on."""
@@ -248,9 +267,7 @@ class Rehearsal:
         self.local_log = f"/var/log/local-{stamp}.jsonl"
         for host in self.lab.nodes:
             self._local_writer(host)
-        script = (
-            'mkdir -p "$1" && cd "$1" && for n in 1 2 3 4 5 6; do echo "before $n" > $n; done && sync'
-        )
+        script = 'mkdir -p "$1" && cd "$1" && for n in 1 2 3 4 5 6; do echo "before $n" > $n; done && sync'
         self.primary.run(["/bin/sh", "-c", script, "bait", self.bait])
         there = f"{self.bait}/6"
         until(
@@ -291,7 +308,9 @@ class Rehearsal:
 
     def _bait_changes(self):
         """Files whose fate is known beforehand: name to (content in the service, content kept)."""
-        here = 'cd "$1" && echo "serving 1" > 1 && rm 2 && echo "serving 3" > 3 && echo "serving 7" > 7 && sync'
+        here = (
+            'cd "$1" && echo "serving 1" > 1 && rm 2 && echo "serving 3" > 3 && echo "serving 7" > 7 && sync'
+        )
         self.secondary.run(["/bin/sh", "-c", here, "bait", self.bait])
         there = 'cd "$1" && echo "returned 3" > 3 && echo "returned 8" > 8 && rm 4 && sync'
         self.primary.run(["/bin/sh", "-c", there, "bait", self.bait])
@@ -310,9 +329,7 @@ class Rehearsal:
     def _before_recover(self):
         self._outage()
         self._ready(self.secondary)
-        done = self.secondary.run(
-            ["salt-run", "--out=json", "pair.plan", "salt"], check=False, timeout=120
-        )
+        done = self.secondary.run(["salt-run", "--out=json", "pair.plan", "salt"], check=False, timeout=120)
         self.plans.append(done.stdout)
 
     def _before_boot(self):
@@ -338,7 +355,9 @@ class Rehearsal:
         if self.moment in moments.REBOOT:
             self._set_reboot(True)
         command = ["salt-run", "--no-color", "state.orch", f"orch.{self.operation}"]
-        self.process = self.operator.spawn([*command, f"pillar={json.dumps(pillar)}"], stderr=subprocess.STDOUT)
+        self.process = self.operator.spawn(
+            [*command, f"pillar={json.dumps(pillar)}"], stderr=subprocess.STDOUT
+        )
         self.started = time.time()
         self.note(f"orch.{self.operation} begins on {self.operator.name}")
         said = []
@@ -451,7 +470,9 @@ class Rehearsal:
 
     def _master_runs(self, host):
         with contextlib.suppress(HostOff, subprocess.SubprocessError):
-            return host.run(["systemctl", "is-active", "salt-master"], check=False, timeout=10).returncode == 0
+            return (
+                host.run(["systemctl", "is-active", "salt-master"], check=False, timeout=10).returncode == 0
+            )
         return False
 
     def _start_master(self, host):
@@ -522,9 +543,7 @@ class Rehearsal:
             "arp": self._quietly(self._arp) or [],
             "macs": self.lab.macs,
             "plans": self.plans,
-            "trees": {
-                host.name: self._quietly(self._tree, host) or {} for host in self.lab.nodes
-            },
+            "trees": {host.name: self._quietly(self._tree, host) or {} for host in self.lab.nodes},
             "kept": {host.name: self._quietly(self._kept, host) or {} for host in self.lab.nodes},
             "bait": {name: content for name, content in getattr(self, "expected_bait", {}).items()},
             "kept_bait": getattr(self, "kept_bait", {}),
@@ -546,7 +565,7 @@ class Rehearsal:
         return [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")]
 
     def _observed(self, host):
-        return _since(host.read("/var/log/observer.jsonl"), self.begun)
+        return _since(host.read(OBSERVED), self.begun)
 
     def _arp(self):
         return _since(self.client.run(["tail", "-n", "20000", "/var/log/arp.jsonl"]).stdout, self.begun)
@@ -567,8 +586,8 @@ class Rehearsal:
             "top = sys.argv[1]\n"
             "for run in sorted(os.listdir(top)) if os.path.isdir(top) else ():\n"
             "    folder = os.path.join(top, run)\n"
-            "    if not os.path.isdir(folder + '/backup') or os.stat(folder).st_mtime < float(sys.argv[2]): continue\n"
-            "    roots = {}\n"
+            "    if not os.path.isdir(folder + '/backup'): continue\n"
+            "    if os.stat(folder).st_mtime < float(sys.argv[2]): continue\n"
             "    for module in os.listdir(folder + '/backup'):\n"
             "        for above, _, names in os.walk(os.path.join(folder, 'backup', module)):\n"
             "            for name in names:\n"
@@ -579,8 +598,6 @@ class Rehearsal:
             "                found.setdefault(inner, []).append(data)\n"
             "print(json.dumps(found))\n"
         )
-        import base64
-
         top = f"{STATE}/runs"
         text = host.run(["python3", "-", top, str(self.begun - 5)], input=script, timeout=60).stdout
         return {

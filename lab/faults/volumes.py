@@ -74,9 +74,7 @@ def mount_again(host, name):
             os.fchdir(root)
             os.chroot(".")
             place = os.fsencode(PLACES[name])
-            done = done or libc.syscall(
-                SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH
-            )
+            done = done or libc.syscall(SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH)
             os._exit(1 if done else 0)
         except BaseException:
             os._exit(2)

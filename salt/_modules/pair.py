@@ -324,6 +324,27 @@ def service_names(pair):
     return [one["name"] for one in config["services"] + config["active_services"]]
 
 
+def sharing_master_key():
+    """
+    List the nodes of this node's pairs that share a Salt master's key, because they replicate its folder.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.sharing_master_key
+    """
+    found = set()
+    for config in _own_pairs().values():
+        if any(_covers(one["path"], "/etc/salt/pki/master") for one in config["replicate"]):
+            found.update((config["primary"]["id"], config["secondary"]["id"]))
+    return sorted(found)
+
+
+def _covers(path, inner):
+    return inner == path or inner.startswith(path.rstrip("/") + "/")
+
+
 def repositories(pair):
     """
     List the bare repositories of a pair.

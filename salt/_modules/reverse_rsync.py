@@ -252,7 +252,8 @@ def restored(pair, run, new_run, paths=None, test=False):
 
     Returns a dict: ``restored``, ``attributes``, ``created`` (counts), ``restored_names``,
     ``created_names`` (files that the run created: they are left alone), ``truncated``, ``paths``
-    (replicated paths that changed). Raises ``CommandExecutionError`` if the backup is not there.
+    (replicated paths that changed). Raises ``CommandExecutionError`` if the backup is not there, if this
+    node does not serve the pair, or if ``new_run`` does not hold it.
 
     CLI Example:
 

@@ -459,14 +459,21 @@ def undo(run=None, paths=None, test=False):
             f"No node of {pair} keeps a backup of {run}. `salt-run pair.history {pair}` lists those there "
             f"are. {' '.join(errors.values())}".strip()
         )
+    reports, _ = mine.judge()
+    refusal = plans.undo_refusal(config, mine.verdict, keeping)
     if test:
-        return {
+        shown = {
             node: mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths, test=True)
             for node in keeping
         }
-    mine.judge()
+        return _bad({**shown, "refused": refusal}) if refusal else shown
+    if refusal:
+        raise CommandExecutionError(f"Refused, nothing was changed. {refusal}")
+    pair_master.require_free(pair, reports, mine.nodes)
+    pair_master.require_in_step(reports)
     mine.lock(600)
     mine.opened = True
+    keeping = [mine.verdict.active]
     done, result = {}, "failed"
     try:
         mine.nodes.all(mine.ids, "pair.open_run", pair, mine.id, mine.record())

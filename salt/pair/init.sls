@@ -8,5 +8,6 @@ include:
   - pair.lsyncd
   - pair.services
   - pair.git
+  - pair.master_keys
   - pair.watch
   - pair.virtual_machines

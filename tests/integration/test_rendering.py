@@ -9,7 +9,7 @@ import pytest
 WEB = {"primary": "web1", "secondary": "web2", "replicate": ["/srv/web"]}
 FULL = {
     **pair_site.ADDRESS,
-    "replicate": ["/srv/salt"],
+    "replicate": ["/srv/salt", "/etc/salt/pki/master"],
     "services": ["scribe"],
     "active_services": ["reporter"],
 }
@@ -71,6 +71,8 @@ def test_the_highstate_of_a_node_renders_and_starts_nothing(full, role):
     watched = "/etc/cron.d/gateway-ip" in names["file.managed"]
     assert watched == (role == "secondary")
     assert set(names["service.disabled"]) == {"scribe", "reporter"}
+    keys = {f"/etc/salt/pki/master/{one.id}.{kind}" for one in full.nodes for kind in ("pem", "pub")}
+    assert set(names["file.copy"]) == keys
     assert not [name for name in names if name in ("service.running", "lsyncd.running")]
     assert "floating_ip.present" not in names
 

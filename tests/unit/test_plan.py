@@ -259,3 +259,25 @@ def test_after_the_watch_of_a_manual_pair_a_failover_starts_what_is_left():
     drift = ("nagios-notifications is inactive on salt2.",)
     made = plan.decide(plan.FAILOVER, samples.pair(), found(verdict.FAILED_OVER, drift=drift))
     assert made.steps == ("activate",) and made.active == "salt2"
+
+
+@pytest.mark.parametrize(
+    ("name", "active", "keeping", "refused"),
+    [
+        (verdict.NORMAL, "salt1", ["salt1"], None),
+        (verdict.NORMAL, "salt1", ["salt1", "salt2"], None),
+        (verdict.NORMAL, "salt1", ["salt2"], "orch.failover pillar='{pair: salt}'"),
+        (verdict.STANDBY_RETURNED, "salt1", ["salt1"], None),
+        (verdict.FAILED_OVER, "salt2", ["salt2"], None),
+        (verdict.FAILED_OVER, "salt2", ["salt1"], "orch.recover pillar='{pair: salt}'"),
+        (verdict.PRIMARY_DOWN, "salt2", ["salt2"], "bring the pair in order"),
+        (verdict.SECONDARY_DOWN, "salt1", ["salt1"], "bring the pair in order"),
+        (verdict.SPLIT, "salt1", ["salt1"], "bring the pair in order"),
+        (verdict.COLD, None, ["salt1"], "bring the pair in order"),
+        (verdict.UNKNOWN, None, ["salt1"], "bring the pair in order"),
+    ],
+)
+def test_a_run_is_undone_only_on_the_node_that_serves(name, active, keeping, refused):
+    found = verdict.Verdict(name, "As it is.", active=active)
+    said = plan.undo_refusal(samples.pair(), found, keeping)
+    assert (said is None) if refused is None else refused in said

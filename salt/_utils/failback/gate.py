@@ -145,6 +145,17 @@ def require_lsyncd(config, paths):
         raise Refused(f"lsyncd of {config['name']} must not start. {' '.join(problems)}")
 
 
+def require_undo(config, run, paths):
+    """Raise ``Refused`` unless a run holds the pair here and this node serves: see ``plan.undo_refusal``."""
+    pair, node = config["name"], config["node"]
+    lock.require(pair, paths, run)
+    if not ledger.is_active(ledger.read(pair, paths), node):
+        raise Refused(
+            f"{node} does not serve {pair} any more, so nothing is put back on it: the node that serves "
+            f"would overwrite it. See `salt-run pair.status {pair}`."
+        )
+
+
 def require_pull(config, run, paths):
     """
     Raise ``Refused`` unless run ``run`` may overwrite this node's paths with the peer's now.

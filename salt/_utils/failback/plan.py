@@ -273,6 +273,41 @@ def _refusal(config, found):
     return found.advice or advice[found.name]
 
 
+def undo_refusal(config, found, keeping):
+    """
+    Why a run must not be undone now, or None when it may. Pure.
+
+    Only on the node that serves: what is put back on the other one would be overwritten, by lsyncd or by the
+    next recovery, and nobody would have had it.
+
+    found
+        The ``Verdict``.
+
+    keeping
+        The nodes that keep a backup of the run.
+    """
+    pair = config["name"]
+    if found.active is None or found.name not in (
+        verdict.NORMAL,
+        verdict.FAILED_OVER,
+        verdict.STANDBY_RETURNED,
+        verdict.PRIMARY_RETURNED,
+    ):
+        return (
+            f"{pair} is {found.name}: {found.sentence} What is put back now might be on the node that does "
+            f"not serve, and be overwritten by the other one. First bring the pair in order: "
+            f"`salt-run pair.status {pair}` names the command. The backup is kept meanwhile."
+        )
+    if found.active not in keeping:
+        return (
+            f"The backup is on {' and '.join(keeping)}, and {found.active} serves {pair}: what is put back "
+            f"there would be overwritten by {found.active}'s files. First bring it home: "
+            f"{command(RECOVER if found.active == config['secondary']['id'] else FAILOVER, config)}; or copy "
+            f"single files from the backup to {found.active} by hand."
+        )
+    return None
+
+
 def digest(plan, found, previews, reports=()):
     """
     Name the facts that a plan rests on: the verdict, who holds the addresses, what will be deleted.

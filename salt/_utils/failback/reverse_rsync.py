@@ -351,7 +351,11 @@ def compared(config, run, paths, remote_shell=None):
     It also writes the manifests of the last pass, for which nobody had to wait.
     """
     folder = backup.Folder(paths.run_folder(config["name"], run))
-    record = files.read_json(folder.path / LAST_PASS, f"the last pass of {run}", 1)
+    try:
+        record = files.read_json(folder.path / LAST_PASS, f"the last pass of {run}", 1)
+    except errors.Unreadable:
+        # When it ended is not known any more, so nothing explains a difference; without one all is well.
+        record = {"version": 1, "ended": time.time(), "compared": False}
     if record is None:
         raise errors.Refused(
             f"Run {run} had no last pass on this node, so there is no time after which changes "
@@ -366,14 +370,22 @@ def compared(config, run, paths, remote_shell=None):
     return found
 
 
-def restored(config, run, new_run, paths, select=None, preview=False):
+def restored(config, run, new_run, paths, select=None, preview=False, gate=None):
     """
     Put back what a run overwrote, deleted or changed on this node; see
     :py:func:`failback.backup.restore`.
 
     new_run
         Id of the run that keeps what this overwrites.
+
+    gate
+        Function without arguments that raises unless files may be put back here; not asked for a preview.
+        The default is the pair's gate.
     """
+    from failback import gate as gates
+
+    if not preview:
+        (gate or (lambda: gates.require_undo(config, new_run, paths)))()
     return backup.restore(
         paths.run_folder(config["name"], run),
         paths.run_folder(config["name"], new_run),

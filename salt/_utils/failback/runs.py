@@ -8,6 +8,7 @@ import secrets
 from failback import files
 from failback.errors import FailbackError
 from failback.errors import Refused
+from failback.errors import Unreadable
 
 VERSION = 1
 
@@ -80,11 +81,14 @@ def uncompared(pair, run, paths):
         The run in this node's ledger, or None.
 
     Returns the run or None. Until then lsyncd must not run here: its first pass deletes on the other node
-    what this one lacks.
+    what this one lacks. A record that cannot be read proves no comparison.
     """
     if run is None or not ID.fullmatch(run):
         return None
-    record = files.read_json(
-        paths.run_folder(pair, run) / "last-pass.json", f"the last pass of {run}", VERSION
-    )
+    try:
+        record = files.read_json(
+            paths.run_folder(pair, run) / "last-pass.json", f"the last pass of {run}", VERSION
+        )
+    except Unreadable:
+        return run
     return run if record is not None and not record.get("compared") else None

@@ -85,6 +85,7 @@ def pair(nodes, monkeypatch):
     nodes.peer([nodes.item(path, path.startswith(("/srv", "/etc/salt"))) for path in PATHS])
     asked = []
     monkeypatch.setattr(gate, "require_pull", lambda config, run, paths: asked.append(run))
+    monkeypatch.setattr(gate, "require_undo", lambda config, run, paths: asked.append(run))
     return asked
 
 
