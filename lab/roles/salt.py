@@ -120,7 +120,7 @@ def _unpack(packed, folder):
 def _minion(site, host, keys):
     roles = host.machine.roles
     config = {"id": host.name, "enable_fqdns_grains": False} | RECONNECT
-    if host.machine.pair:
+    if "master" in roles:
         config["startup_states"] = "highstate"
     if "master" in roles or "witness" in roles:
         # Not by the address that moves: an orchestration on the one must go on reaching the other.
@@ -130,6 +130,17 @@ def _minion(site, host, keys):
     disk.write(host, "etc/salt/minion.d/lab.conf", _yaml(config))
     disk.write(host, f"{PKI}/minion/minion.pem", keys[host.name][0], 0o400)
     disk.write(host, f"{PKI}/minion/minion.pub", keys[host.name][1])
+
+
+def booted(host):
+    """
+    From its next boot on, the node of a pair runs highstate when it boots.
+
+    Not in its first one: there is nothing yet that could have changed while it was down, and all hosts of
+    a new cluster would do it at once, in the moment in which their master appears.
+    """
+    if host.machine.pair and "master" not in host.machine.roles:
+        host.write("/etc/salt/minion.d/startup.conf", "startup_states: highstate\n")
 
 
 def _master(site, host, keys):

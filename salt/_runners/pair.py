@@ -50,7 +50,7 @@ ORCHESTRATIONS = {
         "pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "at_once", "vms"
     },
     "orch.boot": {"pair", "at_once"},
-    "orch.adopt": {"pair"},
+    "orch.adopt": {"pair", "at_once"},
     "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},
 }
 

@@ -37,7 +37,7 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
         What this step is, in words.
 
     operation
-        ``recover``, ``failover`` or ``boot``.
+        ``recover``, ``failover``, ``boot`` or ``adopt``.
 
     pairs
         ``all``, or a list of names.

@@ -62,20 +62,23 @@ def possible(name, pair=None):
     return _step(name, pair, None, work)
 
 
-def configured(name, pair=None):
+def configured(name, pair=None, sls=None):
     """
-    Highstate on both nodes; it must succeed on both.
+    Highstate on both nodes, or a part of it; it must succeed on both.
 
     name, pair
         As for ``possible``.
+
+    sls
+        The part, such as ``pair.access``.
     """
 
     def work(config, nodes, ids):
-        changed = pair_master.highstate(nodes, ids)
+        changed = pair_master.highstate(nodes, ids, sls)
         changes = {node: states for node, states in changed.items() if states}
-        return changes, "Both nodes have their static configuration."
+        return changes, f"Both nodes have {sls or 'their static configuration'}."
 
-    return _step(name, pair, "run highstate on both nodes", work)
+    return _step(name, pair, f"run {sls or 'highstate'} on both nodes", work)
 
 
 def acquainted(name, pair=None):

@@ -83,7 +83,7 @@ class Cluster:
         Those wanted.
 
     operation
-        ``recover``, ``failover`` or ``boot``.
+        ``recover``, ``failover``, ``boot`` or ``adopt``.
 
     more
         Further keys for the pillar of each, such as ``max_delete``.
@@ -110,6 +110,10 @@ class Cluster:
 
     def run(self):
         """Do it. Returns the outcomes by pair, see ``outcomes``."""
+        if self._operation == "adopt":
+            # Nodes of a new pair have nothing to report yet, and adopting one again does no harm.
+            self._in_order([name for name in self._configs if name not in self.outcomes])
+            return self.outcomes
         reports, errors = self._look(self._configs, limit=0)
         own = self._own_pair(reports)
         if own:
@@ -188,6 +192,10 @@ class Cluster:
                 )
             else:
                 waiting.append(name)
+        self._in_order(waiting)
+
+    def _in_order(self, waiting):
+        """Pairs in their order and so many at once, whatever becomes of each."""
         after = order.predecessors({name: self._configs[name] for name in waiting})
         running = {}
         with concurrent.futures.ThreadPoolExecutor(max(1, self._at_once)) as pool:

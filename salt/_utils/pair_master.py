@@ -193,15 +193,15 @@ def require_in_step(reports):
         )
 
 
-def highstate(nodes, ids):
+def highstate(nodes, ids, sls=None):
     """
-    Run highstate on nodes, all at once.
+    Run highstate on nodes, or one SLS of it, all at once.
 
     Returns, by node, the ids of the states that changed something. Raises ``CommandExecutionError``
     naming each state that failed.
     """
     changed, failed = {}, []
-    for node, found in nodes.all(ids, "state.apply", queue=True, timeout=30).items():
+    for node, found in nodes.all(ids, "state.apply", *([sls] if sls else []), queue=True, timeout=30).items():
         if not isinstance(found, dict):
             raise CommandExecutionError(f"Highstate on {node} could not be compiled: {found}")
         for key, one in found.items():

@@ -6,6 +6,15 @@
   Nothing is started and no address is taken; `orch.boot` follows. Running it again repairs the keys.
 -#}
 {%- set pair = pillar.get('pair') %}
+{%- if pair == 'all' or (pair is sequence and pair is not string) %}
+
+# One salt-run for each pair; a pair that is adopted already stays as it is.
+Every pair is adopted:
+  cluster_run.succeeded:
+    - operation: adopt
+    - pairs: {{ pair | tojson }}
+    - at_once: {{ pillar.get('at_once') | tojson }}
+{%- else %}
 
 Both nodes answer and the pillar is right:
   pair_adoption.possible:
@@ -24,9 +33,11 @@ Each node knows how to recognise the other:
     - require:
       - pair_adoption: Both nodes have the programs and a key
 
+# The rest of highstate knows nothing of keys.
 Each node lets the other in:
   pair_adoption.configured:
     - pair: {{ pair | tojson }}
+    - sls: pair.access
     - require:
       - pair_adoption: Each node knows how to recognise the other
 
@@ -41,3 +52,4 @@ The ledgers begin:
     - pair: {{ pair | tojson }}
     - require:
       - pair_adoption: Each node reaches the other
+{%- endif %}
