@@ -1,0 +1,61 @@
+"""The whole cluster, booted once: every test goes on from where the one before has left it."""
+
+import os
+import pathlib
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import dalma  # noqa: E402
+
+from lab.site import Site  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def site(lab_name):
+    """The site ``dalma``, its masters started by hand. ``FAILBACK_KEEP=1`` as in tests/lab/conftest.py."""
+    keep = os.environ.get("FAILBACK_KEEP")
+    lab = Site(f"{lab_name}-dalma"[:16], "dalma")
+    if not keep:
+        lab.down()
+    started = time.monotonic()
+    try:
+        yield lab.up(limit=600)
+        print(f"The lab was up for {time.monotonic() - started:.0f} s.")
+    finally:
+        if not keep:
+            Site(lab.name).down()  # with the hosts that a test has added
+
+
+@pytest.fixture(scope="session")
+def cluster(site):
+    """The cluster; all pairs are adopted, that of the masters serves, and nothing else runs yet."""
+    return dalma.Cluster(site).prepared()
+
+
+@pytest.fixture(scope="session")
+def booted(cluster):
+    """The cluster after its first ``orch.boot pair: all``."""
+    if any(cluster.ledger(node, pair) is None for pair, (node, _) in cluster.pairs.items()):
+        raise AssertionError("not adopted")
+    if cluster.status()["status"]:
+        cluster.first_boot()
+    return cluster
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What the nodes' journals say of Failback goes beneath a failure."""
+    report = (yield).get_result()
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    if not report.failed or cluster is None:
+        return
+    for host in cluster.site.hosts:
+        if host.running:
+            command = ["journalctl", "--no-pager", "-o", "short-precise", "-n", "12", "-t", "failback"]
+            said = host.run(command, check=False).stdout
+            if len(said.splitlines()) > 1:
+                report.sections.append((f"journal of {host.name}", said))

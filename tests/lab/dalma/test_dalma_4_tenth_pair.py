@@ -1,0 +1,94 @@
+"""A tenth pair joins the running cluster: one file and one line, then the usual commands."""
+
+import json
+
+import pytest
+
+from lab.host import until
+from lab.site import Site
+
+FILE = """\
+pairs:
+  web:
+    primary: {id: web1, host: 10.0.0.97}
+    secondary: {id: web2, host: 10.0.0.98}
+    floating_ips:
+      web-gw:
+        address: 10.0.0.9/24
+        interface: eth0
+        label: eth0:0
+      web-gw-6:
+        address: fd00:0:0:1::9/64
+        interface: eth0
+    replicate:
+      - /srv/www
+    recovery:
+      boot_timeout: 300
+"""
+PILLAR = "/srv/salt/pillar"
+
+
+@pytest.fixture(scope="module")
+def web(booted):
+    """web1 and web2, hosts that are like the others and of which nothing knows yet."""
+    site = Site(booted.site.name, pairs=["web"])
+    site.up(hosts=["web1", "web2"], masters=False)
+    booted.wait_minions(booted.salt1, ["web1", "web2"])
+    hosts = site.host("web1"), site.host("web2")
+    hosts[0].write("/srv/www/index.html", "hello\n")
+    booted.pairs["web"] = hosts
+    yield hosts
+    del booted.pairs["web"]
+    for host in hosts:
+        host.power_off()
+
+
+def bears(host):
+    """The floating addresses that the kernel of a host has."""
+    found = host.run(["ip", "-o", "address", "show", "dev", "eth0"]).stdout
+    return {address for address in ("10.0.0.9/24", "fd00:0:0:1::9/64") if f" {address} " in found}
+
+
+def answers(booted, address):
+    """Whether the client's packets get an answer from an address."""
+    return booted.client.run(["ping", "-c", "1", "-W", "1", address], check=False).returncode == 0
+
+
+BOTH = {"10.0.0.9/24", "fd00:0:0:1::9/64"}
+
+
+def test_one_file_and_one_line_make_a_pair(booted, web):
+    web1, web2 = web
+    top = booted.salt1.read(f"{PILLAR}/top.sls")
+    last = "archive archive3 archive4\n"
+    booted.salt1.write(f"{PILLAR}/pairs/web.sls", FILE)
+    booted.salt1.write(f"{PILLAR}/top.sls", top.replace(last, f"{last}web web1 web2\n"))
+    booted.salt1.run(["salt-run", "pair.check"], timeout=120)
+    for what in ("adopt", "boot"):
+        done = booted.orchestrate(what, "web")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (bears(web1), bears(web2)) == (BOTH, set())
+    assert answers(booted, "10.0.0.9") and answers(booted, "fd00:0:0:1::9")
+    page = ["cat", "/srv/www/index.html"]
+    until(lambda: web2.run(page, check=False).stdout == "hello\n", 30, "the file on web2")
+
+
+def test_its_secondary_takes_over_with_both_addresses(booted, web):
+    web1, web2 = web
+    web1.power_off()
+    until(lambda: bears(web2) == BOTH, 60, "web2 to take both addresses", pause=0.2)
+    until(lambda: answers(booted, "10.0.0.9") and answers(booted, "fd00:0:0:1::9"), 30, "an answer from both")
+    web2.write("/srv/www/index.html", "hello from web2\n")
+
+
+def test_and_its_primary_comes_home(booted, web):
+    web1, web2 = web
+    booted.come_back("web")
+    assert web1.read("/srv/www/index.html") == "hello\n"
+    done = booted.orchestrate("recover", "web")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (bears(web1), bears(web2)) == (BOTH, set())
+    assert answers(booted, "10.0.0.9") and answers(booted, "fd00:0:0:1::9")
+    assert web1.read("/srv/www/index.html") == "hello from web2\n"
+    found = booted.status("web")
+    assert found["status"] == 0, json.dumps(found)
