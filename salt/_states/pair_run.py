@@ -139,6 +139,7 @@ def _planned(pair, operation, plan, allowed, words):
         raise CommandExecutionError(f"{pair} is {run.verdict.name}: {why}")
     pair_master.require_in_step(reports)
     _require_elsewhere(run, reports)
+    _require_interfaces(run, reports)
     previews = _previews(run, reports)
     digest = plans.digest(run.plan, run.verdict, previews, reports)
     if plan is not None and str(plan) != digest:
@@ -193,6 +194,23 @@ def _require_no_guests(run):
             f"This run would reboot {node}, which runs {', '.join(there)}. Move them away first: "
             f"salt-run state.orch orch.vm pillar='{{vm: all, away_from: {node}}}'"
         )
+
+
+def _require_interfaces(run, reports):
+    """The node that is to hold the addresses must have the interfaces for them."""
+    if "static" in run.plan.steps:
+        # Highstate and the reboot may bring them; the handover looks again before anything is released.
+        return
+    for report in reports:
+        if report["node"] != run.plan.active or not {"handover", "take", "takeover"} & set(run.plan.steps):
+            continue
+        missing = [one for one in report["addresses"] if not one["interface_exists"]]
+        if missing:
+            named = "; ".join(f"floating_ips.{one['name']}.interface: {one['interface']}" for one in missing)
+            raise CommandExecutionError(
+                f"{report['node']} has no such interface: {run.config['name']}: {named}. Bring it up there or "
+                f"correct the pillar and apply highstate."
+            )
 
 
 def _previews(run, reports):

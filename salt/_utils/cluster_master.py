@@ -179,6 +179,10 @@ class Cluster:
         """Those of some pairs that need it, in their order and so many at once."""
         waiting = []
         for name in names:
+            if self._operation == plans.ADOPT:
+                # It comes before any verdict, and repairs what is there.
+                waiting.append(name)
+                continue
             config = self._configs[name]
             ids = [config[role]["id"] for role in ("primary", "secondary")]
             found = verdicts.judge(config, *(reports.get(one) for one in ids))

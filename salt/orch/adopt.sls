@@ -8,7 +8,7 @@
 {%- set pair = pillar.get('pair') %}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 
-# One salt-run for each pair; a pair that is adopted already stays as it is.
+# One salt-run for each pair; for one that is adopted already it repairs the keys.
 Every pair is adopted:
   cluster_run.succeeded:
     - operation: adopt
