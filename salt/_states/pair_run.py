@@ -208,8 +208,8 @@ def _require_interfaces(run, reports):
         if missing:
             named = "; ".join(f"floating_ips.{one['name']}.interface: {one['interface']}" for one in missing)
             raise CommandExecutionError(
-                f"{report['node']} has no such interface: {run.config['name']}: {named}. Bring it up there or "
-                f"correct the pillar and apply highstate."
+                f"{report['node']} has no such interface: {run.config['name']}: {named}. Bring it up there, "
+                f"or correct the pillar and apply highstate."
             )
 
 
