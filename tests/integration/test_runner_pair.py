@@ -12,7 +12,7 @@ MISTAKES = {
     ("pair.status", "salt", "extra"): ["too many", "Usage: salt-run -d pair.status"],
     ("pair.plan",): ["No pair was named", "salt-run pair.plan"],
     ("pair.plan", "nope"): ["There is no pair nope"],
-    ("pair.plan", "salt", "operation=destroy"): ["recover or boot", "destroy"],
+    ("pair.plan", "salt", "operation=destroy"): ["recover, failover, boot", "destroy"],
     ("pair.plan", "salt", "names=many"): ["names must be", "many"],
     ("pair.undo", "../../etc"): ["is not the id of a run"],
     ("pair.undo", "20261122T183000-recover-nope-4f2a"): ["There is no pair nope"],
@@ -35,7 +35,7 @@ MISTAKES = {
     ],
     ("state.orch", "orch.recover", "pair=salt"): ["'pair'", "orch.recover pillar='{pair: <pair>}'"],
     ("state.orch", "orch.recover", "salt"): ["orch.recover", "salt"],
-    ("state.orch", "orch.recover", "pillar={pair: [salt]}"): ["No pair was named"],
+    ("state.orch", "orch.recover", "pillar={pair: {salt: 1}}"): ["No pair was named"],
     ("state.orch", "orch.recover", "pillar={pair: salt, max_delete: many}"): ["max_delete", "many"],
     ("state.orch", "orch.adopt"): ["No pair was named", "orch.adopt pillar='{pair: <pair>}'"],
 }
