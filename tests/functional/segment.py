@@ -97,9 +97,7 @@ class Segment:
     def ready(self, host):
         """Whether the host is past its own duplicate-address detection."""
         found = self.addresses(host)
-        return any(one["scope"] == "link" for one in found) and not any(
-            one.get("tentative") for one in found
-        )
+        return any(one["scope"] == "link" for one in found) and not any(one.get("tentative") for one in found)
 
     def remove(self):
         """Remove the hosts, their interfaces with them."""

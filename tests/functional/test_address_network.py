@@ -114,9 +114,7 @@ def test_a_third_host_follows_the_address_to_its_new_holder_at_once(network, flo
     release(network, "salt1", floating)
     hold(network, "salt2", floating, check=False)
     # Its table is right before it has sent anything: that is the announcement's doing.
-    eventually(
-        lambda: network.neighbour("client", floating.ip) == network.mac("salt2"), 1, "table moved"
-    )
+    eventually(lambda: network.neighbour("client", floating.ip) == network.mac("salt2"), 1, "table moved")
     assert network.ping("client", floating.ip)
 
 
@@ -300,9 +298,7 @@ def test_announcements_later_wait_for_nothing_and_stop_with_the_address(network)
         assert network.neighbour("client", "10.99.0.5") == "02:00:00:00:00:01"
         now[0] += 1.5
         assert holder.announce_due() == pytest.approx(1.5)
-        eventually(
-            lambda: network.neighbour("client", "10.99.0.5") == network.mac("salt1"), 1, "heard"
-        )
+        eventually(lambda: network.neighbour("client", "10.99.0.5") == network.mac("salt1"), 1, "heard")
         holder.release()
         assert holder.announce() == []
         now[0] += 10

@@ -207,9 +207,7 @@ def test_a_list_cut_off_by_a_crash_is_read_up_to_there(nodes, runs):
     assert (nodes.here / "srv/salt/file").read_text() == "old"
 
 
-@pytest.mark.parametrize(
-    ("keep", "left"), [(0, ["3"]), (1, ["3"]), (2, ["2", "3"]), (9, ["1", "2", "3"])]
-)
+@pytest.mark.parametrize(("keep", "left"), [(0, ["3"]), (1, ["3"]), (2, ["2", "3"]), (9, ["1", "2", "3"])])
 def test_pruning_never_takes_the_newest(runs, keep, left):
     for number in (1, 2, 3):
         trees.make(runs, {f"{number}/backup/file": "1"})

@@ -330,9 +330,7 @@ def test_several_paths_at_once(nodes, run):
 def small_disk(tmp_path):
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "none", place], check=True
-    )
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "none", place], check=True)
     yield place
     subprocess.run(["umount", place], check=True)
 
@@ -523,8 +521,7 @@ def test_writing_needs_a_writable_daemon(nodes, tmp_path, writable):
     trees.make(source, {"file": "newer"})
     peer = nodes.peer([item], writable=writable)
     done = subprocess.run(
-        ["rsync", *replication.OPTIONS, "-e", peer.remote_shell]
-        + [f"{source}/", f"peer::{item.module}/"],
+        ["rsync", *replication.OPTIONS, "-e", peer.remote_shell] + [f"{source}/", f"peer::{item.module}/"],
         capture_output=True,
         text=True,
         check=False,
@@ -565,9 +562,7 @@ def test_memory_does_not_grow_with_the_number_of_files(nodes, tmp_path):
     trees.make(there, {f"{number % 50}/few{number}": "" for number in range(500)})
     peer = nodes.peer([item])
     few = trees.resident_growth(PREVIEW, peer.remote_shell, peer.root, tmp_path / "list")
-    trees.make(
-        there, {f"{number % 50}/{'long name ' * 10}{number}": "" for number in range(20_000)}
-    )
+    trees.make(there, {f"{number % 50}/{'long name ' * 10}{number}": "" for number in range(20_000)})
     many = trees.resident_growth(PREVIEW, peer.remote_shell, peer.root, tmp_path / "list")
     assert len((tmp_path / "list").read_text().splitlines()) > 20_000
     assert many - few < 4 * 1024, "KiB"

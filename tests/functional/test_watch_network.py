@@ -157,9 +157,7 @@ def test_a_dead_holder_is_followed_and_a_third_host_sees_it(network, node):
     assert 1.3 <= time.monotonic() - begin <= 3.0
     with network.inside("client"):
         for one in BOTH:
-            eventually(
-                lambda one=one: address.probe(one) == [network.mac("salt2")], 2, "it answers"
-            )
+            eventually(lambda one=one: address.probe(one) == [network.mac("salt2")], 2, "it answers")
     assert network.address("salt2", GATEWAY.ip)["label"] == "eth0:0"
     own = ledger.read("salt", node.paths)
     assert (own["generation"], own["active"]) == (2, "salt2")
@@ -277,8 +275,7 @@ def test_the_second_start_ends_at_once_and_a_new_configuration_starts_it_anew(ne
 
     def anew():
         return "files have changed, starting anew" in node.says() and (
-            json.loads(watch.status_file(node.paths, "gateway-ip").read_text())["since"]
-            > first["since"]
+            json.loads(watch.status_file(node.paths, "gateway-ip").read_text())["since"] > first["since"]
         )
 
     eventually(anew, 10, "started anew in the same process")

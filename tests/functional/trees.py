@@ -124,10 +124,7 @@ def fingerprint(top, contents=True):
                 one.append(os.readlink(path))
             else:
                 one.append(
-                    sorted(
-                        (key, os.getxattr(path, key))
-                        for key in os.listxattr(path, follow_symlinks=False)
-                    )
+                    sorted((key, os.getxattr(path, key)) for key in os.listxattr(path, follow_symlinks=False))
                 )
             if stat.S_ISREG(status.st_mode):
                 with open(path, "rb") as handle:
@@ -143,9 +140,7 @@ def fingerprint(top, contents=True):
 def differences(one, other):
     """What differs between two fingerprints, readable in a failure."""
     return {
-        name: (one.get(name), other.get(name))
-        for name in {*one, *other}
-        if one.get(name) != other.get(name)
+        name: (one.get(name), other.get(name)) for name in {*one, *other} if one.get(name) != other.get(name)
     }
 
 

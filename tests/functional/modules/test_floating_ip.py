@@ -74,9 +74,7 @@ def test_only_what_is_held_is_announced(network, floating_ip):
         network.ip("client", "neigh", "replace", "10.99.0.5", "lladdr", "02:00:00:00:00:01",
                    "dev", "eth0", "nud", "stale")  # fmt: skip
         assert floating_ip.announce(ADDRESS, "eth0") is True
-    segment.eventually(
-        lambda: network.neighbour("client", "10.99.0.5") == network.mac("salt1"), 1, "heard"
-    )
+    segment.eventually(lambda: network.neighbour("client", "10.99.0.5") == network.mac("salt1"), 1, "heard")
 
 
 def test_a_missing_interface_is_an_error_of_execution(network, floating_ip):

@@ -194,12 +194,8 @@ def test_status_counts_what_waits_for_a_standby_that_does_not_answer(host, start
         return status["trustworthy"] and status["waiting"] == 5 and status
 
     status = eventually(five_wait)
-    assert {one["path"] for one in status["waiting_for"]} == {
-        f"{host.source}/file {n}" for n in range(5)
-    }
-    with pytest.raises(
-        CommandExecutionError, match=r"within 1\.0 seconds.*5 changes still wait: .*file"
-    ):
+    assert {one["path"] for one in status["waiting_for"]} == {f"{host.source}/file {n}" for n in range(5)}
+    with pytest.raises(CommandExecutionError, match=r"within 1\.0 seconds.*5 changes still wait: .*file"):
         started.drain("salt", 1)
     host.unblock()
     started.drain("salt", 30)
@@ -264,9 +260,7 @@ def test_a_killed_rsync_is_not_taken_for_success(host, started):
             text=True,
             check=True,
         ).stdout
-        return [
-            line.split()[0] for line in found.splitlines() if line.split()[1] == "/usr/bin/rsync"
-        ]
+        return [line.split()[0] for line in found.splitlines() if line.split()[1] == "/usr/bin/rsync"]
 
     victims = eventually(transfer)
     host.unblock("slow")

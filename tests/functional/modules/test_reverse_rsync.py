@@ -65,9 +65,7 @@ def pair(nodes, monkeypatch):
         "node": "salt1",
         "primary": {"id": "salt1", "host": "salt1"},
         "secondary": {"id": "salt2", "host": "10.0.0.12"},
-        "replicate": [
-            {"path": path, "then": "libvirtd" if "libvirt" in path else None} for path in PATHS
-        ],
+        "replicate": [{"path": path, "then": "libvirtd" if "libvirt" in path else None} for path in PATHS],
         "watch": {"patience": 2.0},
         "lsyncd": {"delay": 1},
         "recovery": {
@@ -195,9 +193,7 @@ def test_sources_that_moved_are_refused(modules, nodes, pair):
 
 
 def test_a_path_missing_here_is_of_the_kind_the_source_has(modules, nodes, pair):
-    trees.subprocess.run(
-        ["rm", "-rf", str(nodes.here / "srv"), str(nodes.here / "etc/salt")], check=True
-    )
+    trees.subprocess.run(["rm", "-rf", str(nodes.here / "srv"), str(nodes.here / "etc/salt")], check=True)
     os.unlink(nodes.here / "etc/hosts--warewulf")
     modules.reverse_rsync.synced("salt", RUN, sources.facts(PATHS, str(nodes.there)))
     assert (nodes.here / "srv/salt/top.sls").read_text() == "new\n"
@@ -255,9 +251,7 @@ def test_pruned_keeps_as_many_as_the_pair_says(modules, nodes, pair):
     assert sorted(left) == [f"2026112{number}T183000-recover-salt-4f2a" for number in (2, 3)]
 
 
-@pytest.mark.parametrize(
-    "run", ["", "../../../etc", "20261122T183000-recover-salt-4f2a/..", None, 7]
-)
+@pytest.mark.parametrize("run", ["", "../../../etc", "20261122T183000-recover-salt-4f2a/..", None, 7])
 def test_what_is_no_run_is_refused(modules, pair, run):
     for call in (modules.reverse_rsync.synced, modules.reverse_rsync.compared):
         with pytest.raises(CommandExecutionError, match="not the id of a run"):

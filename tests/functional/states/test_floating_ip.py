@@ -105,9 +105,7 @@ def test_present_fails_for_what_cannot_be(network, floating_ip, test_mode, addre
 def test_absent(network, floating_ip, test_mode):
     network.ip("salt1", "addr", "add", ADDRESS, "dev", "eth0", "label", "eth0:0")
     with network.inside("salt1"):
-        ret = floating_ip.absent(
-            name="salt-gw", interface="eth0", address=ADDRESS, test=test_mode
-        )
+        ret = floating_ip.absent(name="salt-gw", interface="eth0", address=ADDRESS, test=test_mode)
     assert ret.changes == {
         "old": {"interface": "eth0", "prefix": 24, "label": "eth0:0"},
         "new": None,
