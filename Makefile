@@ -24,8 +24,8 @@ PACKAGES := \
 help:               ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: deps          ## the story: a primary dies, and comes home with one command
-	@$(PYTHON) -m lab demo
+demo: deps          ## the story: a primary dies, and comes home; SITE=vm: virtual machines
+	@$(PYTHON) -m lab demo --site $(SITE)
 
 test: deps          ## all tests, on Salt 3006 and 3008; exits non-zero if any fails
 	@$(PYTHON) -m lab.test_runner $(SUITES)

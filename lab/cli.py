@@ -47,7 +47,8 @@ def main(arguments=None):
     run = commands.add_parser("run", help="run a program in a host")
     run.add_argument("host")
     run.add_argument("argv", nargs=argparse.REMAINDER)
-    commands.add_parser("demo", help="tell the story")
+    demo = commands.add_parser("demo", help="tell the story of a site")
+    demo.add_argument("--site", default="salt", choices=("salt", "vm"))
     options = parser.parse_args(arguments)
     try:
         only_root()
@@ -108,7 +109,10 @@ def _run(options):
 
 
 def _demo(options):
-    from lab import demo  # standard library only, like the rest
+    if options.site == "vm":
+        from lab import demo_vm as demo
+    else:
+        from lab import demo  # standard library only, like the rest
 
     return demo.main(options.lab)
 

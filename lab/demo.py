@@ -26,9 +26,9 @@ class Failed(RuntimeError):
 class Story:
     """Tells, runs and looks."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, site="salt"):
         self.begun = time.monotonic()
-        self.site = Site(lab, "salt")
+        self.site = Site(lab, site)
         self.salt1 = self.salt2 = self.client = self.writer = None
         self.proved = 0
         self.listed = set()
