@@ -1,14 +1,11 @@
-# A node takes part in a pair when its own pillar shows it one; others get nothing from here.
-{%- if salt['pillar.get']('pairs') %}
+# Every minion of the site finds its master again. A node takes part in a pair when its own pillar shows it one.
 base:
   '*':
+    - minion
+{%- if salt['pillar.get']('pairs') %}
     - pair
 {%- elif salt['file.directory_exists']('/etc/failback/pairs') %}
-# It did take part in one: what was left must neither watch nor sync any more.
-base:
-  '*':
+    # It did take part in one: what was left must neither watch nor sync any more.
     - pair.configuration
     - pair.watch
-{%- else %}
-base: {}
 {%- endif %}

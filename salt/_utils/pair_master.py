@@ -27,6 +27,8 @@ from failback.errors import FailbackError
 #: are gone are found out after this and ``GONE_WITHIN`` more.
 ANSWER_WITHIN = 10
 GONE_WITHIN = 5
+#: Seconds for a minion to restart after the highstate that has changed its settings.
+RESTARTED_WITHIN = 120
 #: Seconds a lock holds beyond the limit of the step it covers.
 LOCK_MARGIN = 60
 #: Where the steps of one orchestration find their run.
@@ -195,22 +197,41 @@ def require_in_step(reports):
 
 def highstate(nodes, ids, sls=None):
     """
-    Run highstate on nodes, or one SLS of it, all at once.
+    Run highstate on nodes, or one SLS of it, all at once, and wait for minions that it restarts.
 
     Returns, by node, the ids of the states that changed something. Raises ``CommandExecutionError``
     naming each state that failed.
     """
-    changed, failed = {}, []
+    changed, failed, restarting = {}, [], {}
     for node, found in nodes.all(ids, "state.apply", *([sls] if sls else []), queue=True, timeout=30).items():
         if not isinstance(found, dict):
             raise CommandExecutionError(f"Highstate on {node} could not be compiled: {found}")
         for key, one in found.items():
             if one["result"] is False:
                 failed.append(f"{node}: {one.get('__id__', key)}: {one.get('comment')}")
+            if key.startswith("salt_minion_|-") and one["changes"].get("restart"):
+                restarting[node] = one["changes"]["restart"]
         changed[node] = sorted(one.get("__id__", key) for key, one in found.items() if one["changes"])
     if failed:
         raise CommandExecutionError(f"Highstate failed. {' '.join(failed)}")
+    _wait_restarted(nodes, restarting)
     return changed
+
+
+def _wait_restarted(nodes, before):
+    """Until other processes than these minions' old ones answer; by node, see ``salt_minion.process``."""
+    waiting, end = dict(before), time.monotonic() + RESTARTED_WITHIN
+    while waiting:
+        answers, _ = nodes.try_all(sorted(waiting), "salt_minion.process", timeout=2)
+        for node, found in answers.items():
+            if found and found != waiting[node]:
+                del waiting[node]
+        if waiting and time.monotonic() >= end:
+            raise CommandExecutionError(
+                f"The salt-minion of {' and '.join(sorted(waiting))} was to restart with the settings that "
+                f"highstate has changed, and has not answered anew within {RESTARTED_WITHIN} s. Look there: "
+                f"journalctl -u failback-restart-salt-minion -u salt-minion. Then run this again."
+            )
 
 
 def require_free(pair, reports, nodes):
