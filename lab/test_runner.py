@@ -21,6 +21,7 @@ from lab import environments
 from lab import image
 from lab import kinds
 from lab.cli import only_root
+from lab.host import STATE
 from lab.site import Site
 
 SUITES = ("lint", "unit", "functional", "integration", "lab")
@@ -58,7 +59,7 @@ def run(suites, releases, images):
         elif suite == "lab":
             for each in images:
                 each.result()
-            results.append(lab())
+            results += lab()
         else:
             # Both releases at once, one core each; what one prints follows when it has ended.
             with concurrent.futures.ThreadPoolExecutor(len(releases)) as pool:
@@ -77,23 +78,37 @@ def lint():
 
 
 def lab():
-    """The lab's tests; whatever happens, nothing of the lab is left afterwards."""
-    os.environ.setdefault("LAB", "test")
-    if os.environ["LAB"] == "failback":
+    """The lab's tests, one site after the other; whatever happens, nothing of a lab is left afterwards."""
+    if os.environ.get("LAB", "failback") == "failback":
         os.environ["LAB"] = "test"  # the one that a demo has left up stays
-    try:
-        return run_pytest("lab", "3008")
-    finally:
-        Site(os.environ["LAB"]).down()
+    tests = cache.CHECKOUT / "tests/lab"
+    others = sorted(path.parent for path in tests.glob("*/conftest.py"))
+    results = []
+    # A process each: a lab that lasts as long as its session must not be up beside the next one.
+    for folder in (tests, *others):
+        beside = [f"--ignore={other}" for other in others if other != folder]
+        try:
+            suite = str(folder.relative_to(cache.CHECKOUT / "tests"))
+            results.append(run_pytest(suite, "3008", more=beside))
+        finally:
+            _remove(os.environ["LAB"])
+    return results
 
 
-def run_pytest(suite, release, later=False):
+def _remove(lab):
+    """The labs of the tests: that of this name, and those of the other sites beside it."""
+    for path in sorted(STATE.glob("*")):
+        if path.name == lab or path.name.startswith(f"{lab[:13]}-"):
+            Site(path.name).down()
+
+
+def run_pytest(suite, release, later=False, more=()):
     name = f"{suite} tests on Salt {release}"
     if not _has(f"tests/{suite}", ".py", "test_"):
         cache.say(f"{name}: there are none")
         return (name, True, 0)
     python = environments.tests(release) / "bin" / "python"
-    return step(name, [python, "-B", "-m", "pytest", "-q", f"tests/{suite}"], later)
+    return step(name, [python, "-B", "-m", "pytest", "-q", f"tests/{suite}", *more], later)
 
 
 def step(name, command, later=False):
