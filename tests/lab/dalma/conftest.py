@@ -16,9 +16,14 @@ from lab.site import Site  # noqa: E402
 
 @pytest.fixture(scope="session")
 def site(lab_name):
-    """The site ``dalma``, its masters started by hand. ``FAILBACK_KEEP=1`` as in tests/lab/conftest.py."""
+    """
+    The site ``dalma``, its masters started by hand.
+
+    ``FAILBACK_KEEP=1`` as in tests/lab/conftest.py; ``FAILBACK_PAIRS='monitor mx'`` for these pairs only.
+    """
     keep = os.environ.get("FAILBACK_KEEP")
-    lab = Site(f"{lab_name}-dalma"[:16], "dalma")
+    pairs = os.environ.get("FAILBACK_PAIRS", "").split() or None
+    lab = Site(f"{lab_name}-dalma"[:16], "dalma", pairs)
     if not keep:
         lab.down()
     started = time.monotonic()

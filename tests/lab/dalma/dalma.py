@@ -55,7 +55,11 @@ class Cluster:
 
     def __init__(self, site):
         self.site = site
-        self.pairs = {pair: tuple(site.host(name) for name in names) for pair, names in PAIRS.items()}
+        there = site.description.pairs
+        self.pairs = {
+            pair: tuple(site.host(name) for name in names) for pair, names in PAIRS.items() if pair in there
+        }
+        self.addresses = {name: pair for name, (pair, _, _) in ADDRESSES.items() if pair in there}
         self.client = site.host("client")
         self.salt1, self.salt2 = self.pairs["salt"]
         self.seconds = {}
@@ -125,6 +129,10 @@ class Cluster:
         """The verdict of each pair."""
         found = self.status(**settings)
         return {pair: found[pair]["verdict"] for pair in self.pairs}
+
+    def nodes(self):
+        """Each node of each pair, as (pair, host)."""
+        return [(pair, host) for pair, hosts in self.pairs.items() for host in hosts]
 
     def answering(self, master, timeout=2):
         """Names of the minions that answer a master."""
