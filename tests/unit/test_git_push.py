@@ -107,6 +107,23 @@ def test_new_branches_and_tags_arrive(world):
     assert world.references(world.there) == world.references(world.here)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "a'b", 'a"b', "a'\"b", "a$(touch was-here)", "a`touch was-here`", "a;touch was-here", "-rf"]
+    + ["a\\b", "a%sb", "a*b", "~", "ünï"],
+)
+def test_a_repository_whose_path_a_shell_would_take_for_more(tmp_path, monkeypatch, name):
+    for variable in [one for one in os.environ if one.startswith("GIT_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    world = World(tmp_path / name, monkeypatch)
+    world.commit("one")
+    assert world.push()["pushed"] == ["refs/heads/main"]
+    assert world.references(world.there) == world.references(world.here)
+    assert not list(tmp_path.rglob("was-here"))
+
+
 def test_a_second_push_changes_nothing(world):
     world.commit("one")
     world.push()

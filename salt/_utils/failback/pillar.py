@@ -183,7 +183,11 @@ def sentence(problem):
     """One problem as a sentence with file, pair, key, what was found and what is wanted."""
     whose = f"pair {problem['pair']}, " if problem["pair"] else ""
     where = f"{problem['file']}: {whose}{problem['key']}"
-    return f"{where}: found {problem['found']}, wanted {problem['wanted']}."
+    text = f"{where}: found {problem['found']}, wanted {problem['wanted']}."
+    # What a terminal would act on, or show in another order, is shown as an escape.
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
 
 
 def _problem(pair, key, found, wanted):
@@ -227,7 +231,7 @@ def _shape(name, data):
             wanted = f"the key {close[0]!r} instead (did you mean that?)"
         yield _problem(name, ".".join(path) or "the pair", found, wanted)
     for path, text in _texts(data, ()):
-        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        if not text.isprintable():
             yield _problem(name, ".".join(path), text, "text without control characters and line breaks")
 
 

@@ -144,7 +144,7 @@ _PAIR = {
                                     "Name of its file in /etc/cron.d; cron reads no name with a dot in it."
                                 ),
                                 "type": "string",
-                                "pattern": "^[A-Za-z0-9_-]{1,64}$",
+                                "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$",
                                 "default": "gateway-ip",
                             },
                         },
