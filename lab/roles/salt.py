@@ -17,21 +17,8 @@ PKI = "etc/salt/pki"
 #: A pair in the list of pillar/top.sls: its name, primary and secondary.
 PAIR = re.compile(r"[\w-]+ ([\w.-]+) ([\w.-]+)\n?")
 
-#: A minion whose master died without a word notices within seconds and finds the next one.
-RECONNECT = {
-    "retry_dns": 0,
-    "acceptance_wait_time": 1,
-    "acceptance_wait_time_max": 2,
-    "random_reauth_delay": 1,
-    "auth_timeout": 5,
-    "recon_default": 100,
-    "recon_max": 500,
-    "recon_randomize": False,
-    "tcp_keepalive": True,
-    "tcp_keepalive_idle": 2,
-    "tcp_keepalive_cnt": 2,
-    "tcp_keepalive_intvl": 1,
-}
+#: A lab's minions boot before there is a master; Salt's own pause between two attempts is 10 s.
+PATIENCE = {"acceptance_wait_time": 1, "acceptance_wait_time_max": 2}
 MASTER = {
     "user": "root",
     "interface": "0.0.0.0",
@@ -119,7 +106,8 @@ def _unpack(packed, folder):
 
 def _minion(site, host, keys):
     roles = host.machine.roles
-    config = {"id": host.name, "enable_fqdns_grains": False} | RECONNECT
+    # How it finds a master that has moved is highstate's to say: salt/minion/init.sls.
+    config = {"id": host.name, "enable_fqdns_grains": False} | PATIENCE
     if "master" in roles:
         config["startup_states"] = "highstate"
     if "master" in roles or "witness" in roles:

@@ -77,36 +77,35 @@ def process():
 
 
 @salt_errors.translated
-def behind(settings):
+def behind(settings, path):
     """
     List settings that the running minion does not use although they are in its configuration.
 
     settings
         Names of settings.
 
-    In a job of the minion its own settings are compared with its files. ``salt-call`` cannot see those of
-    the minion; there, all of them are named when a file of ``minion.d`` is younger than the minion.
+    path
+        The file that has them. ``salt-call`` cannot see what the minion uses; there, all settings are
+        named when the file is younger than the minion. In a job of the minion it is not looked at.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' salt_minion.behind '[tcp_keepalive_idle, recon_max]'
+        salt '*' salt_minion.behind '[recon_max]' /etc/salt/minion.d/failback-reconnect.conf
     """
     if "salt-call" in str(__opts__.get("__cli")):
-        return list(settings) if _files_are_younger() else []
+        return list(settings) if _is_younger(path) else []
     on_disk = salt.config.minion_config(__opts__["conf_file"])
     return [name for name in settings if on_disk.get(name) != __opts__.get(name)]
 
 
-def _files_are_younger():
+def _is_younger(path):
     running = process()
     if running is None:
         return False
     since_boot = running["started"] / os.sysconf("SC_CLK_TCK")
-    began = time.time() - (system.boottime() - since_boot)
-    folder = os.path.join(os.path.dirname(__opts__["conf_file"]), "minion.d")
-    return any(one.stat().st_mtime > began for one in os.scandir(folder) if one.name.endswith(".conf"))
+    return os.stat(path).st_mtime > time.time() - (system.boottime() - since_boot)
 
 
 @salt_errors.translated

@@ -56,7 +56,7 @@ def configured(name, settings):
         wanted = _text(settings)
         if before != wanted:
             ret["changes"] = {"file": path}
-        elif not __salt__["salt_minion.behind"](list(settings)):
+        elif not __salt__["salt_minion.behind"](list(settings), path):
             ret["comment"] = f"The minion already uses the settings of {path}."
             return ret
         if __opts__["test"]:
@@ -74,7 +74,7 @@ def configured(name, settings):
 
 
 def _use(ret, path, names):
-    behind = __salt__["salt_minion.behind"](names)
+    behind = __salt__["salt_minion.behind"](names, path)
     if not behind:
         ret["comment"] = f"{path} is as it should be; what it says was in use already."
         return
