@@ -32,6 +32,7 @@ from failback import handover as handovers
 from failback import hold as holds
 from failback import ledger
 from failback import lock as locks
+from failback import nagios
 from failback import paths as places
 from failback import peer as peers
 from failback import pillar as pillars
@@ -343,6 +344,23 @@ def sharing_master_key():
 
 def _covers(path, inner):
     return inner == path or inner.startswith(path.rstrip("/") + "/")
+
+
+def nagios_units(pair):
+    """
+    List the units of a pair that turn a switch inside Nagios on and off.
+
+    Returns a list of ``{"name": unit, "on": command, "off": command}`` for unit files; empty unless the
+    pair's ``active_services`` name such units.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'monitor1' pair.nagios_units monitor
+    """
+    found = [nagios.unit_commands(one) for one in _own_pairs()[pair]["active_services"]]
+    return [one for one in found if one]
 
 
 def repositories(pair):

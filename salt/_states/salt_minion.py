@@ -52,20 +52,26 @@ def configured(name, settings):
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     path = os.path.join(os.path.dirname(__opts__["conf_file"]), "minion.d", f"{name}.conf")
     try:
-        before = _read(path)
         wanted = _text(settings)
-        if before != wanted:
-            ret["changes"] = {"file": path}
-        elif not __salt__["salt_minion.behind"](list(settings), path):
+        differs = _read(path) != wanted
+        behind = [] if differs else __salt__["salt_minion.behind"](list(settings), path)
+        if not differs and not behind:
             ret["comment"] = f"The minion already uses the settings of {path}."
             return ret
+        if differs:
+            ret["changes"] = {"file": path}
         if __opts__["test"]:
             ret["result"] = None
-            ret["comment"] = f"Would have written {path} where it differs, and restarted the minion."
+            ret["comment"] = (
+                f"Would have written {path}, and restarted the minion if it does not use what it says."
+                if differs
+                else f"Would have restarted the minion, so that it uses {', '.join(behind)} of {path}."
+            )
             return ret
-        if before != wanted:
-            files.write_atomically(path, wanted.encode(), mode=0o644)
-        _use(ret, path, list(settings))
+        if differs:
+            files.write_atomically(path, wanted, mode=0o644)
+            behind = __salt__["salt_minion.behind"](list(settings), path)
+        _use(ret, path, behind)
     except (CommandExecutionError, OSError) as error:
         ret["result"] = False
         ret["changes"] = {}
@@ -73,8 +79,7 @@ def configured(name, settings):
     return ret
 
 
-def _use(ret, path, names):
-    behind = __salt__["salt_minion.behind"](names, path)
+def _use(ret, path, behind):
     if not behind:
         ret["comment"] = f"{path} is as it should be; what it says was in use already."
         return

@@ -6,6 +6,7 @@ include:
   - pair.configuration
   - pair.access
   - pair.lsyncd
+  - pair.nagios
   - pair.services
   - pair.git
   - pair.master_keys

@@ -77,7 +77,7 @@ def test_the_highstate_of_a_node_renders_and_starts_nothing(full, role):
     assert "floating_ip.present" not in names
 
 
-def test_a_minion_without_a_pair_gets_nothing(full):
+def test_a_minion_without_a_pair_gets_what_every_minion_gets(full):
     node = full.primary
     folders = [f"--file-root={full.tree / 'salt'}", f"--pillar-root={full.pillar.root}"]
     done = subprocess.run(
@@ -91,4 +91,4 @@ def test_a_minion_without_a_pair_gets_nothing(full):
         timeout=90,
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
-    assert json.loads(done.stdout)["local"] == {}
+    assert json.loads(done.stdout)["local"] == {"base": ["minion"]}

@@ -24,7 +24,7 @@ def main(argv=None, paths=None):
     paths
         ``Paths`` of the node; tests give others.
 
-    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses.
+    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses; a switch's ``status`` is its own.
     """
     arguments = parser().parse_args(argv)
     paths = paths or Paths()
@@ -46,6 +46,7 @@ def parser():
         one = commands.add_parser(name, help=text, description=text)
         for word in words:
             one.add_argument(word)
+        return one
 
     command("report", "print this node's live facts of a pair as JSON", "pair")
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
@@ -55,6 +56,10 @@ def parser():
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
     command("journal", "note which files change while a run lasts (its own unit)", "pair", "run")
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
+    one = command("nagios", "a switch inside Nagios; status exits 0 (on), 3 (off) or 4 (not known)")
+    one.add_argument("--config", default=None, metavar="FILE", help="Nagios' own; Debian's by default")
+    one.add_argument("switch", choices=["notifications", "event_handlers"])
+    one.add_argument("do", choices=["on", "off", "status"])
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
     command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
     command("learn-guests", "let libvirt know definitions that have changed (run by systemd)", "pair")
@@ -110,6 +115,23 @@ def _take_back(arguments, paths):
     print(handover.take_back(configuration.load(arguments.pair, paths), arguments.run, paths))
 
 
+def _nagios(arguments, paths):
+    from failback import nagios
+
+    switch, do = arguments.switch, arguments.do
+    try:
+        known = nagios.settings(arguments.config or nagios.CONFIGURATION)
+        if do != "status":
+            nagios.turn(switch, do == "on", known)
+            return 0
+        on = nagios.is_on(switch, known)
+    except FailbackError as error:
+        print(f"failback: {error}", file=sys.stderr)
+        return nagios.UNKNOWN if do == "status" else 1
+    print("on" if on else "off")
+    return nagios.ON if on else nagios.OFF
+
+
 def _ask_to_yield(arguments, paths):
     from failback import system
     from failback import takeover
@@ -150,6 +172,7 @@ COMMANDS = {
     "far-end": _far_end,
     "journal": _journal,
     "take-back": _take_back,
+    "nagios": _nagios,
     "ask-to-yield": _ask_to_yield,
     "activate": _activate,
     "observe": _observe,

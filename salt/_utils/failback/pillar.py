@@ -18,6 +18,7 @@ import json
 import re
 
 from failback import lsyncd_config
+from failback import nagios
 from failback import replication
 from failback import schema
 from failback.errors import FailbackError
@@ -125,8 +126,12 @@ def _replicated(entry):
 def _service(entry):
     if isinstance(entry, str):
         entry = {"name": entry}
-    commands = {key: list(entry[key]) if key in entry else None for key in ("proof", "status")}
-    return {"name": entry["name"], **commands}
+    name = entry["name"]
+    return {
+        "name": name,
+        "proof": list(entry["proof"]) if "proof" in entry else None,
+        "status": list(entry["status"]) if "status" in entry else nagios.default_status(name),
+    }
 
 
 def _clean(path):

@@ -1,0 +1,131 @@
+"""The module ``salt_minion``: a restart that waits for the jobs of the minion."""
+
+import os
+import subprocess
+import time
+
+import pytest
+import salt.payload
+from salt.exceptions import CommandExecutionError
+
+from failback import system
+
+
+class Systemd:
+    """salt-minion.service, which runs another process after each restart."""
+
+    def __init__(self):
+        self.pid = os.getpid()
+        self.restarted = []
+
+    def run(self, argv, timeout, what, **options):
+        if "--property=MainPID" in argv:
+            return f"{self.pid}\n"
+        assert argv == ["systemctl", "restart", "--", "salt-minion.service"]
+        self.restarted.append(time.monotonic())
+        return ""
+
+
+@pytest.fixture
+def systemd(monkeypatch):
+    systemd = Systemd()
+    monkeypatch.setattr(system, "run", systemd.run)
+    return systemd
+
+
+@pytest.fixture
+def job(minion_opts):
+    """``job(fun, seconds)``: a process of the minion, with its record as Salt keeps it."""
+    folder = os.path.join(minion_opts["cachedir"], "proc")
+    os.makedirs(folder, exist_ok=True)
+    running, kept = [], []
+
+    def begin(fun, seconds, recorded=True):
+        # Salt believes a record only if its process has "salt" in its command line.
+        running.append(subprocess.Popen(["/bin/bash", "-c", f"exec -a salt-job sleep {seconds}"]))
+        if recorded:
+            kept.append(os.path.join(folder, f"2026112218300000000{len(kept)}"))
+            with open(kept[-1], "wb") as handle:
+                handle.write(salt.payload.dumps({"fun": fun, "jid": "1", "pid": running[-1].pid}))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.kill()
+        one.wait()
+    for path in kept:
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def named(process):
+    return process.pid, system.process_started(process.pid)
+
+
+def reaped(process):
+    """A child of this process that has ended is a zombie until somebody waits for it."""
+    process.wait(30)
+    return time.monotonic()
+
+
+def restart(modules, *arguments, limit=10):
+    return modules.salt_minion.restart_when_idle(*arguments, limit=limit)
+
+
+@pytest.mark.parametrize("fun", ["state.apply", "test.sleep"])
+def test_it_waits_for_the_job_that_asked_and_for_every_other_one(modules, systemd, job, fun):
+    import threading
+
+    asked, other = job("state.apply", 0.5, recorded=False), job(fun, 1.5)
+    ended = []
+    for one in (asked, other):
+        threading.Thread(target=lambda one=one: ended.append(reaped(one))).start()
+    assert restart(modules, *named(asked)) is True
+    assert len(systemd.restarted) == 1
+    assert systemd.restarted[0] >= max(ended) - 0.05 and len(ended) == 2
+
+
+def test_what_a_master_asks_meanwhile_keeps_no_minion_from_restarting(modules, systemd, job):
+    job("salt_minion.process", 20)
+    asked = job("state.apply", 0, recorded=False)
+    pid, started = named(asked)
+    asked.wait()
+    assert restart(modules, pid, started or 1) is True
+    assert len(systemd.restarted) == 1
+
+
+def test_a_minion_that_is_never_idle_is_not_interrupted(modules, systemd, job):
+    asked = job("state.apply", 20, recorded=False)
+    with pytest.raises(CommandExecutionError, match=f"still ran jobs after 0.3 s .*{asked.pid}"):
+        restart(modules, *named(asked), limit=0.3)
+    assert systemd.restarted == []
+
+
+def test_a_process_with_the_same_number_later_is_not_waited_for(modules, systemd, job):
+    pid, started = named(job("state.apply", 20, recorded=False))
+    assert restart(modules, pid, started - 1) is True
+
+
+def test_a_minion_that_somebody_has_restarted_meanwhile_is_not_restarted_again(modules, systemd, job):
+    import threading
+
+    asked, new = job("state.apply", 0.5, recorded=False), job("daemon", 20, recorded=False)
+
+    def other():
+        asked.wait()
+
+    def replace():
+        time.sleep(0.2)
+        systemd.pid = new.pid
+
+    for one in (other, replace):
+        threading.Thread(target=one).start()
+    assert restart(modules, *named(asked)) is True
+    assert systemd.restarted == []
+
+
+@pytest.mark.parametrize("said", ["0\n", "\n", "4194304\n"])
+def test_a_minion_without_its_unit_has_no_process_to_replace(modules, systemd, monkeypatch, said):
+    monkeypatch.setattr(system, "run", lambda *_, **__: said)
+    assert modules.salt_minion.process() is None
+    assert modules.salt_minion.restart_later() is None
