@@ -99,7 +99,11 @@ class Site:
             salt.booted(each)
         begun = self.state / "masters-begun"
         if masters and not begun.exists():
-            self.start_masters([each for each in wanted if "master" in each.machine.roles], limit)
+            masters = [each for each in wanted if "master" in each.machine.roles]
+            self.start_masters(masters, limit)
+            witnesses = [each for each in wanted if "witness" in each.machine.roles]
+            if masters and witnesses:
+                self.settle(witnesses, masters, limit)
             begun.touch()
         return self
 
@@ -109,22 +113,44 @@ class Site:
         in_parallel(lambda each: each.run(start), hosts)
         names = sorted(each.name for each in hosts)
 
-        def answered(each):
+        in_parallel(lambda each: self._wait_answered(each, names, limit), hosts)
+
+    def settle(self, witnesses, masters, limit=180):
+        """
+        Highstate on minions that are in no pair, so that they find a master that comes back.
+
+        docs/install.md asks an operator for that; the nodes of a pair get theirs with ``orch.adopt``. It
+        restarts them, and they are waited for.
+        """
+        names = sorted(each.name for each in witnesses)
+        pid = ["systemctl", "show", "--property=MainPID", "--value", "salt-minion"]
+        before = {each.name: each.run(pid).stdout for each in witnesses}
+        self._wait_answered(masters[0], names, limit)
+        masters[0].run(["salt", "--timeout=60", "-L", ",".join(names), "state.apply"], timeout=limit)
+        for each in witnesses:
+            until(
+                lambda each=each: each.run(pid).stdout.strip() not in (before[each.name].strip(), "0"),
+                limit,
+                f"the minion of {each.name} to have restarted with its new settings",
+            )
+        in_parallel(lambda each: self._wait_answered(each, names, limit), masters)
+
+    def _wait_answered(self, master, names, limit):
+        """Until the minions of these names answer a master."""
+
+        def answered():
             # Asked before they have connected, Salt would wait for them for its whole timeout.
             connected = ["ss", "-Htn", "state", "established", "sport", "=", ":4505"]
-            if len(each.run(connected).stdout.splitlines()) < len(names):
+            if len(master.run(connected).stdout.splitlines()) < len(names):
                 return False
             ask = ["salt", "--timeout=2", "--static", "--out=json", "-L", ",".join(names)]
             ask.append("test.ping")
-            said = each.run(ask, check=False)
+            said = master.run(ask, check=False)
             if said.returncode == os.EX_USAGE:
                 raise RuntimeError(said.stderr)
             return all(f'"{name}": true' in said.stdout for name in names)
 
-        in_parallel(
-            lambda each: until(lambda: answered(each), limit, f"{names} to answer {each.name}"),
-            hosts,
-        )
+        until(answered, limit, f"{names} to answer {master.name}")
 
     def holders(self, address, seen_from="client", interface="eth0", seconds=1.0):
         """Names of the hosts that answer ARP for an IPv4 address, as a third host sees it.
