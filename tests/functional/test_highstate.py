@@ -20,15 +20,8 @@ from failback import nagios
 from failback import pillar as pillars
 from failback.paths import Paths
 
-#: What may run on a node only when somebody has looked at both: no highstate contains it.
-NEVER = {
-    "service.running",
-    "service.enabled",
-    "lsyncd.running",
-    "floating_ip.present",
-    "cmd.run",
-    "module.wait",
-}
+#: What is done only when somebody has looked at both nodes: no highstate contains it.
+NEVER = {"lsyncd.running", "floating_ip.present", "cmd.run"}
 
 
 def shipped(tree):
@@ -143,6 +136,11 @@ def test_the_highstate_of_a_node_compiles(compiled, pairs, pair, role):
     ids = [(one["state"], one["__id__"]) for one in found.chunks]
     assert len(ids) > 10
     assert not found.functions() & NEVER
+    started = found.names("service.running", "service.enabled", "service.restart", "service.start")
+    # A hypervisor is of use with no pair served: what guards the disks of guests starts with the host.
+    assert bool(started) == bool(pairs[pair]["vms"])
+    own = [one["name"] for one in pairs[pair]["services"] + pairs[pair]["active_services"]]
+    assert not {"lsyncd", "lsyncd.service", *own} & set(started)
     # What is required is there: Salt notices only when it runs.
     known = {(one["state"], one["__id__"]) for one in found.chunks}
     for one in found.chunks:
