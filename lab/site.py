@@ -95,8 +95,6 @@ class Site:
             for each in wanted:
                 each.power_on(wait=False)
         in_parallel(lambda each: each.wait_booted(limit), wanted)
-        for each in fresh:
-            salt.booted(each)
         begun = self.state / "masters-begun"
         if masters and not begun.exists():
             masters = [each for each in wanted if "master" in each.machine.roles]

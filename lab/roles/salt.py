@@ -19,6 +19,20 @@ PAIR = re.compile(r"[\w-]+ ([\w.-]+) ([\w.-]+)\n?")
 
 #: A lab's minions boot before there is a master; Salt's own pause between two attempts is 10 s.
 PATIENCE = {"acceptance_wait_time": 1, "acceptance_wait_time_max": 2}
+BEFORE_MINION = """\
+#!/bin/sh
+setting=/etc/salt/minion.d/startup.conf
+if [ ! -e /var/lib/lab-has-booted ] || [ -e /run/lab-minion-has-run ]; then
+    rm -f "$setting"
+else
+    echo 'startup_states: highstate' > "$setting"
+fi
+touch /var/lib/lab-has-booted /run/lab-minion-has-run
+"""
+BEFORE_MINION_UNIT = """\
+[Service]
+ExecStartPre=/usr/local/lib/failback-lab/before-minion
+"""
 MASTER = {
     "user": "root",
     "interface": "0.0.0.0",
@@ -110,6 +124,8 @@ def _minion(site, host, keys):
     config = {"id": host.name, "enable_fqdns_grains": False} | PATIENCE
     if "master" in roles:
         config["startup_states"] = "highstate"
+    elif host.machine.pair:
+        _highstate_at_boot(host)
     if "master" in roles or "witness" in roles:
         # Not by the address that moves: an orchestration on the one must go on reaching the other.
         config |= {"master": site.description.masters(), "master_type": "str"}
@@ -120,15 +136,15 @@ def _minion(site, host, keys):
     disk.write(host, f"{PKI}/minion/minion.pub", keys[host.name][1])
 
 
-def booted(host):
+def _highstate_at_boot(host):
     """
-    From its next boot on, the node of a pair runs highstate when it boots.
+    Highstate when the host boots, from its second boot on.
 
-    Not in its first one: there is nothing yet that could have changed while it was down, and all hosts of
-    a new cluster would do it at once, in the moment in which their master appears.
+    Not in the first one: nothing can have changed while it was down, and all hosts of a new cluster would
+    do it in the moment in which their master appears. Nor when the minion alone is restarted.
     """
-    if host.machine.pair and "master" not in host.machine.roles:
-        host.write("/etc/salt/minion.d/startup.conf", "startup_states: highstate\n")
+    disk.write(host, "usr/local/lib/failback-lab/before-minion", BEFORE_MINION, 0o755)
+    disk.write(host, "etc/systemd/system/salt-minion.service.d/lab.conf", BEFORE_MINION_UNIT)
 
 
 def _master(site, host, keys):
