@@ -134,7 +134,7 @@ def _planned(vm, host, away_from, how, fenced, reason):
         raise CommandExecutionError(
             f"{word['node']} answers, so it is not off. Leave `fenced` out; or take its power away first."
         )
-    pair_master.require_free(pair, reports.values())
+    pair_master.require_free(pair, list(reports.values()), run.nodes)
     pair_master.require_in_step(reports.values())
     if word is None:
         _recall(run, reports)
