@@ -5,6 +5,7 @@ import functools
 from salt.exceptions import CommandExecutionError
 
 from failback.errors import FailbackError
+from failback.errors import of_the_system
 
 
 def translated(function):
@@ -14,8 +15,10 @@ def translated(function):
     def wrapper(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except (FailbackError, OSError) as error:
-            # A full disk, say: a sentence of the system's is better than a traceback.
+        except FailbackError as error:
             raise CommandExecutionError(str(error)) from error
+        except OSError as error:
+            # A full disk, say: a sentence is better than a traceback.
+            raise CommandExecutionError(of_the_system(error)) from error
 
     return wrapper
