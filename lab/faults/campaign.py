@@ -80,6 +80,7 @@ def main(arguments=None):
         return 0
     if options.judge:
         report = checker.judge(pickle.loads(pathlib.Path(options.judge).read_bytes()))
+        checker.saved(report, folder)
         print(checker.shown(report))
         return 1 if report["broken"] else 0
     seed = int(time.time()) % 100000 if options.seed is None else options.seed

@@ -308,22 +308,29 @@ def _lost(entries, folder, facts, doubtful, kept, plans):
         for path, content in tree.items()
         if path.rsplit("/", 1)[0] == folder
     }
-    certain = load.model_of([one for one in entries])
-    moment = load.Model()  # what the files were on the node that acknowledged, all acknowledged being true
+    certain = load.model_of(entries)
+    # What the files were on each node, all that it acknowledged being true. While it was lost it did not hear
+    # of what the other one did, and the client may have gone to and fro between the two.
+    branches = {node: load.Model() for node in facts["trees"]}
+    spans = [(one[0], one[1], (one[2] or facts["ended"]) + SETTLES) for one in facts["outages"]]
+    spans += [(one[0], one[1], (one[2] or facts["ended"]) + SETTLES) for one in facts["silences"]]
     wrong, last = [], {}
     for entry in entries:
-        moment.apply(entry)
+        for node, branch in branches.items():
+            other = entry["answered"] and entry.get("node") != node
+            if not (other and any(name == node and a <= entry["answered"] <= b for name, a, b in spans)):
+                branch.apply(entry)
         if entry.get("refused"):
             continue
+        name = entry.get("new_name") or entry["name"]
         if not entry["answered"]:
             # It may have been done by the lost node all the same, on what is asked about here.
-            for each in (entry["name"], entry.get("new_name")):
+            for each in (entry["name"], name):
                 if each in last:
-                    last[each] = (last[each][0], last[each][1] + moment.files[each])
-            continue
-        name = entry.get("new_name") or entry["name"]
-        if doubtful(entry):
-            last[name] = (entry, list(moment.files.get(name, [None])))
+                    was, contents = last[each]
+                    last[each] = (was, contents + branches[was["node"]].files.get(each, []))
+        elif doubtful(entry):
+            last[name] = (entry, list(branches[entry["node"]].files.get(name, [None])))
         elif name in last and entry.get("node") == last[name][0].get("node"):
             last.pop(name)  # the same node went on with it, so it was not lost
     for name, (entry, contents) in sorted(last.items()):

@@ -207,6 +207,21 @@ def test_an_operation_whose_outcome_is_unknown_may_have_changed_what_is_kept():
     assert broken(one) == []
 
 
+def test_a_client_that_goes_to_and_fro_in_a_split_leaves_two_histories():
+    """salt1, heard again and not yet told, appends to what it has; what salt2 did to it, it never heard."""
+    one = facts()
+    one["client"][2:2] = [
+        operation(12, "overwrite", "f-1", node="salt2"),
+        operation(21, "append", "f-1", node="salt1"),
+    ]
+    for tree in one["trees"].values():
+        tree[f"{FILES}/f-1"] = load.block(12)
+    one["plans"][0] += f"{FILES}/f-1"
+    assert broken(one) == ["promises"]
+    one["kept"]["salt1"]["files/f-1"] = [load.block(1) + load.block(21)]
+    assert broken(one) == []
+
+
 def test_the_random_runs_are_those_of_their_seed():
     assert campaign.random_runs(30, 7) == campaign.random_runs(30, 7)
     assert campaign.random_runs(30, 7) != campaign.random_runs(30, 8)
