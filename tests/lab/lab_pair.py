@@ -119,6 +119,8 @@ class Pair:
             said = json.loads(done.stdout)
         except ValueError:
             said = {"text": done.stdout + done.stderr}
+        if not isinstance(said, dict):  # an exception, as text
+            said = {"text": said + done.stderr}
         return {**said, "status": done.returncode}
 
     def highstate(self, master):
