@@ -1,0 +1,72 @@
+"""
+A reboot of either node, in each state of the pair: the other one goes on, and the way out works.
+
+The way out is whatever `pair.status` names as the next command.
+"""
+
+import shlex
+
+import pytest
+
+from lab.host import until
+
+pytestmark = pytest.mark.usefixtures("running")
+
+
+def rebooted(pair, host, other, holders):
+    """Reboot a host from inside and wait for its highstate; the other one must not notice."""
+    before = (other.boot_id(), pair.processes(other, "lsyncd"))
+    host.reboot()
+    find = ["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"]
+    until(
+        lambda: host.run(find, check=False).stdout.strip(), 180, f"the highstate at boot of {host.name}", 0.3
+    )
+    assert pair.holders() == holders
+    assert pair.processes(host, "lsyncd") == [], "a node that has booted carries nothing"
+    assert (other.boot_id(), pair.processes(other, "lsyncd")) == before
+
+
+def way_out(pair, master, verdict):
+    """Do what the status says until the pair is normal; the verdict of each look, the first one as given."""
+    seen = []
+    for _ in range(3):
+        status = pair.runner(master, "pair.status", "salt", check=False)["salt"]
+        seen.append(status["verdict"])
+        if status["verdict"] == "normal":
+            break
+        command = shlex.split(status["next"][status["next"].index("salt-run ") :])
+        done = master.run(command, check=False, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert seen[0] == verdict and seen[-1] == "normal", seen
+    return seen
+
+
+def start_masters(pair):
+    """As docs say after a power failure of both: no boot starts a master."""
+    for host in pair.nodes:
+        host.run(["systemctl", "start", "salt-master"], timeout=120)
+    for host in pair.nodes:
+        pair.wait_idle(host, "salt1")
+        pair.wait_idle(host, "salt2")
+
+
+def test_the_standby_of_a_well_pair(pair):
+    rebooted(pair, pair.salt2, pair.salt1, ["salt1"])
+    pair.wait_idle(pair.salt1, "salt2")
+    assert way_out(pair, pair.salt1, "standby_returned") == ["standby_returned", "normal"]
+
+
+def test_the_active_primary_and_then_the_node_that_waits_to_come_home(pair):
+    pair.salt1.reboot()
+    until(lambda: pair.holders(0.3) == ["salt2"], 60, "salt2 to take over")
+    pair.wait_idle(pair.salt2, "salt1")
+    rebooted(pair, pair.salt1, pair.salt2, ["salt2"])
+
+
+def test_the_active_secondary_while_the_primary_waits_to_come_home(pair):
+    """salt1's data are older: better nobody serves than it."""
+    assert pair.holders() == ["salt2"]
+    rebooted(pair, pair.salt2, pair.salt1, [])
+    start_masters(pair)
+    assert way_out(pair, pair.salt2, "cold") == ["cold", "failed_over", "normal"]
+    assert pair.holders() == ["salt1"]
