@@ -24,6 +24,7 @@ from failback import gate
 from failback import handover
 from failback import ledger
 from failback import lock
+from failback import sources
 from failback import takeover
 from failback import verdict
 from failback.errors import FailbackError
@@ -291,6 +292,33 @@ def working(tmp_path, monkeypatch):
     world = World(tmp_path, monkeypatch, active_services=[{"name": WORK, "proof": None, "status": None}])
     world.units["salt2"] = {WORK, "sshd.service"}
     return world
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [("missing", "does not exist any more"), ("empty", "is empty, and was not"), ("as before", None)],
+)
+def test_a_path_that_is_not_what_it_was_is_not_handed_over(world, there, found):
+    """Unmounted after the warm pass: the last pass would delete all of it on the node that serves next."""
+    folder = world.paths["salt2"].root / "srv/salt"
+    if there != "missing":
+        folder.mkdir(parents=True)
+    if there == "as before":
+        (folder / "top.sls").touch()
+    with world.on("salt2"):
+        fact = sources.facts(["/srv/salt"], str(world.paths["salt2"].root))["/srv/salt"]
+    before = {"/srv/salt": {**fact, "exists": True, "empty": False}}
+    record = {"version": 1, "own": before, "peer": None}
+    files.write_json(world.paths["salt2"].state("salt") / "sources.json", record)
+    if found is None:
+        world.bring_home()
+        assert (world.serving(), world.ledgers(), world.phase()) == (*SALT1, "done")
+        return
+    said = f"does not hand salt over and serves on.*{found}.*last pass would"
+    with pytest.raises(FailbackError, match=said):
+        world.bring_home()
+    assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
+    assert world.timer is None
 
 
 def test_what_only_the_active_node_runs_stops_before_anything_is_released(working):

@@ -110,13 +110,20 @@ def source_problems(now, recorded=None, files_here=None, pair="PAIR"):
     return problems
 
 
-def own_source_problems(now, recorded, pair="PAIR"):
+LSYNCD_WOULD = "lsyncd would delete on the other node what is missing here"
+LAST_PASS_WOULD = "the last pass would delete on the other node what is missing here"
+
+
+def own_source_problems(now, recorded, pair="PAIR", danger=LSYNCD_WOULD):
     """
-    Judge this node's own paths before lsyncd carries them to the other node.
+    Judge this node's own paths before they are carried to the other node.
 
     now, recorded
         What :py:func:`failback.sources.facts` returns on this node now, and when the pair was last known
         to be well (or ``None``: nothing to compare with).
+
+    danger
+        What would happen otherwise.
 
     Returns a list of sentences.
     """
@@ -136,7 +143,7 @@ def own_source_problems(now, recorded, pair="PAIR"):
         else:
             continue
         problems.append(
-            f"{path} on this node {found}: lsyncd would delete on the other node what is missing here. Mount "
+            f"{path} on this node {found}: {danger}. Mount "
             f"or fill it; or if that is what is meant, record it: salt-run state.orch orch.adopt "
             f"pillar='{{pair: {pair}}}'"
         )

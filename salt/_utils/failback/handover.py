@@ -34,12 +34,14 @@ import time
 from failback import address
 from failback import configuration
 from failback import files
+from failback import guard
 from failback import incoming
 from failback import journal_service
 from failback import ledger
 from failback import lock
 from failback import peer
 from failback import services
+from failback import sources
 from failback import system
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -94,6 +96,7 @@ def arm(config, run, seconds, paths):
         own = ledger.read(pair, paths)
         if not ledger.is_active(own, node):
             raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
+        _require_own_sources(config, paths)
         _stop_timer(config)
         before = read_state(config, paths)
         again = before.get("run") == run and before.get("phase") == ARMED
@@ -160,6 +163,21 @@ def _start_again(config, paths):
         # Not waited for: this must end within the time in which somebody has to serve.
         system.run(["systemctl", "start", "--no-block", "--", *reversed(stopped)], 10, "start services again")
         _write_state(config, paths, stopped=[])
+
+
+def _require_own_sources(config, paths):
+    """
+    The paths that are handed over must be where they were: the last pass has no limit on deletions.
+
+    The warm pass has looked at this minutes ago. A path that has been unmounted since is empty, and would be
+    made empty on the other node, which then serves.
+    """
+    pair = config["name"]
+    now = sources.facts([one["path"] for one in config["replicate"]], str(paths.root))
+    recorded = sources.recorded(pair, paths)["own"]
+    problems = guard.own_source_problems(now, recorded, pair, guard.LAST_PASS_WOULD)
+    if problems:
+        raise Refused(f"{config['node']} does not hand {pair} over and serves on. {' '.join(problems)}")
 
 
 def release(config, run, holder, paths):

@@ -285,7 +285,7 @@ def locked(path, wait=60.0):
     Returns an open file object; closing it (and the end of the rsync that shares it) releases the
     lock.
     """
-    handle = open(path, "ab")  # noqa: SIM115 (returned open)
+    handle = open(path, "ab", opener=_private)  # noqa: SIM115 (returned open)
     taken = threading.Event()
     problem = []
 
@@ -309,3 +309,7 @@ def locked(path, wait=60.0):
             f"then run again. To see it: fuser -v {path}"
         )
     return handle
+
+
+def _private(path, flags):
+    return os.open(path, flags, 0o600)
