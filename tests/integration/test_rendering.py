@@ -77,6 +77,24 @@ def test_the_highstate_of_a_node_renders_and_starts_nothing(full, role):
     assert "floating_ip.present" not in names
 
 
+def test_a_host_of_virtual_machines_gets_its_locks_and_starts_no_guest(site):
+    site.begin(**FULL)
+    without = {one["__sls__"] for one in salt_call(site, site.primary, "state.show_lowstate")}
+    assert "pair.virtual_machines" not in without
+    site.begin(**FULL, vms=["idm"], virtualization={"storage": "/srv/guests"})
+    chunks = salt_call(site, site.primary, "state.show_lowstate")
+    assert all(isinstance(one, dict) for one in chunks), chunks
+    mine = [one for one in chunks if one["__sls__"] == "pair.virtual_machines"]
+    texts = {one["name"]: one.get("contents") for one in mine if one["fun"] == "managed"}
+    assert 'file_lockspace_dir = "/srv/guests/.failback-locks"' in texts["/etc/libvirt/qemu-lockd.conf"]
+    assert "require_lease_for_disks = 1" in texts["/etc/libvirt/qemu-lockd.conf"]
+    replaced = {one["repl"] for one in mine if one["fun"] == "replace"}
+    assert replaced == {'lock_manager = "lockd"', "ON_BOOT=ignore", "ON_SHUTDOWN=shutdown"}
+    functions = {f"{one['state']}.{one['fun']}" for one in mine}
+    assert {"shared_vm.storage_marked", "shared_vm.not_at_boot"} <= functions
+    assert not {"shared_vm.running_on", "shared_vm.absent_on"} & functions
+
+
 def test_a_minion_without_a_pair_gets_what_every_minion_gets(full):
     node = full.primary
     folders = [f"--file-root={full.tree / 'salt'}", f"--pillar-root={full.pillar.root}"]
