@@ -19,7 +19,7 @@ PACKAGES := \
     mmdebstrap systemd-container iproute2 procps util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint image lab-up lab-down lab-status lab-push shell deps
+.PHONY: help demo test faults bench lint image lab-up lab-down lab-status lab-push shell deps
 
 help:               ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: deps          ## all tests, on Salt 3006 and 3008; exits non-zero if any f
 
 faults: deps        ## faults at every step of every orchestration; a table; or N=50 SEED=7 of them
 	@$(PYTHON) -m lab.faults $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED))
+
+bench: deps         ## beside keepalived, pacemaker and a script: docs/benchmarks.md (QUICK=1: does it work?)
+	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--only $(ROWS))
 
 lint: deps          ## ruff and salt-lint
 	@$(PYTHON) -m lab.test_runner lint

@@ -130,15 +130,17 @@ class Pacemaker:
         until(together, 90, "the cluster to form", pause=0.3)
         for name, value in (("stonith-enabled", "false"), ("no-quorum-policy", "ignore")):
             host.run(["crm_attribute", "-n", name, "-v", value])
-        if host.run(["crm_resource", "-r", "gw", "-q", "-W"], check=False).returncode:
+        if 'id="gw"' not in host.run(["cibadmin", "-Q", "-o", "resources"]).stdout:
             text = RESOURCE.format(address=ADDRESS, prefix=PREFIX, interface=INTERFACE)
-            host.run(["cibadmin", "-c", "-o", "resources", "-X", text], check=False)
-        host.run(["crm_resource", "--resource", "gw", "--move", "--node", preferred.name], check=False)
+            host.run(["cibadmin", "-C", "-o", "resources", "-X", text])
+        until(self.nodes.holders, 60, "a node to answer")
+        if self.nodes.holders() != [preferred.name]:
+            host.run(["crm_resource", "--resource", "gw", "--move", "--node", preferred.name])
         until(lambda: self.nodes.holders() == [preferred.name], 60, f"{preferred.name} to answer")
 
     def move(self, host):
         """A planned move."""
-        self.nodes.one.run(["crm_resource", "--resource", "gw", "--move", "--node", host.name], check=False)
+        self.nodes.one.run(["crm_resource", "--resource", "gw", "--move", "--node", host.name])
 
     def stop(self):
         """None runs, and nobody has the address."""

@@ -24,7 +24,7 @@ from lab.cli import only_root
 from lab.host import STATE
 from lab.site import Site
 
-SUITES = ("lint", "unit", "functional", "integration", "lab")
+SUITES = ("lint", "unit", "functional", "integration", "lab", "bench")
 PRINTING = threading.Lock()
 
 
@@ -60,6 +60,8 @@ def run(suites, releases, images):
             for each in images:
                 each.result()
             results += lab()
+        elif suite == "bench":
+            results.append(bench())
         else:
             # Both releases at once, one core each; what one prints follows when it has ended.
             with concurrent.futures.ThreadPoolExecutor(len(releases)) as pool:
@@ -100,6 +102,11 @@ def _remove(lab):
     for path in sorted(STATE.glob("*")):
         if path.name == lab or path.name.startswith(f"{lab[:13]}-"):
             Site(path.name).down()
+
+
+def bench():
+    """Does ``make bench`` work? Its figures are not looked at."""
+    return step("benchmarks, a quick look", ["/usr/bin/python3", "-B", "-m", "benchmarks", "--quick"])
 
 
 def run_pytest(suite, release, later=False, more=()):

@@ -1,0 +1,103 @@
+"""
+Measure, print, write.
+
+    python3 -m benchmarks [--quick] [--only ROW …] [--output FOLDER]
+
+The lab of the bench is called as the variable LAB says with ``-b`` behind it, and is removed afterwards.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "salt" / "_utils"))
+
+from benchmarks import report  # noqa: E402
+from benchmarks import rows  # noqa: E402
+from benchmarks.nodes import Nodes  # noqa: E402
+from lab.site import Site  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.strip().split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="one run of each, small: does it work?")
+    parser.add_argument("--only", nargs="*", default=[], choices=sorted(rows.ROWS))
+    parser.add_argument("--output", type=pathlib.Path, help="where to write (default: docs/; quick: nowhere)")
+    parser.add_argument("--keep", action="store_true", help="leave the lab up")
+    options = parser.parse_args()
+    size = rows.QUICK if options.quick else rows.FULL
+    chosen = options.only or list(rows.ROWS)
+    site = Site((os.environ.get("LAB", "bench") + "-b")[:16], "bench")
+    found, failed = [], []
+    begun = time.monotonic()
+    try:
+        nodes = None
+        if any(each not in rows.WITHOUT_LAB for each in chosen):
+            nodes = Nodes(site.up())
+            nodes.prepare()
+        for name in chosen:
+            print(f"==> {name}", flush=True)
+            started = time.monotonic()
+            try:
+                row = rows.ROWS[name](nodes, size)
+            except Exception:
+                traceback.print_exc()
+                failed.append(name)
+                continue
+            if name == "planned_many":
+                against_few(row, found, size)
+            found.append({"name": name, **report.summary(row)})
+            print(report.text(found[-1]), flush=True)
+            print(f"    ({time.monotonic() - started:.0f} s)", flush=True)
+    finally:
+        if not options.keep:
+            site.down()
+    output = options.output or (None if options.quick else HERE.parent / "docs")
+    if output and found:
+        report.write(merged(found, output), about(options.quick), output)
+        print(f"==> {output / 'benchmarks.md'}")
+    print(f"==> {time.monotonic() - begun:.0f} s in all")
+    if failed:
+        sys.exit(f"These could not be measured: {', '.join(failed)}.")
+
+
+def against_few(row, found, size):
+    """The goal for many files is a multiple of the figure for few, from the same run."""
+    few = next((each for each in found if each["name"] == "planned_few"), None)
+    if few:
+        limit = 2 * few["figures"]["Failback"]["median"]
+        row.met = lambda row: row.median("Failback") <= limit
+        row.notes.append(f"Twice the figure for {size.few_files:,} files is {report.number(limit)} ms.")
+
+
+def merged(found, output):
+    """The rows measured now, and those of an earlier run that were not measured again."""
+    try:
+        before = json.loads((output / "benchmarks.json").read_text())["rows"]
+    except (OSError, ValueError, KeyError):
+        before = []
+    known = {each["name"]: each for each in [*before, *found]}
+    return [known[name] for name in rows.ROWS if name in known]
+
+
+def about(quick):
+    """On what it was measured."""
+    with open("/proc/meminfo") as handle:
+        memory = int(handle.readline().split()[1]) / 1e6
+    load = os.getloadavg()
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {memory:.0f} GB, Linux {platform.release()}; "
+        f"load average at the end {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f}: other work on the machine "
+        f"makes all figures worse and their spread wider."
+        + (" A quick look: one run, small trees." if quick else "")
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What the bench makes of its figures; the measuring itself needs the lab."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from benchmarks import report
+from benchmarks import rows
+from benchmarks.nodes import overlap
+
+
+@pytest.mark.parametrize(
+    ("notices", "expected"),
+    [
+        ([], None),
+        ([(1.0, "one", False)], None),
+        ([(1.0, "one", False), (1.5, "two", True)], -0.5),
+        ([(1.0, "two", True), (1.25, "one", False)], 0.25),
+        # Three addresses would be three pairs; the earliest holder and the latest release count.
+        ([(1.0, "one", False), (1.1, "one", True), (1.2, "one", False), (1.3, "two", True)], 0.1),
+    ],
+)
+def test_how_long_two_held_the_address(notices, expected):
+    assert overlap(notices) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.fixture
+def row():
+    made = rows.Row("A title with <&>", "ms", goal="≤ 5 ms", met=rows.at_most(5))
+    for what, figures in (("Failback", [1, 2, 9]), ("another & more", [20, 10, 30])):
+        for one in figures:
+            made.add(what, one)
+    return made
+
+
+def test_a_row_in_figures(row):
+    found = report.summary(row)
+    assert found["figures"]["Failback"] == {"median": 2, "minimum": 1, "maximum": 9, "runs": 3}
+    assert found["ratio"] == {"another & more": 0.1}
+    assert found["met"] is True
+
+
+@pytest.mark.parametrize(
+    ("met", "expected"),
+    [
+        (rows.at_most(2), True),
+        (rows.at_most(1.9), False),
+        (rows.at_most(1, "nobody"), None),
+        (rows.at_most_times(0.1, "another & more"), True),
+        (rows.at_most_times(0.09, "another & more"), False),
+        (rows.at_most_times(1, "nobody"), None),
+    ],
+)
+def test_goals(row, met, expected):
+    row.met = met
+    assert report.summary(row)["met"] is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0, "0"), (0.98765, "0.988"), (12.345, "12.3"), (1234.5, "1,234"), (-0.5, "-0.5")]
+)
+def test_figures_for_people(value, shown):
+    assert report.number(value) == shown
+
+
+def test_what_is_written(row, tmp_path):
+    report.write([{"name": "some", **report.summary(row)}], "Here.", tmp_path)
+    written = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert written["rows"][0]["figures"]["Failback"]["median"] == 2
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "| Failback | 2 | 1 | 9 | 3 |  |" in page and "**Reached.**" in page
+    plots = re.findall(r"!\[\]\((\S+)\)", page)
+    assert plots == ["benchmarks/00.svg"]
+    tree = ET.parse(tmp_path / plots[0])
+    assert "another & more" in [one.text for one in tree.iter() if one.text]
+
+
+def test_a_row_of_nothing_can_be_shown(tmp_path):
+    report.write([report.summary(rows.Row("Empty", "ms"))], "Here.", tmp_path)
+    assert "not judged" in report.text(report.summary(rows.Row("Empty", "ms", goal="some")))
