@@ -264,8 +264,8 @@ def dead_runs(reports, nodes, own=None):
     """
     The runs that one of the nodes has proved dead: it was the host of their process.
 
-    A node that was away when its run ended still has that run's lock, and cannot know. So the others are
-    asked about the process, whether they have a lock of that run or not.
+    A node that was away when its run ended still has that run's lock, and cannot know. So this master and all
+    nodes that answer are asked about the process, whether they have a lock of that run or not.
 
     own
         The run that asks; it lives.
@@ -275,9 +275,13 @@ def dead_runs(reports, nodes, own=None):
     dead = {one["run"] for one in found if one.get("state") == "dead"}
     for one in found:
         if one.get("state") == "held" and one["run"] not in dead | {own}:
-            ids = [report["node"] for report in reports]
-            answers, _ = nodes.try_all(ids, "pair.owner_has_ended", one["owner"])
-            if any(answers.values()):
+            # It may have run on this very master, which need not be a node of the pair.
+            ended = locks.owner_has_ended(one["owner"])
+            if not ended:
+                ids = [report["node"] for report in reports]
+                answers, _ = nodes.try_all(ids, "pair.owner_has_ended", one["owner"])
+                ended = any(answers.values())
+            if ended:
                 dead.add(one["run"])
     return dead
 

@@ -19,9 +19,13 @@ def boot_id():
 
 
 def machine_id():
-    """The identity of this installation (machine-id(5)), the same after each reboot; empty if it has none."""
+    """
+    The identity of this installation, the same after each reboot; empty if it has none.
+
+    machine-id(5) and the host's name: copies of a virtual machine that share the first differ in the second.
+    """
     try:
-        return MACHINE_ID.read_text().strip()
+        return f"{MACHINE_ID.read_text().strip()}/{os.uname().nodename}"
     except OSError:
         return ""
 

@@ -1,0 +1,66 @@
+"""Which locks are those of dead runs: one that no node can prove dead counts until it expires."""
+
+import os
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+import pair_master
+from failback import system
+
+RUN = "20261122T183000-recover-salt-4f2a"
+
+
+class Nodes:
+    """Answers of the nodes to ``pair.owner_has_ended``."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.asked = []
+
+    def try_all(self, ids, function, *arguments):
+        self.asked.append((tuple(ids), function, arguments))
+        return {node: self.answers[node] for node in ids if node in self.answers}, {}
+
+
+def report(node, state=None, **owner):
+    lock = {"run": RUN, "state": state, "owner": owner, "operation": "recover"} if state else None
+    return {"node": node, "lock": lock}
+
+
+@pytest.mark.parametrize(
+    ("salt1", "salt2", "answers", "dead"),
+    [
+        pytest.param(None, None, {}, set(), id="no lock"),
+        pytest.param("dead", "held", {}, {RUN}, id="the node with the lock was its host"),
+        pytest.param("held", None, {"salt1": False, "salt2": True}, {RUN}, id="salt1 was away when it ended"),
+        pytest.param("held", "held", {"salt1": False, "salt2": False}, set(), id="it lives"),
+        pytest.param("held", None, {"salt1": False}, set(), id="its host does not answer"),
+        pytest.param("expired", None, {}, set(), id="expired: nobody need be asked"),
+    ],
+)
+def test_dead_runs(salt1, salt2, answers, dead):
+    nodes = Nodes(**answers)
+    reports = [report("salt1", salt1, boot_id="elsewhere"), report("salt2", salt2, boot_id="elsewhere")]
+    assert pair_master.dead_runs(reports, nodes) == dead
+    if "held" not in (salt1, salt2):
+        assert nodes.asked == []
+
+
+def test_a_run_does_not_ask_whether_it_lives_itself():
+    nodes = Nodes(salt1=True, salt2=True)
+    assert pair_master.dead_runs([report("salt1", "held")], nodes, own=RUN) == set()
+    assert nodes.asked == []
+
+
+def test_a_master_knows_of_its_own_dead_runs_though_it_is_no_node_of_the_pair():
+    mine = {"boot_id": system.boot_id(), "pid": os.getpid(), "started": 1}
+    nodes = Nodes(salt1=False, salt2=False)
+    assert pair_master.dead_runs([report("salt1", "held", **mine)], nodes) == {RUN}
+    assert nodes.asked == []
+
+
+def test_a_pair_that_a_living_run_holds_is_not_free():
+    with pytest.raises(CommandExecutionError, match=f"held by run {RUN}"):
+        pair_master.require_free("salt", [report("salt1", "held")], Nodes(salt1=False))
+    pair_master.require_free("salt", [report("salt1", "held")], Nodes(salt1=True))
