@@ -16,9 +16,8 @@ def test_a_full_disk_is_named_with_the_way_on(code):
 
 
 def test_a_full_disk_without_a_name():
-    assert errors.of_the_system(OSError(errno.ENOSPC, "No space left on device")).startswith(
-        "No space is left. "
-    )
+    said = errors.of_the_system(OSError(errno.ENOSPC, "No space left on device"))
+    assert said.startswith("No space is left on a disk of this node (/var/lib/failback: see df). ")
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EIO])
