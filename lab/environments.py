@@ -20,6 +20,16 @@ def wheels(release):
     return cache.made(f"wheels-{release}", [RELEASES[release], python_version()], make)
 
 
+def gitpython():
+    """A folder with the wheels of GitPython, with which a master reads its tree from Git."""
+
+    def make(place):
+        place.mkdir(parents=True)
+        cache.call([tools() / "bin" / "pip", "wheel", "--quiet", "--wheel-dir", place, "GitPython"])
+
+    return cache.made("wheels-gitpython", [python_version()], make)
+
+
 def tools():
     """A virtual environment with nothing but pip, which makes the wheels."""
 
