@@ -26,7 +26,9 @@ def of_the_system(error):
     Returns a ``str``.
     """
     # A write does not know the name of its file; the lists and the backup of a run are what is written here.
-    where = f" for {error.filename}" if error.filename else " on a disk of this node (/var/lib/failback: see df)"
+    where = " on a disk of this node (/var/lib/failback: see df)"
+    if error.filename:
+        where = f" for {error.filename}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"No space is left{where}. Nothing was done after that; what was overwritten before is in the "
