@@ -25,6 +25,8 @@ ALLOWED = {
     "yield 7": ["yield", "7"],
     "handover 20261122T183000-recover-salt-4f2a": ["handover", samples.RUN],
     "journal 20261122T183000-recover-salt-4f2a": ["journal", samples.RUN],
+    "guests": ["guests"],
+    "libvirt 20261122T183000-vm-mgmt-4f2a": ["libvirt", "20261122T183000-vm-mgmt-4f2a"],
     "git-receive-pack '/srv/git/site.git'": ["git-receive-pack", "/srv/git/site.git"],
     "git-receive-pack '/srv/git/with space.git'": ["git-receive-pack", "/srv/git/with space.git"],
 }
@@ -77,6 +79,10 @@ def test_what_the_other_node_may_ask_for(command, words):
         "yield \uff17",
         "yield ''",
         "yield " + "9" * 5000,
+        "guests mgmt",
+        "guests; id",
+        "libvirt",
+        "libvirt a b",
         "handover",
         "journal",
         "journal one two",
@@ -182,3 +188,24 @@ def test_a_report_is_one_line_of_json(node, monkeypatch, capsys):
 def test_an_unknown_pair_is_refused_before_anything_is_looked_at(node):
     with pytest.raises(FailbackError, match="knows no pair"):
         far_end.main("mgmt", "report", node)
+
+
+def test_libvirt_is_for_the_run_that_holds_the_pair_alone(tmp_path, monkeypatch):
+    from failback import lock
+    from failback import virsh
+
+    paths = Paths(tmp_path)
+    config = samples.pair("salt1", vms=["idm"])
+    files.write_json(paths.pair_config("salt"), config)
+    became = []
+    monkeypatch.setattr(virsh.os, "execv", lambda program, words: became.append(words))
+    with pytest.raises(Refused, match="does not hold salt"):
+        far_end.main("salt", f"libvirt {samples.RUN}", paths)
+    lock.acquire("salt", paths, samples.RUN, "vm", {}, 60)
+    far_end.main("salt", f"libvirt {samples.RUN}", paths)
+    with pytest.raises(Refused, match="does not hold salt"):
+        far_end.main("salt", f"libvirt {samples.OTHER_RUN}", paths)
+    assert became == [[virsh.HELPER, virsh.URI]]
+    files.write_json(paths.pair_config("salt"), {**config, "vms": []})
+    with pytest.raises(Refused, match="has no virtual machines"):
+        far_end.main("salt", f"libvirt {samples.RUN}", paths)

@@ -1,6 +1,7 @@
 """What is read from virsh and from the system, and the claim on a guest."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import samples
 
 from failback import virsh
 from failback.errors import Refused
+from failback.errors import Unavailable
 from failback.paths import Paths
 
 CONFIG = samples.pair("salt1", vms=["idm", "repo"])
@@ -159,3 +161,94 @@ def test_locks_in_another_place_are_none(node, storage):
     set_up_locks(node)
     (node.root / "etc/libvirt/qemu-lockd.conf").write_text('file_lockspace_dir = "/var/lib/here"\n')
     assert "virtlockd is not set up" in virsh.locks_error(CONFIG, node)
+
+
+# --- what is done ------------------------------------------------------------------------------
+
+
+class Libvirt:
+    """Answers for virsh: what it knows by name, and what it refuses."""
+
+    def __init__(self, node, known, refuses=()):
+        self.known = known
+        self.refuses = refuses
+        self.defined = []
+        folder = node.root / "etc/libvirt/qemu"
+        folder.mkdir(parents=True)
+        self.folder = folder
+
+    def __call__(self, *words, limit=10, what="ask libvirt"):
+        if words[0] == "dumpxml":
+            if words[-1] not in self.known:
+                raise Unavailable("no such domain")
+            return self.known[words[-1]]
+        assert words[0] == "define", words
+        name = os.path.basename(words[2]).removesuffix(".xml")
+        if name in self.refuses:
+            raise Unavailable(f"libvirt refuses {name}")
+        self.defined.append(name)
+        return ""
+
+
+def test_definitions_that_are_news_are_learned(node, monkeypatch):
+    libvirt = Libvirt(node, {"shared-idm": "<domain>\n <a/>\n</domain>", "shared-repo": "<domain/>"})
+    (libvirt.folder / "shared-idm.xml").write_text("<!-- by libvirt -->\n<domain><a/></domain>")
+    (libvirt.folder / "shared-repo.xml").write_text("<domain><b/></domain>")
+    monkeypatch.setattr(virsh, "call", libvirt)
+    assert virsh.learn(CONFIG, node) == ["repo"]
+    assert libvirt.defined == ["shared-repo"]
+
+
+def test_one_that_is_refused_keeps_no_other_from_being_learned(node, monkeypatch):
+    libvirt = Libvirt(node, {}, refuses=("shared-idm",))
+    for name in ("shared-idm", "shared-repo"):
+        (libvirt.folder / f"{name}.xml").write_text("<domain/>")
+    monkeypatch.setattr(virsh, "call", libvirt)
+    with pytest.raises(Unavailable, match="libvirt refuses shared-idm"):
+        virsh.learn(CONFIG, node)
+    assert libvirt.defined == ["shared-repo"]
+
+
+def test_what_is_not_on_the_disk_is_not_learned(node, monkeypatch):
+    libvirt = Libvirt(node, {"shared-idm": "<domain/>"})
+    monkeypatch.setattr(virsh, "call", libvirt)
+    assert virsh.learn(CONFIG, node) == [] and libvirt.defined == []
+
+
+def test_the_tunnel_carries_both_ways_and_ends_with_the_migration(node, monkeypatch):
+    echo = "import os\nwhile (data := os.read(0, 100)):\n    os.write(1, data.upper())\n"
+    begun = []
+
+    def ssh(config, paths, *options):
+        begun.append(options)
+        return [sys.executable, "-c", echo]
+
+    monkeypatch.setattr(virsh.peer, "ssh", ssh)
+    with virsh._tunnel(CONFIG, samples.RUN, node) as place, socket.socket(socket.AF_UNIX) as one:
+        one.connect(str(place))
+        one.sendall(b"libvirt")
+        assert one.recv(100) == b"LIBVIRT"
+        left = one.dup()
+    assert not place.exists()
+    # Nothing of a migration may go on behind its back.
+    left.settimeout(10)
+    assert left.recv(100) == b""
+    left.close()
+
+
+def test_a_guest_that_does_not_shut_down_is_left_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(virsh, "state", lambda name: ("running", 1))
+    monkeypatch.setattr(virsh, "call", lambda *words, **terms: asked.append(words))
+    with pytest.raises(Unavailable, match="is running after 0.3 s. It was left alone"):
+        virsh.shut_down("shared-idm", 0.3)
+    assert asked == [("shutdown", "--domain", "shared-idm")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "null", "[]", '{"node": "salt2"}', '{"node": "salt1", "guests": {}}']
+)
+def test_what_is_no_answer_of_the_other_host(node, monkeypatch, text):
+    monkeypatch.setattr(virsh.peer, "ask", lambda *words, **terms: text)
+    with pytest.raises(Unavailable, match="salt2 gave no answer about the guests"):
+        virsh.ask_peer(CONFIG, node)

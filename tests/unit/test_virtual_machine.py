@@ -99,6 +99,14 @@ def test_a_person_s_word_that_the_other_host_is_off_is_enough(there):
     assert (plan.action, plan.source, plan.refusal) == (virtual_machine.START, None, None)
 
 
+@pytest.mark.parametrize("reason, action", [(2, "resume"), (14, "resume"), (1, None), (5, None)])
+def test_what_a_migration_from_a_dead_host_has_left_goes_on(reason, action):
+    plan = decide(host(guest("paused", reason)), SILENT, fenced=True)
+    assert (plan.action if action else plan.refusal) == (action or plan.refusal)
+    assert bool(plan.refusal) == (action is None)
+    assert decide(host(guest("paused", reason)), SILENT).refusal
+
+
 @pytest.mark.parametrize("there", STATES)
 def test_the_word_is_void_when_the_host_answers(there):
     plan = decide(host(guest()), host(guest(*there)), fenced=True)

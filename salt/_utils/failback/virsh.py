@@ -361,9 +361,10 @@ def learn(config, paths):
     """
     Let libvirt know the definitions that have changed on the disk. A running guest is not disturbed.
 
-    Returns the guests whose definition was news. Raises ``Unavailable`` for one that libvirt refuses.
+    Returns the guests whose definition was news. Raises ``Unavailable`` when libvirt refuses some, after all
+    others are known.
     """
-    learned = []
+    learned, refused = [], []
     for guest in config["vms"]:
         name = virtual_machine.domain(config, guest)
         place = definition_file(name, paths)
@@ -376,8 +377,13 @@ def learn(config, paths):
             known = None
         if known == there:
             continue
-        call("define", "--file", str(place), what=f"let libvirt know {place}")
-        learned.append(guest)
+        try:
+            call("define", "--file", str(place), what=f"let libvirt know {place}")
+            learned.append(guest)
+        except Unavailable as error:
+            refused.append(str(error))
+    if refused:
+        raise Unavailable(" ".join(refused))
     return learned
 
 
@@ -417,9 +423,8 @@ def shut_down(name, limit):
         now = time.monotonic()
         if now >= end:
             raise Unavailable(
-                f"{name} was asked to shut down and is {found} after {limit:g} s. It was left alone; "
-                "shut it down from "
-                f"inside, or end it: virsh destroy {name}"
+                f"{name} was asked to shut down and is {found} after {limit:g} s. It was left alone; shut it "
+                f"down from inside, or end it: virsh destroy {name}"
             )
         if now - asked >= 10:
             # A guest that is still starting misses the first time.

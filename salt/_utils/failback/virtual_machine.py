@@ -223,7 +223,7 @@ def decide(guest, target, config, reports, how=LIVE, fenced=False, only_if_activ
                 f"runs, and nobody can stop it in order. Look at it before you end it."
             )
     if active(here):
-        return _stays(refused, done, name, target, here, there)
+        return _stays(refused, done, name, target, here, other_is_off=fenced or there is not None)
     if there is not None and active(there):
         return _moves(refused, done, config, guest, reports, how)
     if only_if_active:
@@ -256,11 +256,11 @@ def _numbers(processes):
     return ", ".join(str(one) for one in processes)
 
 
-def _stays(refused, done, name, target, here, there):
-    """The guest is on the wanted host already: is it well there?"""
+def _stays(refused, done, name, target, here, other_is_off):
+    """The guest is on the wanted host already, and not known to be on the other one: is it well?"""
     if here["state"] == "running":
         return done(NOTHING, f"runs on {target}.", target)
-    if here["state"] == "paused" and here["reason"] in LEFT_BY_MIGRATION and there is not None:
+    if here["state"] == "paused" and here["reason"] in LEFT_BY_MIGRATION and other_is_off:
         return done(RESUME, f"was left paused on {target} by a migration; will be resumed.", target)
     return refused(_odd(name, target, here))
 
