@@ -5,6 +5,7 @@ The repository lies on the salt pair, and Failback carries it: each master reads
 """
 
 import re
+import shlex
 
 import pytest
 
@@ -66,7 +67,7 @@ def commit(host, message, commands):
         "cd /root/work",
         *commands,
         "git add --all",
-        f"git -c user.name=lab -c user.email=lab@localhost commit --quiet -m '{message}'",
+        f"git -c user.name=lab -c user.email=lab@localhost commit --quiet -m {shlex.quote(message)}",
         "git push --quiet origin HEAD:main",
     ]
     host.run(["/bin/sh", "-c", "\n".join(script)], timeout=120)

@@ -181,6 +181,12 @@ def test_a_nagios_that_was_killed_is_not_believed(daemon, capsys, do, status):
     assert daemon.commands == []
 
 
+def test_a_nagios_that_was_killed_and_not_waited_for_is_dead(daemon):
+    daemon.process.kill()
+    os.waitid(os.P_PID, daemon.process.pid, os.WEXITED | os.WNOWAIT)
+    assert failback(daemon, "notifications", "status") == 4
+
+
 def test_nothing_is_left_in_the_pipe_for_a_nagios_of_tomorrow(daemon):
     daemon.dies()
     with pytest.raises(Unavailable, match="nobody reads"):

@@ -155,7 +155,9 @@ def look(known):
         raise Unavailable(f"Nagios does not run here: {path} cannot be read, {error.strerror}.") from error
     pid = found.get("nagios_pid", "")
     try:
-        name = pathlib.Path(f"/proc/{int(pid)}/comm").read_text().strip()
+        process = pathlib.Path(f"/proc/{int(pid)}")
+        # One that has been killed and not yet waited for still has its name, but no command line.
+        name = process.joinpath("comm").read_text() if process.joinpath("cmdline").read_bytes() else ""
     except (OSError, ValueError):
         name = ""
     if "nagios" not in name:
