@@ -1,0 +1,87 @@
+"""An automatic pair: the node that takes over starts the active services by itself, without Salt."""
+
+import pytest
+from lab_pair import PILLAR
+
+from lab.host import until
+
+#: It leaves a mark where it runs, and is asked by a proof whether it really does.
+UNIT = """\
+[Unit]
+Description=What only the active node runs
+
+[Service]
+ExecStart=/bin/sh -c 'echo started >> /var/log/work; touch /run/work; exec sleep infinity'
+ExecStopPost=/bin/rm -f /run/work
+"""
+ENTRY = """\
+    mode: automatic
+    active_services:
+      - name: work
+        proof: [test, -e, /run/work]
+      - name: more-work
+"""
+
+
+@pytest.fixture(scope="module")
+def automatic(running):
+    """The pair is automatic, and two services are for the active node alone."""
+    pair = running
+    before = pair.salt1.read(PILLAR)
+    for host in pair.nodes:
+        for name in ("work", "more-work"):
+            host.write(f"/etc/systemd/system/{name}.service", UNIT.replace("/work", f"/{name}"))
+        host.run(["systemctl", "daemon-reload"])
+    write_pillar(pair, before.replace("    mode: manual\n", ENTRY))
+    done = pair.recover(pair.salt2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield pair
+    write_pillar(pair.running(), before)
+    for host in pair.nodes:
+        host.run(["systemctl", "stop", "work", "more-work"])
+        host.run(["rm", "/etc/systemd/system/work.service", "/etc/systemd/system/more-work.service"])
+        host.run(["systemctl", "daemon-reload"])
+
+
+def write_pillar(pair, text):
+    for host in pair.nodes:
+        host.write(PILLAR, text)
+    pair.highstate(pair.salt1)
+
+
+def running_on(pair):
+    """By name of the service: the nodes on which it runs."""
+    return {
+        name: [host.name for host in pair.nodes if host.running and pair.active(host, name)]
+        for name in ("work", "more-work")
+    }
+
+
+def test_recover_starts_them_on_the_active_node_alone(automatic):
+    assert running_on(automatic) == {"work": ["salt1"], "more-work": ["salt1"]}
+
+
+def test_a_takeover_starts_them_with_no_minion_and_no_master(automatic):
+    pair = automatic
+    pair.salt2.run(["systemctl", "stop", "salt-minion", "salt-master"], timeout=60)
+    pair.salt1.power_off()
+    until(lambda: pair.holders(0.3) == ["salt2"], 30, "salt2 to answer", pause=0)
+    both = {"work": ["salt2"], "more-work": ["salt2"]}
+    until(lambda: running_on(pair) == both, 60, "salt2 to run what the active node runs", pause=0.3)
+    said = pair.journal(pair.salt2, "-t", "failback", "-n", "20")
+    assert said.index("is active in salt, generation") < said.index("salt: work on salt2: started")
+    assert said.index("salt: work on salt2: started") < said.index("salt: more-work on salt2: started")
+    pair.salt2.run(["systemctl", "start", "salt-master", "salt-minion"], timeout=60)
+
+
+def test_a_returned_primary_does_not_start_them(automatic):
+    pair = automatic
+    pair.come_back()
+    assert running_on(pair) == {"work": ["salt2"], "more-work": ["salt2"]}
+
+
+def test_recover_brings_them_home(automatic):
+    pair = automatic
+    done = pair.recover(pair.salt2, max_delete=1000)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert running_on(pair) == {"work": ["salt1"], "more-work": ["salt1"]}
