@@ -215,9 +215,10 @@ class Cluster:
 
     def reported(self, host, text, limit=20):
         """Wait until Nagios on a host has processed such a result."""
-        find = ["grep", "-c", f"PASSIVE SERVICE CHECK: .*{text}", "/var/log/nagios4/nagios.log"]
+        # Not its log: there Nagios 4.4 names the output of the check before.
+        find = ["grep", "-q", f"plugin_output={text}$", "/var/lib/nagios4/status.dat"]
         until(
-            lambda: host.run(find, check=False).stdout.strip() not in ("", "0"),
+            lambda: host.run(find, check=False).returncode == 0,
             limit,
             f"the result {text!r} to reach {host.name}",
             pause=0.3,
