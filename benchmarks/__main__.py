@@ -33,6 +33,7 @@ def main():
     options = parser.parse_args()
     size = rows.QUICK if options.quick else rows.FULL
     chosen = options.only or list(rows.ROWS)
+    output = options.output or (None if options.quick else HERE.parent / "docs")
     site = Site((os.environ.get("LAB", "bench") + "-b")[:16], "bench")
     found, failed = [], []
     begun = time.monotonic()
@@ -55,12 +56,13 @@ def main():
             found.append({"name": name, **report.summary(row)})
             print(report.text(found[-1]), flush=True)
             print(f"    ({time.monotonic() - started:.0f} s)", flush=True)
+            if output:
+                # Now, so that a bench that is ended has not measured for nothing.
+                report.write(merged(found, output), about(options.quick), output)
     finally:
         if not options.keep:
             site.down()
-    output = options.output or (None if options.quick else HERE.parent / "docs")
     if output and found:
-        report.write(merged(found, output), about(options.quick), output)
         print(f"==> {output / 'benchmarks.md'}")
     print(f"==> {time.monotonic() - begun:.0f} s in all")
     if failed:

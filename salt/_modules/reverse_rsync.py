@@ -97,6 +97,13 @@ def preview(pair, sources=None, names=200, takeover=None):
     return library.preview(_load(pair), _paths(), sources, names, _remote_shell(), takeover)
 
 
+def _preview_for_handover(pair, sources, names, takeover, run):
+    config, paths = _load(pair), _paths()
+    takeover = _number("takeover", takeover)
+    journals = None if _remote_shell() else journal_service.Both(config, run, paths)
+    return library.preview(config, paths, sources, names, _remote_shell(), takeover, journals)
+
+
 @salt_errors.translated
 def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=None):
     """
@@ -138,11 +145,18 @@ def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=N
 
 
 @salt_errors.translated
-def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=200, takeover=None):
+def checked(
+    pair, sources=None, max_delete=None, max_change_percent=None, names=200, takeover=None, run=None
+):
     """
     Preview, and fail if anything speaks against the sync. Changes nothing.
 
     The arguments are those of ``preview`` and ``refusals``. Returns what ``preview`` returns.
+
+    run
+        Id of the run that holds the pair, if its handover comes next with no sync in between: from here on
+        both nodes note what changes.
+
     Raises ``CommandExecutionError`` with all reasons, one a line.
 
     CLI Example:
@@ -151,7 +165,11 @@ def checked(pair, sources=None, max_delete=None, max_change_percent=None, names=
 
         salt salt1 reverse_rsync.checked salt max_delete=500
     """
-    previews = preview(pair, sources, names, takeover)
+    if run is None:
+        previews = preview(pair, sources, names, takeover)
+    else:
+        _number("names", names)
+        previews = _preview_for_handover(pair, sources, names, takeover, runs.require_id(run) or run)
     found = refusals(pair, previews, sources, max_delete, max_change_percent)
     if found:
         raise CommandExecutionError("\n".join(found))

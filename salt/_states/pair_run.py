@@ -413,6 +413,7 @@ def drained(name):
             sources,
             max_delete=run.config["recovery"]["max_delete"],
             max_change_percent=run.config["recovery"]["max_change_percent"],
+            run=run.id,
             timeout=60,
         )
         actions = ("overwritten", "deleted", "created", "attributes")

@@ -80,6 +80,26 @@ def test_a_mark_begins_an_incomplete_journal_anew(kept):
         assert client.changes(RUN)[kept.item.module]["names"] == ["kept"]
 
 
+def test_what_is_known_to_differ_counts_as_changed(kept):
+    both = journal_service.Both(kept.config, RUN, kept.paths)
+    both._clients = [kept.client()]
+    both.note(kept.item, [itemize.readable(b"a/\xff"), "a/b"])
+    with kept.client() as client:
+        assert journal_service.read(client.changes(RUN)[kept.item.module]).names == {b"a/\xff", b"a/b"}
+    both._clients[0].close()
+    assert both.why is None
+
+
+def test_a_journal_that_does_not_answer_is_a_reason_and_no_failure(kept, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(journal_service, "stop", stopped.append)
+    both = journal_service.Both(kept.config, RUN, kept.paths)
+    both._clients = [kept.client()]
+    both._clients[0].close()
+    both.note(kept.item, ["a/b"])
+    assert "does not answer" in both.why and stopped == [kept.config]
+
+
 def test_journals_of_another_run_are_not_believed(kept):
     with kept.client() as client, pytest.raises(errors.Unavailable, match=RUN):
         client.changes("20261122T183000-recover-salt-0000")

@@ -138,6 +138,12 @@ class Journal:
         if self._lost:
             self._begin()
 
+    def note(self, names):
+        """Count names as changed."""
+        self._names.update(names)
+        if len(self._names) > self._many:
+            self._lose(f"more than {self._many} files have changed")
+
     def changes(self, also=(), mapped=None):
         """
         What has changed since the mark, the changes of this very moment included.

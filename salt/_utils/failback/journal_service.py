@@ -16,6 +16,7 @@ Names are in the notation of :py:mod:`failback.itemize`.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import selectors
@@ -189,6 +190,9 @@ class _Service:
                         for module, one in self._journals.items()
                     },
                 }
+            if request["do"] == "note":
+                self._journals[request["module"]].note(map(itemize.raw, request["names"]))
+                return {"ok": True}
             if request["do"] == "end":
                 self._ended = True
                 return {"ok": True}
@@ -362,6 +366,18 @@ class Both:
             try:
                 for client in self._clients:
                     client.ask("mark", module=item.module)
+            except FailbackError as error:
+                self._give_up(error)
+
+    def note(self, item, names):
+        """What is known to differ counts as changed; ``names`` as :py:func:`written` has them."""
+        with self._lock:
+            if not self._clients:
+                return
+            # One too many is enough to make it incomplete.
+            some = itertools.islice(names, journal.MANY + 1)
+            try:
+                self._clients[0].ask("note", module=item.module, names=list(some))
             except FailbackError as error:
                 self._give_up(error)
 

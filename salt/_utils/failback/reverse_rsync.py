@@ -8,6 +8,7 @@ the handover, which runs without Salt.
 """
 
 import contextlib
+import json
 import os
 import time
 
@@ -68,12 +69,16 @@ def items(config, paths, sources=None):
     return result
 
 
-def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None, takeover=None):
+def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None, takeover=None, journals=None):
     """
     What a reverse rsync would do on this node, path by path; see :py:func:`failback.pull.preview`.
 
     takeover
         When the serving node took over, on this node's clock (:py:func:`failback.conflicts.taken_over`).
+
+    journals
+        :py:class:`failback.journal_service.Both`, for a handover that no sync goes before: they begin with
+        this look at the files, and what differs now counts as changed.
 
     The full lists are written below the pair's state folder; ``list`` in each result names its
     file. Raises :py:class:`failback.errors.Refused` for a path that the serving node does not have.
@@ -83,14 +88,32 @@ def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None, ta
     if missing:
         raise errors.Refused("\n".join(guard.source_problems(missing, pair=config["name"])))
     folder = paths.state(config["name"]) / "preview"
-    return pull.previewed(
-        items(config, paths, sources),
-        _peer(config, paths, remote_shell),
-        folder=folder,
-        limit=names,
-        parallel=_parallel(config),
-        conflict=_conflict(config, paths, takeover),
-    )
+    chosen = items(config, paths, sources)
+    with contextlib.ExitStack() as stack:
+        if journals is not None:
+            stack.enter_context(journals)
+            for item in chosen:
+                journals.mark(item)
+        previews = pull.previewed(
+            chosen,
+            _peer(config, paths, remote_shell),
+            folder=folder,
+            limit=names,
+            parallel=_parallel(config),
+            conflict=_conflict(config, paths, takeover),
+        )
+        if journals is not None:
+            for item, each in zip(chosen, previews):
+                journals.note(item, _names_in(item, each["list"]))
+    return previews
+
+
+def _names_in(item, listing):
+    """The names in the list of a preview, relative to the root of its item, as the list writes them."""
+    root = itemize.readable(os.fsencode(item.root)).rstrip("/") + "/"
+    with open(listing, encoding="utf-8") as handle:
+        for line in handle:
+            yield json.loads(line)["path"].removeprefix(root).rstrip("/") or "."
 
 
 def _conflict(config, paths, takeover):

@@ -10,6 +10,7 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 from failback import gate
+from failback import itemize
 from failback import reverse_rsync
 from failback import runs
 from failback import sources
@@ -239,6 +240,34 @@ def test_last_pass_and_comparison(modules, nodes, pair):
     os.utime(nodes.there / "srv/salt/last.sls", (1, 1))
     found = modules.reverse_rsync.compared("salt", RUN)
     assert found["unexplained"] == ["/srv/salt/last.sls"]
+
+
+def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):
+    trees.make(nodes.there, {"srv/salt/ü new": "1", b"srv/salt/\xff/x": "2"})
+    paths = Paths(nodes.here)
+    config = json.loads(paths.pair_config("salt").read_text())
+    done = []
+
+    class Journals:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def mark(self, item):
+            done.append(("mark", item.path))
+
+        def note(self, item, names):
+            done.append((item.path, {itemize.raw(name) for name in names}))
+
+    shell = str(nodes.folder / "far-end")
+    reverse_rsync.preview(config, paths, remote_shell=shell, journals=Journals())
+    count = len(config["replicate"])
+    assert {what for what, _ in done[:count]} == {"mark"}
+    noted = dict(done[count:])
+    assert {b"top.sls", "ü new".encode(), b"\xff", b"\xff/x"} <= noted["/srv/salt"]
+    assert noted["/etc/hosts--warewulf"] == {b"hosts--warewulf"}
 
 
 def test_pruned_keeps_as_many_as_the_pair_says(modules, nodes, pair):
