@@ -169,13 +169,17 @@ class Nodes:
         seen = {}
         monitors = {host.name: self._monitor(host) for host in self.both if host.running}
         probe = client.start_probe(self.client, ADDRESS, interval=interval, limit=300.0)
-        time.sleep(0.5)  # The probe has no other sign of life; it must have answers from before.
+        # An outage before the probe has begun would read as none. Its socket is its sign of life.
+        until(lambda: ":0001 " in self.client.read("/proc/net/raw"), 20, "the probe to begin")
+        time.sleep(0.3)
         try:
             yield seen
             time.sleep(0.5)
         finally:
             report = probe.stop()
             notices = [one for name, each in monitors.items() for one in _notices(name, each)]
+        if len({span["mac"] for span in report["answered_by"]}) < 2:
+            raise RuntimeError(f"The probe did not see both holders: {report}")
         seen.update(report, overlap=overlap(notices), notices=notices)
 
     def _monitor(self, host):
