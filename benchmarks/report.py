@@ -100,7 +100,8 @@ def page(found, about):
         "",
         "Time without an answer: ICMP echo each 0.2 ms from a third host, forwarding off, lost probes × "
         "interval (1 ms in the crash rows). Who held the address when: `ip -ts monitor address` on both "
-        "nodes, which share the machine's clock.",
+        "nodes, which share the machine's clock; `ip` stamps a notice when it reads it, which on a busy "
+        "machine is milliseconds late.",
         "",
         "What the others do not do:",
         "",

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import threading
+import time
 
 import pytest
 import samples
@@ -128,6 +129,14 @@ def test_it_ends_with_its_run_and_leaves_nothing(kept):
     with pytest.raises(errors.Unavailable, match="no journal"):
         kept.client()
     assert not os.path.exists(kept.paths.volatile("salt") / "journal")
+
+
+def test_it_ends_with_its_run_while_files_change_all_the_time(kept):
+    kept.holds = False
+    end = time.monotonic() + 20
+    while kept.thread.is_alive() and time.monotonic() < end:
+        (kept.top / "kept").write_text("again and again")
+    assert not kept.thread.is_alive()
 
 
 def test_the_other_node_may_mark_and_nothing_else(kept, monkeypatch):
