@@ -141,6 +141,20 @@ def test_the_client_never_saw_two_holders_and_missed_the_address_only_for_a_mome
     assert probe["outage"] < 5
 
 
+def test_the_last_pass_went_by_the_journal_and_both_nodes_tell_of_the_window(recovered):
+    said = " ".join(recovered.done.stdout.split())
+    assert "names compared, from the journal of changes" in said
+    assert "everything compared" not in said
+    for node in ("salt1", "salt2"):
+        assert f"window on {node}:" in said
+
+
+def test_the_journals_end_with_their_run(recovered, pair):
+    for host in pair.nodes:
+        gone = f"{host.name}'s journal of changes to end"
+        until(lambda host=host: not pair.active(host, "failback-journal-salt"), 30, gone)
+
+
 def test_every_acknowledged_write_is_on_both_nodes(recovered, pair):
     pair.writing.wait_acknowledged(20, node="salt1")
     entries, pair.writing = pair.writing.stop(), None
