@@ -20,7 +20,8 @@ def site(lab_name):
     The site ``dalma``, its masters started by hand.
 
     Nineteen hosts are too many to come along with every run of the lab tests: ``FAILBACK_PAIRS=all`` asks for
-    them, ``FAILBACK_PAIRS='monitor mx'`` for these pairs only. ``FAILBACK_KEEP=1`` as in tests/lab/conftest.py.
+    them, ``FAILBACK_PAIRS='monitor mx'`` for these pairs only.
+    ``FAILBACK_KEEP=1`` as in tests/lab/conftest.py.
     """
     keep = os.environ.get("FAILBACK_KEEP")
     asked = os.environ.get("FAILBACK_PAIRS", "").split()
