@@ -10,7 +10,12 @@ from lab.site import Site
 
 @pytest.fixture(scope="session")
 def vm_site(lab_name):
-    """A lab of its own beside that of the other tests; ``FAILBACK_KEEP=1`` leaves it up."""
+    """A lab of its own beside that of the other tests; ``FAILBACK_KEEP=1`` leaves it up.
+
+    Only with ``FAILBACK_VM=1``: these tests are written and have not been run to their end yet.
+    """
+    if os.environ.get("FAILBACK_VM") != "1":
+        pytest.skip("lab tests of virtual machines run with FAILBACK_VM=1 only")
     keep = os.environ.get("FAILBACK_KEEP")
     lab = Site(f"{lab_name[:13]}-vm", "vm")
     if not keep:
