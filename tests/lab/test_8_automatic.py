@@ -1,15 +1,9 @@
 """An automatic pair: the node that takes over starts the active services by itself, without Salt."""
 
-import os
-
 import pytest
 from lab_pair import PILLAR
 
 from lab.host import until
-
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("FAILBACK_MORE"), reason="not yet run to its end; FAILBACK_MORE=1 asks for it"
-)
 
 #: It leaves a mark where it runs, and is asked by a proof whether it really does.
 UNIT = """\
