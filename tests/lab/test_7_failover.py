@@ -126,7 +126,7 @@ def test_the_winner_of_a_split_is_named_and_the_loser_loses_nothing(pair):
     for host in pair.nodes:
         hold_on(host)
     asking = ["pgrep", "-f", "failback ask-to-yield"]
-    until(lambda: pair.salt2.run(asking, check=False).returncode, 30, "salt2 to give up asking salt1 to yield")
+    until(lambda: pair.salt2.run(asking, check=False).returncode, 30, "salt2 to end its asking")
     pair.salt1.mend("eth0")
     until(lambda: pair.holders() == ["salt1", "salt2"], 20, "both to answer")
 
