@@ -12,8 +12,13 @@ import lab_pair  # noqa: E402
 
 from lab.site import Site  # noqa: E402
 
-#: Tests that have not yet run to their end; ``FAILBACK_MORE=1`` asks for them.
-NOT_YET = ("test_8_automatic.py", "test_9_gitfs.py")
+#: Tests, and files of them, that have not yet run to their end; ``FAILBACK_MORE=1`` asks for them.
+NOT_YET = {
+    "test_8_automatic.py",
+    "test_9_gitfs.py",
+    "test_the_last_pass_went_by_the_journal_and_both_nodes_tell_of_the_window",
+    "test_the_journals_end_with_their_run",
+}
 
 
 def pytest_collection_modifyitems(items):
@@ -22,7 +27,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in pathlib.Path(item.fspath).parents:
             item.add_marker(pytest.mark.lab)
-        if pathlib.Path(item.fspath).name in NOT_YET and not more:
+        if {pathlib.Path(item.fspath).name, item.name} & NOT_YET and not more:
             item.add_marker(pytest.mark.skip(reason="not yet run to its end; FAILBACK_MORE=1 asks for it"))
 
 
