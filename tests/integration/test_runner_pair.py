@@ -35,7 +35,7 @@ MISTAKES = {
     ],
     ("state.orch", "orch.recover", "pair=salt"): ["'pair'", "orch.recover pillar='{pair: <pair>}'"],
     ("state.orch", "orch.recover", "salt"): ["orch.recover", "salt"],
-    ("state.orch", "orch.recover", "pillar={pair: {salt: 1}}"): ["No pair was named"],
+    ("state.orch", "orch.recover", "pillar={pair: {salt: 1}}"): ["pair must be a name, a list"],
     ("state.orch", "orch.recover", "pillar={pair: salt, max_delete: many}"): ["max_delete", "many"],
     ("state.orch", "orch.adopt"): ["No pair was named", "orch.adopt pillar='{pair: <pair>}'"],
 }
