@@ -14,6 +14,8 @@ from lab.site import Site  # noqa: E402
 
 #: Tests, and files of them, that have not yet run to their end; ``FAILBACK_MORE=1`` asks for them.
 NOT_YET = {
+    "test_5_files_of_a_node.py",
+    "test_8_faults.py",
     "test_8_automatic.py",
     "test_9_gitfs.py",
     "test_the_last_pass_went_by_the_journal_and_both_nodes_tell_of_the_window",

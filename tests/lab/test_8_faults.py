@@ -1,0 +1,36 @@
+"""
+A few runs of the fault campaign (``make faults`` makes all of them), in a lab of their own.
+
+Each ends with the pair as the next one wants it. What is checked is in lab/faults/checker.py.
+"""
+
+import pytest
+
+from lab.faults import checker
+from lab.faults import rehearsal
+
+#: The worst moments: nobody serves, the pair has just been given away, the backup has no room, two at once.
+RUNS = [
+    ("recover", "rsync", "released"),
+    ("recover", "salt_run", "committed"),
+    ("recover", "full_backup", "reverse_rsync.synced:new"),
+    ("recover", "second_recover", "state.apply:new"),
+]
+
+
+@pytest.fixture(scope="module")
+def faults(lab_name):
+    """A lab with observers on its nodes, and volumes that can be filled up."""
+    lab = rehearsal.Lab(f"{lab_name[:9]}-faults")
+    try:
+        yield lab.up()
+    finally:
+        lab.site.down()
+
+
+@pytest.mark.parametrize("operation, fault, moment", RUNS, ids=["/".join(one) for one in RUNS])
+def test_nothing_is_lost_and_running_it_again_is_the_repair(faults, operation, fault, moment):
+    report = rehearsal.Rehearsal(faults, operation, fault, moment, seed=7).run()
+    print(checker.shown(report))
+    assert report["hit"], "the moment did not come"
+    assert report["broken"] == []
