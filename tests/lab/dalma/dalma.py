@@ -1,5 +1,6 @@
 """The cluster Dalma in the lab: brought into a state, asked, and looked at from outside."""
 
+import contextlib
 import json
 import threading
 import time
@@ -224,9 +225,16 @@ class Cluster:
             pause=0.3,
         )
 
-    def told(self, host):
-        """What Nagios on a host would have told somebody, line by line."""
-        return host.run(["cat", "/var/lib/nagios4/told"], check=False).stdout.splitlines()
+    def told(self, host, awaited=None, limit=10):
+        """What Nagios on a host has told somebody, line by line; it gets time for what is ``awaited``."""
+
+        def lines():
+            return host.run(["cat", "/var/lib/nagios4/told"], check=False).stdout.splitlines()
+
+        if awaited:
+            with contextlib.suppress(TimeoutError):
+                until(lambda: any(awaited in line for line in lines()), limit, f"Nagios to tell of {awaited}")
+        return lines()
 
     def mail(self, subject, limit=30):
         """Send a mail to the first mail server that takes it, as senders do; the server's name."""
