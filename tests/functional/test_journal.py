@@ -345,13 +345,14 @@ def perform(top, what, path, more):
         elif what == "symlink":
             os.symlink(more, one)
         elif what == "mode":
-            os.chmod(one, more, follow_symlinks=not os.path.islink(one))
+            if not os.path.islink(one):  # Linux cannot change the mode of a link
+                os.chmod(one, more)
         elif what == "time":
             os.utime(one, ns=(more, more), follow_symlinks=False)
 
 
 @pytest.mark.slow_test
-@hypothesis.settings(max_examples=120, deadline=None)
+@hypothesis.settings(max_examples=120, deadline=None, derandomize=True)
 @hypothesis.given(before=operations, after=operations)
 def test_whatever_was_done_both_trees_are_equal_and_the_journal_named_it(before, after):
     with tempfile.TemporaryDirectory() as folder:
