@@ -50,7 +50,7 @@ def test_every_plan_has_steps_or_a_refusal_or_nothing_to_do():
         assert made.operation == operation
         if made.nothing_to_do:
             moved = operation == plan.FAILOVER and judged.name == verdict.FAILED_OVER
-            assert (moved or judged.name == verdict.NORMAL) and not judged.drift, made
+            assert moved or (judged.name == verdict.NORMAL and not judged.drift), made
 
 
 def test_steps_come_in_the_one_safe_order():
@@ -256,9 +256,14 @@ def test_a_pair_that_has_not_been_compared_is_not_moved_on():
 
 
 def test_after_the_watch_of_a_manual_pair_a_failover_starts_what_is_left():
-    drift = ("nagios-notifications is inactive on salt2.",)
-    made = plan.decide(plan.FAILOVER, samples.pair(), found(verdict.FAILED_OVER, drift=drift))
+    judged = found(verdict.FAILED_OVER, incomplete=("nagios-notifications",))
+    made = plan.decide(plan.FAILOVER, samples.pair(), judged)
     assert made.steps == ("activate",) and made.active == "salt2"
+
+
+def test_services_of_a_primary_that_waits_to_come_home_are_no_reason_for_a_failover():
+    judged = found(verdict.FAILED_OVER, drift=("salt-master is inactive on salt1.",))
+    assert plan.decide(plan.FAILOVER, samples.pair(), judged).nothing_to_do
 
 
 @pytest.mark.parametrize(

@@ -348,3 +348,12 @@ def test_a_handover_that_nobody_compared_is_part_of_the_verdict():
     secondary = samples.report("salt2", samples.ledger(5, "salt1", boot_id=""))
     found = verdict.judge(samples.pair(), primary, secondary)
     assert (found.name, found.uncompared) == (verdict.STANDBY_RETURNED, samples.RUN)
+
+
+def test_what_a_takeover_has_left_to_do():
+    runs = {"work": "inactive", "other": "active"}
+    theirs = samples.report("salt2", samples.ledger(4, "salt2"), [GATEWAY], active_services=runs)
+    mine = samples.report("salt1", samples.ledger(3, "salt1", "before"), services={"salt-master": "inactive"})
+    found = verdict.judge(samples.pair(), mine, theirs)
+    assert found.incomplete == ("work",)
+    assert "salt-master is inactive on salt1." in found.drift

@@ -198,7 +198,7 @@ def _failover(config, found, fenced):
         return {"steps": (*steps, "activate"), "active": secondary}
     if found.name == verdict.FAILED_OVER:
         # What the watch of a manual pair has left to a person.
-        return {"steps": ("activate",) if found.drift else (), "active": secondary}
+        return {"steps": ("activate",) if found.incomplete else (), "active": secondary}
     if found.name == verdict.PRIMARY_DOWN and fenced:
         return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
     if found.name == verdict.PRIMARY_DOWN:

@@ -52,6 +52,8 @@ class Verdict:
     #: The node that is not to be active gave way after it had served too; what it alone has is in no
     #: backup yet.
     unsaved: bool = False
+    #: Active services that do not run on the active node: what a takeover in a manual pair leaves to do.
+    incomplete: tuple = ()
     #: What differs from the desired state without changing the verdict.
     drift: tuple = field(default=())
 
@@ -198,6 +200,11 @@ def _one_serves(config, server, other):
         generation=own["generation"],
         uncompared=server.get("uncompared") if node == config["primary"]["id"] else None,
         unsaved=name == STANDBY_RETURNED and bool(theirs.get("unsaved")),
+        incomplete=tuple(
+            service
+            for service, state in (server.get("active_services") or {}).items()
+            if state != "active"
+        ),
         drift=tuple(_drift(config, server, other)),
     )
 
