@@ -152,7 +152,10 @@ def look(known):
             # It begins with these blocks; thousands of hosts and services follow.
             found = program_status(handle.read(65536))
     except OSError as error:
-        raise Unavailable(f"Nagios does not run here: {path} cannot be read, {error.strerror}.") from error
+        raise Unavailable(
+            f"Nagios does not run here: {path} cannot be read, {error.strerror}. Start it: systemctl start "
+            f"nagios4"
+        ) from error
     pid = found.get("nagios_pid", "")
     try:
         process = pathlib.Path(f"/proc/{int(pid)}")
