@@ -28,7 +28,7 @@ with salt.utils.event.get_event("master", opts=opts, listen=True) as bus:
     end = time.time() + 180
     while wanted - set(found) and time.time() < end:
         event = bus.get_event(wait=1, tag="salt/job/", full=True)
-        if event and "/ret/" in event["tag"] and event["data"].get("return") is True:
+        if event and "/ret/" in event["tag"] and event["data"].get("id") in wanted:
             found.setdefault(event["data"]["id"], time.time())
 print(json.dumps(found), flush=True)
 """
