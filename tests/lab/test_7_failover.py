@@ -122,7 +122,7 @@ def test_the_winner_of_a_split_is_named_and_the_loser_loses_nothing(pair):
     until(lambda: pair.bears(pair.salt2), 20, "salt2 to take over")
     pair.salt1.write("/srv/data/many/of-salt1", "written on salt1\n")
     pair.salt2.write("/srv/data/many/of-salt2", "written on salt2\n")
-    pair.salt2.write("/srv/data/many/file-1", "changed on salt2\n")
+    pair.salt2.write("/srv/data/many/file-1400", "changed on salt2\n")
     for host in pair.nodes:
         hold_on(host)
     asking = ["pgrep", "-f", "failback ask-to-yield"]
@@ -143,11 +143,11 @@ def test_the_winner_of_a_split_is_named_and_the_loser_loses_nothing(pair):
         pair.runner(host, "pair.resume", "salt", check=False)
         assert host.read("/srv/data/many/of-salt1") == "written on salt1\n"
         assert host.run(["ls", "/srv/data/many/of-salt2"], check=False).returncode != 0
-        assert host.read("/srv/data/many/file-1") != "changed on salt2\n"
+        assert host.read("/srv/data/many/file-1400") != "changed on salt2\n"
     run = pair.runs(pair.salt2)[-1]
-    kept = pair.salt2.run(["find", f"/var/lib/failback/salt/runs/{run}/backup", "-type", "f"]).stdout.split()
-    found = {name.rsplit("/", 1)[-1]: pair.salt2.read(name) for name in kept}
-    assert found["of-salt2"] == "written on salt2\n"
-    assert found["file-1"] == "changed on salt2\n"
+    folder = f"/var/lib/failback/salt/runs/{run}/backup"
+    for name, text in (("of-salt2", "written on salt2\n"), ("file-1400", "changed on salt2\n")):
+        (kept,) = pair.salt2.run(["find", folder, "-path", f"*/many/{name}"]).stdout.splitlines()
+        assert pair.salt2.read(kept) == text
     status = pair.runner(pair.salt1, "pair.status", "salt")["salt"]
     assert status["verdict"] == "normal" and "drift" not in status
