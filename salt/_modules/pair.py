@@ -24,7 +24,6 @@ import cluster_master
 import salt_errors
 from failback import address
 from failback import configuration
-from failback import fencing
 from failback import files
 from failback import gate as gates
 from failback import git_push
@@ -712,7 +711,7 @@ def take(pair, run):
 
 
 @salt_errors.translated
-def take_over(pair, run, owner, fenced, reason, seconds=900):
+def take_over(pair, run, owner, fenced, reason):
     """
     Make this node active without the other one, which is off by an operator's word.
 
@@ -720,10 +719,7 @@ def take_over(pair, run, owner, fenced, reason, seconds=900):
         The process that orchestrates; see ``failback.lock.acquire``.
 
     fenced, reason
-        The operator's word: the node that is off, and how that is known.
-
-    seconds
-        How long the word counts. It is void as soon as that node answers.
+        The operator's word, as for ``fencing.declare``: the node that is off, and how that is known.
 
     Returns ``{"generation": n, "addresses": [...]}``, the addresses that were taken: none where this
     node serves already. Raises ``CommandExecutionError`` when the other node answers after all, when this
@@ -737,9 +733,7 @@ def take_over(pair, run, owner, fenced, reason, seconds=900):
     """
     paths = _paths()
     config = configuration.load(pair, paths)
-    locks.require(pair, paths, run)
-    word = fencing.declared(config, fenced, reason)
-    fencing.record(config, paths, word, run, owner, float(seconds))
+    __salt__["fencing.declare"](pair, fenced, reason, run, owner)
     own = ledger.read(pair, paths)
     held = [one for one in address.of_pair(config) if address.status(one)["held"]]
     if ledger.is_active(own, config["node"]) and (held or not config["floating_ips"]):

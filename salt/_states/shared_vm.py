@@ -43,33 +43,30 @@ def running_on(name, host, pair=None):
     pair
         Name of the pair; this minion's only pair with guests when left out.
     """
-    ret = _ret(name)
-    try:
-        pair = _pair(pair)
-        _require_host(pair, host)
+
+    def decide():
+        known = _pair(pair)
+        _require_host(known, host)
         if host != __opts__["id"]:
-            ret["comment"] = f"{name} should run on {host}, which is not this host"
-            return ret
-        found = __salt__["shared_vm.plan"](pair, name)
+            return f"{name} should run on {host}, which is not this host"
+        found = __salt__["shared_vm.plan"](known, name)
         if found["refusal"]:
             raise CommandExecutionError(found["refusal"])
         if found["action"] == "nothing":
-            ret["comment"] = f"{name} already runs on {host}"
-            return ret
+            return f"{name} already runs on {host}"
         if found["source"] not in (None, host):
             raise CommandExecutionError(
                 f"{name} runs on {found['source']}. Fetch it from there: "
                 f"salt-run state.orch orch.vm pillar='{{vm: {name}, host: {host}}}'"
             )
-        ret["changes"] = {"old": None, "new": host}
-        if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = f"Would have started {name} on {host}"
-            return ret
-        ret["comment"] = __salt__["shared_vm.start"](pair, name)["comment"]
-    except (CommandExecutionError, SaltInvocationError) as error:
-        ret.update(result=False, changes={}, comment=str(error))
-    return ret
+        changes = {"old": None, "new": host}
+
+        def start():
+            return changes, __salt__["shared_vm.start"](known, name)["comment"]
+
+        return changes, f"Would have started {name} on {host}", start
+
+    return _state(name, decide)
 
 
 def absent_on(name, host, pair=None):
@@ -85,28 +82,26 @@ def absent_on(name, host, pair=None):
     pair
         Name of the pair; this minion's only pair with guests when left out.
     """
-    ret = _ret(name)
-    try:
-        pair = _pair(pair)
-        _require_host(pair, host)
+
+    def decide():
+        known = _pair(pair)
+        _require_host(known, host)
         if host != __opts__["id"]:
-            ret["comment"] = f"{name} should not run on {host}, which is not this host"
-            return ret
-        guests = __salt__["shared_vm.report"](pair)["guests"]
+            return f"{name} should not run on {host}, which is not this host"
+        guests = __salt__["shared_vm.report"](known)["guests"]
         if name not in guests:
-            raise SaltInvocationError(f"{name} is no guest of {pair} (guests: {', '.join(guests) or 'none'})")
+            listed = ", ".join(guests) or "none"
+            raise SaltInvocationError(f"{name} is no guest of {known} (guests: {listed})")
         if guests[name]["state"] in ("off", "undefined") and not guests[name]["processes"]:
-            ret["comment"] = f"{name} already does not run on {host}"
-            return ret
-        ret["changes"] = {"old": host, "new": None}
-        if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = f"Would have shut {name} down on {host}"
-            return ret
-        ret["comment"] = __salt__["shared_vm.stop"](pair, name)["comment"]
-    except (CommandExecutionError, SaltInvocationError) as error:
-        ret.update(result=False, changes={}, comment=str(error))
-    return ret
+            return f"{name} already does not run on {host}"
+        changes = {"old": host, "new": None}
+
+        def stop():
+            return changes, __salt__["shared_vm.stop"](known, name)["comment"]
+
+        return changes, f"Would have shut {name} down on {host}", stop
+
+    return _state(name, decide)
 
 
 def storage_marked(name):
@@ -116,22 +111,18 @@ def storage_marked(name):
     name
         Name of the pair.
     """
-    ret = _ret(name)
-    ret["comment"] = "The shared storage is already marked"
-    try:
+
+    def decide():
         missing = __salt__["shared_vm.marked"](name)
         if not missing:
-            return ret
-        ret["changes"] = {"made": missing}
-        if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = "Would have marked the shared storage"
-            return ret
-        ret["changes"] = {"made": __salt__["shared_vm.mark_storage"](name)}
-        ret["comment"] = "The shared storage was marked"
-    except (CommandExecutionError, SaltInvocationError) as error:
-        ret.update(result=False, changes={}, comment=str(error))
-    return ret
+            return "The shared storage is already marked"
+
+        def mark():
+            return {"made": __salt__["shared_vm.mark_storage"](name)}, "The shared storage was marked"
+
+        return {"made": missing}, "Would have marked the shared storage", mark
+
+    return _state(name, decide)
 
 
 def not_at_boot(name):
@@ -141,26 +132,44 @@ def not_at_boot(name):
     name
         Name of the pair.
     """
-    ret = _ret(name)
-    ret["comment"] = "No guest is started at boot"
-    try:
+
+    def decide():
         found = __salt__["shared_vm.autostarted"](name)
         if not found:
+            return "No guest is started at boot"
+        changes = {"no longer started at boot": found}
+
+        def prevent():
+            __salt__["shared_vm.no_autostart"](name)
+            return changes, f"{', '.join(found)} will no longer be started at boot"
+
+        return changes, f"Would have kept {', '.join(found)} from being started at boot", prevent
+
+    return _state(name, decide)
+
+
+def _state(name, decide):
+    """
+    What these states have in common: errors are said, and test mode changes nothing.
+
+    decide
+        Function that returns a comment when there is nothing to do; else the changes, what test mode
+        says of them, and the function that makes them and returns ``(changes, comment)``.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    try:
+        found = decide()
+        if isinstance(found, str):
+            ret["comment"] = found
             return ret
-        ret["changes"] = {"no longer started at boot": found}
+        ret["changes"], would, make = found
         if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = f"Would have kept {', '.join(found)} from being started at boot"
+            ret.update(result=None, comment=would)
             return ret
-        __salt__["shared_vm.no_autostart"](name)
-        ret["comment"] = f"{', '.join(found)} will no longer be started at boot"
+        ret["changes"], ret["comment"] = make()
     except (CommandExecutionError, SaltInvocationError) as error:
         ret.update(result=False, changes={}, comment=str(error))
     return ret
-
-
-def _ret(name):
-    return {"name": name, "result": True, "changes": {}, "comment": ""}
 
 
 def _pair(pair):

@@ -110,7 +110,7 @@ class Cluster:
 
     def run(self):
         """Do it. Returns the outcomes by pair, see ``outcomes``."""
-        if self._operation == "adopt":
+        if self._operation == plans.ADOPT:
             # Nodes of a new pair have nothing to report yet, and adopting one again does no harm.
             self._in_order([name for name in self._configs if name not in self.outcomes])
             return self.outcomes
@@ -179,10 +179,6 @@ class Cluster:
         """Those of some pairs that need it, in their order and so many at once."""
         waiting = []
         for name in names:
-            if self._operation == plans.ADOPT:
-                # It comes before any verdict, and repairs what is there.
-                waiting.append(name)
-                continue
             config = self._configs[name]
             ids = [config[role]["id"] for role in ("primary", "secondary")]
             found = verdicts.judge(config, *(reports.get(one) for one in ids))
@@ -231,4 +227,3 @@ class Cluster:
 
     def _end(self, name, result, comment, seconds=0.0):
         self.outcomes[name] = {"result": result, "comment": comment, "seconds": round(seconds, 1)}
-

@@ -1,10 +1,19 @@
 """Modules and states loaded the way Salt loads them: by its own loaders, from this tree."""
 
+import logging
 import shutil
 
 import pytest
 import salt.config
+from salt._logging.handlers import DeferredStreamHandler
 from saltfactories.utils.functional import Loaders
+
+
+def pytest_unconfigure():
+    """Forget what Salt wants to print at its exit: pytest has shown it, and its stream is closed by then."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, DeferredStreamHandler):
+            handler.sync_with_handlers([])
 
 
 @pytest.fixture(scope="module")

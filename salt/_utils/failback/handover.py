@@ -485,15 +485,7 @@ class FarEnd:
         return self
 
     def __exit__(self, *_):
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                stream.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stderr.close()
+        peer.hang_up(self._process)
         self._selector.close()
 
     def answer(self, seconds=ANSWER_WITHIN):

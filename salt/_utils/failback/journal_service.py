@@ -309,15 +309,7 @@ class Remote:
 
     def close(self):
         """Close the connection; the journals go on."""
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                stream.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stderr.close()
+        peer.hang_up(self._process)
 
     def ask(self, do, **request):
         """One request and its answer, a dict. Raises ``Unavailable``."""

@@ -1,6 +1,8 @@
 """The one SSH connection between the two nodes of a pair, seen from the near end."""
 
+import contextlib
 import json
+import subprocess
 
 from failback import configuration
 from failback import system
@@ -86,3 +88,24 @@ def report(config, paths):
         raise Unavailable(
             f"{configuration.peer(config)['id']} answered something that is no report: {text[:200]!r}"
         ) from error
+
+
+def hang_up(process, limit=10):
+    """
+    End a connection to the peer: its input is closed, and it is killed if that does not end it.
+
+    process
+        ssh with pipes for all three streams, as ``subprocess.Popen`` returns it.
+
+    limit
+        Seconds for it to end by itself.
+    """
+    for stream in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            stream.close()
+    try:
+        process.wait(limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stderr.close()
