@@ -2,11 +2,12 @@
 
     python3 -m lab.test_runner [suite ...]
 
-Suites: lint, unit, functional, integration, lab; all by default. Everything but the lab runs on
+Suites: lint, unit, functional, integration, lab, bench; all by default. Everything but the lab runs on
 both Salt releases. While the first suites run, the image for the lab is made, if it is not in the
 cache.
 """
 
+import collections
 import concurrent.futures
 import os
 import shutil
@@ -15,6 +16,8 @@ import sys
 import tempfile
 import threading
 import time
+import typing
+from xml.etree import ElementTree
 
 from lab import cache
 from lab import environments
@@ -26,6 +29,15 @@ from lab.site import Site
 
 SUITES = ("lint", "unit", "functional", "integration", "lab", "bench")
 PRINTING = threading.Lock()
+
+
+class Result(typing.NamedTuple):
+    """What one step gave: ``tests`` counts those that passed, failed and were skipped."""
+
+    name: str
+    passed: bool
+    seconds: float
+    tests: collections.Counter = collections.Counter()
 
 
 def main(wanted):
@@ -43,15 +55,17 @@ def main(wanted):
             each.result()
         results = run(suites, releases, images)
     print()
-    for name, passed, seconds in results:
-        print(f"  {'passed' if passed else 'FAILED'}  {seconds:6.0f} s  {name}")
+    for each in results:
+        said = f": {spoken(each.tests)}" if each.tests else ""
+        print(f"  {'passed' if each.passed else 'FAILED'}  {each.seconds:6.0f} s  {each.name}{said}")
     minutes, seconds = divmod(time.monotonic() - started, 60)
-    cache.say(f"{minutes:.0f} min {seconds:.0f} s in all")
-    return 0 if all(passed for _, passed, _ in results) else 1
+    tests = sum((each.tests for each in results), collections.Counter())
+    cache.say(f"{spoken(tests) or 'no tests'} in {minutes:.0f} min {seconds:.0f} s")
+    return 0 if all(each.passed for each in results) else 1
 
 
 def run(suites, releases, images):
-    """All suites, whatever the earlier ones gave: a list of (name, passed, seconds)."""
+    """All suites, whatever the earlier ones gave: a list of ``Result``."""
     results = []
     for suite in suites:
         if suite == "lint":
@@ -113,14 +127,38 @@ def run_pytest(suite, release, later=False, more=()):
     name = f"{suite} tests on Salt {release}"
     if not _has(f"tests/{suite}", ".py", "test_"):
         cache.say(f"{name}: there are none")
-        return (name, True, 0)
+        return Result(name, True, 0)
     python = environments.tests(release) / "bin" / "python"
-    return step(name, [python, "-B", "-m", "pytest", "-q", f"tests/{suite}", *more], later)
+    with tempfile.NamedTemporaryFile(suffix=".xml") as outcome:
+        junit = f"--junit-xml={outcome.name}"
+        done = step(name, [python, "-B", "-m", "pytest", "-q", junit, f"tests/{suite}", *more], later)
+        return done._replace(tests=counted(outcome.name))
+
+
+def counted(outcome):
+    """How many tests passed, failed and were skipped by a file in JUnit's format; none, if it is empty."""
+    tests = collections.Counter()
+    try:
+        suites = ElementTree.parse(outcome).getroot().iter("testsuite")
+    except ElementTree.ParseError:  # pytest was killed, or found no test to collect
+        return tests
+    for suite in suites:
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped = int(suite.get("skipped", 0))
+        tests += collections.Counter(
+            passed=int(suite.get("tests", 0)) - failed - skipped, failed=failed, skipped=skipped
+        )
+    return tests
+
+
+def spoken(tests):
+    """Counts as a sentence has them: "12 passed, 1 failed"."""
+    return ", ".join(f"{tests[what]} {what}" for what in ("passed", "failed", "skipped") if tests[what])
 
 
 def step(name, command, later=False):
     """
-    Run one step; returns its name, whether it passed, and its seconds.
+    Run one step; returns a ``Result``.
 
     later
         Print what it says when it has ended, so that two at once stay readable.
@@ -147,7 +185,7 @@ def step(name, command, later=False):
                 sys.stdout.flush()
                 shutil.copyfileobj(said, sys.stdout.buffer)
                 sys.stdout.flush()
-    return (name, done.returncode == 0, time.monotonic() - started)
+    return Result(name, done.returncode == 0, time.monotonic() - started)
 
 
 def _has(place, ending, beginning=""):
