@@ -336,13 +336,9 @@ def sharing_master_key():
     """
     found = set()
     for config in _own_pairs().values():
-        if any(_covers(one["path"], "/etc/salt/pki/master") for one in config["replicate"]):
+        if any(pillars.covers(one["path"], "/etc/salt/pki/master") for one in config["replicate"]):
             found.update((config["primary"]["id"], config["secondary"]["id"]))
     return sorted(found)
-
-
-def _covers(path, inner):
-    return inner == path or inner.startswith(path.rstrip("/") + "/")
 
 
 def nagios_units(pair):

@@ -159,20 +159,16 @@ def require_words(config, words):
     Raises ``SaltInvocationError``.
     """
     winner, reason = words["winner"], words["reason"]
-    if winner is None:
-        try:
-            fencing.declared(config, words["fenced"], reason)
-        except FailbackError as error:
-            raise SaltInvocationError(str(error)) from error
-        return
     nodes = (config["primary"]["id"], config["secondary"]["id"])
-    if winner not in nodes:
+    if winner is not None and winner not in nodes:
         raise SaltInvocationError(f"winner must be {nodes[0]} or {nodes[1]}, not {winner!r}.")
-    plain = isinstance(reason, str) and reason.strip() and reason.isprintable()
-    if not plain or len(reason) > fencing.LONGEST_REASON:
-        raise SaltInvocationError(
-            f'winner: {winner} needs a reason, one line that the history keeps: reason: "how you know"'
-        )
+    try:
+        if winner is None:
+            fencing.declared(config, words["fenced"], reason)
+        else:
+            fencing.require_reason(f"winner: {winner}", reason)
+    except FailbackError as error:
+        raise SaltInvocationError(str(error)) from error
 
 
 def require_in_step(reports):

@@ -59,14 +59,29 @@ def declared(config, node, reason):
             f"fenced must name {ids[0]} or {ids[1]}, the nodes of {config['name']}, not {node!r}. "
             f"Give both: {how}"
         )
+    return {"node": node, "reason": require_reason(f"fenced: {node}", reason)}
+
+
+def require_reason(word, reason):
+    """
+    What an operator says of a node needs a reason, one line that the history keeps. Pure.
+
+    word
+        What was said, as in ``fenced: mgmt1``.
+
+    reason
+        What was given as ``reason``, or None.
+
+    Returns the reason without spaces around it. Raises ``Refused``.
+    """
     if not isinstance(reason, str) or not reason.strip():
         raise Refused(
-            f"fenced: {node} needs a reason: it is your word that {node} is off, and it is kept with the "
-            f"run. Give both: {how}"
+            f"{word} needs a reason: it is your word, and it is kept with the run. Give both: {word}, "
+            'reason: "how you know"'
         )
     if len(reason) > LONGEST_REASON or any(ord(one) < 32 or ord(one) == 127 for one in reason):
-        raise Refused(f"The reason must be one line of up to {LONGEST_REASON} characters. Give both: {how}")
-    return {"node": node, "reason": reason.strip()}
+        raise Refused(f"The reason of {word} must be one line of up to {LONGEST_REASON} characters.")
+    return reason.strip()
 
 
 def answers(host, port=PORT, timeout=KNOCK):

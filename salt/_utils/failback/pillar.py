@@ -355,7 +355,7 @@ def _path_problems(pair):
         for other_key, other in judged:
             if path == other:
                 yield _problem(name, key, path, f"each path once; {other_key} is the same")
-            elif _covers(other, path) or _covers(path, other):
+            elif covers(other, path) or covers(path, other):
                 yield _problem(name, key, path, f"a path that does not overlap {other} ({other_key})")
         judged.append((key, path))
 
@@ -371,10 +371,10 @@ def _wanted_path(path, repository):
     if globbed and (len(globbed) > 1 or globbed[0] != components[-1]):
         return "wildcards in the last component only"
     for never in NEVER_INSIDE:
-        if _covers(path, never) or _covers(never, path):
+        if covers(path, never) or covers(never, path):
             return f"a path that neither holds {never} nor lies in it: that is each node's own"
     for never in NEVER_ITSELF:
-        if _covers(path, never):
+        if covers(path, never):
             return "a path further down" if path == never else f"a path that does not hold {never}"
     try:
         item = replication.item(path, is_directory=False)
@@ -385,7 +385,7 @@ def _wanted_path(path, repository):
     return None
 
 
-def _covers(outer, inner):
+def covers(outer, inner):
     """Whether ``inner`` is ``outer`` or lies in it; the last part of ``outer`` may be a glob."""
     ours, theirs = _components(outer), _components(inner)
     if len(ours) > len(theirs):
@@ -428,7 +428,7 @@ def _guest_problems(pair):
     if pair["vms"] and (
         any(part in (".", "..") for part in components)
         or '"' in storage
-        or any(_covers(storage, each) for each in ("/", *NEVER_INSIDE, *NEVER_ITSELF))
+        or any(covers(storage, each) for each in ("/", *NEVER_INSIDE, *NEVER_ITSELF))
     ):
         yield _problem(
             pair["name"],
@@ -440,7 +440,7 @@ def _guest_problems(pair):
         *((f"replicate.{position}", one["path"]) for position, one in enumerate(pair["replicate"])),
         *((f"git.{position}", path) for position, path in enumerate(pair["git"])),
     ]:
-        if pair["vms"] and (_covers(path, storage) or _covers(storage, path)):
+        if pair["vms"] and (covers(path, storage) or covers(storage, path)):
             # lsyncd would copy a disk over itself while a guest writes to it.
             yield _problem(
                 pair["name"], key, path, f"a path that does not overlap {storage} (virtualization.storage)"
@@ -507,7 +507,7 @@ def _collisions(pair, other):
         )
         for position, entry in enumerate(pair["replicate"])
         for theirs in [each["path"] for each in other["replicate"]] + other["git"]
-        if _covers(theirs, entry["path"]) or _covers(entry["path"], theirs)
+        if covers(theirs, entry["path"]) or covers(entry["path"], theirs)
     ]
 
 
