@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import pathlib
 import statistics
@@ -192,7 +193,7 @@ def planned_with_files(nodes, size, files, goal, met=None):
     )
     with_files(nodes, files)
     active = nodes.one
-    overlaps, windows, full = {}, [], 0
+    overlaps, windows, steps, full = {}, [], [], 0
     for number in range(size.runs):
         near = nodes.other(active)
         run = nodes.new_run()
@@ -210,6 +211,7 @@ def planned_with_files(nodes, size, files, goal, met=None):
         full += done["last_pass"]["paths"][0]["named"] is None
         note_window(row, "Failback", seen, overlaps)
         windows.append(done["window_milliseconds"])
+        steps.append(step_lengths(done))
         active = near
         peers.prepare_ssh(near, nodes.other(near).name, True)
         # In step by now but for what was changed by this very handover: nothing to do.
@@ -227,11 +229,33 @@ def planned_with_files(nodes, size, files, goal, met=None):
         f"Failback's own account of the window: {statistics.median(windows):.1f} ms; "
         f"{full} of {size.runs} last passes compared everything."
     )
+    for where, found in zip(("by the clock of the node that becomes active", "by the other's"), zip(*steps)):
+        medians = {what: statistics.median(each[what] for each in found) for what in found[0]}
+        row.notes.append(
+            f"The time until each step, {where}: "
+            + ", ".join(f"{what} {milliseconds:.1f} ms" for what, milliseconds in medians.items())
+        )
     row.notes.append(
         "The script syncs while the old holder still serves, and once only: what is written after its rsync "
         "has looked at a file is lost. Its time without an answer has no sync in it."
     )
     return row
+
+
+def step_lengths(done):
+    """
+    How long each step of a window took, in ms: two dicts, this node's and the other one's.
+
+    done
+        What ``handover.become_active`` returned.
+    """
+    return [
+        {
+            later["step"]: later["milliseconds"] - earlier["milliseconds"]
+            for earlier, later in itertools.pairwise(done[key])
+        }
+        for key in ("timeline", "far_timeline")
+    ]
 
 
 def planned_few(nodes, size):

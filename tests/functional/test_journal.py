@@ -161,31 +161,76 @@ def test_a_second_name_of_a_file_whose_first_is_not_known_makes_it_incomplete(pa
     assert pair.differences() == {}
 
 
-def test_a_mapped_file_is_named_although_nobody_reports_its_changes(pair):
-    script = (
-        "import mmap, sys\n"
-        "with open(sys.argv[1], 'r+b') as handle:\n"
-        "    mapped = mmap.mmap(handle.fileno(), 1)\n"
-        "print(flush=True)\n"
-        "sys.stdin.readline()\n"
-        "mapped[0:1] = b'M'\n"
-        "print(flush=True)\n"
-        "sys.stdin.readline()\n"
-    )
+MAPS = """
+import mmap, sys
+
+def step():
+    print(flush=True)
+    sys.stdin.readline()
+
+step()
+handle = open(sys.argv[1], "r+b")
+step()
+mapped = mmap.mmap(handle.fileno(), 1)
+handle.close()
+step()
+mapped[0:1] = b"M"
+step()
+"""
+
+
+MOMENTS = ("before it is opened", "before it is mapped", "when it is mapped")
+
+
+@pytest.mark.parametrize("looked", ["never", *MOMENTS])
+def test_a_mapped_file_is_named_although_nobody_reports_its_changes(pair, looked):
     process = subprocess.Popen(
-        ["/usr/bin/python3", "-c", script, pair.there / "kept"],
+        ["/usr/bin/python3", "-c", MAPS, pair.there / "kept"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    with process:
-        process.stdout.readline()
-        pair.journal.mark()
+
+    def go_on():
         process.stdin.write(b"\n")
         process.stdin.flush()
         process.stdout.readline()
+
+    with process:
+        process.stdout.readline()
+        pair.journal.mark()
+        for moment in MOMENTS:
+            if looked == moment:
+                journal.look_closely([pair.journal])
+            go_on()
         found = pair.journal.changes()
         process.stdin.close()
     assert b"kept" in found.names
+    assert b"a/one" not in found.names
+
+
+def test_a_journal_that_looks_closely_asks_no_process_when_it_is_asked(pair, monkeypatch):
+    journal.look_closely([pair.journal])
+    monkeypatch.setattr(journal, "mapped_files", lambda: pytest.fail("every process was asked"))
+    (pair.there / "a/one").read_text()
+    os.listdir(pair.there / "a")
+    (pair.there / "new").mkdir()
+    (pair.there / "new/file").write_text("1")
+    (pair.there / "new/file").read_text()
+    assert pair.journal.changes().names == {b"a/one", b".", b"new", b"new/file"}
+    pair.journal.mark()
+    monkeypatch.setattr(journal, "mapped_files", list)
+    assert pair.journal.changes().names == set()
+
+
+def test_a_second_name_by_which_a_file_is_mapped_is_seen(tmp_path):
+    def begin(there):
+        trees.make(there, {"one": "1", "deep/": ""})
+        os.link(there / "one", there / "deep/two")
+
+    with Pair(tmp_path, begin=begin) as pair:
+        journal.look_closely([pair.journal])
+        (pair.there / "deep/two").read_text()
+        assert pair.journal.changes().names == {b"one", b"deep/two"}
 
 
 def test_a_queue_that_ran_over_makes_it_incomplete_until_the_next_pass(pair):

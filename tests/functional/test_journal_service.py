@@ -13,6 +13,7 @@ import trees
 
 from failback import errors
 from failback import itemize
+from failback import journal
 from failback import journal_service
 from failback import replication
 from failback.paths import Paths
@@ -79,6 +80,14 @@ def test_a_mark_begins_an_incomplete_journal_anew(kept):
         client.ask("mark", module=kept.item.module)
         (kept.top / "kept").write_text("2")
         assert client.changes(RUN)[kept.item.module]["names"] == ["kept"]
+
+
+def test_it_can_look_closely_before_it_is_asked(kept, monkeypatch):
+    with kept.client() as client:
+        client.ask("look_closely")
+        monkeypatch.setattr(journal, "mapped_files", lambda: pytest.fail("every process was asked"))
+        (kept.top / "a/b").read_text()
+        assert client.changes(RUN)[kept.item.module]["names"] == ["a/b"]
 
 
 def test_what_is_known_to_differ_counts_as_changed(kept):

@@ -379,6 +379,7 @@ def serve(config, run, paths, requests, answers):
                     **arm(config, run, float(request["seconds"]), paths),
                     **journals.open(),
                 },
+                "look_closely": lambda request: journals.look_closely(),
                 "quiesce": lambda request: quiesce(config, run, paths),
                 "release": do_release,
                 "commit": do_commit,
@@ -425,13 +426,27 @@ class _Journals:
                 self._why = str(error)
         return {"journal": None if self._client else self._why}
 
+    def look_closely(self):
+        """Do now what would take its time in the window: :py:func:`failback.journal.look_closely`."""
+        if self._client:
+            try:
+                self._client.ask("look_closely")
+            except FailbackError as error:
+                self._give_up(error)
+        return {"journal": None if self._client else self._why}
+
+    def _give_up(self, error):
+        self._why = str(error)
+        self._client.close()
+        self._client = None
+
     def changes(self, also):
         """``changes``: what the journals answer, or None; ``why`` there is nothing."""
         if self._client:
             try:
                 return {"changes": self._client.changes(self._run, also), "why": None}
             except FailbackError as error:
-                self._why = str(error)
+                self._give_up(error)
         return {"changes": None, "why": self._why}
 
 
@@ -587,6 +602,7 @@ def become_active(config, run, paths, prepare_last_pass):
             # Closed when somebody serves, which takes its time.
             stack.callback(last_pass.close)
             also = last_pass.expect()
+            far.ask("look_closely", 15)
         generation, why = theirs["generation"] + 1, f"handover from {other}"
         prepared = stack.enter_context(ledger.Prepared(pair, paths, generation, node, run, why))
         far.ask("arm", 15, seconds=limit)

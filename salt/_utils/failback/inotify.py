@@ -14,7 +14,7 @@ import struct
 from failback.errors import Unavailable
 
 # <sys/inotify.h>; inotify(7) says what each of them means.
-MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
+MODIFY, ATTRIB, CLOSE_WRITE, OPEN = 0x2, 0x4, 0x8, 0x20
 MOVED_FROM, MOVED_TO, CREATE, DELETE, DELETE_SELF, MOVE_SELF = 0x40, 0x80, 0x100, 0x200, 0x400, 0x800
 UNMOUNT, OVERFLOW, IGNORED = 0x2000, 0x4000, 0x8000
 ONLY_DIRECTORY, DO_NOT_FOLLOW, IS_DIRECTORY = 0x1000000, 0x2000000, 0x40000000

@@ -40,6 +40,7 @@ _LINE = re.compile(
 )
 _ESCAPE = re.compile(rb"\\#([0-3][0-7]{2})")
 _TEXT_ESCAPE = re.compile(r"\\#([0-3][0-7]{2})")
+_codes = {}
 _LOOKS_ESCAPED = re.compile(r"\\(?=#[0-3][0-7]{2})")
 
 
@@ -56,10 +57,13 @@ def parsed(line):
     match = _LINE.match(line)
     if not match:
         return None
-    code = match.group(1).decode("ascii")
-    return Entry(
-        action(code), code.strip(), int(match.group(2)), unescaped(match.group(4)), match.group(3)
-    )
+    code, size, modified, name = match.groups()
+    # There are few codes and many lines: a warm pass waits for whoever reads them.
+    known = _codes.get(code)
+    if known is None:
+        text = code.decode("ascii")
+        known = _codes[code] = action(text), text.strip()
+    return Entry(*known, int(size), unescaped(name) if b"\\#" in name else name, modified)
 
 
 def action(code):

@@ -21,7 +21,9 @@ it is incomplete, and the last pass looks at everything:
 - so many names that looking at everything is as fast.
 
 The kernel reports no change that a program makes through a memory mapping. Such a file is named for as
-long as it is mapped, and its closing is reported.
+long as it is mapped, and its closing is reported. To find it, every process has to be asked, and on a node
+with a thousand of them that takes longer than the whole last pass: :py:func:`look_closely` does it while
+somebody still serves.
 """
 
 import collections
@@ -49,6 +51,7 @@ LOCAL = frozenset(
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _STRUCTURE = inotify.CREATE | inotify.DELETE | inotify.MOVED_FROM | inotify.MOVED_TO
 _APPEARED = inotify.CREATE | inotify.MOVED_TO
+_OF_A_FOLDER = inotify.CHANGES | inotify.ONLY_DIRECTORY
 _OF_A_FILE = inotify.MODIFY | inotify.ATTRIB | inotify.CLOSE_WRITE | inotify.DO_NOT_FOLLOW
 # How many folders to watch before events are read, so that the queue does not run over meanwhile.
 _BATCH = 200
@@ -135,8 +138,38 @@ class Journal:
         self.drain()
         self._names.clear()
         self._whole.clear()
+        self._held = None
         if self._lost:
             self._begin()
+
+    def note_openings(self):
+        """From now on each file that is opened counts as changed. For :py:func:`look_closely`."""
+        self._closely = inotify.OPEN
+        for folder in list(self._folders.values()):
+            self._watch_again(folder, _OF_A_FOLDER | (inotify.DO_NOT_FOLLOW if folder else 0))
+        for number, key in list(self._linked.items()):
+            for name in self._links[key].names:
+                if self._watch_again(name, _OF_A_FILE) == number:
+                    break
+
+    def hold(self, paths):
+        """Files that count as changed until the next mark, if they are of this item; a list of bytes."""
+        self._held = paths
+
+    @property
+    def looks_closely(self):
+        """Whether :py:meth:`changes` can do without asking every process."""
+        return self._held is not None
+
+    def _watch_again(self, name, mask):
+        try:
+            return self._inotify.watch(self._path(name), mask | self._closely)
+        except inotify.Full as error:
+            self._lose(str(error))
+        except OSError as error:
+            if error.errno not in _GONE:
+                self._lose(f"{os.fsdecode(self._path(name))!r} cannot be watched: {error.strerror}")
+        return None
 
     def note(self, names):
         """Count names as changed."""
@@ -152,7 +185,8 @@ class Journal:
             Names that are to be compared anyway, because the other node's copy has changed.
 
         mapped
-            What :py:func:`mapped_files` returns, for who asks several journals.
+            What :py:func:`mapped_files` returns, for who asks several journals; not looked at when
+            :py:func:`look_closely` was called.
 
         Returns :py:class:`Changes`.
         """
@@ -164,6 +198,8 @@ class Journal:
         for folder in self._whole:
             if not _inside(folder, self._whole):
                 self._look_below(folder, names, folders)
+        if self.looks_closely:
+            mapped = self._held
         names.update(self._mapped(mapped_files() if mapped is None else mapped))
         names = self._reachable(names)
         why = self._with_all_links(names) or self._lost
@@ -182,6 +218,8 @@ class Journal:
     def _begin(self):
         self.close()
         self._lost = None
+        self._held = None
+        self._closely = 0
         self._folders = {}
         self._linked = {}
         self._links = {}
@@ -241,6 +279,8 @@ class Journal:
             self._lose(f"more than {self._many} files have changed")
 
     def _note(self, folder, mask, name):
+        if mask & inotify.OPEN and mask & inotify.IS_DIRECTORY:
+            return
         if not name:
             if folder or self.item.pattern is None:
                 self._names.add(folder or b".")
@@ -276,9 +316,9 @@ class Journal:
 
     def _watch(self, folder):
         # First the watch, then the look: what appears in between is seen twice, not never.
-        mask = inotify.CHANGES | inotify.ONLY_DIRECTORY | (inotify.DO_NOT_FOLLOW if folder else 0)
+        mask = _OF_A_FOLDER | (inotify.DO_NOT_FOLLOW if folder else 0)
         try:
-            self._folders[self._inotify.watch(self._path(folder), mask)] = folder
+            self._folders[self._inotify.watch(self._path(folder), mask | self._closely)] = folder
             with os.scandir(self._path(folder)) as found:
                 for entry in found:
                     if not self._own(folder, entry.name):
@@ -303,7 +343,7 @@ class Journal:
         if key not in self._links:
             self._links[key] = _Links(set(), complete=False)
             try:
-                self._linked[self._inotify.watch(self._path(path), _OF_A_FILE)] = key
+                self._linked[self._inotify.watch(self._path(path), _OF_A_FILE | self._closely)] = key
             except inotify.Full as error:
                 self._lose(str(error))
                 return
@@ -419,6 +459,34 @@ def directly_in(top, folder):
         if error.errno not in _GONE:
             raise
         return []
+
+
+def look_closely(journals):
+    """
+    Note each file that is opened from now on, and those that a process can write to or has mapped.
+
+    A file must be open to be mapped, so until its next mark a journal need not ask every process any more
+    when it is asked for changes. Each file that is merely read meanwhile costs a name: call it late.
+    """
+    for one in journals:
+        one.note_openings()
+    # After the watches: what is opened in between is seen twice, not never. And in this order: who maps a
+    # file and closes it after the first look had it open then.
+    held = [*open_files(), *mapped_files()]
+    for one in journals:
+        one.hold(held)
+
+
+def open_files():
+    """The paths that a process has open so that it can read and write them, or map them; a list of bytes."""
+    found = set()
+    for place in glob.iglob("/proc/[1-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            path = os.readlink(os.fsencode(place))
+            # proc(5): the mode of the link is that of the descriptor.
+            if path.startswith(b"/") and os.lstat(place).st_mode & 0o600 == 0o600:
+                found.add(path)
+    return list(found)
 
 
 def mapped_files():

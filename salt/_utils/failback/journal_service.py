@@ -184,7 +184,8 @@ class _Service:
                 self._mark(request["module"])
                 return {"ok": True}
             if request["do"] == "changes":
-                mapped = journal.mapped_files()
+                closely = all(one.looks_closely for one in self._journals.values())
+                mapped = None if closely else journal.mapped_files()
                 also = request.get("also") or {}
                 return {
                     "ok": True,
@@ -194,6 +195,9 @@ class _Service:
                         for module, one in self._journals.items()
                     },
                 }
+            if request["do"] == "look_closely":
+                journal.look_closely(list(self._journals.values()))
+                return {"ok": True}
             if request["do"] == "note":
                 self._journals[request["module"]].note(map(itemize.raw, request["names"]))
                 return {"ok": True}

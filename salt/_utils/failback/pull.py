@@ -112,8 +112,9 @@ def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False, confl
             if action == itemize.CREATED and exists:
                 # Something of another type bears the name; rsync calls that created.
                 action = itemize.OVERWRITTEN
+            _count(result, action, entry, size)
             described = _described(item, entry, action)
-            _count(result, action, entry, size, described, limit)
+            _name(result, action, described["path"], limit)
             if action == itemize.DELETED:
                 # Not what is overwritten: while clients write, that is another set every second.
                 digest.add(itemize.raw(described["path"]), action)
@@ -433,8 +434,9 @@ class LastPass:
                 with contextlib.ExitStack() as stack:
                     stack.push(running.__exit__)
                     for entry in _own(running, item):
+                        _count(result, entry.action, entry)
                         described = _described(item, entry, entry.action)
-                        _count(result, entry.action, entry, 0, described, NAMES)
+                        _name(result, entry.action, described["path"], NAMES)
                         handle.write(json.dumps(described) + "\n")
                 if running.outcome.code not in another:
                     break
@@ -467,7 +469,7 @@ def compared(items, peer, since, limit=NAMES, parallel=2):
                     continue
                 unexplained += 1
                 if len(names) < limit:
-                    names.append(_described(item, entry, entry.action)["path"])
+                    names.append(_path_of(item, entry))
         rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
         return differences, unexplained, names, max(0, running.outcome.source_files - 1)
 
@@ -518,8 +520,12 @@ def _one_pass(item, peer, folder, number, lock, limit):
     result = _empty(item, peer)
     with _root_unchanged(item, peer), rsync.Pass(command, lock) as running:
         for entry in _own(running, item):
-            described = _described(item, entry, entry.action)
-            _count(result, entry.action, entry, 0, described, limit)
+            _count(result, entry.action, entry)
+            # All of them are in the list that was written before; here it would cost the pass time.
+            if len(result["names"][entry.action]) < limit:
+                _name(result, entry.action, _path_of(item, entry), limit)
+            else:
+                result["truncated"] = True
     backup.write_manifest(folder, item, number)
     rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
     result["code"] = running.outcome.code
@@ -572,25 +578,29 @@ def _empty(item, peer):
     }
 
 
-def _described(item, entry, action):
+def _path_of(item, entry):
+    """The path of an entry, as everything that is returned or written has it."""
     path = os.fsencode(item.root).rstrip(b"/") + b"/" + entry.name
     if entry.name == b"./":
         path = os.fsencode(item.root) + b"/"
+    return itemize.readable(path)
+
+
+def _described(item, entry, action):
     return {
         "action": action,
-        "path": itemize.readable(path),
+        "path": _path_of(item, entry),
         "size": entry.size,
         "code": entry.code,
     }
 
 
-def _count(result, action, entry, size_here, described, limit):
+def _count(result, action, entry, size_here=0):
     result[action] += 1
     if entry.code[:2] in (">f", "<f"):
         result["bytes"] += entry.size
     if action in (itemize.OVERWRITTEN, itemize.DELETED):
         result["kept_bytes"] += size_here
-    _name(result, action, described["path"], limit)
 
 
 def _name(result, action, path, limit):

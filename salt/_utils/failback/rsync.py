@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import os
 import re
+import select
 import subprocess
 import threading
 import time
@@ -25,6 +26,10 @@ CONNECTION_FAILED = (2, 10, 12, 255)
 
 _STATISTICS = re.compile(rb"^Number of files: ([\d,.]+)")
 _KEPT_WORDS = 30
+#: Bytes that wait to be read at most (fcntl(2): root may have as much), and for how long, in ms.
+_PIPE = 1 << 20
+_SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # it has a name since Python 3.10
+_GATHER = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,8 +221,7 @@ class Pass:
             self._timer.start()
 
     def __iter__(self):
-        for line in self._process.stdout:
-            line = line.rstrip(b"\n")
+        for line in self._lines():
             entry = itemize.parsed(line)
             if entry is not None:
                 yield entry
@@ -228,6 +232,30 @@ class Pass:
                 self.outcome.source_files = int(digits)
             elif line.startswith((b"IO error", b"cannot delete", b"skipping")):
                 self._errors.append(line)
+
+    def _lines(self):
+        """
+        What rsync says, line by line and many at a time.
+
+        It flushes each line by itself. Whoever wakes up for every one of them takes from it, where cores
+        are few, more time than reading them does.
+        """
+        stream = self._process.stdout.fileno()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(stream, _SET_PIPE_SIZE, _PIPE)
+        ended = select.poll()
+        # Not for what can be read: for the other end's being closed, of which poll(2) tells unasked.
+        ended.register(stream, 0)
+        rest = b""
+        while True:
+            ended.poll(_GATHER)
+            data = os.read(stream, _PIPE)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            yield from lines
+        if rest:
+            yield rest
 
     def __exit__(self, kind, value, trace):
         if kind is not None:
