@@ -3,7 +3,8 @@ Measure, print, write.
 
     python3 -m benchmarks [--quick] [--only ROW …] [--output FOLDER]
 
-The lab of the bench is called as the variable LAB says with ``-b`` behind it, and is removed afterwards.
+Each site's lab is called as the variable LAB says with ``-b``, ``-s`` or ``-d`` behind it; it is brought up
+when the first row needs it, and removed when another one's is needed, or at the end.
 """
 
 import argparse
@@ -19,8 +20,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "salt" / "_utils"))
 
 from benchmarks import report  # noqa: E402
+from benchmarks import row as sizes  # noqa: E402
 from benchmarks import rows  # noqa: E402
 from benchmarks.nodes import Nodes  # noqa: E402
+from benchmarks.salt_rows import Cluster  # noqa: E402
 from lab.site import Site  # noqa: E402
 
 
@@ -31,22 +34,18 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, help="where to write (default: docs/; quick: nowhere)")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     options = parser.parse_args()
-    size = rows.QUICK if options.quick else rows.FULL
-    chosen = options.only or list(rows.ROWS)
+    size = sizes.QUICK if options.quick else sizes.FULL
+    quickly = [each for each in rows.ROWS if each not in rows.NOT_QUICK]
+    chosen = options.only or (quickly if options.quick else list(rows.ROWS))
     output = options.output or (None if options.quick else HERE.parent / "docs")
-    site = Site((os.environ.get("LAB", "bench") + "-b")[:16], "bench")
     found, failed = [], []
     begun = time.monotonic()
-    try:
-        nodes = None
-        if any(each not in rows.WITHOUT_LAB for each in chosen):
-            nodes = Nodes(site.up())
-            nodes.prepare()
+    with Labs(options.keep) as labs:
         for name in chosen:
             print(f"==> {name}", flush=True)
             started = time.monotonic()
             try:
-                row = rows.ROWS[name](nodes, size)
+                row = rows.ROWS[name](labs.of(rows.SITES.get(name, "bench")), size)
             except Exception:
                 traceback.print_exc()
                 failed.append(name)
@@ -59,14 +58,41 @@ def main():
             if output:
                 # Now, so that a bench that is ended has not measured for nothing.
                 report.write(merged(found, output), about(options.quick), output)
-    finally:
-        if not options.keep:
-            site.down()
     if output and found:
         print(f"==> {output / 'benchmarks.md'}")
     print(f"==> {time.monotonic() - begun:.0f} s in all")
     if failed:
         sys.exit(f"These could not be measured: {', '.join(failed)}.")
+
+
+class Labs:
+    """The labs of the sites that the rows need, one at a time: two would disturb each other's figures."""
+
+    def __init__(self, keep=False):
+        self._keep = keep
+        self._site = None
+        self._hosts = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._site and not self._keep:
+            self._site.down()
+
+    def of(self, name):
+        """What the rows of a site measure with; None where no hosts are needed."""
+        if name is None:
+            return None
+        if self._site is None or self._site.description.name != name:
+            self.__exit__()
+            letter = {"bench": "b", "salt": "s", "dalma": "d"}[name]
+            self._site = Site(f"{os.environ.get('LAB', 'bench')[:14]}-{letter}", name)
+            self._site.up()
+            self._hosts = Nodes(self._site) if name == "bench" else Cluster(self._site)
+            if name == "bench":
+                self._hosts.prepare()
+        return self._hosts
 
 
 def against_few(row, found, size):

@@ -1,7 +1,6 @@
 """The two nodes of the bench and the host that watches them: Failback without Salt, plain SSH, a tree."""
 
 import contextlib
-import copy
 import itertools
 import json
 import pathlib
@@ -20,42 +19,28 @@ ADDRESS, PREFIX, INTERFACE = "10.0.0.5", 24, "eth0"
 PAIR = "bench"
 PROBE = 0.0002
 
-CONFIG = {
-    "name": PAIR,
-    "version": 1,
+#: As the pillar of a site would say it.
+DATA = {
     "primary": {"id": "one", "host": "10.0.0.11"},
     "secondary": {"id": "two", "host": "10.0.0.12"},
-    "mode": "automatic",
-    "floating_ips": [
-        {
-            "name": "gw",
+    "floating_ips": {
+        "gw": {
             "address": f"{ADDRESS}/{PREFIX}",
             "interface": INTERFACE,
-            "label": "eth0:0",
+            "label": f"{INTERFACE}:0",
             "watch": {"on": "secondary", "cron": "gateway-ip"},
         }
-    ],
-    "replicate": [],
-    "git": [],
-    "services": [],
-    "active_services": [],
-    "vms": [],
-    "after": [],
-    "witnesses": [],
-    "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
-    "lsyncd": {"delay": 1, "max_processes": 2},
-    "recovery": {
-        "reboot": True,
-        "boot_timeout": 1200,
-        "max_delete": 100,
-        "max_change_percent": 25,
-        "max_passes": 5,
-        "small_pass": 20,
-        "handover_timeout": 60,
-        "keep_backups": 2,
-        "fenced_for": 900,
     },
+    "recovery": {"keep_backups": 2},
 }
+
+
+def configuration(**changes):
+    """The pair of the bench as its nodes have it; ``watch`` and the like replace what ``DATA`` has."""
+    # The library is on the path by the time that anything is measured.
+    from failback import pillar
+
+    return {**pillar.normalise(PAIR, {**DATA, **changes}), "version": 1}
 
 
 class Nodes:
@@ -101,9 +86,9 @@ class Nodes:
         self.configure()
 
     def configure(self, **changes):
-        """Write the pair's configuration; ``watch`` and the like replace what CONFIG has."""
+        """Write the pair's configuration; see :py:func:`configuration`."""
         for host in self.both:
-            config = {**copy.deepcopy(CONFIG), **changes, "node": host.name}
+            config = {**configuration(**changes), "node": host.name}
             host.write(f"/etc/failback/pairs/{PAIR}.json", json.dumps(config), 0o600)
 
     def other(self, host):
@@ -119,6 +104,18 @@ class Nodes:
     def new_run(self):
         """The id of a run."""
         return f"{time.strftime('%Y%m%dT%H%M%S')}-recover-{PAIR}-{next(self._runs):04x}"
+
+    @contextlib.contextmanager
+    def held(self):
+        """A new run that holds the pair on both nodes while the block lasts."""
+        run = self.new_run()
+        for host in self.both:
+            self.near(host, "hold", run)
+        try:
+            yield run
+        finally:
+            for host in self.both:
+                self.near(host, "let_go", run)
 
     def begin(self, active):
         """One node is active, in a generation that neither has seen, and bears the address alone."""
@@ -136,10 +133,12 @@ class Nodes:
         """No address is left on a node, whoever took it."""
         host.run(["ip", "address", "flush", "to", ADDRESS, "dev", INTERFACE], check=False)
 
-    def tree(self, folder, files, size, hosts=None):
-        """Make a tree on the nodes, the same on both: made on one, and copied as it is."""
+    def tree(self, folder, files, size, copy=True):
+        """Make a tree on node one, anew, and on the other node a copy of it or none."""
+        for host in self.both:
+            host.run(["rm", "-rf", folder], timeout=600)
         self.one.run(["python3", f"{TOOLS}/tree.py", "make", folder, str(files), str(size)], timeout=900)
-        if hosts is None:
+        if copy:
             self.two.run(["mkdir", "-p", folder])
             self.one.run(["rsync", "-a", "--delete", f"{folder}/", f"two:{folder}/"], timeout=1800)
 
@@ -188,9 +187,6 @@ class Nodes:
 
 def client_config(host, other):
     """The configuration of the pair's own SSH client, as highstate writes it."""
-    import sys
-
-    sys.path.insert(0, str(LIBRARY.parent))
     from failback import peer
     from failback.paths import Paths
 

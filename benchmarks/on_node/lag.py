@@ -1,6 +1,8 @@
-"""How long a file takes to the other node: lag.py write FOLDER RATE SECONDS | lag.py see FOLDER SECONDS.
+"""
+How long a file takes to the other node: lag.py write FOLDER RATE SECONDS | lag.py see FOLDER FILES SECONDS.
 
-Both nodes share the machine's clock. ``see`` prints the moments at which files appear under their names.
+Both nodes share the machine's clock. ``see`` prints how long each file took until it appeared under its name,
+sorted, when so many have or the time is over.
 """
 
 import json
@@ -22,13 +24,13 @@ def write(folder, rate, seconds):
             handle.write("x" * 100)
 
 
-def see(folder, seconds):
+def see(folder, files, seconds):
     end = time.monotonic() + seconds
     lags = []
     with inotify.Inotify() as opened:
         opened.watch(os.fsencode(folder), inotify.MOVED_TO)
         print("ready", flush=True)
-        while (left := end - time.monotonic()) > 0:
+        while len(lags) < files and (left := end - time.monotonic()) > 0:
             if select.select([opened], [], [], left)[0]:
                 now = time.monotonic()
                 lags += [now - float(event.name) for event in opened.events()]
@@ -39,4 +41,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
     else:
-        see(sys.argv[2], float(sys.argv[3]))
+        see(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

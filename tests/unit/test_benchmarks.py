@@ -8,7 +8,9 @@ import pytest
 
 from benchmarks import report
 from benchmarks import rows
+from benchmarks.nodes import configuration
 from benchmarks.nodes import overlap
+from lab import sites
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,26 @@ def test_what_is_written(row, tmp_path):
     assert plots == ["benchmarks/00.svg"]
     tree = ET.parse(tmp_path / plots[0])
     assert "another & more" in [one.text for one in tree.iter() if one.text]
+
+
+def test_the_pair_of_the_bench_is_what_a_pillar_makes_of_it():
+    made = configuration(replicate=["/srv/bench"], watch={"interval": 0.05})
+    assert made["replicate"] == [{"path": "/srv/bench", "then": None}]
+    assert made["watch"]["interval"] == 0.05 and made["watch"]["patience"] > 0
+    assert made["floating_ips"][0]["label"] == "eth0:0"
+
+
+def test_each_row_that_needs_hosts_has_a_site_that_the_lab_knows():
+    assert set(rows.SITES) <= set(rows.ROWS) and set(rows.NOT_QUICK) <= set(rows.ROWS)
+    assert {one for one in rows.SITES.values() if one} <= set(sites.SITES)
+
+
+def test_the_steps_of_a_window_count_from_its_first():
+    done = {
+        "timeline": [{"step": "begun", "milliseconds": 5.0}, {"step": "ended", "milliseconds": 7.5}],
+        "far_timeline": [{"step": "asked", "milliseconds": 100.0}],
+    }
+    assert rows.step_times(done) == [{"begun": 0.0, "ended": 2.5}, {"asked": 0.0}]
 
 
 def test_a_row_of_nothing_can_be_shown(tmp_path):
