@@ -40,11 +40,13 @@ ADDRESS = {
 
 SINCE = "2026-11-22T18:00:00Z"
 
-#: Answers what ``failback.services`` and ``pair.start_services`` ask; a unit's state is a file.
+#: Answers what ``failback.services`` and ``pair.start_services`` ask; a unit's state is a file. Where a file
+#: says so, a unit that is started is something else than active a moment later.
 SYSTEMCTL = """#!/bin/sh
 case "$1" in
 --version) echo "systemd 252"; exit 0 ;;
 show) ;;
+start) cat "UNITS/$3.starts" 2>/dev/null > "UNITS/$3" || echo active > "UNITS/$3"; exit 0 ;;
 *) echo "the test's systemctl does not know: $*" >&2; exit 1 ;;
 esac
 while [ "$1" != -- ]; do shift; done
@@ -99,6 +101,11 @@ class Node:
 
     def set_unit(self, unit, state):
         (self.units / unit).write_text(state)
+
+    def set_dying_unit(self, unit):
+        """One that systemd starts without complaint, and that is dead when one looks again."""
+        self.set_unit(unit, "inactive")
+        self.set_unit(f"{unit}.starts", "failed")
 
     def set_ledger(self, generation, active, admitted=True, **changes):
         """A ledger as a run would have written it; ``admitted``: since this machine booted."""

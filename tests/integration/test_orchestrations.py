@@ -170,6 +170,66 @@ def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
     site.run("pair.history", "salt").good("result: failed", "which is no unit on salt2")
 
 
+def test_a_service_that_starts_and_dies_at_once_fails_the_step(site):
+    site.begin(services=["scribe", "reader"])
+    site.ledgers((6, "salt1", False), (6, "salt1", False))
+    for node in site.nodes:
+        node.set_dying_unit("scribe")
+        node.set_unit("reader", "inactive")
+    site.run(*BOOT).refused(
+        "salt: scribe (services) started on salt1 and is now failed",
+        "nothing after it was started",
+        "salt is now cold",
+        "Mend the cause and run it again",
+    )
+    for node in site.nodes:
+        assert (node.units / "reader").read_text() == "inactive"
+        assert not node.paths.lock("salt").exists()
+
+
+def test_an_interface_that_is_missing_is_named_before_anything_is_changed(site):
+    site.begin(**pair_site.ADDRESS)
+    site.ledgers((6, "salt1", False), (6, "salt1", False))
+    before = site.trees()
+    site.run(*BOOT).refused(
+        "Refused, nothing was changed",
+        "salt1 has no such interface: salt: floating_ips.salt-gw.interface: absent0",
+    )
+    assert site.trees() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "web", "wrong", "words"),
+    [
+        ({"secondary": "salt1"}, None, "salt", ["pair salt, secondary", '"salt1"']),
+        (
+            {},
+            {"primary": "salt2", "secondary": "web2"},
+            "web",
+            ["pair web, primary", '"salt2"', "each node in one pair"],
+        ),
+        (
+            {"after": ["web"]},
+            {"primary": "web1", "secondary": "web2", "after": ["salt"]},
+            "salt",
+            ["pair salt, after", "salt after web after salt"],
+        ),
+    ],
+    ids=["a pair of one node", "a node in two pairs", "a circle"],
+)
+def test_pairs_that_cannot_be_are_named_before_anything_is_changed(cold, changes, web, wrong, words):
+    """By its name, and as one of several; the slip in one file stops no other pair."""
+    cold.pillar.write({**pair_site.PLAIN, **changes})
+    if web:
+        cold.pillar.write(web, "web")
+        cold.pillar.list_pair("web web1 web2")
+    before = cold.trees()
+    one, several = orchestrate("orch.boot", pair=wrong), orchestrate("orch.boot", pair=[wrong])
+    for said in cold.run_together(one, several):
+        said.refused("nothing was done", *words)
+    assert cold.trees() == before
+
+
 def test_a_node_with_a_broken_configuration_stops_the_run_and_says_so(cold):
     cold.secondary.paths.pair_config("salt").write_text('{"name": "salt", ')
     before = cold.trees()
@@ -222,6 +282,18 @@ def test_one_pair_that_fails_does_not_stop_the_others(cold):
     assert ledger_of(cold.primary)["boot_id"] == system.boot_id()
     again = cold.run(*orchestrate("orch.boot", pair=["salt"]))
     again.good("boot of 1 pairs: 1 had nothing to do: salt.")
+
+
+def test_pairs_that_are_adopted_at_once_are_each_told_of(site):
+    """Highstate is not for the machine that runs the tests, so it is what the adoption would do."""
+    site.pillar.write({"primary": "mx1", "secondary": "mx2"}, "mx")
+    site.pillar.list_pair("mx mx1 mx2")
+    before = site.trees()
+    said = site.run(*orchestrate("orch.adopt", pair="all"), "test=True")
+    said.refused("adopt of 2 pairs: 1 would be done: salt; 1 failed: mx.", "mx1", "mx2")
+    again = site.run(*orchestrate("orch.adopt", pair=["salt"], at_once=1), "test=True")
+    again.good("adopt of 1 pairs: 1 would be done: salt.")
+    assert site.trees() == before
 
 
 @pytest.mark.parametrize(
