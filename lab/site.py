@@ -111,7 +111,7 @@ class Site:
         in_parallel(lambda each: each.run(start), hosts)
         names = sorted(each.name for each in hosts)
 
-        in_parallel(lambda each: self._wait_answered(each, names, limit), hosts)
+        in_parallel(lambda each: self.wait_answered(each, names, limit), hosts)
 
     def settle(self, witnesses, masters, limit=180):
         """
@@ -123,7 +123,7 @@ class Site:
         names = sorted(each.name for each in witnesses)
         pid = ["systemctl", "show", "--property=MainPID", "--value", "salt-minion"]
         before = {each.name: each.run(pid).stdout for each in witnesses}
-        self._wait_answered(masters[0], names, limit)
+        self.wait_answered(masters[0], names, limit)
         masters[0].run(["salt", "--timeout=60", "-L", ",".join(names), "state.apply"], timeout=limit)
         for each in witnesses:
             until(
@@ -131,9 +131,9 @@ class Site:
                 limit,
                 f"the minion of {each.name} to have restarted with its new settings",
             )
-        in_parallel(lambda each: self._wait_answered(each, names, limit), masters)
+        in_parallel(lambda each: self.wait_answered(each, names, limit), masters)
 
-    def _wait_answered(self, master, names, limit):
+    def wait_answered(self, master, names, limit):
         """Until the minions of these names answer a master."""
 
         def answered():

@@ -113,7 +113,9 @@ def hand_over(config, paths, run):
     address.Holder.take = noted
 
     def last_pass(control):
-        return reverse_rsync.LastPass(config, run, paths, control) if config["replicate"] else None
+        if not config["replicate"]:
+            return None
+        return reverse_rsync.LastPass(config, run, paths, control, max_delete=10**9)
 
     done = handover.become_active(config, run, paths, last_pass)
     return {**done, "taken": moments[-1]}

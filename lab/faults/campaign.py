@@ -15,6 +15,8 @@ from lab.faults import moments
 from lab.faults import rehearsal
 
 OPERATIONS = ("recover", "failover", "boot")
+#: Phases, the one in which most can go wrong first.
+WORST = ("handover", "taking", "warm", "settling", "opening", "static", "closing")
 
 
 def every_run(operations=OPERATIONS):
@@ -26,6 +28,35 @@ def every_run(operations=OPERATIONS):
         for moment in injectors.at_all_moments(fault, moments.BY_OPERATION[operation])
         if fault != "none"
     ]
+
+
+def brief_runs(seed, operations=OPERATIONS, phases=None):
+    """
+    Every fault once in every phase, at a moment of it that the seed chooses; the worst phases first.
+
+    phases
+        Only these, in this order.
+    """
+    runs = []
+    for operation in operations:
+        known = moments.PHASES[operation]
+        for name in phases or sorted(known, key=lambda name: WORST.index(name)):
+            for fault in injectors.ALL:
+                there = injectors.at_all_moments(fault, known.get(name, ()))
+                if fault != "none" and there:
+                    chosen = random.Random(f"{seed}/{operation}/{fault}/{name}").choice(there)
+                    runs.append((operation, fault, chosen))
+    return runs
+
+
+def missing(runs, reports):
+    """Those of some runs whose fault has not been made in that phase by any of the reports."""
+
+    def cell(operation, fault, moment):
+        return operation, fault, moments.phase(operation, moment)
+
+    made = {cell(*one["label"].split("/")) for one in reports if one["hit"]}
+    return [one for one in runs if cell(*one) not in made]
 
 
 def random_runs(number, seed, operations=OPERATIONS):
@@ -46,10 +77,18 @@ def random_runs(number, seed, operations=OPERATIONS):
     return runs
 
 
-def make(lab, runs, seed, report=print, folder=None):
-    """Make the runs one after the other; returns their reports. A pair that cannot be saved is made anew."""
-    reports = []
+def make(lab, runs, seed, report=print, folder=None, minutes=None):
+    """
+    Make the runs one after the other; returns their reports. A pair that cannot be saved is made anew.
+
+    minutes
+        After which no other run begins.
+    """
+    reports, begun = [], time.monotonic()
     for number, (operation, fault, moment) in enumerate(runs):
+        if minutes and time.monotonic() - begun > minutes * 60:
+            report(f"{len(runs) - number} runs are left.")
+            break
         one = rehearsal.Rehearsal(lab, operation, fault, moment, seed + number).run()
         reports.append(one)
         report(checker.shown(one))
@@ -68,6 +107,10 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--only", action="append", metavar="OPERATION/FAULT/MOMENT", default=[])
     parser.add_argument("--operation", action="append", choices=sorted(moments.BY_OPERATION))
+    parser.add_argument("--brief", action="store_true", help="every fault once in every phase")
+    parser.add_argument("--phase", action="append", help="with --brief: only this one")
+    parser.add_argument("--missing", action="store_true", help="only what no report kept so far has covered")
+    parser.add_argument("--minutes", type=float, help="begin no other run after so many minutes")
     parser.add_argument("--table", action="store_true", help="the table of all reports kept so far")
     parser.add_argument("--judge", metavar="FILE", help="judge the facts of a broken run once more")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
@@ -75,8 +118,9 @@ def main(arguments=None):
     parser.add_argument("--push", action="store_true", help="bring the checkout's tree to a lab that is up")
     options = parser.parse_args(arguments)
     folder = rehearsal.folder()
+    kept = [json.loads(one.read_text()) for one in sorted(folder.glob("*.json"))]
     if options.table:
-        print(checker.table([json.loads(one.read_text()) for one in sorted(folder.glob("*.json"))]))
+        print(checker.table(kept))
         return 0
     if options.judge:
         report = checker.judge(pickle.loads(pathlib.Path(options.judge).read_bytes()))
@@ -87,10 +131,14 @@ def main(arguments=None):
     operations = tuple(options.operation or OPERATIONS)
     if options.only:
         runs = [tuple(one.split("/")) for one in options.only]
+    elif options.brief:
+        runs = brief_runs(seed, operations, options.phase)
     elif options.n:
         runs = random_runs(options.n, seed, operations)
     else:
         runs = every_run(operations)
+    if options.missing:
+        runs = missing(runs, kept)
     name = os.environ.get("LAB") or "failback"
     lab = rehearsal.Lab("faults" if name == "failback" else name)
     lab.follow = options.follow
@@ -99,7 +147,7 @@ def main(arguments=None):
         lab.up()
         if options.push:
             lab.push()
-        reports = make(lab, runs, seed, report=lambda text: print(text, flush=True), folder=folder)
+        reports = make(lab, runs, seed, lambda text: print(text, flush=True), folder, options.minutes)
     finally:
         if not options.keep:
             lab.site.down()

@@ -18,6 +18,7 @@ Invariants, by the names in the table:
 import json
 
 from lab import load
+from lab.faults import moments
 
 #: Seconds in which a node that was cut off may still bear the address after it is heard again.
 SETTLES = 20.0
@@ -76,6 +77,29 @@ def judge(facts):
         "plans": [one[-20000:] for one in facts["plans"]],
         "timeline": [[round(when - facts["begun"], 2), what] for when, what in facts["timeline"]],
     }
+
+
+#: What an observer says when it changes, so that the last word of before still counts.
+STATES = ("ledger", "lsyncd", "holds")
+
+
+def since(text, moment):
+    """The lines of a log from a moment on, after what was true at that moment; half a line does not count."""
+    before, found = {}, []
+    for line in text.splitlines(True):
+        try:
+            one = json.loads(line) if line.endswith("\n") else None
+        except ValueError:
+            continue
+        if one is None:
+            continue
+        if one["time"] >= moment:
+            found.append(one)
+        elif one.get("what") == "begun":
+            before = {}
+        elif one.get("what") in STATES:
+            before[one["what"]] = {**one, "time": moment}
+    return [before[what] for what in STATES if what in before] + found
 
 
 def holding(lines, facts, node):
@@ -390,31 +414,40 @@ def unkept(facts):
 
 
 def table(reports):
-    """The table of a campaign, in Markdown: fault by moment, runs and broken invariants."""
-    rows = {}
-    for one in reports:
-        operation, fault, moment = one["label"].split("/")
-        row = rows.setdefault(
-            (operation, fault), {"runs": 0, "hit": 0, "broken": 0, "moments": set(), "gap": 0.0}
-        )
-        row["runs"] += 1
-        row["hit"] += one["hit"]
-        row["broken"] += bool(one["broken"])
-        row["moments"].add(moment)
-        row["gap"] = max(row["gap"], one["gap"])
-        row["overlap"] = max(row.get("overlap", 0.0), one["overlap"])
-    lines = [
-        "| operation | fault | moments | runs | fault hit | broken | longest without holder | two holders |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for (operation, fault), row in sorted(rows.items()):
-        lines.append(
-            f"| {operation} | {fault} | {len(row['moments'])} | {row['runs']} | {row['hit']} | "
-            f"{row['broken']} | {row['gap']:.1f} s | {row['overlap']:.1f} s |"
-        )
+    """The tables of a campaign in Markdown: for each operation fault by phase, runs and those that broke."""
+    lines = []
+    for operation, phases in moments.PHASES.items():
+        mine = [one for one in reports if one["label"].split("/")[0] == operation and one["hit"]]
+        if not mine:
+            continue
+        columns = list(phases)
+        if any(_phase(one) not in columns for one in mine):
+            columns.append("by chance")
+        lines.append(f"| {operation} | {' | '.join(columns)} | longest without holder | two holders |")
+        lines.append("|---" * (len(columns) + 3) + "|")
+        for fault in sorted({one["label"].split("/")[1] for one in mine}):
+            row = [one for one in mine if one["label"].split("/")[1] == fault]
+            cells = [_cell([one for one in row if _phase(one) == name]) for name in columns]
+            cells.append(f"{max(one['gap'] for one in row):.1f} s")
+            cells.append(f"{max(one['overlap'] for one in row):.1f} s")
+            lines.append(f"| `{fault}` | {' | '.join(cells)} |")
+        lines.append("")
     broken = sum(bool(one["broken"]) for one in reports)
-    lines.append(f"\n{len(reports)} runs, {broken} with a broken invariant.")
+    lines.append(
+        f"{len(reports)} runs, {broken} with a broken invariant, "
+        f"{sum(not one['hit'] for one in reports)} ended before the moment came."
+    )
     return "\n".join(lines)
+
+
+def _phase(report):
+    operation, _, moment = report["label"].split("/")
+    return moments.phase(operation, moment)
+
+
+def _cell(reports):
+    broken = sum(bool(one["broken"]) for one in reports)
+    return f"{len(reports) or ''}{f', **{broken} broken**' if broken else ''}"
 
 
 def shown(report):

@@ -56,6 +56,49 @@ BOOT = (
 )
 RANDOM = tuple(f"random:{tenths}" for tenths in range(1, 10))
 BY_OPERATION = {"recover": RECOVER + REBOOT, "failover": FAILOVER, "boot": BOOT}
+#: What the table of a campaign has as columns; the moments of an operation belong to one each.
+PHASES = {
+    "recover": {
+        "opening": ("pair.lock:new", "pair.open_run:ret"),
+        "static": ("state.apply:new", "state.apply:ret", *REBOOT),
+        "warm": (
+            "pair.start_services:ret",
+            "reverse_rsync.synced:new",
+            "reverse_rsync.synced:ret",
+            "pair.push_git:new",
+        ),
+        "handover": ("armed", "released", "committed", "done"),
+        "settling": (
+            "reverse_rsync.compared:new",
+            "reverse_rsync.compared:ret",
+            "pair.stand_by:new",
+            "pair.activate:new",
+            "pair.activate:ret",
+        ),
+        "closing": ("pair.close_run:new",),
+    },
+    "failover": {
+        "opening": ("pair.lock:new", "pair.open_run:ret"),
+        "handover": ("armed", "released", "committed", "done"),
+        "closing": ("pair.close_run:new",),
+    },
+    "boot": {
+        "opening": ("pair.lock:new", "pair.open_run:ret", "pair.start_services:ret"),
+        "taking": ("pair.admit:ret", "pair.take:ret"),
+        "settling": ("pair.activate:new", "pair.activate:ret"),
+        "closing": ("pair.close_run:new",),
+    },
+}
+
+
+def phase(operation, moment):
+    """The phase to which a moment of an operation belongs; a random one is in none: ``by chance``."""
+    for name, group in PHASES[operation].items():
+        if moment.partition("#")[0] in group:
+            return name
+    return "by chance"
+
+
 HANDOVER = ("armed", "released", "committed", "done")
 
 

@@ -109,8 +109,18 @@ class Lab:
                 "boot_timeout: 300", "boot_timeout: 60\n      reboot: false\n      keep_backups: 50"
             )
             host.write(PILLAR, text)
+        minions = {host: _minion(host) for host in self.nodes}
         self.site.start_masters(list(self.nodes))
         (self.site.state / "masters-begun").touch()
+        # The highstate at boot finds a master now, and restarts the minion with its new settings: a job that
+        # came in between would be lost with it.
+        for host, before in minions.items():
+            until(
+                lambda host=host, before=before: _minion(host) not in (before, "0"),
+                120,
+                f"the minion of {host.name} to restart after the highstate at boot",
+            )
+        in_parallel(lambda host: self.site.wait_answered(host, ["salt1", "salt2"], 60), self.nodes)
         self.primary.run(["mkdir", "-p", f"{SMALL}/local", CLIENT_FILES])
         for host in self.nodes:
             host.run(["salt-run", "saltutil.sync_all"], timeout=120)
@@ -565,10 +575,11 @@ class Rehearsal:
         return [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")]
 
     def _observed(self, host):
-        return _since(host.read(OBSERVED), self.begun)
+        return checker.since(host.read(OBSERVED), self.begun - 5)
 
     def _arp(self):
-        return _since(self.client.run(["tail", "-n", "20000", "/var/log/arp.jsonl"]).stdout, self.begun)
+        text = self.client.run(["tail", "-n", "20000", "/var/log/arp.jsonl"]).stdout
+        return checker.since(text, self.begun - 5)
 
     def _tree(self, host):
         """Every file of the load's folders, as text: {absolute path: content}."""
@@ -613,15 +624,9 @@ class Rehearsal:
         )
 
 
-def _since(text, moment):
-    found = []
-    for line in text.splitlines(True):
-        if line.endswith("\n"):
-            with contextlib.suppress(ValueError):
-                one = json.loads(line)
-                if one["time"] >= moment - 5:
-                    found.append(one)
-    return found
+def _minion(host):
+    """The process of a host's salt-minion."""
+    return host.run(["systemctl", "show", "--property=MainPID", "--value", "salt-minion"]).stdout.strip()
 
 
 def _failure(text):

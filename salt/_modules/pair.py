@@ -447,6 +447,32 @@ def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     return taken
 
 
+@salt_errors.translated
+def renew(pair, run, seconds, hold=False):
+    """
+    Prolong the lock of a run on this node; the living run asks for it several times a minute.
+
+    seconds
+        How long it holds from now on.
+
+    hold
+        Prolong the pause of the watch as well.
+
+    Returns True, or False when the run does not have the pair: nothing was changed then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.renew salt 20261122T183000-recover-salt-4f2a 60
+    """
+    paths = _paths()
+    renewed = locks.renew(pair, paths, run, float(seconds))
+    if renewed and hold:
+        holds.set_hold(pair, paths, min(float(seconds), holds.LONGEST), f"run {run}", run)
+    return renewed
+
+
 def owner_has_ended(owner):
     """
     Say whether this node can prove that the process which orchestrated a run is gone.
@@ -793,9 +819,12 @@ def give_way(pair, run, generation):
 
 
 @salt_errors.translated
-def handover(pair, run):
+def handover(pair, run, max_delete=None):
     """
     Make this node active: the last changes come over, and the addresses with them.
+
+    max_delete
+        Files that the last pass may delete in a path here, in place of the pair's number.
 
     Returns what ``failback.handover.become_active`` returns: generation, window in milliseconds, the
     timeline, and who answers now. Raises ``CommandExecutionError`` whose message says who serves.
@@ -810,7 +839,9 @@ def handover(pair, run):
     config = configuration.load(pair, paths)
 
     def prepare_last_pass(control):
-        return data.LastPass(config, run, paths, control) if config["replicate"] else None
+        if not config["replicate"]:
+            return None
+        return data.LastPass(config, run, paths, control, max_delete=max_delete)
 
     return handovers.become_active(config, run, paths, prepare_last_pass)
 

@@ -471,7 +471,7 @@ def undo(run=None, paths=None, test=False):
         raise CommandExecutionError(f"Refused, nothing was changed. {refusal}")
     pair_master.require_free(pair, reports, mine.nodes)
     pair_master.require_in_step(reports)
-    mine.lock(600)
+    mine.lock()
     mine.opened = True
     keeping = [mine.verdict.active]
     done, result = {}, "failed"
@@ -483,6 +483,7 @@ def undo(run=None, paths=None, test=False):
             )
         result = "succeeded"
     finally:
+        mine.let_go()
         mine.nodes.try_all(
             mine.ids,
             "pair.close_run",

@@ -147,13 +147,14 @@ def begun(name, pair=None):
                 f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
             )
         run = pair_master.Run(__opts__, config, "adopt")
-        run.lock(60)
+        run.lock()
         try:
             for node, other in (ids, reversed(ids)):
                 nodes.one(node, "pair.record_sources", pair, run.id, reports[other]["sources"])
             if new:
                 nodes.all(ids, "pair.adopt", pair, primary, run.id)
         finally:
+            run.let_go()
             nodes.try_all(ids, "pair.unlock", pair, run.id)
         if not new:
             return {}, f"{pair} has its ledgers already; where its paths lie was recorded anew."

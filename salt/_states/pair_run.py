@@ -33,10 +33,8 @@ __virtualname__ = "pair_run"
 
 #: Seconds between two looks at a node that reboots; each look waits for an answer itself.
 LOOK_EVERY = 1.0
-#: Seconds for one highstate.
-HIGHSTATE_LIMIT = 1800
-#: Seconds for the warm passes.
-WARM_LIMIT = 6 * 3600
+#: Seconds for which a handover may go on without the run that began it.
+HANDOVER_LIMIT = 300
 
 
 def __virtual__():
@@ -153,10 +151,11 @@ def _planned(pair, operation, plan, allowed, words):
 def _take(run):
     """Take the pair for a run on both nodes; what it was planned by must still be true then."""
     pair, seen = run.config["name"], run.verdict
-    run.lock(300)
+    run.lock()
     # Another run may have ended between the look and the lock.
     run.decide()
     if (run.verdict.name, run.verdict.generation) != (seen.name, seen.generation):
+        run.let_go()
         run.nodes.try_all(run.members, "pair.unlock", pair, run.id)
         raise CommandExecutionError(
             f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
@@ -240,10 +239,10 @@ def watch_held(name):
 
     def work(run):
         run.holding = True
-        run.lock(60)
+        run.lock()
         return {"hold": list(run.ids)}, "The watch is paused on both nodes, as long as this run lives."
 
-    return _step(name, "hold", 60, work)
+    return _step(name, "hold", work)
 
 
 def winner_settled(name):
@@ -274,7 +273,7 @@ def winner_settled(name):
             f"{winner} alone is active in generation {generation}.",
         )
 
-    return _step(name, "settle", 120, work)
+    return _step(name, "settle", work)
 
 
 def taken_over(name):
@@ -300,7 +299,7 @@ def taken_over(name):
             return {}, f"{run.plan.alone} serves already, in generation {found['generation']}."
         return {run.plan.alone: found}, f"{run.plan.alone} serves in generation {found['generation']}."
 
-    return _step(name, "takeover", 120, work)
+    return _step(name, "takeover", work)
 
 
 def returned_node_is_current(name):
@@ -336,10 +335,7 @@ def returned_node_is_current(name):
                     )
         return changes, f"The static configuration of {node} is current."
 
-    def limit(run):
-        return 2 * run.config["recovery"]["boot_timeout"] + 3 * HIGHSTATE_LIMIT
-
-    return _step(name, "static", limit, work)
+    return _step(name, "static", work)
 
 
 def _highstate(run, node):
@@ -391,7 +387,7 @@ def services_started(name):
                 changes[node] = started
         return changes, "The services run on both nodes."
 
-    return _step(name, "services", 600, work)
+    return _step(name, "services", work)
 
 
 def drained(name):
@@ -425,7 +421,7 @@ def drained(name):
             )
         return {}, f"lsyncd has carried what there was; {left} files are left for the last pass."
 
-    return _step(name, "drain", WARM_LIMIT, work)
+    return _step(name, "drain", work)
 
 
 def files_warm(name):
@@ -453,7 +449,7 @@ def files_warm(name):
         _reload(run, done["then"])
         return done.pop("changes"), done.pop("comment")
 
-    return _step(name, "warm", WARM_LIMIT, work)
+    return _step(name, "warm", work)
 
 
 def _reload(run, units):
@@ -485,7 +481,7 @@ def repositories_pushed(name):
             )
         return changes, comment
 
-    return _step(name, "git", 1800, work)
+    return _step(name, "git", work)
 
 
 def handed_over(name):
@@ -497,7 +493,14 @@ def handed_over(name):
     """
 
     def work(run):
-        done = run.nodes.one(run.plan.active, "pair.handover", run.config["name"], run.id, timeout=60)
+        done = run.nodes.one(
+            run.plan.active,
+            "pair.handover",
+            run.config["name"],
+            run.id,
+            max_delete=run.config["recovery"]["max_delete"],
+            timeout=60,
+        )
         if done["last_pass"]:
             _reload(run, done["last_pass"]["then"])
         witnessed = _witnessed(run)
@@ -529,7 +532,7 @@ def handed_over(name):
             f"{done['window_milliseconds']:.1f} ms."
         )
 
-    return _step(name, "handover", 300, work)
+    return _step(name, "handover", work, outlives=HANDOVER_LIMIT)
 
 
 def _steps(timeline):
@@ -595,7 +598,7 @@ def files_equal(name):
             )
         return {}, f"Both nodes have the same files ({found['files']} compared)."
 
-    return _step(name, "compare", WARM_LIMIT, work)
+    return _step(name, "compare", work)
 
 
 def agreed(name):
@@ -616,7 +619,7 @@ def agreed(name):
             f"Both nodes have it in their ledgers that {run.plan.active} is active.",
         )
 
-    return _step(name, "admit", 60, work)
+    return _step(name, "admit", work)
 
 
 def _admit(run, node, generation, admitted=True):
@@ -645,7 +648,7 @@ def addresses_taken(name):
         taken = run.nodes.one(run.plan.active, "pair.take", run.config["name"], run.id, timeout=30)
         return {run.plan.active: taken} if taken else {}, f"{run.plan.active} holds the addresses."
 
-    return _step(name, "take", 60, work)
+    return _step(name, "take", work)
 
 
 def active_alone(name):
@@ -677,7 +680,7 @@ def active_alone(name):
         run.nodes.all(run.members, "pair.watching", pair, timeout=60)
         return changes, _proved(run)
 
-    return _step(name, "activate", 3600 + 900, work)
+    return _step(name, "activate", work)
 
 
 def _proved(run):
@@ -719,6 +722,7 @@ def closed(name):
     record = run.record(result, sentence)
     primary, secondary, errors = run.nodes.reports(run.config)
     errors = {node: error for node, error in errors.items() if node in run.members}
+    run.let_go()
     for node, other in zip(run.ids, (secondary, primary)):
         if node not in run.members:
             continue
@@ -747,15 +751,15 @@ def _ret(name):
     return {"name": name, "result": False, "changes": {}, "comment": ""}
 
 
-def _step(name, step, limit, work):
+def _step(name, step, work, outlives=0):
     """
     The anatomy of a step: is it planned, is it only a test, do it, keep what it said.
 
-    limit
-        Seconds it may take, or a function of the run; the lock is renewed for as long.
-
     work
         Function of the run that returns ``(changes, comment)`` and raises when it cannot prove its work.
+
+    outlives
+        See ``pair_master.Run.renew``.
     """
     ret = _ret(name)
     run = __context__.get(pair_master.CONTEXT)
@@ -773,7 +777,7 @@ def _step(name, step, limit, work):
         return ret
     begun = time.monotonic()
     try:
-        run.renew(limit(run) if callable(limit) else limit)
+        run.renew(outlives)
         ret["changes"], ret["comment"] = work(run)
         ret["result"] = True
     except SaltException as error:

@@ -294,6 +294,7 @@ def closed(name):
     failed = next((one for one in run.steps if one["result"] is False), None)
     sentence = failed["comment"] if failed else " ".join(one.sentence for one in run.plans)
     record = run.record("failed" if failed else "succeeded", sentence)
+    run.let_go()
     _, errors = run.nodes.try_all(run.members, "pair.close_run", run.config["name"], run.id, record)
     if failed:
         ret["comment"] = (

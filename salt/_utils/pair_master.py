@@ -4,8 +4,10 @@ What a master does for a pair: ask its nodes, and carry one run from its opening
 Shared by the runner ``pair`` and the state module ``pair_run``, which are steps of orchestrations.
 """
 
+import logging
 import os
 import pathlib
+import threading
 import time
 
 import salt.client
@@ -23,13 +25,19 @@ from failback import system
 from failback import verdict as verdicts
 from failback.errors import FailbackError
 
+log = logging.getLogger(__name__)
+
 #: Seconds after which Salt begins to ask whether a job still runs. Jobs may take longer; nodes that
 #: are gone are found out after this and ``GONE_WITHIN`` more.
 ANSWER_WITHIN = 10
 GONE_WITHIN = 5
 #: Seconds for a minion to restart after the highstate that has changed its settings.
 RESTARTED_WITHIN = 120
-#: Seconds a lock holds beyond the limit of the step it covers.
+#: Seconds for which a lock holds that nobody renews: as long as a dead run can keep the next one waiting.
+LEASE = 60
+#: Seconds between two renewals. A node that does not answer makes it ``ANSWER_WITHIN + GONE_WITHIN`` more.
+RENEW_EVERY = 15
+#: Seconds a lock holds beyond the limit of a step that goes on without its run.
 LOCK_MARGIN = 60
 #: Where the steps of one orchestration find their run.
 CONTEXT = "failback.run"
@@ -302,6 +310,10 @@ class Run:
         #: Whether the watch is paused for as long as the lock holds.
         self.holding = False
         self.steps = []
+        self._opts = opts
+        self._heartbeat = None
+        #: When (monotonic) the step ends that could go on without this run.
+        self._outlived_until = 0.0
         self._started = time.time()
         #: The process that orchestrates; see ``failback.lock.acquire``.
         self.owner = {
@@ -337,28 +349,62 @@ class Run:
         self.plan = plans.decide(self.operation, self.config, self.verdict, self.winner, self.fenced)
         return found
 
-    def lock(self, seconds):
-        """Take or renew the pair on both nodes for a step of so many seconds."""
+    def lock(self, outlives=0):
+        """
+        Take the pair on both nodes; from then on the lock is renewed until ``let_go``.
+
+        outlives
+            As for ``renew``.
+        """
+        self._cover(outlives)
         reports, _ = self.nodes.try_all(self.members, "pair.report", self.config["name"])
         dead = sorted(dead_runs(reports.values(), self.nodes, self.id))
         taken = []
         try:
             # The primary first, always: of two runs that begin at once one gets neither.
             for node in self.members:
-                self.nodes.one(node, "pair.lock", *self._terms(seconds), dead_runs=dead, hold=self.holding)
+                self.nodes.one(node, "pair.lock", *self._terms(), dead_runs=dead, hold=self.holding)
                 taken.append(node)
         except CommandExecutionError:
             if not self.opened:
                 self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)
             raise
+        if self._heartbeat is None:
+            self._heartbeat = Heartbeat(self._beat)
 
-    def renew(self, seconds):
-        """The living run renews its lock before each step, for as long as the step may take."""
-        self.nodes.try_all(self.members, "pair.lock", *self._terms(seconds), hold=self.holding)
+    def renew(self, outlives=0):
+        """
+        Renew the lock before a step.
 
-    def _terms(self, seconds):
+        outlives
+            Seconds for which what the step begins on the nodes goes on if this run dies, and must not be met
+            by another run.
+        """
+        self._cover(outlives)
+        self.nodes.try_all(self.members, "pair.lock", *self._terms(), hold=self.holding)
+
+    def let_go(self):
+        """Renew the lock no more. Called before it is given back."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def _cover(self, outlives):
+        self._outlived_until = time.monotonic() + outlives + LOCK_MARGIN if outlives else 0.0
+
+    def _lease(self):
+        """Seconds for which the lock shall hold from now on."""
+        return max(LEASE, round(self._outlived_until - time.monotonic()))
+
+    def _beat(self):
+        # A client of its own: this one may be in the middle of a question, in another thread.
+        nodes = Nodes(self._opts)
+        pair = self.config["name"]
+        nodes.try_all(self.members, "pair.renew", pair, self.id, self._lease(), hold=self.holding)
+
+    def _terms(self):
         """What ``pair.lock`` is told of this run."""
-        return self.config["name"], self.id, self.operation, self.owner, seconds + LOCK_MARGIN
+        return self.config["name"], self.id, self.operation, self.owner, self._lease()
 
     def record(self, result=None, sentence=""):
         """What is kept of this run on both nodes."""
@@ -389,6 +435,34 @@ class Run:
     @property
     def failed(self):
         return any(one["result"] is False for one in self.steps)
+
+
+class Heartbeat:
+    """
+    Calls a function every ``RENEW_EVERY`` seconds, in a thread that ends with its process.
+
+    beat
+        The function. What it raises is logged: the next beat tries again, and when none gets through, the
+        lock expires, as it should.
+    """
+
+    def __init__(self, beat):
+        self._beat = beat
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="failback-heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        """Beat no more. Returns when a beat that is under way has ended."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._stopped.wait(RENEW_EVERY):
+            try:
+                self._beat()
+            except Exception as error:
+                log.warning("The lock could not be renewed: %s", error)
 
 
 def _iso(seconds):

@@ -1,5 +1,7 @@
 """What a master does for a pair: a highstate that restarts a minion is over when the minion is back."""
 
+import threading
+
 import pytest
 from salt.exceptions import CommandExecutionError
 
@@ -49,3 +51,95 @@ def test_a_minion_that_does_not_come_back_is_named(monkeypatch):
     nodes = Nodes({"salt2": {"restart": OLD}}, {"salt2": [OLD] * 9})
     with pytest.raises(CommandExecutionError, match="salt-minion of salt2 was to restart"):
         pair_master.highstate(nodes, ["salt1", "salt2"])
+
+
+# --- the lock of a living run is renewed -----------------------------------------------------------
+
+
+class Locks:
+    """Nodes of a run: what each was told of the lock, and when it was renewed."""
+
+    def __init__(self, told):
+        self._told = told
+
+    def one(self, node, function, *args, **kwargs):
+        self._told.append((node, function, args[-1], kwargs))
+
+    def try_all(self, ids, function, *args, **kwargs):
+        self._told.append((tuple(ids), function, args, kwargs))
+        return {}, {}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """A run whose questions to the nodes are kept in ``told``; its heart beats every few milliseconds."""
+    told = []
+    monkeypatch.setattr(pair_master, "Nodes", lambda opts: Locks(told))
+    monkeypatch.setattr(pair_master, "RENEW_EVERY", 0.005)
+    config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
+    one = pair_master.Run({"id": "salt2_master", "conf_file": "x", "user": "root"}, config, "recover")
+    one.told = told
+    yield one
+    one.let_go()
+
+
+def renewals(run, number, limit=10):
+    """Wait for so many renewals; returns what was asked for since."""
+    begun, waiting, ended = len(run.told), threading.Event(), 0.0
+    while ended < limit:
+        found = [one for one in run.told[begun:] if one[1] == "pair.renew"]
+        if len(found) >= number:
+            return found
+        waiting.wait(0.01)
+        ended += 0.01
+    raise AssertionError(f"Only {len(found)} renewals in {limit} s.")
+
+
+def test_a_living_run_renews_its_lock_until_it_lets_go(run):
+    run.lock()
+    assert [one for one in run.told if one[1] == "pair.lock"] == [
+        (node, "pair.lock", pair_master.LEASE, {"dead_runs": [], "hold": False})
+        for node in ("salt1", "salt2")
+    ]
+    members, _, arguments, options = renewals(run, 3)[-1]
+    assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, pair_master.LEASE))
+    assert options == {"hold": False}
+    run.holding = True
+    assert renewals(run, 3)[-1][3] == {"hold": True}
+    run.let_go()
+    number = len(run.told)
+    assert not [one for one in threading.enumerate() if one.name == "failback-heartbeat"]
+    assert len(run.told) == number
+
+
+def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_not(run):
+    run.lock()
+    run.renew(300)
+    assert 350 < renewals(run, 3)[-1][2][-1] <= 360
+    run.renew()
+    assert renewals(run, 3)[-1][2][-1] == pair_master.LEASE
+
+
+def test_a_beat_that_fails_is_not_the_last(run, monkeypatch):
+    run.lock()
+    renewals(run, 1)
+    working, failed = pair_master.Nodes, threading.Event()
+
+    def broken(opts):
+        failed.set()
+        raise OSError("no master")
+
+    monkeypatch.setattr(pair_master, "Nodes", broken)
+    assert failed.wait(10)
+    monkeypatch.setattr(pair_master, "Nodes", working)
+    renewals(run, 1)
+
+
+def test_a_run_that_does_not_get_the_pair_renews_nothing(run, monkeypatch):
+    def refused(self, node, *args, **kwargs):
+        raise CommandExecutionError("held")
+
+    monkeypatch.setattr(Locks, "one", refused)
+    with pytest.raises(CommandExecutionError):
+        run.lock()
+    assert run._heartbeat is None

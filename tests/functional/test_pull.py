@@ -442,6 +442,30 @@ def test_last_pass_of_names_looks_at_nothing_else(nodes, run):
     assert sorted(os.listdir(kept / "a")) == ["changed", "gone"]
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["named", "everything compared"])
+def test_last_pass_stops_at_the_limit_on_deletions(nodes, run, named):
+    item, here, there = folder_pair(nodes)
+    names = [f"file {number}" for number in range(9)]
+    trees.make(there, {name: "1" for name in names})
+    trees.make(there, {"stays": "1"})
+    peer = nodes.peer([item])
+    pull.synced([item], peer, run)
+    for name in names[:6]:
+        os.unlink(there / name)
+    chosen = {item: [os.fsencode(name) for name in names]} if named else None
+    last = pull.LastPass([item], peer, run, chosen, max_delete=5, pair="salt")
+    with pytest.raises(errors.Refused, match="More than 5 files of /srv/salt .*max_delete: 100"):
+        last.run(limit=10)
+    last.close()
+    assert len(os.listdir(here)) == 5
+    numbers = backup.Folder(run).passes(item.module)
+    assert len(os.listdir(backup.Folder(run).backup(item.module, numbers[-1]))) == 5
+    again = pull.LastPass([item], peer, run, chosen, max_delete=5, pair="salt")
+    again.run(limit=10)
+    again.close()
+    assert sorted(os.listdir(here)) == sorted(os.listdir(there))
+
+
 def test_last_pass_fails_in_the_time_it_was_given(nodes, run):
     item, _here, there = folder_pair(nodes)
     trees.make(there, {"file": "1"})

@@ -1,6 +1,7 @@
 """The checker of the fault campaign finds what is broken: it is given made-up facts of broken runs."""
 
 import copy
+import json
 import pathlib
 import random
 import sys
@@ -238,3 +239,70 @@ def test_every_fault_is_made_at_every_moment_of_every_orchestration():
 def test_a_moment_by_chance_is_one_of_the_operation_or_of_its_time():
     found = {moments.at_random("boot", random.Random(seed)) for seed in range(200)}
     assert found == set(moments.BOOT) | set(moments.RANDOM)
+
+
+def test_what_was_true_before_the_log_begins_still_counts():
+    lines = [
+        line(1.0, "begun", boot="a"),
+        line(1.0, "ledger", value=[3, "salt1"]),
+        holds(1.0, False),
+        line(2.0, "ledger", value=[4, "salt1"]),
+        holds(2.0, True),
+        line(8.0, "alive"),
+        line(12.0, "alive"),
+        holds(15.0, False),
+    ]
+    text = "".join(json.dumps(one) + "\n" for one in lines) + '{"time": 16.0, "wh'
+    found = checker.since(text, 10.0)
+    assert [(one["time"], one["what"]) for one in found] == [
+        (10.0, "ledger"),
+        (10.0, "holds"),
+        (12.0, "alive"),
+        (15.0, "holds"),
+    ]
+    assert found[0]["ledger"] == [4, "salt1"]
+    assert checker.holding(found, {**facts(), "ended": 20.0}, "salt1") == [[10.0, 15.0]]
+
+
+def test_a_boot_forgets_what_was_true():
+    lines = [holds(1.0, True), line(2.0, "begun", boot="b"), holds(12.0, True)]
+    text = "".join(json.dumps(one) + "\n" for one in lines)
+    assert [one["time"] for one in checker.since(text, 10.0)] == [12.0]
+
+
+def test_every_moment_is_in_one_phase():
+    for operation, phases in moments.PHASES.items():
+        named = [moment for group in phases.values() for moment in group]
+        assert sorted(named) == sorted(moments.BY_OPERATION[operation])
+        assert set(phases) <= set(campaign.WORST)
+        assert {moments.phase(operation, one) for one in moments.RANDOM} == {"by chance"}
+
+
+def test_a_brief_campaign_makes_every_fault_once_in_every_phase_and_knows_what_is_missing():
+    runs = campaign.brief_runs(7)
+    assert runs == campaign.brief_runs(7) != campaign.brief_runs(8)
+    cells = [(operation, fault, moments.phase(operation, moment)) for operation, fault, moment in runs]
+    assert len(set(cells)) == len(cells)
+    assert ("recover", "rsync", "handover") in cells and ("recover", "primary_gone", "static") in cells
+    assert ("recover", "primary_gone", "handover") not in cells
+    label = "/".join(("recover", runs[0][1], "done"))
+    assert campaign.missing(runs, [{"label": label, "hit": True}]) == runs[1:]
+    assert campaign.missing(runs, [{"label": label, "hit": False}]) == runs
+
+
+def test_the_table_says_what_was_broken_in_which_phase():
+    def report(label, **more):
+        return {"label": label, "hit": True, "broken": [], "gap": 1.0, "overlap": 0.0, **more}
+
+    said = checker.table(
+        [
+            report("recover/rsync/released"),
+            report("recover/rsync/done", broken=[["kept", "x"]], gap=2.0),
+            report("recover/rsync/random:3"),
+            report("boot/master/pair.take:ret", hit=False),
+        ]
+    )
+    assert "| recover | opening | static | warm | handover | settling | closing | by chance |" in said
+    assert "| `rsync` |  |  |  | 2, **1 broken** |  |  | 1 | 2.0 s | 0.0 s |" in said
+    assert "| boot |" not in said
+    assert said.endswith("4 runs, 1 with a broken invariant, 1 ended before the moment came.")

@@ -873,6 +873,44 @@ def test_another_runs_timer_takes_nothing(world):
     assert world.serving() == "nobody"
 
 
+def next_run(world):
+    """Another run has taken over the locks of the one that died."""
+    for node, paths in world.paths.items():
+        with world.on(node):
+            lock.release("salt", paths, samples.RUN)
+            lock.acquire("salt", paths, samples.OTHER_RUN, "recover", {"boot_id": "elsewhere"}, 600)
+
+
+@pytest.mark.parametrize(("later", "refused"), [(0, True), (9, True), (39, True), (41, False)])
+def test_a_handover_outlives_its_run_and_the_next_one_waits_for_its_end(world, later, refused):
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    next_run(world)
+    world.now += later
+    if not refused:
+        # The timer never went off.
+        world.far_end("arm", samples.OTHER_RUN, 10.0)
+        assert world.phase() == "armed"
+        return
+    with pytest.raises(Refused, match=f"run {samples.RUN} has released the addresses"):
+        world.far_end("arm", samples.OTHER_RUN, 10.0)
+    assert world.phase() == "released"
+    world.deadline()
+    assert world.serving() == "salt2"
+    world.far_end("arm", samples.OTHER_RUN, 10.0)
+
+
+def test_what_a_dead_run_had_stopped_is_started_by_the_next_ones_way_back(working):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    assert WORK not in working.units["salt2"]
+    next_run(working)
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    working.far_end("quiesce", samples.OTHER_RUN)
+    working.deadline()
+    assert WORK in working.units["salt2"]
+
+
 def test_a_reboot_forgets_a_handover(world):
     """Its state is in /run: after a boot nothing may be taken on the strength of it."""
     world.far_end("arm", samples.RUN, 10.0)

@@ -70,6 +70,26 @@ def test_the_holder_renews_it_and_keeps_since_when(node, clock):
     assert lock.read("salt", node)["state"] == "held"
 
 
+def test_renewing_prolongs_it_and_changes_nothing_else(node, clock):
+    before = take(node, ONE)
+    clock.now += 50
+    assert lock.renew("salt", node, ONE, 60) is True
+    after = lock.read("salt", node)
+    assert after.pop("expires") == clock.now + 60 and after.pop("state") == "held"
+    before.pop("expires"), before.pop("taken_over")
+    assert after == before
+    assert take(node, ONE)["since"] == before["since"]
+
+
+def test_what_a_run_does_not_have_is_not_renewed(node):
+    """A renewal may come late, after the run was closed or had lost the pair."""
+    assert lock.renew("salt", node, ONE, 60) is False
+    assert lock.read("salt", node) is None
+    take(node, TWO)
+    assert lock.renew("salt", node, ONE, 60) is False
+    assert lock.read("salt", node)["run"] == TWO
+
+
 def test_an_expired_lock_is_taken_over_and_the_dead_run_named(node, clock):
     take(node, ONE)
     clock.now += 60

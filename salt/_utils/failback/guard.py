@@ -67,6 +67,18 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
     return problems
 
 
+def last_pass_sentence(path, max_delete, pair="PAIR"):
+    """What is said when the last pass was stopped because it went beyond ``max_delete`` in a path."""
+    return (
+        f"More than {max_delete} files of {path} were deleted on the serving node since the pass before, "
+        f"and the pair allows {max_delete}. Somebody may be deleting what should be kept. What was deleted "
+        f"here up to then is in this run's backup. See what is left there: salt-run pair.plan {pair}. If it "
+        f"is meant, run the same orchestration again: it compares everything anew before it begins. For a "
+        f"service that deletes so many within a minute, allow more: "
+        f"salt-run state.orch orch.recover pillar='{{pair: {pair}, max_delete: {10 * max(10, max_delete)}}}'"
+    )
+
+
 def source_problems(now, recorded=None, files_here=None, pair="PAIR"):
     """
     Judge what the serving node says about its paths.

@@ -55,6 +55,8 @@ COMMIT_MARGIN = 4.0
 ANSWER_WITHIN = 5.0
 #: Seconds for the far end to stop lsyncd and the active services; the way back is armed for longer.
 QUIESCE_LIMIT = 120.0
+#: Seconds after the deadline in which the timer has certainly done its work, or never will.
+TAKEN_BACK_WITHIN = 30.0
 
 ARMED, RELEASED, COMMITTED, DONE, TAKEN_BACK = "armed", "released", "committed", "done", "taken back"
 
@@ -97,9 +99,9 @@ def arm(config, run, seconds, paths):
         if not ledger.is_active(own, node):
             raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
         _require_own_sources(config, paths)
-        _stop_timer(config)
         before = read_state(config, paths)
-        again = before.get("run") == run and before.get("phase") == ARMED
+        _require_no_other(config, run, before)
+        _stop_timer(config)
         _write_state(
             config,
             paths,
@@ -107,7 +109,8 @@ def arm(config, run, seconds, paths):
             phase=ARMED,
             deadline=system.boottime() + seconds,
             generation=own["generation"],
-            stopped=before.get("stopped", []) if again else [],
+            # Also what a run had stopped that died before it released anything: nobody else knows.
+            stopped=before.get("stopped", []) if before.get("phase") == ARMED else [],
         )
     system.run(
         [
@@ -131,6 +134,17 @@ def arm(config, run, seconds, paths):
         "arm the timer that takes the addresses back",
     )
     return {"armed": True}
+
+
+def _require_no_other(config, run, before):
+    """A handover may go on for seconds after its run has died: the next one waits for its end."""
+    left = before.get("deadline", 0) - system.boottime()
+    if before.get("phase") == RELEASED and before.get("run") != run and left > -TAKEN_BACK_WITHIN:
+        raise Refused(
+            f"The handover of run {before['run']} has released the addresses of {config['name']} here and "
+            f"has not ended yet. It ends, or {config['node']} takes them back, within "
+            f"{max(0.0, left) + TAKEN_BACK_WITHIN:.0f} s; run this again then."
+        )
 
 
 def quiesce(config, run, paths):

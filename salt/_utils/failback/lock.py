@@ -1,8 +1,8 @@
 """
 Which run holds a pair. The lock lies on both nodes, because two masters can exist.
 
-It expires, is renewed by the living run, and a dead run's lock is taken over: a node that finds that
-the owning process was its own and is gone knows so at once, the others wait for the expiry.
+It expires, is renewed by the living run several times a minute, and a dead run's lock is taken over: a node
+that finds that the owning process was its own and is gone knows so at once, the others wait for the expiry.
 """
 
 import time
@@ -92,6 +92,21 @@ def acquire(pair, paths, run, operation, owner, seconds, dead_runs=()):
         }
         files.write_json(paths.lock(pair), new)
         return {**new, "taken_over": taken_over}
+
+
+def renew(pair, paths, run, seconds):
+    """
+    Prolong the lock of a run; never take one that it does not have: it may have been closed meanwhile.
+
+    Returns True when the run had it.
+    """
+    with files.locked(paths.state(pair) / ".lock.flock"):
+        found = read(pair, paths)
+        if not found or found["run"] != run:
+            return False
+        found.pop("state")
+        files.write_json(paths.lock(pair), {**found, "expires": time.time() + seconds})
+        return True
 
 
 def release(pair, paths, run):

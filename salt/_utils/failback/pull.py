@@ -314,15 +314,25 @@ class LastPass:
     names
         Dict of item to names: see :py:meth:`name`.
 
+    max_delete
+        Files that may be deleted in each path; ``None`` for any number. The passes before have been judged by
+        a look beforehand, for which there is no time here: rsync counts, and stops.
+
+    pair
+        Name of the pair, for the sentence.
+
     Attributes that only this pass changes are not recorded: until the pass before they were the
     peer's own. What it overwrites or deletes is kept as ever. :py:meth:`close` it afterwards.
     """
 
-    def __init__(self, items, peer, run_folder, names=None, parallel=8):
+    def __init__(
+        self, items, peer, run_folder, names=None, parallel=8, max_delete=None, pair="PAIR"
+    ):
         self._folder = backup.Folder(run_folder)
         self._folder.prepare(items)
         self._items = list(items)
         self._peer = peer
+        self._max_delete, self._pair = max_delete, pair
         self._deadline = None
         self._stack = contextlib.ExitStack()
         self._locks = {item: self._stack.enter_context(_lock(self._folder, item)) for item in items}
@@ -341,7 +351,7 @@ class LastPass:
         Only as many as run at the same time: sshd gives one connection no more than ten sessions.
         """
         for item in items[: self._parallel]:
-            command = rsync.named_pull_command(self._peer, item, "-", self._kept(item))
+            command = rsync.named_pull_command(self._peer, item, "-", self._kept(item), self._max_delete)
             waiting = rsync.Pass(command, self._locks[item].fileno(), fed=True)
             waiting.__enter__()
             self._waiting[item] = waiting
@@ -404,12 +414,14 @@ class LastPass:
 
     def _command(self, item):
         if item not in self._names:
-            return rsync.pull_command(self._peer, item, backup=self._kept(item))
+            return rsync.pull_command(
+                self._peer, item, backup=self._kept(item), max_delete=self._max_delete
+            )
         names_file = self._folder.path / f".last-{item.module}"
         with open(names_file, "wb", opener=_private) as handle:
             for name in self._names[item]:
                 handle.write(name + b"\0")
-        return rsync.named_pull_command(self._peer, item, names_file, self._kept(item))
+        return rsync.named_pull_command(self._peer, item, names_file, self._kept(item), self._max_delete)
 
     def _passes(self, item):
         """The passes to try, each of which is only begun when the one before was not enough."""
@@ -440,6 +452,8 @@ class LastPass:
                         handle.write(json.dumps(described) + "\n")
                 if running.outcome.code not in another:
                     break
+        if running.outcome.code == rsync.TOO_MANY_DELETIONS:
+            raise errors.Refused(guard.last_pass_sentence(item.path, self._max_delete, self._pair))
         rsync.require_success(running.outcome, item)
         result["seconds"] = round(time.monotonic() - started, 4)
         return result

@@ -255,9 +255,12 @@ class LastPass:
 
     control
         Socket of the SSH connection that is open already.
+
+    max_delete
+        For this run, in place of the pair's.
     """
 
-    def __init__(self, config, run, paths, control=None, remote_shell=None):
+    def __init__(self, config, run, paths, control=None, remote_shell=None, max_delete=None):
         self._config = config
         self._run = run
         self._paths = paths
@@ -265,7 +268,13 @@ class LastPass:
         self._items = _items_of_run(self._folder, config, paths)
         self._peer = _peer(config, paths, remote_shell, control)
         self._roots = _roots(self._items, paths)
-        self._pass = pull.LastPass(self._items, self._peer, self._folder.path)
+        self._pass = pull.LastPass(
+            self._items,
+            self._peer,
+            self._folder.path,
+            max_delete=limits(config, max_delete).max_delete,
+            pair=config["name"],
+        )
         self._own = {}
         self._why = {}
         self._ended = None

@@ -21,6 +21,8 @@ from failback import itemize
 from failback import replication
 
 VANISHED = 24
+#: What was to be deleted beyond ``max_delete`` is still there.
+TOO_MANY_DELETIONS = 25
 #: rsync(1): protocol, socket I/O, protocol data stream, lost its connection to the daemon or shell.
 CONNECTION_FAILED = (2, 10, 12, 255)
 
@@ -73,7 +75,7 @@ class Outcome:
     words: list = dataclasses.field(default_factory=list)
 
 
-def pull_command(peer, item, dry_run=False, backup=None):
+def pull_command(peer, item, dry_run=False, backup=None, max_delete=None):
     """
     The argument list that pulls one item from the peer.
 
@@ -88,6 +90,9 @@ def pull_command(peer, item, dry_run=False, backup=None):
 
     backup
         Folder into which everything overwritten or deleted is moved; absolute.
+
+    max_delete
+        Files that it may delete; ``None`` for any number.
     """
     command = [
         peer.program,
@@ -102,12 +107,14 @@ def pull_command(peer, item, dry_run=False, backup=None):
     ]
     if dry_run:
         command.append("--dry-run")
+    if max_delete is not None:
+        command.append(f"--max-delete={int(max_delete)}")
     if backup is not None:
         command += ["--backup", f"--backup-dir={backup}"]
     return [*command, f"{peer.host}::{item.module}/", f"{peer.folder(item)}/"]
 
 
-def named_pull_command(peer, item, names_file, backup=None):
+def named_pull_command(peer, item, names_file, backup=None, max_delete=None):
     """
     The argument list that pulls only the names given, and deletes those that the peer no longer
     has.
@@ -116,6 +123,9 @@ def named_pull_command(peer, item, names_file, backup=None):
         File of names relative to the item's root, each followed by a zero byte; ``-`` for
         :py:meth:`Pass.feed`. A folder in it stands for itself, not for its content; one that the peer
         does not have is deleted with its content.
+
+    max_delete
+        As for :py:func:`pull_command`.
     """
     command = [peer.program, *[option for option in replication.OPTIONS if option != "--delete"]]
     command += [
@@ -131,6 +141,8 @@ def named_pull_command(peer, item, names_file, backup=None):
         "-e",
         peer.remote_shell,
     ]
+    if max_delete is not None:
+        command.append(f"--max-delete={int(max_delete)}")
     if backup is not None:
         command += ["--backup", f"--backup-dir={backup}"]
     return [*command, f"{peer.host}::{item.module}/", f"{peer.folder(item)}/"]
