@@ -2,6 +2,7 @@
 #
 #   LAB=name     the lab's name: several labs can be up at once       (default: failback)
 #   N=50 SEED=7  for make faults: so many runs, chosen at random from that seed  (default: all there are)
+#   BRIEF=1      for make faults: every fault once in every phase; MINUTES=60: begin no other run after that
 #   SITE=salt    which site lab-up builds: salt, or dalma (19 hosts)   (default: salt)
 #   PAIRS='mgmt slurm'    of a site only these pairs, and the masters  (default: all)
 #   FAILBACK_CACHE=folder    image, wheels, virtual environments       (default: /var/cache/failback)
@@ -30,8 +31,9 @@ demo: deps          ## the story: a primary dies, and comes home; SITE=vm: virtu
 test: deps          ## all tests, on Salt 3006 and 3008; exits non-zero if any fails
 	@$(PYTHON) -m lab.test_runner $(SUITES)
 
-faults: deps        ## faults at every step of every orchestration; a table; or N=50 SEED=7 of them
-	@$(PYTHON) -m lab.faults $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED))
+faults: deps        ## faults at every step of every orchestration; a table; or N=50 SEED=7, BRIEF=1
+	@$(PYTHON) -m lab.faults $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(BRIEF),--brief --missing) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: deps         ## beside keepalived, pacemaker and a script: docs/benchmarks.md (QUICK=1: does it work?)
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--only $(ROWS))

@@ -9,7 +9,10 @@ import time
 
 import pair_site
 import pytest
+import salt.config
 
+import pair_master
+from failback import pillar as pillars
 from failback import system
 
 RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
@@ -99,6 +102,28 @@ def test_a_second_run_is_refused_and_names_the_first(cold):
     boot.refused("Refused, nothing was changed", f"is held by run {OTHER_RUN}", "salt2_master")
     status.refused(OTHER_RUN)
     assert cold.trees() == before
+
+
+def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
+    """The renewals are a thread's, with a client of Salt's of its own."""
+    monkeypatch.setattr(pair_master, "RENEW_EVERY", 0.2)
+    config = pillars.normalise("salt", pair_site.PLAIN)
+    run = pair_master.Run(salt.config.master_config(cold.master.config["conf_file"]), config, "boot")
+    run.lock()
+    try:
+        places = [node.paths.lock("salt") for node in cold.nodes]
+        begun = [json.loads(place.read_text()) for place in places]
+        end = time.monotonic() + 60
+        later = begun
+        while any(b["expires"] <= a["expires"] + 2 for a, b in zip(begun, later)):
+            assert time.monotonic() < end, "the lock was not renewed"
+            assert run.nodes.all(run.ids, "test.ping") == {"salt1": True, "salt2": True}
+            later = [json.loads(place.read_text()) for place in places]
+        assert [one["run"] for one in later] == [run.id] * 2
+    finally:
+        run.let_go()
+        run.nodes.all(run.ids, "pair.unlock", "salt", run.id)
+    assert not any(place.exists() for place in places)
 
 
 def test_a_lock_on_the_second_node_alone_stops_a_run_as_well(cold):
