@@ -21,6 +21,7 @@ from salt.exceptions import SaltInvocationError
 
 import salt_errors
 from failback import configuration
+from failback import conflicts
 from failback import journal_service
 from failback import reverse_rsync as library
 from failback import runs
@@ -60,6 +61,14 @@ def _number(name, value):
     return value
 
 
+def _moments(takeover):
+    """``[here, there]`` as Salt has carried it; one number stands for two clocks that agree."""
+    if takeover is None:
+        return None
+    both = takeover if isinstance(takeover, (list, tuple)) and len(takeover) == 2 else [takeover] * 2
+    return conflicts.Takeover(*(_number("takeover", one) for one in both))
+
+
 @salt_errors.translated
 def preview(pair, sources=None, names=200, takeover=None):
     """
@@ -76,8 +85,8 @@ def preview(pair, sources=None, names=200, takeover=None):
         How many paths of each kind to return; the full list is in the file that ``list`` names.
 
     takeover
-        When the serving node took over, in seconds since the epoch on this node's clock. Files changed here
-        since then, and shortly before, are conflicts.
+        When the serving node took over, in seconds since the epoch: on this node's clock, or a list of that
+        and of what the serving node's own clock said. Files changed here since then, and shortly before, are conflicts.
 
     Returns a list of dicts, one a path: ``path``, ``source``; the counts ``created``,
     ``overwritten``, ``deleted``, ``attributes``, ``conflicts``, ``total_files`` (here), ``source_files``;
@@ -93,13 +102,13 @@ def preview(pair, sources=None, names=200, takeover=None):
         salt salt1 reverse_rsync.preview salt
     """
     _number("names", names)
-    takeover = _number("takeover", takeover)
+    takeover = _moments(takeover)
     return library.preview(_load(pair), _paths(), sources, names, _remote_shell(), takeover)
 
 
 def _preview_for_handover(pair, sources, names, takeover, run):
     config, paths = _load(pair), _paths()
-    takeover = _number("takeover", takeover)
+    takeover = _moments(takeover)
     journals = None if _remote_shell() else journal_service.Both(config, run, paths)
     return library.preview(config, paths, sources, names, _remote_shell(), takeover, journals)
 
@@ -220,7 +229,7 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
         journals=None if _remote_shell() else journal_service.Both(config, run, paths),
         max_delete=_number("max_delete", max_delete),
         max_change_percent=_number("max_change_percent", max_change_percent),
-        takeover=_number("takeover", takeover),
+        takeover=_moments(takeover),
     )
 
 

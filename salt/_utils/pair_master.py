@@ -253,7 +253,8 @@ def require_free(pair, reports, nodes):
 
 def takeover(run, reports):
     """
-    When the node that serves took over, on the clock of the one that is brought up to date; or None.
+    When the node that serves took over, on its own clock and on that of the one that is brought up to date;
+    or None. See ``failback.conflicts.Takeover``.
 
     None also for a planned failover: what lsyncd has carried to the standby bears the times of changes
     on the active node, and is nobody's own.

@@ -149,7 +149,7 @@ def test_conflicts_are_told_apart_and_listed(nodes, tmp_path):
     listing = tmp_path / "list"
 
     def reason(path, status, seconds):
-        return conflicts.reason(status.st_mtime, seconds, takeover=1000, before=10)
+        return conflicts.reason(status.st_mtime, seconds, conflicts.Takeover(1000, 1000), before=10)
 
     seen = pull.preview(item, nodes.peer([item]), list_file=listing, conflict=reason)
     wanted = {

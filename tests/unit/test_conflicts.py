@@ -35,7 +35,26 @@ from failback.conflicts import NEWER
     ],
 )
 def test_reasons(here, there, takeover, reason):
-    assert conflicts.reason(here, there, takeover, before=10) == reason
+    moment = None if takeover is None else conflicts.Takeover(takeover, takeover)
+    assert conflicts.reason(here, there, moment, before=10) == reason
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600], ids=["behind", "in step", "ahead"])
+@pytest.mark.parametrize(
+    ("here", "there", "reason"),
+    [
+        (900, 1200, None),
+        (900, None, None),
+        (995, 1200, BEFORE),
+        (1100, 1200, BOTH),
+        (1100, None, HERE),
+    ],
+)
+def test_a_serving_node_whose_clock_is_off_tells_no_other_story(here, there, reason, ahead):
+    """What it changed since bears its own clock's time; what it has from here bears this one's."""
+    theirs = None if there is None else there + ahead
+    moment = conflicts.Takeover(here=1000, there=1000 + ahead)
+    assert conflicts.reason(here, theirs, moment, before=10) == reason
 
 
 def report(clock, since="2026-11-22T18:30:00Z"):
@@ -43,9 +62,10 @@ def report(clock, since="2026-11-22T18:30:00Z"):
 
 
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
-def test_the_takeover_is_told_on_the_returned_node_s_own_clock(ahead):
+def test_the_takeover_is_told_on_each_node_s_own_clock(ahead):
     moment = 1795372200  # 2026-11-22T18:30:00Z
-    assert conflicts.taken_over(report(moment + 60), report(moment + 60 + ahead)) == moment + ahead
+    found = conflicts.taken_over(report(moment + 60), report(moment + 60 + ahead))
+    assert found == (moment + ahead, moment)
 
 
 def test_without_a_ledger_nobody_knows_when():

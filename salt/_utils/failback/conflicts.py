@@ -15,6 +15,7 @@ Pure. What tells is the time of the last change of a file's content (mtime).
 """
 
 import calendar
+import collections
 import time
 
 BOTH = "changed on both nodes since the takeover"
@@ -22,25 +23,29 @@ HERE = "changed here since the takeover"
 BEFORE = "changed here just before the takeover"
 NEWER = "newer here than on the serving node"
 
+#: The moment of a takeover, in seconds since the epoch, on the clock of the node whose files are replaced and
+#: on that of the serving node: one of them may be an hour off.
+Takeover = collections.namedtuple("Takeover", "here there")
+
 #: Seconds beyond what the watch and lsyncd wait for, in which a write may not have been carried.
 MARGIN = 5.0
 
 
 def taken_over(serving, returned):
     """
-    When the serving node took over, on the clock of the returned one.
+    When the serving node took over, on both nodes' clocks.
 
     serving, returned
         What the nodes report: ``time`` is each one's own clock at about the same moment, ``since`` in the
         ledger that of the serving node.
 
-    Returns seconds since the epoch, or None when the serving node has no ledger.
+    Returns a ``Takeover``, or None when the serving node has no ledger.
     """
     own = serving.get("ledger")
     if not own:
         return None
     since = calendar.timegm(time.strptime(own["since"], "%Y-%m-%dT%H:%M:%SZ"))
-    return since + returned["time"] - serving["time"]
+    return Takeover(here=since + returned["time"] - serving["time"], there=since)
 
 
 def just_before(config):
@@ -59,19 +64,20 @@ def reason(here, there, takeover, before=MARGIN):
         When the version of the serving node was; None when that node does not have the file.
 
     takeover
-        When the serving node took over, on this node's clock; None when nobody knows.
+        ``Takeover``; None when nobody knows when that was.
 
     before
         See ``just_before``.
 
     Returns one of the sentences of this module.
     """
-    if takeover is not None and here >= takeover:
-        return BOTH if there is not None and there >= takeover else HERE
+    changed_there = takeover is not None and there is not None and there >= takeover.there
+    if takeover is not None and here >= takeover.here:
+        return BOTH if changed_there else HERE
     # Before the other: it says more than which of two versions is the newer one.
-    if takeover is not None and here >= takeover - before:
+    if takeover is not None and here >= takeover.here - before:
         return BEFORE
-    # The serving node's time is known to the second only.
-    if there is not None and int(here) > there:
+    # Of one that changed there since, the times are those of two clocks. Known to the second only there.
+    if there is not None and not changed_there and int(here) > there:
         return NEWER
     return None

@@ -74,7 +74,7 @@ def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None, ta
     What a reverse rsync would do on this node, path by path; see :py:func:`failback.pull.preview`.
 
     takeover
-        When the serving node took over, on this node's clock (:py:func:`failback.conflicts.taken_over`).
+        When the serving node took over (:py:class:`failback.conflicts.Takeover`), or ``None``.
 
     journals
         :py:class:`failback.journal_service.Both`, for a handover that no sync goes before: they begin with
@@ -144,7 +144,7 @@ def _brought(pair, paths, takeover):
         return found
     for folder in sorted(paths.runs(pair).iterdir()):
         # Folder and list were made when the run came to its first pass.
-        if not runs.ID.fullmatch(folder.name) or folder.stat().st_mtime < takeover:
+        if not runs.ID.fullmatch(folder.name) or folder.stat().st_mtime < takeover.here:
             continue
         run = backup.Folder(folder)
         for listing in sorted(folder.glob("lists/*/*.jsonl")):
