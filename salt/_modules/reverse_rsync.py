@@ -86,7 +86,8 @@ def preview(pair, sources=None, names=200, takeover=None):
 
     takeover
         When the serving node took over, in seconds since the epoch: on this node's clock, or a list of that
-        and of what the serving node's own clock said. Files changed here since then, and shortly before, are conflicts.
+        and of what the serving node's own clock said. Files changed here since then, and shortly before,
+        are conflicts.
 
     Returns a list of dicts, one a path: ``path``, ``source``; the counts ``created``,
     ``overwritten``, ``deleted``, ``attributes``, ``conflicts``, ``total_files`` (here), ``source_files``;
