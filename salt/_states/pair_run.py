@@ -152,16 +152,19 @@ def _take(run):
     """Take the pair for a run on both nodes; what it was planned by must still be true then."""
     pair, seen = run.config["name"], run.verdict
     run.lock()
-    # Another run may have ended between the look and the lock.
-    run.decide()
-    if (run.verdict.name, run.verdict.generation) != (seen.name, seen.generation):
+    try:
+        # Another run may have ended between the look and the lock.
+        run.decide()
+        if (run.verdict.name, run.verdict.generation) != (seen.name, seen.generation):
+            raise CommandExecutionError(
+                f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
+                f"{run.verdict.name}. {run.verdict.sentence} Look at it (salt-run pair.status {pair}), "
+                f"then run this again."
+            )
+    except SaltException:
         run.let_go()
         run.nodes.try_all(run.members, "pair.unlock", pair, run.id)
-        raise CommandExecutionError(
-            f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
-            f"{run.verdict.name}. {run.verdict.sentence} Look at it (salt-run pair.status {pair}), "
-            f"then run this again."
-        )
+        raise
     run.opened = True
     __context__[pair_master.CONTEXT] = run
     run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())

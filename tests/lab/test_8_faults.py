@@ -9,11 +9,10 @@ import pytest
 from lab.faults import checker
 from lab.faults import rehearsal
 
-#: The worst moments: nobody serves, the pair has just been given away, the backup has no room, two at once.
+#: The worst moments: nobody serves, the pair has just been given away, two at once.
 RUNS = [
     ("recover", "rsync", "released"),
     ("recover", "salt_run", "committed"),
-    ("recover", "full_backup", "reverse_rsync.synced:new"),
     ("recover", "second_recover", "state.apply:new"),
 ]
 
