@@ -112,8 +112,11 @@ def opened(
             run.note("precheck", False, str(error), time.monotonic() - begun)
         return ret
     ret["result"] = True
-    ret["comment"] = f"{pair} is {run.verdict.name}: {run.verdict.sentence} Run {run.id} holds it."
-    run.note("precheck", True, run.verdict.sentence, time.monotonic() - begun)
+    said = [run.verdict.sentence]
+    if run.took_over:
+        said.append(f"Run {run.took_over} held it and is at work no more: its lock was taken over.")
+    ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} holds it."
+    run.note("precheck", True, " ".join(said), time.monotonic() - begun)
     return ret
 
 

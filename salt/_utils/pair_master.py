@@ -308,6 +308,8 @@ class Run:
         self.verdict = None
         self.limits = {}
         self.opened = False
+        #: The dead or expired run that had the pair.
+        self.took_over = None
         #: Whether the watch is paused for as long as the lock holds.
         self.holding = False
         self.steps = []
@@ -364,8 +366,11 @@ class Run:
         try:
             # The primary first, always: of two runs that begin at once one gets neither.
             for node in self.members:
-                self.nodes.one(node, "pair.lock", *self._terms(), dead_runs=dead, hold=self.holding)
+                found = self.nodes.one(
+                    node, "pair.lock", *self._terms(), dead_runs=dead, hold=self.holding
+                )
                 taken.append(node)
+                self.took_over = found["taken_over"] or self.took_over
         except CommandExecutionError:
             if not self.opened:
                 self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)

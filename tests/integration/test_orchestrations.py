@@ -55,7 +55,8 @@ def test_boot_starts_a_cold_pair_and_history_tells_of_it(cold):
     dead = gone()
     for node in cold.nodes:
         node.set_lock(OTHER_RUN, dead)
-    cold.run(*BOOT).good("salt is normal", "salt is served by salt1")
+    taken_over = f"Run {OTHER_RUN} held it and is at work no more: its lock was taken over."
+    cold.run(*BOOT).good("salt is normal", "salt is served by salt1", taken_over)
     for node in cold.nodes:
         own = ledger_of(node)
         assert (own["generation"], own["active"]) == (6, "salt1")
