@@ -43,6 +43,10 @@ LOCK_MARGIN = 60
 CONTEXT = "failback.run"
 
 
+class NoAnswer(str):
+    """Why there is no answer of a node; whether it has done what it was asked is not known."""
+
+
 class NodesFailed(CommandExecutionError):
     """Some nodes failed or did not answer."""
 
@@ -80,7 +84,7 @@ class Nodes:
         for node in nodes:
             one = found.get(node)
             if not one or one.get("out") == "no_return":
-                errors[node] = f"{node} does not answer {function} (is its salt-minion up?)"
+                errors[node] = NoAnswer(f"{node} does not answer {function} (is its salt-minion up?)")
             elif _failed(one):
                 errors[node] = f"{node}: {_message(one['ret'])}"
             else:
@@ -207,7 +211,7 @@ def highstate(nodes, ids, sls=None):
     naming each state that failed.
     """
     changed, failed, restarting = {}, [], {}
-    for node, found in nodes.all(ids, "state.apply", *([sls] if sls else []), queue=True, timeout=30).items():
+    for node, found in _applied(nodes, ids, *([sls] if sls else [])).items():
         if not isinstance(found, dict):
             raise CommandExecutionError(f"Highstate on {node} could not be compiled: {found}")
         for key, one in found.items():
@@ -220,6 +224,23 @@ def highstate(nodes, ids, sls=None):
         raise CommandExecutionError(f"Highstate failed. {' '.join(failed)}")
     _wait_restarted(nodes, restarting)
     return changed
+
+
+def _applied(nodes, ids, *sls):
+    """
+    ``state.apply`` on nodes. One that gave no answer and is there is asked once more: its minion has
+    restarted, as the highstate at boot makes it do when its settings have changed, and has lost the job.
+    """
+    answers, errors = nodes.try_all(ids, "state.apply", *sls, queue=True, timeout=30)
+    silent = [node for node, error in errors.items() if isinstance(error, NoAnswer)]
+    there, _ = nodes.try_all(silent, "salt_minion.process", timeout=5)
+    if there:
+        again, still = nodes.try_all(sorted(there), "state.apply", *sls, queue=True, timeout=30)
+        answers.update(again)
+        errors = {**{node: error for node, error in errors.items() if node not in there}, **still}
+    if errors:
+        raise NodesFailed(" ".join(errors.values()))
+    return answers
 
 
 def _wait_restarted(nodes, before):

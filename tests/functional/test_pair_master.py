@@ -12,25 +12,32 @@ SETTINGS = "salt_minion_|-The minion finds its master_|-failback-reconnect_|-con
 
 
 class Nodes:
-    """``answers``: by node, what it says of its minion's process, one after the other; None for nothing."""
+    """
+    ``answers``: by node, what it says of its minion's process, one after the other; None for nothing.
+    ``lost``: nodes that do not answer the first highstate.
+    """
 
-    def __init__(self, changes, answers):
+    def __init__(self, changes, answers, lost=()):
         self._changes = changes
+        self._lost = set(lost)
         self.answers = answers
         self.asked = []
+        self.applied = []
 
-    def all(self, ids, function, *args, **kwargs):
-        assert function == "state.apply"
-        return {
-            node: {SETTINGS: {"__id__": "Settings", "result": True, "changes": self._changes.get(node, {})}}
-            for node in ids
-        }
-
-    def try_all(self, ids, function, **kwargs):
+    def try_all(self, ids, function, *args, **kwargs):
+        if function == "state.apply":
+            self.applied.append(list(ids))
+            errors = {node: pair_master.NoAnswer(f"{node} does not answer") for node in self._lost & set(ids)}
+            self._lost.clear()
+            return {node: self._state(node) for node in ids if node not in errors}, errors
         assert function == "salt_minion.process"
-        self.asked.append(list(ids))
+        if ids:
+            self.asked.append(list(ids))
         said = {node: self.answers[node].pop(0) for node in ids}
         return {node: one for node, one in said.items() if one}, {}
+
+    def _state(self, node):
+        return {SETTINGS: {"__id__": "Settings", "result": True, "changes": self._changes.get(node, {})}}
 
 
 def test_a_highstate_without_a_restart_asks_nothing_more():
@@ -44,6 +51,19 @@ def test_it_waits_for_each_minion_that_restarts_and_for_no_other():
     nodes = Nodes({"salt1": restart, "salt2": restart}, {"salt1": [OLD, None, NEW], "salt2": [NEW]})
     pair_master.highstate(nodes, ["client", "salt1", "salt2"])
     assert nodes.asked == [["salt1", "salt2"], ["salt1"], ["salt1"]]
+
+
+def test_a_highstate_that_a_restarting_minion_has_lost_is_asked_for_once_more():
+    nodes = Nodes({"salt2": {"file": "x"}}, {"salt2": [NEW]}, lost=["salt2"])
+    assert pair_master.highstate(nodes, ["salt1", "salt2"]) == {"salt1": [], "salt2": ["Settings"]}
+    assert nodes.applied == [["salt1", "salt2"], ["salt2"]]
+
+
+def test_a_node_that_is_not_there_is_not_asked_again():
+    nodes = Nodes({}, {"salt2": [None]}, lost=["salt2"])
+    with pytest.raises(pair_master.NodesFailed, match="^salt2 does not answer$"):
+        pair_master.highstate(nodes, ["salt1", "salt2"])
+    assert nodes.applied == [["salt1", "salt2"]]
 
 
 def test_a_minion_that_does_not_come_back_is_named(monkeypatch):
