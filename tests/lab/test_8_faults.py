@@ -31,5 +31,6 @@ def faults(lab_name):
 def test_nothing_is_lost_and_running_it_again_is_the_repair(faults, operation, fault, moment):
     report = rehearsal.Rehearsal(faults, operation, fault, moment, seed=7).run()
     print(checker.shown(report))
+    checker.saved(report, rehearsal.folder())
     assert report["hit"], "the moment did not come"
     assert report["broken"] == []
