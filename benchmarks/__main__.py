@@ -43,7 +43,7 @@ def main():
     with Labs(options.keep) as labs:
         for name in chosen:
             print(f"==> {name}", flush=True)
-            started = time.monotonic()
+            started, measured = time.monotonic(), moment()
             try:
                 row = rows.ROWS[name](labs.of(rows.SITES.get(name, "bench")), size)
             except Exception:
@@ -52,7 +52,7 @@ def main():
                 continue
             if name == "planned_many":
                 against_few(row, found, size)
-            found.append({"name": name, **report.summary(row)})
+            found.append({"name": name, "measured": measured, **report.summary(row)})
             print(report.text(found[-1]), flush=True)
             print(f"    ({time.monotonic() - started:.0f} s)", flush=True)
             if output:
@@ -118,13 +118,16 @@ def about(quick):
     """On what it was measured."""
     with open("/proc/meminfo") as handle:
         memory = int(handle.readline().split()[1]) / 1e6
-    load = os.getloadavg()
     return (
-        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {memory:.0f} GB, Linux {platform.release()}; "
-        f"load average at the end {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f}: other work on the machine "
-        f"makes all figures worse and their spread wider."
+        f"{os.cpu_count()} cores, {memory:.0f} GB, Linux {platform.release()}. Other work on the machine "
+        f"makes figures worse and their spread wider: each row says how high the load was when it began."
         + (" A quick look: one run, small trees." if quick else "")
     )
+
+
+def moment():
+    """When a row was begun, and how quiet the machine was; the row before it counts as well."""
+    return f"{time.strftime('%Y-%m-%d %H:%M')}, load average {os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def page(found, about):
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`, which measures Failback and what people use instead in one run on one "
+        "Written by `make bench`, which measures Failback and what people use instead side by side on one "
         "machine. Medians, with minimum and maximum. No test asserts a time.",
         "",
         about,
@@ -110,6 +110,8 @@ def page(found, about):
     ]
     for position, each in enumerate(found):
         lines += [f"## {each['title']}", "", f"![](benchmarks/{position:02d}.svg)", ""]
+        if each.get("measured"):
+            lines += [f"Begun {each['measured']}.", ""]
         cells = [("", f"median [{each['unit']}]", "minimum", "maximum", "runs", "ours is × that")]
         for what, figure in each["figures"].items():
             ratio = each["ratio"].get(what)
