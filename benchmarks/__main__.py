@@ -57,7 +57,9 @@ def main():
             print(f"    ({time.monotonic() - started:.0f} s)", flush=True)
             if output:
                 # Now, so that a bench that is ended has not measured for nothing.
-                report.write(merged(found, output), about(options.quick), output)
+                known = merged(found, output)
+                missing = [each for each in rows.ROWS if each not in {one["name"] for one in known}]
+                report.write(known, about(options.quick), output, missing)
     if output and found:
         print(f"==> {output / 'benchmarks.md'}")
     print(f"==> {time.monotonic() - begun:.0f} s in all")

@@ -88,8 +88,8 @@ def _verdict(met):
     return {True: "reached", False: "NOT reached", None: "not judged"}[met]
 
 
-def page(found, about):
-    """docs/benchmarks.md."""
+def page(found, about, missing=()):
+    """docs/benchmarks.md; ``missing`` are the names of the rows that nobody has measured yet."""
     lines = [
         "# Benchmarks",
         "",
@@ -103,6 +103,7 @@ def page(found, about):
         "nodes, which share the machine's clock; `ip` stamps a notice when it reads it, which on a busy "
         "machine is milliseconds late.",
         "",
+        *missed(missing),
         "What the others do not do:",
         "",
         *table(LACKS),
@@ -122,6 +123,14 @@ def page(found, about):
             lines += [f"Goal: {each['goal']}. **{_verdict(each['met']).capitalize()}.**", ""]
         lines += [f"- {note}" for note in each["notes"]] + ([""] if each["notes"] else [])
     return "\n".join(lines).rstrip() + "\n"
+
+
+def missed(names):
+    """The lines that say which rows are not there."""
+    if not names:
+        return []
+    named = ", ".join(f"`{name}`" for name in names)
+    return [f"**Not measured to their end yet, and so not here:** {named} (`make bench ROWS=…`).", ""]
 
 
 def table(rows):
@@ -157,10 +166,10 @@ def plot(found, width=720, bar=26, left=290):
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def write(found, about, folder):
-    """benchmarks.json, benchmarks.md and the plots, below a folder."""
+def write(found, about, folder, missing=()):
+    """benchmarks.json, benchmarks.md and the plots, below a folder; see :py:func:`page`."""
     (folder / "benchmarks").mkdir(parents=True, exist_ok=True)
     (folder / "benchmarks.json").write_text(json.dumps({"about": about, "rows": found}, indent=1) + "\n")
-    (folder / "benchmarks.md").write_text(page(found, about))
+    (folder / "benchmarks.md").write_text(page(found, about, missing))
     for position, each in enumerate(found):
         (folder / "benchmarks" / f"{position:02d}.svg").write_text(plot(each))

@@ -62,6 +62,24 @@ def test_a_second_sync_changes_nothing(nodes, run):
     assert trees.fingerprint(here) == before
 
 
+def test_a_pass_with_many_changes_need_not_say_them_and_the_report_has_them(nodes, run, monkeypatch):
+    item, _here, there = folder_pair(nodes)
+    trees.make(there, {f"file{number}": "1" for number in range(30)})
+    commands = []
+    real = rsync.pull_command
+
+    def noted(*arguments, **options):
+        commands.append(real(*arguments, **options))
+        return commands[-1]
+
+    monkeypatch.setattr(rsync, "pull_command", noted)
+    [report] = pull.synced([item], nodes.peer([item]), run)["paths"]
+    passes = [command for command in commands if "--dry-run" not in command]
+    assert [itemize.FORMAT in command for command in passes] == [False, True]
+    assert report["settled"] and report["passes"] == 2
+    assert report["created"] == 31 and "/srv/salt/file7" in report["names"]["created"]
+
+
 def test_rewrite_of_same_size_in_the_same_second_is_seen(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"file": "new"})

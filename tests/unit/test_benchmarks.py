@@ -69,10 +69,11 @@ def test_figures_for_people(value, shown):
 
 def test_what_is_written(row, tmp_path):
     found = {"name": "some", "measured": "today, load average 0.1", **report.summary(row)}
-    report.write([found], "Here.", tmp_path)
+    report.write([found], "Here.", tmp_path, ["crash", "lag"])
     written = json.loads((tmp_path / "benchmarks.json").read_text())
     assert written["rows"][0]["figures"]["Failback"]["median"] == 2
     page = (tmp_path / "benchmarks.md").read_text()
+    assert "not here:** `crash`, `lag` (" in page
     assert "Begun today, load average 0.1." in page
     assert "| Failback | 2 | 1 | 9 | 3 |  |" in page and "**Reached.**" in page
     plots = re.findall(r"!\[\]\((\S+)\)", page)

@@ -251,7 +251,8 @@ def synced(
     Returns a dict: ``paths`` (one dict a path: ``path``, counts as in :py:func:`preview`,
     ``conflict_names``, ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed`` (paths
     that had changes), ``settled`` (whether the last pass of each path was small and complete) and
-    ``seconds``.
+    ``seconds``. Of a pass with more than ``small_pass`` changes, counts and names are those of the look
+    before it, whose list is kept: naming them again would take a tenth of its time. Another pass follows it.
 
     Raises :py:class:`failback.errors.Refused` before anything is changed, with all that was found,
     and :py:class:`failback.errors.Unavailable` if rsync failed on the way.
@@ -508,7 +509,9 @@ def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, lo
             before_pass()
         if mark is not None:
             mark(item)
-        one = _one_pass(item, peer, folder, number, lock, limit)
+        # More than may be left for the last one: another pass follows, and says what it does.
+        known = looked if _changes(looked) > limits.small_pass else None
+        one = _one_pass(item, peer, folder, number, lock, limit, known)
         total["passes"] += 1
         _add(total, one, looked, limit)
         complete = one["code"] == 0
@@ -528,18 +531,23 @@ def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, lo
     return total
 
 
-def _one_pass(item, peer, folder, number, lock, limit):
+def _one_pass(item, peer, folder, number, lock, limit, looked=None):
+    """
+    One pass, with a backup.
+
+    looked
+        The preview that it follows, for a pass that need not say what it does: the result holds the
+        preview's counts and names then.
+    """
     kept = folder.backup(item.module, number)
-    command = rsync.pull_command(peer, item, backup=kept)
+    command = rsync.pull_command(peer, item, backup=kept, named=looked is None)
     result = _empty(item, peer)
+    if looked is not None:
+        result.update({key: looked[key] for key in (*_ACTIONS, "bytes", "names", "truncated")})
     with _root_unchanged(item, peer), rsync.Pass(command, lock) as running:
         for entry in _own(running, item):
             _count(result, entry.action, entry)
-            # All of them are in the list that was written before; here it would cost the pass time.
-            if len(result["names"][entry.action]) < limit:
-                _name(result, entry.action, _path_of(item, entry), limit)
-            else:
-                result["truncated"] = True
+            _name(result, entry.action, _path_of(item, entry), limit)
     backup.write_manifest(folder, item, number)
     rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
     result["code"] = running.outcome.code
