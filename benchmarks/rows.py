@@ -400,8 +400,8 @@ def preview(nodes, size):
                 seconds = bare_rsync(nodes, nodes.two, *options_of_library(), "-n", "-i")
                 row.add("bare rsync -n -i, same options as ours", seconds)
     row.notes.append(
-        "`-a` leaves ACLs and extended attributes out. Our options compare them: on both nodes three questions "
-        "more to the kernel for each file."
+        "`-a` leaves ACLs and extended attributes out. Our options compare them: two more questions and more "
+        "to the kernel for each file, on both nodes."
     )
     small, large = (statistics.median(memory[files]) for files in (few, many))
     row.notes.append(
