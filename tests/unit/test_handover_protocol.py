@@ -98,6 +98,30 @@ def test_afterwards_the_gate_is_open_on_the_near_end_and_to_it(world):
     assert gate.write_refusal(world.configs["salt2"], theirs) is None
 
 
+def test_every_process_is_asked_for_its_files_before_anything_is_released(world, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        handover._Journals, "look_closely", lambda self: asked.append(world.serving()) or {"journal": None}
+    )
+    world.bring_home(lambda limit: None)
+    assert asked == ["salt2"]
+
+
+def test_a_journal_that_cannot_look_closely_is_a_reason_to_compare_everything_and_no_failure(world):
+    class Gone:
+        def ask(self, do):
+            raise Unavailable("the journal of changes does not answer")
+
+        def close(self):
+            pass
+
+    journals = handover._Journals(world.configs["salt2"], samples.RUN, world.paths["salt2"])
+    journals._client = Gone()
+    said = journals.look_closely()
+    assert said == {"journal": "the journal of changes does not answer"}
+    assert journals.changes(None) == {"changes": None, "why": said["journal"]}
+
+
 # --- the near end dies -------------------------------------------------------------------------
 
 SALT2_AS_BEFORE = ("salt2", [(3, "salt1"), (4, "salt2")])
@@ -109,6 +133,7 @@ MOMENTS = [
     pytest.param("before arm", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="before the way back is armed"),
     pytest.param("after arm", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after the way back is armed"),
     pytest.param("after quiesce", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after its services have stopped"),
+    pytest.param("after look_closely", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="with the journals close"),
     pytest.param("after release", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after the release"),
     pytest.param("in the last pass", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="in the last pass"),
     pytest.param("before commit", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="before the commit"),
