@@ -7,69 +7,20 @@ What is said to be proved was looked at from outside the host that it is said of
 
 import json
 import os
-import shlex
 import time
 
 from lab import client
 from lab import load
 from lab.host import until
-from lab.site import Site
+from lab.story import told
 
 ADDRESS = "10.0.0.5"
 FILES = "/srv/salt/files"
 
 
-class Failed(RuntimeError):
-    """Something in the story was not as it should be."""
-
-
-class Story:
-    """Tells, runs and looks."""
-
-    def __init__(self, lab, site="salt"):
-        self.begun = time.monotonic()
-        self.site = Site(lab, site)
-        self.salt1 = self.salt2 = self.client = self.writer = None
-        self.proved = 0
-        self.listed = set()
-
-    def chapter(self, text):
-        print(f"\n\033[1m=== [{time.monotonic() - self.begun:5.0f} s] {text}\033[0m", flush=True)
-
-    def say(self, text):
-        print(f"    {text}", flush=True)
-
-    def proof(self, text, fact):
-        """A fact, looked up by the caller, that must be true."""
-        if not fact:
-            raise Failed(f"NOT TRUE: {text}")
-        self.proved += 1
-        print(f"    \033[32mproved:\033[0m {text}", flush=True)
-
-    def command(self, host, argv, expect=0, show=True, timeout=600):
-        """Run a command in a host as an operator would, and show what it printed."""
-        print(f"    \033[36m{host.name}#\033[0m {shlex.join(argv)}", flush=True)
-        begun = time.monotonic()
-        done = host.run(argv, check=False, timeout=timeout)
-        text = (done.stdout + done.stderr).rstrip()
-        if show and text:
-            print("\n".join(f"      {line}" for line in text.splitlines()))
-        print(f"      (exit status {done.returncode}, {time.monotonic() - begun:.1f} s)", flush=True)
-        if expect is not None and (done.returncode == 0) != (expect == 0):
-            raise Failed(f"{shlex.join(argv)} on {host.name} exited with {done.returncode}.\n{text}")
-        return done.stdout
-
-
 def main(lab):
     """Tell the story in a fresh lab, which is left up. Returns an exit status."""
-    story = Story(lab)
-    try:
-        _tell(story)
-    except Failed as problem:
-        print(f"\n\033[31m{problem}\033[0m")
-        print(f"The lab is left as it is: make shell LAB={lab} HOST=salt2")
-        return 1
-    return 0
+    return told(lab, "salt", _tell)
 
 
 def _tell(story):
@@ -80,29 +31,13 @@ def _tell(story):
     run = _recover(story)
     _check(story, run)
     _undo(story, run)
-    story.chapter("The end")
-    story.say(f"{story.proved} facts proved in {time.monotonic() - story.begun:.0f} s. The lab is up:")
-    story.say("make shell HOST=salt1      a shell in a host")
-    story.say("make lab-down              removes all of it")
 
 
 def _boot(story):
     story.chapter("Three hosts boot: salt1 (primary), salt2 (secondary), client")
-    story.site.down()
-    story.site.up()
-    story.salt1, story.salt2, story.client = (story.site.host(name) for name in ("salt1", "salt2", "client"))
-    for host in story.site.hosts:
-        story.say(f"{host.name:7} {host.address():12} boot {host.boot_id()}")
-
+    story.boot()
     story.chapter("The pair is set up, once and for good, and started")
-    for host in (story.salt1, story.salt2):
-        story.command(host, ["salt-run", "saltutil.sync_all"], show=False)
-    story.command(story.salt1, ["salt-run", "pair.check"])
-    for what in ("adopt", "boot"):
-        story.command(
-            story.salt1,
-            ["salt-run", "--state-output=changes", "state.orch", f"orch.{what}", "pillar={pair: salt}"],
-        )
+    story.set_up("salt")
     story.proof(
         "the client sees salt1, and nobody else, answer for salt-gw",
         story.site.holders(ADDRESS) == ["salt1"],
@@ -227,10 +162,7 @@ def _check(story, run):
     )
     story.say("Running it again is the repair, and here is nothing to repair:")
     before = len(_runs(story.salt1))
-    story.command(
-        story.salt1,
-        ["salt-run", "--state-output=changes", "state.orch", "orch.recover", "pillar={pair: salt}"],
-    )
+    story.orchestrate(story.salt1, "recover", "{pair: salt}")
     story.proof("it changed nothing: no new run in the history", len(_runs(story.salt1)) == before)
 
 

@@ -5,13 +5,10 @@ The hosts share a folder that stands for shared storage; the guests are small, a
 the time. Whether a guest runs is looked up in the machine's own kernel, outside all hosts.
 """
 
-import time
-
 from lab import cgroups
-from lab.demo import Failed
-from lab.demo import Story
 from lab.host import until
 from lab.roles import hypervisor
+from lab.story import told
 
 GUEST = "idm"
 WORD = "fenced: mgmt2, reason: its power is cut"
@@ -19,14 +16,7 @@ WORD = "fenced: mgmt2, reason: its power is cut"
 
 def main(lab):
     """Tell the story in a fresh lab, which is left up. Returns an exit status."""
-    story = Story(lab, "vm")
-    try:
-        _tell(story)
-    except Failed as problem:
-        print(f"\n\033[31m{problem}\033[0m")
-        print(f"The lab is left as it is: make shell LAB={lab} HOST=mgmt1")
-        return 1
-    return 0
+    return told(lab, "vm", _tell)
 
 
 def _tell(story):
@@ -36,27 +26,15 @@ def _tell(story):
     _migrate(story)
     _crash(story)
     _return(story)
-    story.chapter("The end")
-    story.say(f"{story.proved} facts proved in {time.monotonic() - story.begun:.0f} s. The lab is up:")
-    story.say("make shell HOST=mgmt1      a shell in a host")
-    story.say("make lab-down              removes all of it")
 
 
 def _boot(story):
     story.chapter("Two hosts of virtual machines boot, and two masters")
-    story.site.down()
-    story.site.up()
-    story.salt1, story.salt2, story.mgmt1, story.mgmt2 = (
-        story.site.host(name) for name in ("salt1", "salt2", "mgmt1", "mgmt2")
-    )
+    story.boot()
     story.hosts = (story.mgmt1, story.mgmt2)
 
     story.chapter("The pair is set up and started: libvirt, virtlockd, the definitions carried over")
-    for host in (story.salt1, story.salt2):
-        story.command(host, ["salt-run", "saltutil.sync_all"], show=False)
-    for what in ("adopt", "boot"):
-        words = ["salt-run", "--state-output=terse", "state.orch", f"orch.{what}", "pillar={pair: mgmt}"]
-        story.command(story.salt1, words, show=False, timeout=1200)
+    story.set_up("mgmt", show=False)
     until(lambda: len(_known(story.mgmt2)) == len(hypervisor.GUESTS), 60, "mgmt2 to know the definitions")
     story.proof("libvirt on mgmt2 knows the definitions that lsyncd brought", True)
     story.proof("no guest runs: nothing starts one by itself", _where(story) == {})
@@ -130,8 +108,7 @@ def _return(story):
 
 
 def _vm(story, pillar, expect=0):
-    words = ["salt-run", "--state-output=changes", "state.orch", "orch.vm", f"pillar={pillar}"]
-    return story.command(story.salt1, words, expect=expect)
+    return story.orchestrate(story.salt1, "vm", pillar, expect=expect)
 
 
 def _known(host):
