@@ -716,41 +716,27 @@ def closed(name):
     name
         What this step is, in words.
     """
-    ret = _ret(name)
     run = __context__.pop(pair_master.CONTEXT, None)
     if run is None or not run.opened:
-        ret["result"] = True
-        ret["comment"] = "No run was opened, so there is nothing to close."
-        return ret
-    failed = next((one for one in run.steps if one["result"] is False), None)
-    sentence = failed["comment"] if failed else f"{run.config['name']} is served by {run.plan.active}."
-    result = "failed" if failed else "succeeded"
-    record = run.record(result, sentence)
+        return {**_ret(name), **pair_master.NOT_OPENED}
     primary, secondary, errors = run.nodes.reports(run.config)
-    errors = {node: error for node, error in errors.items() if node in run.members}
-    run.let_go()
-    for node, other in zip(run.ids, (secondary, primary)):
-        if node not in run.members:
-            continue
-        sources = other["sources"] if other and not failed else None
-        _, unclosed = run.nodes.try_all(
-            [node], "pair.close_run", run.config["name"], run.id, record, sources=sources
-        )
-        errors.update(unclosed)
-    if failed:
+
+    def give_back(record):
+        unclosed = {node: error for node, error in errors.items() if node in run.members}
+        for node, other in zip(run.ids, (secondary, primary)):
+            if node not in run.members:
+                continue
+            sources = other["sources"] if other and not run.failed else None
+            terms = (run.config["name"], run.id, record)
+            unclosed.update(run.nodes.try_all([node], "pair.close_run", *terms, sources=sources)[1])
+        return unclosed
+
+    def left():
         found = verdicts.judge(run.config, primary, secondary)
-        ret["comment"] = (
-            f"Run {run.id} failed at `{failed['step']}`. {run.config['name']} is now {found.name}: "
-            f"{found.sentence} Mend the cause and run it again."
-        )
-        return ret
-    if errors:
-        ret["comment"] = f"Run {run.id} succeeded but could not be closed. {' '.join(errors.values())}"
-        return ret
-    ret["result"] = True
-    ret["comment"] = f"Run {run.id} is closed. {sentence}"
-    ret["changes"] = {"run": run.id, "seconds": {one["step"]: one["seconds"] for one in run.steps}}
-    return ret
+        return f"{run.config['name']} is now {found.name}: {found.sentence}"
+
+    done = f"{run.config['name']} is served by {run.plan.active}."
+    return {**_ret(name), **run.close(done, give_back, left)}
 
 
 def _ret(name):

@@ -461,7 +461,40 @@ class Run:
 
     @property
     def failed(self):
-        return any(one["result"] is False for one in self.steps)
+        """The first step that failed, or None."""
+        return next((one for one in self.steps if one["result"] is False), None)
+
+    def close(self, done, give_back, left):
+        """
+        End the run, also after a failed step, and say how it ended.
+
+        done
+            What it has brought about if no step failed, a sentence.
+
+        give_back
+            Function of the record that keeps it and gives the pair back on the nodes; returns errors by node.
+
+        left
+            Function that says what a run that failed has left, a sentence.
+
+        Returns result, changes and comment of the state that is the orchestration's last step.
+        """
+        failed = self.failed
+        sentence = failed["comment"] if failed else done
+        self.let_go()
+        errors = give_back(self.record("failed" if failed else "succeeded", sentence))
+        if failed:
+            comment = f"Run {self.id} failed at `{failed['step']}`. {left()} Mend the cause and run it again."
+            return {"result": False, "changes": {}, "comment": comment}
+        if errors:
+            comment = f"Run {self.id} succeeded but could not be closed. {' '.join(errors.values())}"
+            return {"result": False, "changes": {}, "comment": comment}
+        changes = {"run": self.id, "seconds": {one["step"]: one["seconds"] for one in self.steps}}
+        return {"result": True, "changes": changes, "comment": f"Run {self.id} is closed. {sentence}"}
+
+
+#: What the last step of an orchestration says that took no lock.
+NOT_OPENED = {"result": True, "comment": "No run was opened, so there is nothing to close."}
 
 
 class Heartbeat:
