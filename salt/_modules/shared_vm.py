@@ -114,6 +114,20 @@ def lock_config(pair):
 
 
 @salt_errors.translated
+def storage_gone(pair):
+    """
+    Say why the storage that both hosts share is not to be had on this one, or return None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'mgmt*' shared_vm.storage_gone mgmt
+    """
+    return virsh.storage_gone(configuration.load(pair, _paths()), _paths())
+
+
+@salt_errors.translated
 def marked(pair):
     """
     List what is missing on the shared storage: its mark, and the folder of the locks.

@@ -21,13 +21,13 @@ import os
 import re
 import sys
 
-import guest_master
 import salt.runners.state
 import salt.utils.args
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
+import guest_master
 import pair_master
 from failback import pillar as pillars
 from failback import plan as plans
@@ -191,7 +191,7 @@ def status(pair=None):
         one = verdicts.judge(config, primary, secondary)
         shown = found[config["name"]] = _shown(config, one, (primary, secondary), errors)
         if config["vms"]:
-            shown["guests"], wrong = _guests(nodes, config)
+            shown["guests"], wrong = _guests(nodes, config, errors)
             if wrong:
                 shown["guests_wrong"] = wrong
         good = good and one.name == verdicts.NORMAL and not one.drift and not shown.get("guests_wrong")
@@ -228,9 +228,9 @@ def _next(config, found):
     return commands if len(commands) > 1 else "".join(commands)
 
 
-def _guests(nodes, config):
+def _guests(nodes, config, errors):
     """Where each guest of a pair runs, and what is wrong with them, in sentences."""
-    reports, _ = guest_master.look(nodes, config)
+    reports = guest_master.look(nodes, config, guest_master.found_silent(errors))
     return virtual_machine.shown(config, reports), virtual_machine.wrong(config, reports)
 
 
@@ -380,7 +380,7 @@ def history(pair=None):
 
     Returns ``{"runs": [...]}``, each a dict: ``run``, ``operation``, ``started``, ``finished``, ``result``
     (``interrupted`` for one that never closed), ``sentence``, ``user``, ``master``, and ``backup``, the nodes
-    that keep one.
+    that keep one; where an operator gave a word, also ``fenced`` or ``winner``, and ``reason``.
 
     CLI Example:
 
@@ -408,6 +408,7 @@ def history(pair=None):
         keys = ("run", "pair", "operation", "started", "finished", "sentence", "user", "master", "backup")
         shown = {key: one.get(key) for key in keys}
         shown["result"] = one.get("result") or "interrupted"
+        shown.update({key: one[key] for key in ("fenced", "winner", "reason") if one.get(key)})
         found.append(shown)
     if errors:
         return _bad({"runs": found, "no answer": list(errors.values())})

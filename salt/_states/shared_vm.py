@@ -108,11 +108,19 @@ def storage_marked(name):
     """
     The storage that both hosts share bears its mark, and the folder of virtlockd's locks.
 
+    Where it is not to be had this state warns and does nothing: a host that has lost it serves its pair all
+    the same, and no guest is started there.
+
     name
         Name of the pair.
     """
+    gone = []
 
     def decide():
+        why = __salt__["shared_vm.storage_gone"](name)
+        if why:
+            gone.append(why)
+            return "The shared storage is not there to be marked"
         missing = __salt__["shared_vm.marked"](name)
         if not missing:
             return "The shared storage is already marked"
@@ -122,7 +130,8 @@ def storage_marked(name):
 
         return {"made": missing}, "Would have marked the shared storage", mark
 
-    return _state(name, decide)
+    ret = _state(name, decide)
+    return {**ret, "warnings": gone} if gone else ret
 
 
 def not_at_boot(name):

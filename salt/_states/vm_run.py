@@ -25,11 +25,11 @@ it, after it has asked the other one itself (execution module ``shared_vm``).
 
 import time
 
-import guest_master
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
+import guest_master
 import pair_master
 from failback import fencing
 from failback import pillar as pillars
@@ -129,7 +129,8 @@ def _planned(vm, host, away_from, how, fenced, reason):
         raise SaltInvocationError(f"{target} is where it should run, so it cannot be declared off. {USAGE}")
     terms = {"how": how, "only_if_active": away_from is not None}
     run = guest_master.GuestRun(__opts__, config, target, guests, terms, word)
-    reports, _ = run.nodes.try_all(run.ids, "pair.report", pair)
+    reports, errors = run.nodes.try_all(run.ids, "pair.report", pair)
+    run.silent = guest_master.found_silent(errors)
     if word and word["node"] in reports:
         raise CommandExecutionError(
             f"{word['node']} answers, so it is not off. Leave `fenced` out; or take its power away first."
@@ -171,7 +172,6 @@ def _take(run):
             run.word["reason"],
             run.id,
             run.owner,
-            timeout=30,
         )
     run.look()
     run.require_possible()
@@ -206,7 +206,7 @@ def placed(name):
         ret["comment"] = "Would do this."
         return ret
     begun = time.monotonic()
-    done, failed = _place(run, run.plans)
+    done, failed = _place(run, run.plans, run.silent)
     ret["changes"] = done
     ret["result"] = not failed
     ret["comment"] = " ".join(failed or [f"{guest}: {what}." for guest, what in done.items()])
@@ -214,9 +214,12 @@ def placed(name):
     return ret
 
 
-def _place(run, wanted):
+def _place(run, wanted, silent):
     """
     Carry plans out, one guest after the other. One that fails does not keep the others where they are.
+
+    silent
+        As for ``guest_master.look``.
 
     Returns ``({guest: what was done}, [sentence of a failure, …])``.
     """
@@ -230,7 +233,7 @@ def _place(run, wanted):
             done[plan.guest] = _act(run, plan)
         except SaltException as error:
             failed.append(str(error))
-    reports, errors = guest_master.look(run.nodes, run.config)
+    reports = guest_master.look(run.nodes, run.config, silent)
     for plan in wanted:
         if plan.guest in done:
             failed += _unproved(run.config, plan, reports)
@@ -242,7 +245,7 @@ def _act(run, plan):
     pair, guest = run.config["name"], plan.guest
 
     def call(node, function):
-        return run.nodes.one(node, f"shared_vm.{function}", pair, guest, run.id, timeout=30)["done"]
+        return run.nodes.one(node, f"shared_vm.{function}", pair, guest, run.id)["done"]
 
     if plan.action == virtual_machine.START:
         return f"{call(plan.target, 'start')} on {plan.target}"
@@ -285,31 +288,19 @@ def closed(name):
     name
         What this step is, in words.
     """
-    ret = _ret(name)
     run = __context__.pop(CONTEXT, None)
     if run is None or not run.opened:
-        ret["result"] = True
-        ret["comment"] = "No run was opened, so there is nothing to close."
-        return ret
-    failed = next((one for one in run.steps if one["result"] is False), None)
-    sentence = failed["comment"] if failed else " ".join(one.sentence for one in run.plans)
-    record = run.record("failed" if failed else "succeeded", sentence)
-    run.let_go()
-    _, errors = run.nodes.try_all(run.members, "pair.close_run", run.config["name"], run.id, record)
-    if failed:
-        ret["comment"] = (
-            f"Run {run.id} failed at `{failed['step']}`. Look (salt-run pair.status "
-            f"{run.config['name']}), mend the "
-            f"cause, and run it again."
-        )
-        return ret
-    if errors:
-        ret["comment"] = f"Run {run.id} succeeded but could not be closed. {' '.join(errors.values())}"
-        return ret
-    ret["result"] = True
-    ret["comment"] = f"Run {run.id} is closed."
-    ret["changes"] = {"run": run.id, "seconds": {one["step"]: one["seconds"] for one in run.steps}}
-    return ret
+        return {**_ret(name), **pair_master.NOT_OPENED}
+
+    def give_back(record):
+        # Also to a host that was silent a moment ago: it may be back, and cannot know that this run is over.
+        return run.nodes.try_all(run.members, "pair.close_run", run.config["name"], run.id, record)[1]
+
+    def left():
+        return f"Look: salt-run pair.status {run.config['name']}."
+
+    done = run.steps[-1]["comment"]
+    return {**_ret(name), **run.close(done, give_back, left)}
 
 
 # --- with an orchestration of the pair -----------------------------------------------------------
@@ -371,7 +362,8 @@ def followed(name, vms=None):
         ret["comment"] = "The virtual machines are left alone."
         return ret
     fenced = bool(run.plan.alone)
-    reports, _ = guest_master.look(run.nodes, run.config)
+    silent = {run.other(run.plan.alone): "it is declared off"} if fenced else {}
+    reports = guest_master.look(run.nodes, run.config, silent)
     plans = [
         virtual_machine.decide(
             guest, run.plan.active, run.config, reports, fenced=fenced, only_if_active=not fenced
@@ -386,7 +378,7 @@ def followed(name, vms=None):
         ret["comment"] = " ".join([*failed, *(one.sentence for one in wanted)]) or "Nothing to do."
         return ret
     begun = time.monotonic()
-    done, unmoved = _place(run, wanted)
+    done, unmoved = _place(run, wanted, silent)
     failed += unmoved
     ret["changes"] = done
     ret["result"] = not failed

@@ -22,6 +22,8 @@ class GuestRun(pair_master.Run):
         self.terms = terms
         self.word = word
         self.plans = []
+        #: Why hosts did not answer. They are not waited for a second time.
+        self.silent = {}
 
     @property
     def members(self):
@@ -30,7 +32,7 @@ class GuestRun(pair_master.Run):
 
     def look(self):
         """Ask both hosts about their guests, and decide for each of them."""
-        self.reports, self.errors = look(self.nodes, self.config)
+        self.reports = look(self.nodes, self.config, self.silent)
         self.plans = [
             virtual_machine.decide(
                 guest, self.target, self.config, self.reports, fenced=bool(self.word), **self.terms
@@ -50,12 +52,24 @@ class GuestRun(pair_master.Run):
         return [one for one in self.plans if one.action != virtual_machine.NOTHING]
 
 
-def look(nodes, config):
+def found_silent(errors):
+    """Of nodes that failed, those that gave no answer at all; see ``pair_master.Nodes.try_all``."""
+    return {node: why for node, why in errors.items() if isinstance(why, pair_master.NoAnswer)}
+
+
+def look(nodes, config, silent):
     """
     Ask both hosts of a pair about their guests.
 
-    Returns ``(reports, errors)`` by node; the report of a host that did not answer is ``{"error": why}``.
+    silent
+        Why a host is not asked, by node; those that are found silent now are added. The host that starts a
+        guest asks its peer by itself all the same.
+
+    Returns what each host said by node; that of a host that did not answer is ``{"error": why}``.
     """
     ids = (config["primary"]["id"], config["secondary"]["id"])
-    answers, errors = nodes.try_all(ids, "shared_vm.report", config["name"], timeout=15)
-    return {node: answers.get(node) or {"error": errors[node]} for node in ids}, errors
+    asked = [node for node in ids if node not in silent]
+    answers, errors = nodes.try_all(asked, "shared_vm.report", config["name"])
+    reports = {node: answers.get(node) or {"error": {**silent, **errors}[node]} for node in ids}
+    silent.update(found_silent(errors))
+    return reports

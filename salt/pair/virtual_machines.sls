@@ -10,7 +10,8 @@ The packages of a host of {{ pair }} are installed:
       - qemu-system-x86
       - qemu-utils
 
-# What is made on the node's own disk while the storage is not mounted would guard nothing.
+# Where it is mounted: what is made on the node's own disk in its stead would guard nothing. A host that has lost
+# the storage gets the rest of its highstate all the same.
 The shared storage of {{ pair }} is marked:
   shared_vm.storage_marked:
     - name: {{ pair }}
@@ -24,7 +25,6 @@ A disk of {{ pair }} is written to by one host at a time:
     - mode: '0644'
     - require:
       - pkg: The packages of a host of {{ pair }} are installed
-      - shared_vm: The shared storage of {{ pair }} is marked
 
 libvirt asks virtlockd before it starts a guest of {{ pair }}:
   file.replace:
@@ -66,6 +66,7 @@ libvirt of a host of {{ pair }} has read its configuration:
       - file: libvirt asks virtlockd before it starts a guest of {{ pair }}
     - require:
       - service: libvirt of a host of {{ pair }} answers
+      - shared_vm: The shared storage of {{ pair }} is marked
 
   {%- for setting, value in (('ON_BOOT', 'ignore'), ('ON_SHUTDOWN', 'shutdown')) %}
 libvirt-guests of a host of {{ pair }} has {{ setting }}={{ value }}:

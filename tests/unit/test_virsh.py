@@ -127,6 +127,38 @@ def test_storage_that_is_gone_is_no_storage(node, storage):
     assert virsh.storage_mark(CONFIG, node)[0] is None
 
 
+def test_storage_that_does_not_answer_is_no_storage(node, monkeypatch):
+    """A look at a file server that is gone would never come back; here the process that looks does not."""
+    (node.root / "srv/vms").mkdir(parents=True)
+    monkeypatch.setattr(virsh, "STORAGE_ANSWER", 0.2)
+    programs = node.root / "programs"
+    programs.mkdir()
+    (programs / "stat").write_text("#!/bin/sh\nexec sleep 60\n")
+    (programs / "stat").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    mark, error = virsh.storage_mark(CONFIG, node)
+    assert mark is None and "/srv/vms on salt1 cannot be read" in error
+    assert "/srv/vms cannot be read" in virsh.storage_gone(CONFIG, node)
+    with pytest.raises(Refused, match="cannot be read"):
+        virsh.mark_storage(CONFIG, node)
+
+
+@pytest.mark.parametrize(
+    "make, why",
+    [
+        (lambda folder: None, "/srv/vms is missing on salt1"),
+        (lambda folder: folder.mkdir(parents=True), "/srv/vms is not mounted on salt1"),
+    ],
+)
+def test_why_the_storage_is_gone(node, make, why):
+    make(node.root / "srv/vms")
+    assert why in virsh.storage_gone(CONFIG, node)
+
+
+def test_storage_that_is_there_is_not_gone(node, storage):
+    assert virsh.storage_gone(CONFIG, node) is None
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"mark"', "\xff"])
 def test_a_damaged_mark_is_no_mark(node, storage, text):
     (node.root / "srv/vms" / virsh.MARK).write_text(text)

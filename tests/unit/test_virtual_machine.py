@@ -165,6 +165,9 @@ def test_what_is_done(here, there, terms, action, source):
         (guest(claimed=True), guest(), "just being started, moved or stopped on salt1"),
         (guest(), guest(claimed=True), "just being started, moved or stopped on salt2"),
         (guest("running", 1), guest(claimed=True), "just being started, moved or stopped on salt2"),
+        # Asked one after the other in the middle of a migration, both may say so.
+        (guest("running", 1), guest("running", 1, claimed=True), "just being started, moved or stopped"),
+        (guest(processes=[12]), guest("running", 1, claimed=True), "just being started, moved or stopped"),
         (guest("undefined"), guest(), "not defined on salt1"),
         (guest("undefined"), guest("running", 1), "not defined on salt1"),
         (guest(), guest("undefined"), "defined on salt1 alone"),
@@ -287,10 +290,20 @@ def test_a_silent_host_is_shown_as_such():
     assert "salt2 says nothing" in virtual_machine.wrong(CONFIG, reports)[0]
 
 
+@pytest.mark.parametrize("there", [guest("running", 1), guest("paused", 2), guest(processes=[12]), guest()])
+def test_a_guest_that_is_just_being_moved_is_shown_and_not_wrong(there):
+    """Asked one after the other in the middle of it, both hosts may say that it runs."""
+    reports = {"salt1": host(guest("running", 1, claimed=True)), "salt2": host(there)}
+    assert virtual_machine.wrong(CONFIG, reports) == []
+    assert "just being started, moved or stopped by salt1" in virtual_machine.shown(CONFIG, reports)["idm"]
+
+
 @pytest.mark.parametrize(
     "here, there, why",
     [
         (guest("running", 1), guest("running", 1), "idm RUNS ON BOTH HOSTS"),
+        (guest("running", 1), guest(processes=[12]), "idm RUNS ON BOTH HOSTS"),
+        (guest(), guest(processes=[12]), "idm is running unknown to libvirt (process 12) on salt2."),
         (guest("paused", 5), guest(), "idm is paused because of an I/O error on salt1."),
         (guest(), guest(definition="d2"), "The definitions of idm differ between salt1 and salt2."),
         (guest(), guest("undefined"), "idm is defined on salt1 alone."),

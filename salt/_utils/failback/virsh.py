@@ -31,6 +31,8 @@ URI = "qemu:///system"
 ANSWER = 10
 #: Seconds for a start: the emulator may have to fetch and clear a lot of memory.
 START_LIMIT = 120
+#: Seconds for a look at the shared storage: a file server that is gone answers never.
+STORAGE_ANSWER = 5
 #: What marks the shared storage, so that two hosts can tell whether it is the same.
 MARK = ".failback-storage"
 #: Folder in it in which virtlockd keeps a file for each disk.
@@ -61,7 +63,7 @@ def facts(config, paths):
     ``storage``, ``storage_error``
         The mark on the shared storage; why the storage cannot be used here, or None.
     ``locks_error``
-        Why virtlockd would not guard a disk here, or None.
+        Why virtlockd would not guard a disk here, or None; not looked at without the storage.
     ``guests``
         For each guest: ``state`` (``running``, ``paused``, ``in shutdown``, ``crashed``, ``suspended``,
         ``off`` or ``undefined``), ``reason`` (libvirt's number), ``processes`` (ids of the emulator's),
@@ -85,7 +87,9 @@ def facts(config, paths):
         if name in states:
             text = known_definition(name)
             definition = virtual_machine.definition_digest(text)
-            problems = virtual_machine.problems(text, config["virtualization"]["storage"], os.path.realpath)
+            # Links are followed on storage that answers.
+            resolved = os.path.normpath if storage_error else os.path.realpath
+            problems = virtual_machine.problems(text, config["virtualization"]["storage"], resolved)
         found[guest] = {
             "state": state,
             "reason": reason,
@@ -102,7 +106,7 @@ def facts(config, paths):
         "boot_id": system.boot_id(),
         "storage": storage,
         "storage_error": storage_error,
-        "locks_error": locks_error(config, paths),
+        "locks_error": None if storage_error else locks_error(config, paths),
         "guests": found,
     }
 
@@ -198,12 +202,18 @@ def storage_mark(config, paths):
             f"{storage} on {node} is missing, or bears no mark ({MARK}). Is the right storage mounted? "
             f"Highstate marks a new one: salt {node} state.apply pair.virtual_machines"
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return None, f"{storage} on {node} cannot be read: {error}."
+    except (OSError, ValueError, KeyError, TypeError, Unavailable) as error:
+        return None, f"{storage} on {node} cannot be read: {str(error).rstrip('.')}."
 
 
 def mounted(folder, paths):
-    """Whether a folder lies on another file system than the node's own. Raises ``OSError``."""
+    """
+    Whether a folder lies on another file system than the node's own.
+
+    Raises ``OSError``, and ``Unavailable`` when there is no answer.
+    """
+    # By a process that can be killed: a look at the storage of a file server that is gone does not come back.
+    system.exit_status(["stat", str(folder)], STORAGE_ANSWER, f"look at {folder}")
     return os.stat(folder).st_dev != os.stat(paths.root).st_dev
 
 
@@ -213,14 +223,28 @@ def missing_marks(config, paths):
     return [str(folder / name) for name in (LOCKSPACE, MARK) if not (folder / name).exists()]
 
 
+def storage_gone(config, paths):
+    """Why the storage that both hosts share is not to be had on this one, as a sentence, or None."""
+    storage = config["virtualization"]["storage"]
+    try:
+        if mounted(paths.root / storage.lstrip("/"), paths):
+            return None
+        why = "is not mounted"
+    except FileNotFoundError:
+        why = "is missing"
+    except (OSError, Unavailable) as error:
+        why = f"cannot be read ({str(error).rstrip('.')})"
+    return (
+        f"{storage} {why} on {config['node']}, so no guest can run there. Mount the storage that both hosts "
+        "share, then run highstate again."
+    )
+
+
 def _require_storage(config, paths):
-    folder = paths.root / config["virtualization"]["storage"].lstrip("/")
-    if not folder.is_dir() or not mounted(folder, paths):
-        raise Refused(
-            f"{config['virtualization']['storage']} is not mounted on {config['node']}. Mount the "
-            "storage that both hosts share, then run highstate again."
-        )
-    return folder
+    gone = storage_gone(config, paths)
+    if gone:
+        raise Refused(gone)
+    return paths.root / config["virtualization"]["storage"].lstrip("/")
 
 
 def mark_storage(config, paths):

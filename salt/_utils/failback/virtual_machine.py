@@ -197,6 +197,12 @@ def decide(guest, target, config, reports, how=LIVE, fenced=False, only_if_activ
             f"it. Bring {source} back; or, if you know that it is off, say so: "
             f'fenced: {source}, reason: "how you know"'
         )
+    # First: in the middle of a move two hosts that are asked one after the other may both say that it runs.
+    for node, found in ((target, here), (source, there)):
+        if found is not None and found["claimed"] and node != own_claim:
+            return refused(
+                f"it is just being started, moved or stopped on {node}. Wait, then run this again."
+            )
     both = active(here) and there is not None and active(there)
     if both and not _migrates(here, there):
         return refused(
@@ -204,11 +210,6 @@ def decide(guest, target, config, reports, how=LIVE, fenced=False, only_if_activ
             "may destroy "
             f"its disk. End it at once where it does not serve: virsh destroy {name}"
         )
-    for node, found in ((target, here), (source, there)):
-        if found is not None and found["claimed"] and node != own_claim:
-            return refused(
-                f"it is just being started, moved or stopped on {node}. Wait, then run this again."
-            )
     if both:
         return refused(
             f"a migration is at work or was cut off: {_words(here)} on {target}, {_words(there)} on "
@@ -248,7 +249,7 @@ def _words(found):
     if found["state"] == "paused":
         return f"paused {PAUSED.get(found['reason'], 'for an unknown reason')}"
     if found["state"] in (OFF, UNDEFINED) and found["processes"]:
-        return f"process {_numbers(found['processes'])}"
+        return f"running unknown to libvirt (process {_numbers(found['processes'])})"
     return found["state"]
 
 
@@ -354,6 +355,8 @@ def shown(config, reports):
         known = {node: one["guests"][guest] for node, one in reports.items() if one and "guests" in one}
         silent = [node for node in reports if node not in known]
         words = [f"{_words(one)} on {node}" for node, one in known.items() if active(one)]
+        at_work = [node for node, one in known.items() if one["claimed"]]
+        words += [f"just being started, moved or stopped by {node}" for node in at_work]
         if not words and not silent:
             undefined = all(one["state"] == UNDEFINED for one in known.values())
             words = ["defined nowhere" if undefined else "runs nowhere"]
@@ -372,9 +375,10 @@ def wrong(config, reports):
         else:
             found += [one[key] for key in ("storage_error", "locks_error") if one[key]]
     for guest in config["vms"]:
+        at_work = any(one["guests"][guest]["claimed"] for one in known.values())
         for node, one in known.items():
             here = one["guests"][guest]
-            if active(here) and here["state"] != "running":
+            if active(here) and here["state"] != "running" and not at_work:
                 found.append(f"{guest} is {_words(here)} on {node}.")
             if here["autostart"]:
                 found.append(f"{guest} would be started at boot on {node}: highstate ends that.")
@@ -393,7 +397,8 @@ def wrong(config, reports):
 
 def _differences(config, guest, known):
     (node, here), (other_node, there) = ((node, one["guests"][guest]) for node, one in known.items())
-    if active(here) and active(there) and not _migrates(here, there):
+    at_work = here["claimed"] or there["claimed"] or _migrates(here, there)
+    if active(here) and active(there) and not at_work:
         yield f"{guest} RUNS ON BOTH HOSTS. End it at once on one: virsh destroy {domain(config, guest)}"
     for mine, his, where in ((here, there, node), (there, here, other_node)):
         if mine["state"] != UNDEFINED and his["state"] == UNDEFINED:

@@ -5,6 +5,7 @@ import shutil
 import guest_host
 import pytest
 
+from failback import virsh
 from failback.errors import Unavailable
 
 
@@ -117,3 +118,14 @@ def test_the_storage_is_marked(shared_vm, host, testmode):
     assert ret.result is (None if testmode else True)
     assert ret.changes == {"made": [str(mark)]}
     assert mark.exists() is not testmode
+
+
+def test_storage_that_is_gone_fails_no_highstate(shared_vm, host, testmode, monkeypatch):
+    """It is said, and nothing is made on the node's own disk in its stead."""
+    mark = host.paths.root / "srv/vms/.failback-storage"
+    mark.unlink()
+    monkeypatch.setattr(virsh, "mounted", lambda folder, paths: False)
+    ret = shared_vm.storage_marked("mgmt", test=testmode)
+    assert (ret.result, ret.changes) == (True, {})
+    assert "/srv/vms is not mounted on salt1" in " ".join(ret.warnings)
+    assert not mark.exists()
