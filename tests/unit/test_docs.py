@@ -187,7 +187,7 @@ def test_each_command_of_the_lab_exists(name, command):
 
 def test_each_setting_of_the_lab_is_read():
     sources = "".join(path.read_text() for path in [TREE / "Makefile", *(TREE / "lab").glob("*.py")])
-    sources += "".join(path.read_text() for path in (TREE / "tests/lab").rglob("conftest.py"))
+    sources += "".join(path.read_text() for path in (TREE / "tests/lab").rglob("*.py"))
     for row in rows("lab.md", "## Settings"):
         assert row[0].strip("`") in sources, row[0]
 

@@ -10,8 +10,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import dalma  # noqa: E402
-
-from lab.site import Site  # noqa: E402
+import fresh_lab  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -21,23 +20,15 @@ def site(lab_name):
 
     Nineteen hosts are too many to come along with every run of the lab tests: ``FAILBACK_PAIRS=all`` asks for
     them, ``FAILBACK_PAIRS='monitor mx'`` for these pairs only.
-    ``FAILBACK_KEEP=1`` as in tests/lab/conftest.py.
     """
-    keep = os.environ.get("FAILBACK_KEEP")
     asked = os.environ.get("FAILBACK_PAIRS", "").split()
     if not asked:
         pytest.skip("the cluster in the lab is tested when FAILBACK_PAIRS=all, or some pairs, ask for it")
     pairs = None if asked == ["all"] else asked
-    lab = Site(f"{lab_name}-dalma"[:16], "dalma", pairs)
-    if not keep:
-        lab.down()
     started = time.monotonic()
-    try:
-        yield lab.up(limit=600)
+    with fresh_lab.standing(f"{lab_name}-dalma", "dalma", pairs, limit=600) as lab:
+        yield lab
         print(f"The lab was up for {time.monotonic() - started:.0f} s.")
-    finally:
-        if not keep:
-            Site(lab.name).down()  # with the hosts that a test has added
 
 
 @pytest.fixture(scope="session")

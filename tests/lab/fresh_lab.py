@@ -1,0 +1,31 @@
+"""A lab for a session of tests."""
+
+import contextlib
+import os
+
+from lab.site import Site
+
+
+@contextlib.contextmanager
+def standing(name, site, pairs=None, limit=180):
+    """
+    A lab that is made anew, and gone at the end.
+
+    ``FAILBACK_KEEP=1`` uses one of that name that is up already, and leaves it up for a look afterwards
+    (``make shell LAB=test HOST=salt1``).
+
+    name
+        Its name; what is too long for one is cut off.
+
+    site, pairs, limit
+        As for ``lab.site.Site`` and its ``up``.
+    """
+    keep = os.environ.get("FAILBACK_KEEP")
+    lab = Site(name[:16], site, pairs)
+    if not keep:
+        lab.down()
+    try:
+        yield lab.up(limit=limit)
+    finally:
+        if not keep:
+            Site(lab.name).down()  # with the hosts that a test has added
