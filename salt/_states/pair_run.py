@@ -672,9 +672,7 @@ def active_alone(name):
         there = run.nodes.one(active, "pair.report", pair)
         if standby:
             # Off here before on there: never both.
-            done = run.nodes.one(
-                standby, "pair.stand_by", pair, run.id, sources=there["sources"], timeout=60
-            )
+            done = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"], timeout=60)
             if any(done.values()):
                 changes[standby] = {what: names for what, names in done.items() if names}
         started = run.nodes.one(active, "pair.activate", pair, run.id, timeout=60)["started"]
@@ -719,7 +717,7 @@ def closed(name):
     run = __context__.pop(pair_master.CONTEXT, None)
     if run is None or not run.opened:
         return {**_ret(name), **pair_master.NOT_OPENED}
-    primary, secondary, errors = run.nodes.reports(run.config)
+    primary, secondary, errors = run.look()
 
     def give_back(record):
         unclosed = {node: error for node, error in errors.items() if node in run.members}

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 #: are gone are found out after this and ``GONE_WITHIN`` more.
 ANSWER_WITHIN = 10
 GONE_WITHIN = 5
+#: The same where a person says that one of the nodes is off: each look waits in vain for that one.
+ANSWER_BESIDE_DEAD_WITHIN = 3
 #: Seconds for a minion to restart after the highstate that has changed its settings.
 RESTARTED_WITHIN = 120
 #: Seconds for which a lock holds that nobody renews: as long as a dead run can keep the next one waiting.
@@ -102,10 +104,10 @@ class Nodes:
         """Call a function on one node and return its result."""
         return self.all([node], function, *args, **kwargs)[node]
 
-    def reports(self, config):
+    def reports(self, config, timeout=ANSWER_WITHIN):
         """Both nodes' reports, ``None`` for one that does not answer, and the errors by node."""
         ids = (config["primary"]["id"], config["secondary"]["id"])
-        answers, errors = self.try_all(ids, "pair.report", config["name"])
+        answers, errors = self.try_all(ids, "pair.report", config["name"], timeout=timeout)
         return answers.get(ids[0]), answers.get(ids[1]), errors
 
 
@@ -361,9 +363,14 @@ class Run:
     def other(self, node):
         return self.ids[1] if node == self.ids[0] else self.ids[0]
 
+    def look(self):
+        """Both nodes' reports and the errors, as ``Nodes.reports`` gives them."""
+        timeout = ANSWER_BESIDE_DEAD_WITHIN if self.fenced else ANSWER_WITHIN
+        return self.nodes.reports(self.config, timeout)
+
     def judge(self):
         """Look at both nodes. Returns ``(reports, errors)``; sets the verdict."""
-        primary, secondary, errors = self.nodes.reports(self.config)
+        primary, secondary, errors = self.look()
         self.verdict = verdicts.judge(self.config, primary, secondary)
         return [one for one in (primary, secondary) if one], errors
 

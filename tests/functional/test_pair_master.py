@@ -193,3 +193,21 @@ def test_a_run_is_closed_and_says_how_it_ended(run, monkeypatch, failed, errors,
     assert records == [kept]
     assert ret["result"] is result and said in ret["comment"], ret
     assert ret["changes"] == ({"run": run.id, "seconds": {"precheck": 0.5, "warm": 1.0}} if result else {})
+
+
+def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_shortly(monkeypatch):
+    waited = []
+
+    class Silent:
+        def __init__(self, opts):
+            pass
+
+        def reports(self, config, timeout):
+            waited.append(timeout)
+            return None, None, {}
+
+    monkeypatch.setattr(pair_master, "Nodes", Silent)
+    for words in ({}, {"fenced": "salt1", "reason": "no power"}):
+        pair_master.Run({"id": "salt2_master"}, {"name": "salt"}, "failover", words).look()
+    assert waited == [pair_master.ANSWER_WITHIN, pair_master.ANSWER_BESIDE_DEAD_WITHIN]
+    assert waited[1] < waited[0] / 2

@@ -73,7 +73,7 @@ class Cluster:
             return self
         if self.ledger(self.salt1, "salt") is None:
             self._begin()
-        self.wait_minions(self.salt1, [host.name for host in self.site.hosts])
+        self.wait_minions(self.salt1, self.minions())
         others = sorted(set(self.pairs) - {"salt"})
         # On a busy machine one of sixteen hosts may miss a limit; running it again is the repair.
         if self.orchestrate("adopt", others).returncode:
@@ -142,6 +142,10 @@ class Cluster:
         """Each node of each pair, as (pair, host)."""
         return [(pair, host) for pair, hosts in self.pairs.items() for host in hosts]
 
+    def minions(self):
+        """Names of the hosts that are on."""
+        return [host.name for host in self.site.hosts if host.running]
+
     def answering(self, master, timeout=2):
         """Names of the minions that answer a master."""
         command = ["salt", f"--timeout={timeout}", "--static", "--out=json", "*", "test.ping"]
@@ -172,6 +176,12 @@ class Cluster:
         """Until that host alone answers for an address."""
         what = f"{host.name} to answer for {name}"
         until(lambda: self.holders(name, 0.3) == [host.name], limit, what, pause=0.2)
+
+    def taken(self, pair):
+        """When the secondary of a pair took over last, by its journal, in seconds since the epoch."""
+        words = ["journalctl", "--no-pager", "-o", "short-unix", "-t", "failback"]
+        said = self.pairs[pair][1].run([*words, f"--grep=is active in {pair},"]).stdout
+        return float(said.splitlines()[-1].split()[0])
 
     def watching(self, name):
         """Looks again and again who answers for an address, until ``stop`` is called."""

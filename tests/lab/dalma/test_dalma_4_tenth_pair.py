@@ -26,6 +26,7 @@ pairs:
       boot_timeout: 300
 """
 PILLAR = "/srv/salt/pillar"
+SHORT_LIVED = "[Service]\nExecStart=/bin/false\n"
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,28 @@ def test_its_secondary_takes_over_with_both_addresses(booted, web):
     web2.write("/srv/www/index.html", "hello from web2\n")
 
 
-def test_and_its_primary_comes_home(booted, web):
+def test_a_service_that_dies_at_once_leaves_the_pair_as_it_serves(booted, web):
     web1, web2 = web
     booted.come_back("web")
+    unit = "/etc/systemd/system/short-lived.service"
+    web1.write(unit, SHORT_LIVED)
+    web1.run(["systemctl", "daemon-reload"])
+    added = "    services:\n      - short-lived\n    recovery:\n      reboot: false\n"
+    booted.salt1.write(f"{PILLAR}/pairs/web.sls", FILE.replace("    recovery:\n", added))
+    try:
+        done = booted.orchestrate("recover", "web")
+    finally:
+        booted.salt1.write(f"{PILLAR}/pairs/web.sls", FILE)
+        web1.run(["rm", unit])
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0
+    assert "web: short-lived (services) started on web1 and is now failed" in said
+    assert "web is now failed_over" in said
+    assert (bears(web1), bears(web2)) == (set(), BOTH)
+
+
+def test_and_its_primary_comes_home(booted, web):
+    web1, web2 = web
     assert web1.read("/srv/www/index.html") == "hello\n"
     done = booted.orchestrate("recover", "web")
     assert done.returncode == 0, done.stdout + done.stderr
