@@ -23,16 +23,24 @@ class Guests:
     # --- its states
 
     def begun(self):
-        """The pair is adopted and mgmt1 serves it; both hosts know the definitions."""
+        """The pair is adopted and started; both hosts know the definitions."""
         for host in (self.salt1, self.salt2):
             host.run(["salt-run", "saltutil.sync_all"], timeout=300)
-        begun = self.mgmt1.run(["ls", "/var/lib/failback/mgmt/ledger.json"], check=False).returncode == 0
-        # A lab that was kept may have been left failed over.
-        for what in ("recover",) if begun else ("adopt", "boot"):
-            command = ["salt-run", "--no-color", "state.orch", f"orch.{what}", "pillar={pair: mgmt}"]
-            self.salt1.run(command, timeout=900)
+        if self.mgmt1.run(["ls", "/var/lib/failback/mgmt/ledger.json"], check=False).returncode:
+            self._orchestrate("adopt")
+            self._orchestrate("boot")
         until(lambda: self.known(self.mgmt2) == set(hypervisor.GUESTS), 60, "mgmt2 to know all definitions")
         return self
+
+    def serving(self):
+        """mgmt1 serves the pair, whatever has happened to both before: a lost power leaves it with nobody."""
+        repair = {"cold": "boot", "failed_over": "recover"}.get(self.status()["verdict"])
+        if repair:
+            self._orchestrate(repair)
+
+    def _orchestrate(self, what):
+        command = ["salt-run", "--no-color", "state.orch", f"orch.{what}", "pillar={pair: mgmt}"]
+        self.salt1.run(command, timeout=900)
 
     def all_off(self):
         """Both hosts have power and answer, and no guest runs; by hand, with nothing of Failback's."""

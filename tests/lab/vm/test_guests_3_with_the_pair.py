@@ -11,6 +11,7 @@ def orchestrate(guests, what, **pillar):
 
 
 def test_there_and_back(guests):
+    guests.serving()
     guests.virsh(guests.mgmt1, "start", "shared-idm")
     guests.virsh(guests.mgmt2, "start", "shared-repo")
     first = guests.wait_beats("idm")
