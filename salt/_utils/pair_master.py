@@ -35,8 +35,6 @@ GONE_WITHIN = 5
 ANSWER_BESIDE_DEAD_WITHIN = 3
 #: Seconds for a minion to restart after the highstate that has changed its settings.
 RESTARTED_WITHIN = 120
-#: Seconds for which a lock holds that nobody renews: as long as a dead run can keep the next one waiting.
-LEASE = 60
 #: Seconds between two renewals. A node that does not answer makes it ``ANSWER_WITHIN + GONE_WITHIN`` more.
 RENEW_EVERY = 15
 #: Seconds a lock holds beyond the limit of a step that goes on without its run.
@@ -292,8 +290,8 @@ def dead_runs(reports, nodes, own=None):
     """
     The runs that one of the nodes has proved dead: it was the host of their process.
 
-    A node that was away when its run ended still has that run's lock, and cannot know. So this master and all
-    nodes that answer are asked about the process, whether they have a lock of that run or not.
+    A node that was away when its run ended still has that run's lock, and cannot know. So this master, all
+    nodes that answer and the machine of the process, if a minion bears its name, are asked about the process.
 
     own
         The run that asks; it lives.
@@ -306,12 +304,18 @@ def dead_runs(reports, nodes, own=None):
             # It may have run on this very master, which need not be a node of the pair.
             ended = locks.owner_has_ended(one["owner"])
             if not ended:
-                ids = [report["node"] for report in reports]
+                ids = list(dict.fromkeys([*(report["node"] for report in reports), *_machine(one["owner"])]))
                 answers, _ = nodes.try_all(ids, "pair.owner_has_ended", one["owner"])
                 ended = any(answers.values())
             if ended:
                 dead.add(one["run"])
     return dead
+
+
+def _machine(owner):
+    """The name of the machine on which a run's process was, in a list; an empty one where nobody knows."""
+    _, _, name = str((owner or {}).get("machine", "")).partition("/")
+    return [name] if name else []
 
 
 class Run:
@@ -428,7 +432,7 @@ class Run:
 
     def _lease(self):
         """Seconds for which the lock shall hold from now on."""
-        return max(LEASE, round(self._outlived_until - time.monotonic()))
+        return max(locks.LEASE, round(self._outlived_until - time.monotonic()))
 
     def _beat(self):
         # A client of its own: this one may be in the middle of a question, in another thread.

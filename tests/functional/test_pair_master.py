@@ -119,11 +119,11 @@ def renewals(run, number, limit=10):
 def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     run.lock()
     assert [one for one in run.told if one[1] == "pair.lock"] == [
-        (node, "pair.lock", pair_master.LEASE, {"dead_runs": [], "hold": False})
+        (node, "pair.lock", lock.LEASE, {"dead_runs": [], "hold": False})
         for node in ("salt1", "salt2")
     ]
     members, _, arguments, options = renewals(run, 3)[-1]
-    assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, pair_master.LEASE))
+    assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, lock.LEASE))
     assert options == {"hold": False}
     run.holding = True
     assert renewals(run, 3)[-1][3] == {"hold": True}
@@ -138,7 +138,7 @@ def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_
     run.renew(300)
     assert 350 < renewals(run, 3)[-1][2][-1] <= 360
     run.renew()
-    assert renewals(run, 3)[-1][2][-1] == pair_master.LEASE
+    assert renewals(run, 3)[-1][2][-1] == lock.LEASE
 
 
 def test_a_beat_that_fails_is_not_the_last(run, monkeypatch):

@@ -13,19 +13,10 @@ import lab_pair  # noqa: E402
 
 #: Tests, and files of them, that have not yet run to their end; ``FAILBACK_MORE=1`` asks for them.
 NOT_YET = {
-    "test_5_files_of_a_node.py",
-    "test_8_faults.py",
     "test_8_automatic.py",
     "test_9_gitfs.py",
-    "test_the_last_pass_went_by_the_journal_and_both_nodes_tell_of_the_window",
-    "test_the_journals_end_with_their_run",
     "test_the_active_secondary_while_the_primary_waits_to_come_home",
-    "test_power_is_lost_in_a_migration",
-    "test_the_word_that_a_host_is_off",
     "test_the_host_that_is_left_in_a_migration_goes_on",
-    "test_two_operators_on_two_masters",
-    "test_storage_that_is_gone_from_one_host",
-    "test_guests_3_with_the_pair.py",
 }
 
 

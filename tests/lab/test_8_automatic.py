@@ -57,6 +57,11 @@ def running_on(pair):
     }
 
 
+def said_by(pair):
+    """What the watch on salt2 has said."""
+    return pair.journal(pair.salt2, "-t", "failback", "-n", "40")
+
+
 def test_recover_starts_them_on_the_active_node_alone(automatic):
     assert running_on(automatic) == {"work": ["salt1"], "more-work": ["salt1"]}
 
@@ -68,7 +73,8 @@ def test_a_takeover_starts_them_with_no_minion_and_no_master(automatic):
     until(lambda: pair.holders(0.3) == ["salt2"], 30, "salt2 to answer", pause=0)
     both = {"work": ["salt2"], "more-work": ["salt2"]}
     until(lambda: running_on(pair) == both, 60, "salt2 to run what the active node runs", pause=0.3)
-    said = pair.journal(pair.salt2, "-t", "failback", "-n", "20")
+    until(lambda: "more-work on salt2: started" in said_by(pair), 60, "the watch to tell of it", pause=0.3)
+    said = said_by(pair)
     assert said.index("is active in salt, generation") < said.index("salt: work on salt2: started")
     assert said.index("salt: work on salt2: started") < said.index("salt: more-work on salt2: started")
     pair.salt2.run(["systemctl", "start", "salt-master", "salt-minion"], timeout=60)

@@ -60,6 +60,15 @@ def test_a_master_knows_of_its_own_dead_runs_though_it_is_no_node_of_the_pair():
     assert nodes.asked == []
 
 
+def test_the_machine_of_the_process_is_asked_though_it_is_no_node_of_the_pair():
+    """Another master's: its minion tells."""
+    reports = [report("mgmt1", "held", machine="4f2a/salt1", boot_id="elsewhere"), report("mgmt2")]
+    nodes = Nodes(mgmt1=False, mgmt2=False, salt1=True)
+    assert pair_master.dead_runs(reports, nodes) == {RUN}
+    assert nodes.asked[0][0] == ("mgmt1", "mgmt2", "salt1")
+    assert pair_master.dead_runs(reports, Nodes(mgmt1=False, mgmt2=False)) == set()
+
+
 def test_a_pair_that_a_living_run_holds_is_not_free():
     with pytest.raises(CommandExecutionError, match=f"held by run {RUN}"):
         pair_master.require_free("salt", [report("salt1", "held")], Nodes(salt1=False))

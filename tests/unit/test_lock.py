@@ -76,9 +76,44 @@ def test_renewing_prolongs_it_and_changes_nothing_else(node, clock):
     assert lock.renew("salt", node, ONE, 60) is True
     after = lock.read("salt", node)
     assert after.pop("expires") == clock.now + 60 and after.pop("state") == "held"
-    before.pop("expires"), before.pop("taken_over")
+    assert after.pop("renewed") == clock.now
+    before.pop("expires"), before.pop("renewed"), before.pop("taken_over")
     assert after == before
     assert take(node, ONE)["since"] == before["since"]
+
+
+def test_what_was_begun_here_does_not_go_on_after_a_reboot(node, clock, monkeypatch):
+    """A step may outlive its run, and has a long lock for it; it does not outlive this node."""
+    take(node, ONE, seconds=1200)
+    clock.now += lock.LEASE + 1
+    assert lock.read("salt", node)["state"] == "held"
+    monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    assert lock.read("salt", node)["state"] == "expired"
+    assert take(node, TWO, seconds=1200)["taken_over"] == ONE
+    assert lock.read("salt", node)["state"] == "held"
+
+
+def test_a_living_run_keeps_its_lock_over_a_reboot_of_the_node(node, clock, monkeypatch):
+    take(node, ONE, seconds=1200)
+    monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    clock.now += lock.LEASE - 1
+    assert lock.read("salt", node)["state"] == "held"
+    assert lock.renew("salt", node, ONE, 1200) is True
+    clock.now += lock.LEASE + 1
+    assert lock.read("salt", node)["state"] == "held"
+
+
+@pytest.mark.parametrize(
+    ("found", "expires"),
+    [
+        ({"expires": 900, "renewed": 100, "boot_id": "this"}, 900),
+        ({"expires": 900, "renewed": 100, "boot_id": "before"}, 100 + lock.LEASE),
+        ({"expires": 120, "renewed": 100, "boot_id": "before"}, 120),
+        ({"expires": 900}, 900),
+    ],
+)
+def test_when_a_lock_ends(found, expires):
+    assert lock.expiry(found, "this") == expires
 
 
 def test_what_a_run_does_not_have_is_not_renewed(node):

@@ -61,7 +61,8 @@ class World:
         for one in self.configs["salt2"]["floating_ips"]:
             self.holders[one["address"]] = {"salt2"}
         for node in MACS:
-            lock.acquire("salt", self.paths[node], samples.RUN, "recover", {"boot_id": "elsewhere"}, 600)
+            with self.on(node):
+                lock.acquire("salt", self.paths[node], samples.RUN, "recover", {"boot_id": "elsewhere"}, 600)
 
     def _replace(self, monkeypatch):
         monkeypatch.setattr(address, "Holder", lambda wanted: Holder(self, wanted))

@@ -3,6 +3,9 @@ Which run holds a pair. The lock lies on both nodes, because two masters can exi
 
 It expires, is renewed by the living run several times a minute, and a dead run's lock is taken over: a node
 that finds that the owning process was its own and is gone knows so at once, the others wait for the expiry.
+
+A step that would go on without its run has a lock that holds for longer than ``LEASE``. It does not go on
+on a node that has booted since: there the lock is an ordinary one again.
 """
 
 import time
@@ -14,6 +17,9 @@ from failback.errors import Refused
 from failback.errors import Unreadable
 
 VERSION = 1
+
+#: Seconds for which a lock holds that nobody renews: as long as a dead run can keep the next one waiting.
+LEASE = 60
 
 
 def read(pair, paths):
@@ -27,8 +33,22 @@ def read(pair, paths):
                 f"{paths.lock(pair)}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` "
                 f"shows no run at work, remove it."
             )
+        found["expires"] = expiry(found, system.boot_id())
         found["state"] = "dead" if owner_has_ended(owner) else judge(found, time.time())
     return found
+
+
+def expiry(lock, boot_id):
+    """
+    When a lock ends that is not renewed, in seconds since the epoch. Pure.
+
+    boot_id
+        Of the node on which it lies.
+    """
+    expires, renewed = lock.get("expires", 0), lock.get("renewed")
+    if lock.get("boot_id") == boot_id or not isinstance(renewed, (int, float)):
+        return expires
+    return min(expires, renewed + LEASE)
 
 
 def judge(lock, now):
@@ -88,7 +108,7 @@ def acquire(pair, paths, run, operation, owner, seconds, dead_runs=()):
             "operation": operation,
             "owner": owner,
             "since": found["since"] if found and found["run"] == run else ledger.now(),
-            "expires": time.time() + seconds,
+            **_term(seconds),
         }
         files.write_json(paths.lock(pair), new)
         return {**new, "taken_over": taken_over}
@@ -105,8 +125,13 @@ def renew(pair, paths, run, seconds):
         if not found or found["run"] != run:
             return False
         found.pop("state")
-        files.write_json(paths.lock(pair), {**found, "expires": time.time() + seconds})
+        files.write_json(paths.lock(pair), {**found, **_term(seconds)})
         return True
+
+
+def _term(seconds):
+    now = time.time()
+    return {"renewed": now, "expires": now + seconds, "boot_id": system.boot_id()}
 
 
 def release(pair, paths, run):
