@@ -6,6 +6,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 import pair_master
+from failback import lock
 
 OLD, NEW = {"pid": 100, "started": 1}, {"pid": 200, "started": 2}
 SETTINGS = "salt_minion_|-The minion finds its master_|-failback-reconnect_|-configured"
