@@ -13,10 +13,8 @@ import lab_pair  # noqa: E402
 
 #: Tests, and files of them, that have not yet run to their end; ``FAILBACK_MORE=1`` asks for them.
 NOT_YET = {
-    "test_8_automatic.py",
     "test_9_gitfs.py",
     "test_the_active_secondary_while_the_primary_waits_to_come_home",
-    "test_the_host_that_is_left_in_a_migration_goes_on",
 }
 
 
