@@ -18,12 +18,6 @@ ENOUGH = {
     "test_power_is_lost_in_a_migration": ("source, the target waits", "target, the guest is claimed"),
 }
 
-#: Tests that have not yet run to their end; ``FAILBACK_MORE=1`` asks for them as well.
-NOT_YET = {
-    "test_9_gitfs.py",
-    "test_the_active_secondary_while_the_primary_waits_to_come_home",
-}
-
 
 def pytest_collection_modifyitems(items):
     here = pathlib.Path(__file__).parent
@@ -34,8 +28,6 @@ def pytest_collection_modifyitems(items):
         name = getattr(item, "originalname", item.name)
         if name in ENOUGH and item.callspec.id not in ENOUGH[name] and not more:
             item.add_marker(pytest.mark.skip(reason="others like it run; FAILBACK_MORE=1 asks for all"))
-        if {pathlib.Path(item.fspath).name, name} & NOT_YET and not more:
-            item.add_marker(pytest.mark.skip(reason="not yet run to its end; FAILBACK_MORE=1 asks for it"))
 
 
 @pytest.hookimpl(hookwrapper=True)
