@@ -48,8 +48,14 @@ def _sweep(folder):
         try:
             if name.isdigit() and path.read_text() == str(system.process_started(int(name))):
                 alive.append(int(name))
-                continue
-            path.unlink()
+            elif not _being_written(name):
+                path.unlink()
         except OSError:
             continue
     return alive
+
+
+def _being_written(name):
+    """Whether a living process is announcing itself under that name (``.<pid>.<random>``) in this moment."""
+    pid = name.split(".")[1] if name.startswith(".") else ""
+    return pid.isdigit() and system.process_started(int(pid)) is not None
