@@ -1,4 +1,4 @@
-"""The rsyncs of the other node that write here: announced, found, and none of them disturbed by the next one."""
+"""The rsyncs of the other node that write here: announced, found, and not disturbed by the next one."""
 
 import os
 
