@@ -5,7 +5,6 @@ base:
 {%- if salt['pillar.get']('pairs') %}
     - pair
 {%- elif salt['file.directory_exists']('/etc/failback/pairs') %}
-    # It did take part in one: what was left must neither watch nor sync any more.
-    - pair.configuration
-    - pair.watch
+    # It did take part in one: what was left must neither watch, nor push, nor sync, nor let the peer in.
+    - pair.removed
 {%- endif %}

@@ -10,10 +10,12 @@ import dataclasses
 import subprocess
 import typing
 
+from lab.faults import clock
 from lab.faults import volumes
 from lab.host import HostOff
 from lab.host import kill_session
 
+HOUR = 3600
 KILL = ["systemctl", "kill", "--signal=KILL"]
 
 
@@ -33,6 +35,9 @@ class Fault:
     cut_off
         Roles of the nodes that are cut off or without power from then on: who is alone may hold an address
         that another one has taken, until it is heard again.
+
+    clock
+        Role of the node whose clock can be set during the run.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Fault:
     inject: typing.Callable
     mend: typing.Callable
     cut_off: tuple = ()
+    clock: str = None
 
 
 def _quietly(host, argv, **options):
@@ -120,6 +126,17 @@ def _mounted(rehearsal):
     volumes.mount_again(rehearsal.secondary, "small")
 
 
+def _clock_set(role, seconds):
+    def inject(rehearsal):
+        with contextlib.suppress(HostOff, subprocess.SubprocessError):
+            clock.set_ahead(getattr(rehearsal, role), seconds)
+
+    def mend(rehearsal):
+        clock.set_ahead(getattr(rehearsal, role), 0)
+
+    return inject, mend, (), role
+
+
 def _second(what):
     def inject(rehearsal):
         rehearsal.second_operator(what)
@@ -172,6 +189,11 @@ ALL = {
         Fault("full_backup", "the disk of the primary's backups is full", *_full("runs", "primary")),
         Fault("full_secondary", "a disk of the secondary is full", *_full("small", "secondary")),
         Fault("unmounted", "a replicated path is unmounted on the secondary", _unmounted, _mounted),
+        *(
+            Fault(f"{role}_{name}", f"the {role}'s clock is set {how}", *_clock_set(role, seconds))
+            for role in ("primary", "secondary")
+            for name, how, seconds in (("ahead", "an hour ahead", HOUR), ("behind", "back an hour", -HOUR))
+        ),
         Fault("second_recover", "a second operator starts a recovery", *_second("recover")),
         Fault("second_boot", "a second operator boots the pair", *_second("boot")),
         Fault("watch", "the watch is not held, and the serving node not heard", _watch_fires, _watch_calm),

@@ -17,6 +17,7 @@ from lab import cache
 from lab import client
 from lab import load
 from lab.faults import checker
+from lab.faults import clock
 from lab.faults import injectors
 from lab.faults import moments
 from lab.faults import volumes
@@ -44,6 +45,7 @@ Description=What can be seen of this node from outside Failback
 
 [Service]
 ExecStart=/usr/bin/python3 {tools}/observer.py --address {address} --ledger {state}/ledger.json --log {log}
+{time}
 Restart=always
 RestartSec=0.1
 
@@ -100,7 +102,9 @@ class Lab:
 
     def _set_up(self):
         for host in self.nodes:
-            unit = UNIT.format(tools=TOOLS, address=ADDRESS, state=STATE, log=OBSERVED)
+            unit = UNIT.format(
+                tools=TOOLS, address=ADDRESS, state=STATE, log=OBSERVED, time=clock.MACHINES_TIME
+            )
             host.write("/etc/systemd/system/lab-observer.service", unit)
             host.run(["systemctl", "enable", "--now", "--quiet", "lab-observer"])
             text = host.read(PILLAR)
@@ -176,6 +180,7 @@ class Rehearsal:
         self.silences = []  # [node, from, to]: it answers nobody's ARP
         self.process = self.second = self.jobs = self.muted = None
         self.plans = []
+        self.clocks = contextlib.ExitStack()
         self.begun = time.time()
 
     def note(self, text):
@@ -246,6 +251,9 @@ class Rehearsal:
         if self.lab.follow:
             print(f"{self.label} seed {self.seed}", flush=True)
         try:
+            if self.fault.clock:
+                self.clocks.enter_context(clock.settable(getattr(self, self.fault.clock)))
+                self._ready(self.operator)
             self._load()
             getattr(self, f"_before_{self.operation}")()
             self._orchestrate()
@@ -258,6 +266,7 @@ class Rehearsal:
         else:
             self.failed = None
         facts = self._facts()
+        self._quietly(self.clocks.close)
         report = checker.judge(facts)
         if report["broken"]:
             # For a second look with a better checker: python3 -m lab.faults --judge FILE
@@ -290,6 +299,7 @@ class Rehearsal:
 
     def _local_writer(self, host):
         command = ["systemd-run", "--quiet", "--collect", f"--unit=lab-local-{int(self.begun)}"]
+        command += [f"--property={clock.MACHINES_TIME}"]
         command += ["python3", f"{TOOLS}/load.py", "local", "--held", ADDRESS, "--root", f"{SMALL}/local"]
         command += ["--log", self.local_log, "--prefix", f"{host.name}-{int(self.begun)}"]
         host.run(command)

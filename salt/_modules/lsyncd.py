@@ -312,8 +312,8 @@ def start(pair, limit=60):
         Seconds to wait at most until it has begun to watch every folder.
 
     Returns True when it was started, False when it already ran with this configuration. Raises
-    ``CommandExecutionError`` with the gate's reason, or when it did not stay up. ``drain`` then
-    waits for the first pass.
+    ``CommandExecutionError`` with the gate's reason, or when it did not stay up.
+    ``first_pass`` then waits for its first pass.
     """
     pair_config = configuration.load(pair, _paths())
     paths = _paths()

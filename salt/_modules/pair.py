@@ -61,16 +61,20 @@ def _paths():
 
 
 @salt_errors.translated
-def report(pair=None):
+def report(pair=None, guests=False):
     """
     Report what is true of a pair on this node now.
 
     pair
         Name of the pair; this node's own when left out.
 
+    guests
+        Ask libvirt as well, for a pair with virtual machines.
+
     Returns a dict; its keys are those of ``failback.report.report`` in this tree's ``_utils``, with
-    ``package`` added, the digest of the code that answered. Raises ``CommandExecutionError`` when
-    the node has no configuration of the pair.
+    ``package`` added, the digest of the code that answered, and with ``guests`` for a pair with virtual
+    machines that was asked for them: what ``shared_vm.report`` returns, or ``{"error": why}``. Raises
+    ``CommandExecutionError`` when the node has no configuration of the pair.
 
     CLI Example:
 
@@ -85,7 +89,13 @@ def report(pair=None):
                 f"{__opts__['id']} has {', '.join(known) or 'no pair'} configured; name one pair."
             )
         pair = known[0]
-    return {**reports.report(pair, _paths()), "package": package()}
+    found = {**reports.report(pair, _paths()), "package": package()}
+    if guests and configuration.load(pair, _paths())["vms"]:
+        try:
+            found["guests"] = __salt__["shared_vm.report"](pair)
+        except CommandExecutionError as error:
+            found["guests"] = {"error": str(error)}
+    return found
 
 
 def package():
@@ -399,11 +409,30 @@ def stale_crons():
 
         salt 'salt1' pair.stale_crons
     """
-    found = []
-    for path in sorted((_paths().root / "etc/cron.d").glob("*")):
-        if path.is_file() and "Managed by Salt (pair.watch)" in path.read_text(errors="replace"):
-            found.append(path.name)
-    return [name for name in found if name not in crons()]
+    return [name for name in _crons_of("pair.watch") if name not in crons()]
+
+
+def stale_git_crons():
+    """
+    List the files in /etc/cron.d that push repositories of pairs that have none here any more.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_git_crons
+    """
+    wanted = {f"failback-git-{pair}" for pair in names_() if repositories(pair)}
+    return [name for name in _crons_of("pair.git") if name not in wanted]
+
+
+def _crons_of(state):
+    """The names of the files in /etc/cron.d that a state of this tree has written."""
+    return [
+        path.name
+        for path in sorted((_paths().root / "etc/cron.d").glob("*"))
+        if path.is_file() and f"Managed by Salt ({state})" in path.read_text(errors="replace")
+    ]
 
 
 # --- lock, hold, ledger --------------------------------------------------------------------------
@@ -726,8 +755,11 @@ def take(pair, run):
         wanted = address.of_pair(config)
         missing = [one for one in wanted if not address.status(one)["held"]]
         if missing:
+            linked, _ = address.by_link(missing)
             with address.Holder(missing) as holder:
-                holder.take(missing, check=True)
+                # With a dead link among them the others are of use all the same.
+                holder.check(linked or missing)
+                holder.take(missing, check=False)
             address.announce_later(pair, paths)
     return [one.address for one in missing]
 
@@ -826,8 +858,13 @@ def handover(pair, run, max_delete=None):
     max_delete
         Files that the last pass may delete in a path here, in place of the pair's number.
 
+    Once this node has them, services read the files again that have come over, and the active services
+    start: also when nobody is left to ask for it, for they do not run on the other node any more.
+
     Returns what ``failback.handover.become_active`` returns: generation, window in milliseconds, the
-    timeline, and who answers now. Raises ``CommandExecutionError`` whose message says who serves.
+    timeline, and who answers now; with ``started``, the active services that did not run before, and
+    ``problems``, sentences about what did not reload or start. Raises ``CommandExecutionError`` whose message
+    says who serves.
 
     CLI Example:
 
@@ -843,7 +880,19 @@ def handover(pair, run, max_delete=None):
             return None
         return data.LastPass(config, run, paths, control, max_delete=max_delete)
 
-    return handovers.become_active(config, run, paths, prepare_last_pass)
+    done = handovers.become_active(config, run, paths, prepare_last_pass)
+    done.update(started=[], problems=[])
+    brought = done["last_pass"]
+    try:
+        if brought and brought["then"]:
+            reload(pair, brought["then"])
+    except CommandExecutionError as error:
+        done["problems"].append(str(error))
+    try:
+        done["started"] = start_active_services(pair, run)
+    except CommandExecutionError as error:
+        done["problems"].append(str(error))
+    return done
 
 
 @salt_errors.translated
@@ -920,6 +969,11 @@ def stand_by(pair, run, sources=None):
     paths = _paths()
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
+    if ledger.is_active(ledger.read(pair, paths), config["node"]):
+        raise CommandExecutionError(
+            f"{config['node']} is the active node of {pair} by its ledger, so nothing is stopped there. See "
+            f"`salt-run pair.status {pair}`."
+        )
     stopped = []
     for key, one in services.of_the_active_node(config):
         done = services.stop(pair, key, one, config["node"])
@@ -1062,8 +1116,8 @@ def orchestrate(operation, pillar):
     pillar
         What ``salt-run state.orch`` is given in ``pillar=``.
 
-    Returns, by pair, ``{"result": …, "comment": …, "seconds": …}``; only those of which something was to
-    be done, or that failed. Raises ``CommandExecutionError`` with what was printed when it could not begin.
+    Returns, by pair, ``{"result": …, "comment": …, "seconds": …}``. Raises ``CommandExecutionError`` with
+    what was printed when it could not begin.
 
     CLI Example:
 

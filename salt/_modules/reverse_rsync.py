@@ -115,7 +115,9 @@ def _preview_for_handover(pair, sources, names, takeover, run):
 
 
 @salt_errors.translated
-def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=None):
+def refusals(
+    pair, previews, sources=None, max_delete=None, max_change_percent=None, operation="recover"
+):
     """
     Say what speaks against a sync: limits, sources that are not what they were, no room for the
     backup.
@@ -136,6 +138,9 @@ def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=N
         Share of a path's files that may be overwritten or deleted, in percent; the pair's if not
         given.
 
+    operation
+        ``recover``, ``failover`` or ``boot``: what the previews were made for; the answer names commands.
+
     Returns a list of sentences, empty if nothing speaks against it.
 
     CLI Example:
@@ -151,15 +156,23 @@ def refusals(pair, previews, sources=None, max_delete=None, max_change_percent=N
         sources,
         max_delete=_number("max_delete", max_delete),
         max_change_percent=_number("max_change_percent", max_change_percent),
+        operation=operation,
     )
 
 
 @salt_errors.translated
 def checked(
-    pair, sources=None, max_delete=None, max_change_percent=None, names=200, takeover=None, run=None
+    pair,
+    sources=None,
+    max_delete=None,
+    max_change_percent=None,
+    names=200,
+    takeover=None,
+    run=None,
+    operation="recover",
 ):
     """
-    Preview, and fail if anything speaks against the sync. Changes nothing.
+    Preview, and fail if anything speaks against the sync. Changes no file of the pair.
 
     The arguments are those of ``preview`` and ``refusals``. Returns what ``preview`` returns.
 
@@ -180,7 +193,7 @@ def checked(
     else:
         _number("names", names)
         previews = _preview_for_handover(pair, sources, names, takeover, runs.require_id(run) or run)
-    found = refusals(pair, previews, sources, max_delete, max_change_percent)
+    found = refusals(pair, previews, sources, max_delete, max_change_percent, operation)
     if found:
         raise CommandExecutionError("\n".join(found))
     return previews
@@ -303,8 +316,8 @@ def restored(pair, run, new_run, paths=None, test=False):
 @salt_errors.translated
 def pruned(pair, spare=None):
     """
-    Delete the oldest runs with their backups; the pillar says how many are kept, the newest always
-    is.
+    Delete the backups of old runs; the pillar says how many are kept at least (``keep_backups``), and for how
+    many days all are (``keep_days``). The record of a run stays.
 
     pair
         Name of the pair.
@@ -312,7 +325,7 @@ def pruned(pair, spare=None):
     spare
         Id of a run that is kept whatever its age.
 
-    Returns the ids of the deleted runs.
+    Returns the ids of the runs whose backups were deleted.
 
     CLI Example:
 

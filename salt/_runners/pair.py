@@ -27,7 +27,6 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
-import guest_master
 import pair_master
 from failback import pillar as pillars
 from failback import plan as plans
@@ -184,14 +183,16 @@ def status(pair=None):
     configs = [pair_master.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen]
     nodes = pair_master.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
-    answers, errors = nodes.try_all(ids, "pair.report")
+    answers, errors = nodes.try_all(ids, "pair.report", guests=any(one["vms"] for one in configs))
     found, good = {}, True
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
         one = verdicts.judge(config, primary, secondary)
         shown = found[config["name"]] = _shown(config, one, (primary, secondary), errors)
         if config["vms"]:
-            shown["guests"], wrong = _guests(nodes, config, errors)
+            said = _guests(config, answers, errors)
+            shown["guests"] = virtual_machine.shown(config, said)
+            wrong = virtual_machine.wrong(config, said)
             if wrong:
                 shown["guests_wrong"] = wrong
         good = good and one.name == verdicts.NORMAL and not one.drift and not shown.get("guests_wrong")
@@ -228,10 +229,15 @@ def _next(config, found):
     return commands if len(commands) > 1 else "".join(commands)
 
 
-def _guests(nodes, config, errors):
-    """Where each guest of a pair runs, and what is wrong with them, in sentences."""
-    reports = guest_master.look(nodes, config, guest_master.found_silent(errors))
-    return virtual_machine.shown(config, reports), virtual_machine.wrong(config, reports)
+def _guests(config, answers, errors):
+    """What both hosts of a pair say of its guests, by host; ``{"error": why}`` for one that says nothing."""
+    said = {}
+    for role in ("primary", "secondary"):
+        node = config[role]["id"]
+        # A host that was adopted with an earlier pillar does not know yet that its pair has guests.
+        silent = {"error": errors.get(node) or f"{node} knows of no guests: highstate has not run there."}
+        said[node] = answers.get(node, {}).get("guests", silent)
+    return said
 
 
 def _shown_node(role, report):
@@ -345,6 +351,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             serving["sources"],
             max_delete=config["recovery"]["max_delete"],
             max_change_percent=config["recovery"]["max_change_percent"],
+            operation=operation,
         )
         if refusals:
             return _bad({**shown, "refused": refusals})

@@ -146,7 +146,7 @@ def _planned(pair, operation, plan, allowed, words):
     if plan is not None and str(plan) != digest:
         raise CommandExecutionError(
             f"The facts have moved since plan {plan} was made: they give plan {digest} now. Look at it: "
-            f"salt-run pair.plan {pair}"
+            f"salt-run pair.plan {pair}{'' if operation == plans.RECOVER else f' operation={operation}'}"
         )
     return run
 
@@ -231,6 +231,7 @@ def _previews(run, reports):
         takeover=pair_master.takeover(run, reports),
         max_delete=run.config["recovery"]["max_delete"],
         max_change_percent=run.config["recovery"]["max_change_percent"],
+        operation=run.operation,
         timeout=60,
     )
 
@@ -243,10 +244,11 @@ def watch_held(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         run.holding = True
         run.lock()
-        return {"hold": list(run.ids)}, "The watch is paused on both nodes, as long as this run lives."
+        changes["hold"] = list(run.ids)
+        return "The watch is paused on both nodes, as long as this run lives."
 
     return _step(name, "hold", work)
 
@@ -262,7 +264,7 @@ def winner_settled(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         pair, winner, loser = run.config["name"], run.winner, run.other(run.winner)
         generation = 1 + max(
             one["ledger"]["generation"] for one in run.nodes.all(run.ids, "pair.report", pair).values()
@@ -274,10 +276,10 @@ def winner_settled(name):
         found = run.judge()[0]
         if run.verdict.active != winner:
             raise CommandExecutionError(f"{winner} does not serve {pair} alone: {run.verdict.sentence}")
-        return (
-            {one["node"]: f"generation {one['ledger']['generation']}, {winner} active" for one in found},
-            f"{winner} alone is active in generation {generation}.",
+        changes.update(
+            {one["node"]: f"generation {one['ledger']['generation']}, {winner} active" for one in found}
         )
+        return f"{winner} alone is active in generation {generation}."
 
     return _step(name, "settle", work)
 
@@ -290,7 +292,7 @@ def taken_over(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         found = run.nodes.one(
             run.plan.alone,
             "pair.take_over",
@@ -302,8 +304,9 @@ def taken_over(name):
             timeout=60,
         )
         if not found["addresses"]:
-            return {}, f"{run.plan.alone} serves already, in generation {found['generation']}."
-        return {run.plan.alone: found}, f"{run.plan.alone} serves in generation {found['generation']}."
+            return f"{run.plan.alone} serves already, in generation {found['generation']}."
+        changes[run.plan.alone] = found
+        return f"{run.plan.alone} serves in generation {found['generation']}."
 
     return _step(name, "takeover", work)
 
@@ -319,9 +322,8 @@ def returned_node_is_current(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         node, pair = run.plan.returned, run.config["name"]
-        changes = {}
         first = _highstate(run, node)
         if first:
             changes["highstate"] = first
@@ -339,7 +341,7 @@ def returned_node_is_current(name):
                     raise CommandExecutionError(
                         f"Highstate on {node} does not come to rest; it still changes: {', '.join(last)}."
                     )
-        return changes, f"The static configuration of {node} is current."
+        return f"The static configuration of {node} is current."
 
     return _step(name, "static", work)
 
@@ -384,14 +386,13 @@ def services_started(name):
         What this step is, in words.
     """
 
-    def work(run):
-        changes = {}
+    def work(run, changes):
         for node in run.ids:
             done = run.nodes.one(node, "pair.start_services", run.config["name"], timeout=60)
             started = [service for service, what in done.items() if what == "started"]
             if started:
                 changes[node] = started
-        return changes, "The services run on both nodes."
+        return "The services run on both nodes."
 
     return _step(name, "services", work)
 
@@ -404,7 +405,7 @@ def drained(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         serving, pair = run.other(run.plan.active), run.config["name"]
         _, errors = run.nodes.try_all([serving], "lsyncd.drain", pair, limit=60, timeout=60)
         sources = run.nodes.one(serving, "pair.report", pair)["sources"]
@@ -416,6 +417,7 @@ def drained(name):
             max_delete=run.config["recovery"]["max_delete"],
             max_change_percent=run.config["recovery"]["max_change_percent"],
             run=run.id,
+            operation=run.operation,
             timeout=60,
         )
         actions = ("overwritten", "deleted", "created", "attributes")
@@ -425,7 +427,7 @@ def drained(name):
                 f"lsyncd is behind: {left} files differ, and nobody would serve while they are carried. "
                 f"{' '.join(errors.values())}"
             )
-        return {}, f"lsyncd has carried what there was; {left} files are left for the last pass."
+        return f"lsyncd has carried what there was; {left} files are left for the last pass."
 
     return _step(name, "drain", work)
 
@@ -438,7 +440,7 @@ def files_warm(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         reports = run.nodes.all(run.ids, "pair.report", run.config["name"])
         serving = reports[run.other(run.plan.target)]
         done = run.nodes.one(
@@ -452,8 +454,9 @@ def files_warm(name):
             max_change_percent=run.config["recovery"]["max_change_percent"],
             timeout=60,
         )
+        changes.update(done["changes"])
         _reload(run, done["then"])
-        return done.pop("changes"), done.pop("comment")
+        return done["comment"]
 
     return _step(name, "warm", work)
 
@@ -472,20 +475,20 @@ def repositories_pushed(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         if not run.config["git"]:
-            return {}, "The pair has no repositories."
+            return "The pair has no repositories."
         done = run.nodes.one(
             run.other(run.plan.target), "pair.push_git", run.config["name"], run.id, timeout=60
         )
-        changes = {one["repository"]: one["pushed"] for one in done if one["pushed"]}
+        changes.update({one["repository"]: one["pushed"] for one in done if one["pushed"]})
         diverged = [f"{one['repository']}: {reference}" for one in done for reference in one["diverged"]]
         comment = "The repositories are pushed."
         if diverged:
             comment = (
                 "Left alone because they have diverged; merge them by hand: " + "; ".join(diverged) + "."
             )
-        return changes, comment
+        return comment
 
     return _step(name, "git", work)
 
@@ -498,7 +501,7 @@ def handed_over(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         done = run.nodes.one(
             run.plan.active,
             "pair.handover",
@@ -507,16 +510,11 @@ def handed_over(name):
             max_delete=run.config["recovery"]["max_delete"],
             timeout=60,
         )
-        if done["last_pass"]:
-            _reload(run, done["last_pass"]["then"])
-        witnessed = _witnessed(run)
-        changes = {
-            "active": {"old": run.other(run.plan.active), "new": run.plan.active},
-            "generation": done["generation"],
-            # Each by its own clock: only differences within one list mean anything.
-            f"window on {run.plan.active}": _steps(done["timeline"]),
-            f"window on {run.other(run.plan.active)}": _steps(done["far_timeline"]),
-        }
+        changes["active"] = {"old": run.other(run.plan.active), "new": run.plan.active}
+        changes["generation"] = done["generation"]
+        # Each by its own clock: only differences within one list mean anything.
+        changes[f"window on {run.plan.active}"] = _steps(done["timeline"])
+        changes[f"window on {run.other(run.plan.active)}"] = _steps(done["far_timeline"])
         if done["last_pass"]:
             changes["last pass"] = {
                 one["path"]: ", ".join(
@@ -526,17 +524,19 @@ def handed_over(name):
                 + _compared(one)
                 for one in done["last_pass"]["paths"]
             }
-        if witnessed:
-            changes["seen by"] = witnessed
-        followed = run.nodes.one(
-            run.plan.active, "pair.start_active_services", run.config["name"], run.id, timeout=60
-        )
-        if followed:
-            changes["started"] = followed
-        return changes, (
-            f"{run.plan.active} is active in generation {done['generation']}; nobody held the addresses for "
-            f"{done['window_milliseconds']:.1f} ms."
-        )
+        if done["started"]:
+            changes["started"] = done["started"]
+        active = f"{run.plan.active} is active in generation {done['generation']}"
+        try:
+            witnessed = _witnessed(run)
+        except CommandExecutionError as error:
+            done["problems"].append(str(error))
+        else:
+            if witnessed:
+                changes["seen by"] = witnessed
+        if done["problems"]:
+            raise CommandExecutionError(f"{active}, but: {' '.join(done['problems'])}")
+        return f"{active}; nobody held the addresses for {done['window_milliseconds']:.1f} ms."
 
     return _step(name, "handover", work, outlives=HANDOVER_LIMIT)
 
@@ -586,9 +586,9 @@ def files_equal(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         if not run.config["replicate"]:
-            return {}, "The pair has no replicated paths."
+            return "The pair has no replicated paths."
         found = run.nodes.one(
             run.plan.active,
             "reverse_rsync.compared",
@@ -602,7 +602,7 @@ def files_equal(name):
                 f"handover: {', '.join(found['unexplained'][:20])}. lsyncd is not started, so both versions "
                 f"are still there. Compare them, then run the recovery again."
             )
-        return {}, f"Both nodes have the same files ({found['files']} compared)."
+        return f"Both nodes have the same files ({found['files']} compared)."
 
     return _step(name, "compare", work)
 
@@ -615,15 +615,13 @@ def agreed(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         # The active node first: should this end in between, the other one merely knows less.
         generation = run.verdict.generation
         _admit(run, run.plan.active, generation)
         _admit(run, run.other(run.plan.active), generation, admitted=False)
-        return (
-            {node: f"generation {run.verdict.generation}, {run.plan.active} active" for node in run.ids},
-            f"Both nodes have it in their ledgers that {run.plan.active} is active.",
-        )
+        changes.update({node: f"generation {generation}, {run.plan.active} active" for node in run.ids})
+        return f"Both nodes have it in their ledgers that {run.plan.active} is active."
 
     return _step(name, "admit", work)
 
@@ -650,9 +648,11 @@ def addresses_taken(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         taken = run.nodes.one(run.plan.active, "pair.take", run.config["name"], run.id, timeout=30)
-        return {run.plan.active: taken} if taken else {}, f"{run.plan.active} holds the addresses."
+        if taken:
+            changes[run.plan.active] = taken
+        return f"{run.plan.active} holds the addresses."
 
     return _step(name, "take", work)
 
@@ -665,10 +665,9 @@ def active_alone(name):
         What this step is, in words.
     """
 
-    def work(run):
+    def work(run, changes):
         pair, active = run.config["name"], run.plan.active
         standby = None if run.plan.alone else run.other(active)
-        changes = {}
         there = run.nodes.one(active, "pair.report", pair)
         if standby:
             # Off here before on there: never both.
@@ -682,7 +681,7 @@ def active_alone(name):
             # lsyncd's first pass has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
         run.nodes.all(run.members, "pair.watching", pair, timeout=60)
-        return changes, _proved(run)
+        return _proved(run)
 
     return _step(name, "activate", work)
 
@@ -746,7 +745,8 @@ def _step(name, step, work, outlives=0):
     The anatomy of a step: is it planned, is it only a test, do it, keep what it said.
 
     work
-        Function of the run that returns ``(changes, comment)`` and raises when it cannot prove its work.
+        Function of the run and of a dict, which it fills with what it changes; it returns the comment, and
+        raises when it cannot prove its work. What was changed until then stays in the dict.
 
     outlives
         See ``pair_master.Run.renew``.
@@ -768,10 +768,9 @@ def _step(name, step, work, outlives=0):
     begun = time.monotonic()
     try:
         run.renew(outlives)
-        ret["changes"], ret["comment"] = work(run)
+        ret["comment"] = work(run, ret["changes"])
         ret["result"] = True
     except SaltException as error:
-        ret["changes"] = {}
         ret["comment"] = str(error)
     run.note(step, ret["result"], ret["comment"], time.monotonic() - begun)
     return ret

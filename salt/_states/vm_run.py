@@ -82,7 +82,7 @@ def opened(name, vm=None, host=None, away_from=None, how=None, fenced=None, reas
     try:
         run = _planned(vm, host, away_from, how, fenced, reason)
     except (SaltException, FailbackError) as error:
-        ret["comment"] = f"Refused, nothing was changed. {error}"
+        ret["comment"] = f"Refused, no guest was touched. {error}"
         return ret
     said = " ".join(one.sentence for one in run.plans)
     if not run.wanted:
@@ -345,9 +345,9 @@ def followed(name, vms=None):
     """
     Bring the guests that run to the node that is active now, if the operator wants it.
 
-    With a node that is declared off, all guests that do not run on the other one are started there:
-    which ones
-    ran is not to be known then.
+    With a node that is declared off, all guests that do not run on the other one are started there: which
+    ones ran is not to be known then. Where nothing is to be done for the pair nobody holds it, so guests that
+    are not where they should be are named, with the command that brings them there.
 
     name
         What this step is, in words.
@@ -358,7 +358,7 @@ def followed(name, vms=None):
     ret = _ret(name)
     run = __context__.get(pair_master.CONTEXT)
     ret["result"] = True
-    if vms is None or run is None or run.plan.nothing_to_do:
+    if vms is None or run is None:
         ret["comment"] = "The virtual machines are left alone."
         return ret
     fenced = bool(run.plan.alone)
@@ -372,8 +372,17 @@ def followed(name, vms=None):
     ]
     failed = [one.refusal for one in plans if one.refusal]
     wanted = [one for one in plans if not one.refusal and one.action != virtual_machine.NOTHING]
+    if run.plan.nothing_to_do and wanted:
+        host = run.plan.active
+        ret["result"] = False
+        ret["comment"] = (
+            f"{', '.join(one.guest for one in wanted)}: not on {host}, the active node. As nothing is to be "
+            f"done for the pair, this run does not hold it, and moves nothing. Run: salt-run state.orch "
+            f"orch.vm pillar='{{vm: all, host: {host}}}'"
+        )
+        return ret
     if __opts__["test"]:
-        ret["result"] = None if wanted else True
+        ret["result"] = False if failed else None if wanted else True
         ret["changes"] = {one.guest: one.sentence for one in wanted}
         ret["comment"] = " ".join([*failed, *(one.sentence for one in wanted)]) or "Nothing to do."
         return ret

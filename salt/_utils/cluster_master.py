@@ -217,7 +217,9 @@ class Cluster:
         )
         failed = [one for one in states if one["result"] is False]
         if status == 0 and states:
-            result, comment = (None if self._test else True), states[-1]["comment"]
+            # A test says at its beginning what would be done, and closes nothing.
+            telling = [one for one in states if one["result"] is None] if self._test else []
+            result, comment = (None if self._test else True), (telling[:1] or states[-1:])[0]["comment"]
         else:
             # The first says why; the last one, that the run is closed, who serves.
             said = [one["comment"] for one in (failed[:1] + failed[-1:])]

@@ -1,7 +1,7 @@
 """
 What a master does for the virtual machines of a pair: ask both hosts, and carry one run through.
 
-Shared by the runner ``pair`` and the state module ``vm_run``.
+For the state module ``vm_run``.
 """
 
 from salt.exceptions import CommandExecutionError

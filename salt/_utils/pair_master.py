@@ -1,7 +1,7 @@
 """
 What a master does for a pair: ask its nodes, and carry one run from its opening to its close.
 
-Shared by the runner ``pair`` and the state module ``pair_run``, which are steps of orchestrations.
+For the runner ``pair`` and for the state modules that are steps of orchestrations.
 """
 
 import logging
@@ -417,9 +417,20 @@ class Run:
         outlives
             Seconds for which what the step begins on the nodes goes on if this run dies, and must not be met
             by another run.
+
+        Raises ``CommandExecutionError`` when a node says that this run has it no more: one that stood still
+        for a minute must not go on with a plan of before that.
         """
         self._cover(outlives)
-        self.nodes.try_all(self.members, "pair.lock", *self._terms(), hold=self.holding)
+        answers = self._renewed(self.nodes)
+        lost = [node for node in self.members if answers.get(node) is False]
+        if lost:
+            pair = self.config["name"]
+            raise CommandExecutionError(
+                f"Run {self.id} does not hold {pair} on {' and '.join(lost)} any more: it stood still, and "
+                f"another one may have been at work since. See `salt-run pair.status {pair}`, then run it "
+                f"again."
+            )
 
     def let_go(self):
         """Renew the lock no more. Called before it is given back."""
@@ -436,9 +447,11 @@ class Run:
 
     def _beat(self):
         # A client of its own: this one may be in the middle of a question, in another thread.
-        nodes = Nodes(self._opts)
-        pair = self.config["name"]
-        nodes.try_all(self.members, "pair.renew", pair, self.id, self._lease(), hold=self.holding)
+        self._renewed(Nodes(self._opts))
+
+    def _renewed(self, nodes):
+        terms = (self.config["name"], self.id, self._lease())
+        return nodes.try_all(self.members, "pair.renew", *terms, hold=self.holding)[0]
 
     def _terms(self):
         """What ``pair.lock`` is told of this run."""

@@ -3,9 +3,6 @@
 The node has a key of its own for its pair:
   pair.key_present: []
 
-{%- set trusted = salt['pair.trusted']() %}
-{%- set names = salt['pair.names']() %}
-
 The node recognises its peers:
   file.managed:
     - name: /etc/failback/ssh/known_hosts
@@ -33,6 +30,10 @@ The peer's key may ask for the far end:
     - marker_end: '# failback: end'
     - content: {{ salt['pair.authorized_keys']() | tojson }}
     - append_if_not_found: true
+    # In a test on a new node it may not be there yet.
+    - onlyif:
+      - fun: file.file_exists
+        path: /root/.ssh/authorized_keys
     - require:
       - file: The file of authorized keys exists
 

@@ -15,6 +15,10 @@ The node knows no pair that the pillar does not have:
     - matches:
       - '^(?!({{ salt['pair.names']() | join('|') }})\.json$).*\.json$'
     - rmlinks: false
+    # In a test on a new node nothing has been written there yet.
+    - onlyif:
+      - fun: file.directory_exists
+        path: /etc/failback/pairs
 {%- if salt['pair.names']() %}
     - require:
   {%- for pair in salt['pair.names']() %}

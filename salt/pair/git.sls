@@ -1,7 +1,6 @@
 # Commits reach the standby within a minute, so that it has them when the active node dies. On the standby
 # itself this does nothing: who is active, its ledger says.
-{%- for pair in salt['pair.names']() %}
-  {%- if salt['pair.repositories'](pair) %}
+{%- for pair in salt['pair.names']() if salt['pair.repositories'](pair) %}
 The repositories of {{ pair }} are pushed to the standby:
   file.managed:
     - name: /etc/cron.d/failback-git-{{ pair }}
@@ -11,9 +10,10 @@ The repositories of {{ pair }} are pushed to the standby:
         * * * * * root /usr/local/sbin/failback push-git {{ pair }}
     - require:
       - file: The program failback is in place
-  {%- else %}
-No repositories of {{ pair }} are pushed:
+{%- endfor %}
+
+{%- for cron in salt['pair.stale_git_crons']() %}
+Nothing is pushed any more by {{ cron }}:
   file.absent:
-    - name: /etc/cron.d/failback-git-{{ pair }}
-  {%- endif %}
+    - name: /etc/cron.d/{{ cron }}
 {%- endfor %}

@@ -1,9 +1,12 @@
 """orch.vm through salt-run, with a master, two minions, and a virsh that answers from a file of each node."""
 
+import collections
 import json
+import pathlib
 
 import pair_site
 import pytest
+import salt.payload
 
 GUESTS = ["idm", "repo"]
 #: No node here can reach the other over SSH, so what a run does is tested in the lab.
@@ -67,6 +70,16 @@ def say(node, memory=1, error=None, **states):
     (node.root / "virsh.json").write_text(json.dumps({"error": error} if error else domains))
 
 
+def asked(site):
+    """How often the master has published which function."""
+    jobs = pathlib.Path(site.master.config["cachedir"], "jobs")
+    loads = [salt.payload.loads(path.read_bytes()) for path in jobs.glob("*/*/.load.p")]
+    # Neither a job of Salt's own (find_job) nor a runner's entry was asked of a node.
+    return collections.Counter(
+        one["fun"] for one in loads if one["fun"].startswith(("pair.", "shared_vm."))
+    )
+
+
 def vm(**pillar):
     return ("state.orch", "orch.vm", f"pillar={json.dumps(pillar)}")
 
@@ -118,7 +131,7 @@ def test_bad_words_are_refused(guests):
 def test_what_the_hosts_say_is_no_good(guests, primary, secondary, why):
     say(guests.primary, **primary)
     say(guests.secondary, **secondary)
-    guests.run(*vm(vm="idm", host="salt1")).refused("Refused, nothing was changed.", why)
+    guests.run(*vm(vm="idm", host="salt1")).refused("Refused, no guest was touched.", why)
     untouched(guests)
 
 
@@ -145,8 +158,10 @@ def test_a_pair_that_is_held_is_left_alone(guests):
 
 def test_status_shows_where_they_run(guests):
     say(guests.primary, idm=(RUNNING, 1))
+    before = asked(guests)
     said = guests.run("pair.status", "salt")
     assert "idm: running on salt1" in said.flat and "repo: runs nowhere" in said.flat, said
+    assert asked(guests) - before == {"pair.report": 1}, "one question for the pair and its guests"
     say(guests.secondary, idm=(RUNNING, 1))
     guests.run("pair.status", "salt").refused("idm RUNS ON BOTH HOSTS")
     say(guests.secondary, error="libvirt is gone")

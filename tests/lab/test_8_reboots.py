@@ -61,6 +61,18 @@ def test_the_standby_of_a_well_pair(pair):
     assert way_out(pair, pair.salt1, "standby_returned") == ["standby_returned", "normal"]
 
 
+def test_both_one_after_the_other_and_a_node_of_the_cold_pair(pair):
+    """salt2 was not admitted since it booted: it takes nothing over, and no boot starts the pair."""
+    rebooted(pair, pair.salt2, pair.salt1, ["salt1"])
+    for host, other in ((pair.salt1, pair.salt2), (pair.salt2, pair.salt1)):
+        rebooted(pair, host, other, [], highstate=False)
+    start_masters(pair)
+    for host in pair.nodes:
+        wait_highstate(host)
+    assert way_out(pair, pair.salt1, "cold") == ["cold", "normal"]
+    assert pair.holders() == ["salt1"]
+
+
 def test_the_active_primary_and_then_the_node_that_waits_to_come_home(pair):
     pair.salt1.reboot()
     until(lambda: pair.holders(0.3) == ["salt2"], 60, "salt2 to take over")

@@ -2,6 +2,8 @@
 
 import copy
 
+from failback import system
+
 PAIR = {
     "name": "salt",
     "primary": {"id": "salt1", "host": "10.0.0.11"},
@@ -85,3 +87,22 @@ def report(node, own, holds=(), addresses=("10.0.0.5/24",), error=None, **change
         "active_services": {},
         **changes,
     }
+
+
+class Clock:
+    """A node's clocks in place of the real ones. ``now`` is the wall's: what is added to it has passed."""
+
+    def __init__(self, monkeypatch, *modules):
+        self.now = 1_000_000.0
+        self._set_ahead = 0.0
+        for module in modules:
+            monkeypatch.setattr(module, "time", self)
+        monkeypatch.setattr(system, "boottime", lambda: self.now - self._set_ahead - 990_000.0)
+
+    def time(self):
+        return self.now
+
+    def set_ahead(self, seconds):
+        """Somebody sets the wall clock; no time passes."""
+        self.now += seconds
+        self._set_ahead += seconds

@@ -184,3 +184,14 @@ def test_facts_of_this_machine(tmp_path):
         "/srv/gone": (False, True, None),
     }
     assert facts["/srv/full"]["file_system"]["type"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "look"), [("recover", "pair.plan salt."), ("failover", "pair.plan salt operation=failover.")]
+)
+def test_the_commands_are_those_of_the_operation_that_was_refused(operation, look):
+    previews = [seen(deleted=200, total=300)]
+    for sentence in guard.limit_problems(previews, 100, 25, "salt", operation):
+        assert look in sentence and f"orch.{operation} pillar='{{pair: salt, max_" in sentence
+    sentence = guard.last_pass_sentence("/srv/data", 100, "salt", operation)
+    assert look in sentence and f"orch.{operation} pillar='{{pair: salt, max_delete: 1000}}'" in sentence

@@ -19,8 +19,8 @@ from two_nodes import World
 
 from failback import address
 from failback import gate
-from failback import handover
 from failback import ledger
+from failback import lock
 from failback import plan
 from failback import system
 from failback import takeover
@@ -43,6 +43,8 @@ class Histories(stateful.RuleBasedStateMachine):
         #: Nodes that have had the same data as the active one at some time since they booted.
         self.current = {"salt2"}
         self.writes = 1
+        #: In a backup of a recovery.
+        self.saved = set()
 
     def teardown(self):
         self.patch.undo()
@@ -90,6 +92,8 @@ class Histories(stateful.RuleBasedStateMachine):
         if sends or gate.write_refusal(self.world.configs["salt2"], self.own("salt2")):
             return
         # --delete: the standby becomes what the active node is.
+        alone = self.data["salt2"] - self.data["salt1"] - self.saved
+        assert not alone, f"lsyncd has deleted writes that are in no backup: {alone}"
         self.data["salt2"] = self.data["salt1"]
         self.current.add("salt2")
 
@@ -118,52 +122,61 @@ class Histories(stateful.RuleBasedStateMachine):
     # --- what an operator does ---
 
     @stateful.rule(
+        operation=strategies.sampled_from([plan.RECOVER, plan.FAILOVER]),
         dies=strategies.sampled_from([None, *NODES]),
         after=strategies.sampled_from(["warm", "release", "last pass", "commit", "ledger", "take"]),
     )
-    def recover(self, dies, after):
-        """The plan for a pair that has failed over; one of the nodes may die after any step."""
-        decided = plan.decide(plan.RECOVER, samples.pair(), self.judged())
+    def change_hands(self, operation, dies, after):
+        """The plan of a recovery or a failover; one of the nodes may die after any step."""
+        decided = plan.decide(operation, samples.pair(), self.judged())
         if "handover" not in decided.steps:
             return
-        world = self.world
+        world, near = self.world, decided.active
+        world.server = "salt2" if near == "salt1" else "salt1"
         try:
-            for step in self.handover_steps():
+            for step in self.handover_steps(near, world.server):
                 if dies and step == after:
                     self.a_node_loses_power(dies)
                 if not self.up(*NODES):
                     raise FailbackError("The connection has ended.")
         except FailbackError:
             # What of it lives tries to serve again: the far end by itself, at the deadline.
-            if self.up("salt2"):
+            far = world.server
+            if self.up(far):
                 world.deadline()
+                if self.world.serving() == far:
+                    # As after any other outage of the one that served.
+                    self.truth = self.truth & self.data[far]
             world.timer = None
 
-    def handover_steps(self):
+    def handover_steps(self, near, far):
         world, run = self.world, samples.RUN
-        reason = gate.pull_refusal(
-            world.configs["salt1"], self.own("salt1"), "", self.report("salt2")
-        )
-        assert reason is None, reason
-        self.data["salt1"] = self.data["salt2"]
+        for node in NODES:
+            with self.on(node):
+                lock.acquire("salt", world.paths[node], run, "recover", {"boot_id": "elsewhere"}, 600)
+        if near == "salt1":
+            reason = gate.pull_refusal(world.configs[near], self.own(near), "", self.report(far))
+            assert reason is None, reason
+        self.saved = self.saved | self.data[near]
+        self.data[near] = self.data[far]
         yield "warm"
         self.a_client_writes()
         world.far_end("arm", run, 10.0)
         world.release()
         yield "release"
-        self.data["salt1"] = self.data["salt2"]
+        self.data[near] = self.data[far]
+        self.current.add(near)
         yield "last pass"
         generation = world.far_end("commit", run)["generation"]
         yield "commit"
-        with self.on("salt1"):
-            ledger.write("salt", world.paths["salt1"], generation, "salt1", run, "handover")
+        with self.on(near):
+            ledger.write("salt", world.paths[near], generation, near, run, "handover")
         yield "ledger"
-        with self.on("salt1"), address.Holder(world.wanted) as holder:
+        with self.on(near), address.Holder(world.wanted) as holder:
             holder.take(check=False)
-        self.current.add("salt1")
+        self.a_client_writes()
         yield "take"
-        with self.on("salt2"):
-            handover.disarm(world.configs["salt2"], samples.RUN, world.paths["salt2"])
+        world.far_end("disarm", run)
 
     @stateful.rule()
     def boot_a_cold_pair(self):
@@ -171,6 +184,8 @@ class Histories(stateful.RuleBasedStateMachine):
         decided = plan.decide(plan.BOOT, samples.pair(), found)
         if "take" not in decided.steps or found.name != verdict.COLD:
             return
+        if found.unsaved:
+            self.saved = self.saved | self.data["salt2" if decided.active == "salt1" else "salt1"]
         # The active node alone: the other one may have missed writes, and is admitted when it has them.
         self.admit(decided.active, found)
         self.current.add(decided.active)
@@ -182,6 +197,8 @@ class Histories(stateful.RuleBasedStateMachine):
         found = self.judged()
         if found.name != verdict.STANDBY_RETURNED or not self.up(*NODES):
             return
+        if found.unsaved:
+            self.saved = self.saved | self.data["salt2"]
         self.admit("salt2", found, admitted=False)
         self.lsyncd_copies()
         self.admit("salt2", found)
@@ -230,5 +247,23 @@ class Histories(stateful.RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=200, stateful_step_count=25, deadline=None, database=None, derandomize=True
+    max_examples=400, stateful_step_count=25, deadline=None, database=None, derandomize=True
 )
+
+
+def test_a_failover_that_goes_back_keeps_what_the_secondary_was_told_meanwhile():
+    """It had the addresses for a moment, and died before it could prove it."""
+    history = Histories()
+    try:
+        history.change_hands(plan.RECOVER, None, "take")
+        history.admit_a_standby_that_returned()
+        assert history.judged().name == verdict.NORMAL
+        history.change_hands(plan.FAILOVER, "salt2", "take")
+        history.a_node_boots("salt2")
+        assert history.world.serving() == "salt1"
+        assert history.data["salt2"] - history.data["salt1"], "salt2 alone has a write"
+        history.lsyncd_copies()
+        history.admit_a_standby_that_returned()
+        assert history.data["salt2"] == history.data["salt1"]
+    finally:
+        history.teardown()

@@ -20,19 +20,34 @@ def node(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    class Clock:
-        now = 1_000_000.0
-
-        def time(self):
-            return self.now
-
-    clock = Clock()
-    monkeypatch.setattr(hold, "time", clock)
-    return clock
+    return samples.Clock(monkeypatch, hold, system)
 
 
 def pause(node, seconds, run=None):
     return hold.set_hold("salt", node, seconds, "a test", run)
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_it_lasts_as_long_when_the_clock_is_set_meanwhile(node, clock, ahead):
+    pause(node, 30)
+    pause(node, 20, samples.RUN)
+    clock.now += 10
+    clock.set_ahead(ahead)
+    assert hold.read("salt", node)["until"] == clock.now + 20
+    pause(node, 20, samples.RUN)  # a run renews its own, and writes the other one with it
+    clock.now += 19.9
+    assert hold.read("salt", node)["run"] is None
+    clock.now += 0.1
+    assert hold.read("salt", node) is None
+
+
+def test_after_a_boot_only_the_wall_clock_is_left(node, clock, monkeypatch):
+    pause(node, 30)
+    monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    clock.set_ahead(29)
+    assert hold.read("salt", node)
+    clock.set_ahead(1)
+    assert hold.read("salt", node) is None
 
 
 def test_it_ends_by_itself(node, clock):

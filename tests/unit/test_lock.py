@@ -23,17 +23,7 @@ def node(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A wall clock to move."""
-
-    class Clock:
-        now = 1_000_000.0
-
-        def time(self):
-            return self.now
-
-    clock = Clock()
-    monkeypatch.setattr(lock, "time", clock)
-    return clock
+    return samples.Clock(monkeypatch, lock, system)
 
 
 def owner(**changes):
@@ -76,10 +66,26 @@ def test_renewing_prolongs_it_and_changes_nothing_else(node, clock):
     assert lock.renew("salt", node, ONE, 60) is True
     after = lock.read("salt", node)
     assert after.pop("expires") == clock.now + 60 and after.pop("state") == "held"
-    assert after.pop("renewed") == clock.now
+    assert after.pop("renewed") == clock.now and after.pop("boottime") == before.pop("boottime") + 50
     before.pop("expires"), before.pop("renewed"), before.pop("taken_over")
     assert after == before
     assert take(node, ONE)["since"] == before["since"]
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_it_lasts_as_long_when_the_clock_is_set_meanwhile(node, clock, ahead):
+    take(node, ONE)
+    clock.now += 10
+    clock.set_ahead(ahead)
+    found = lock.read("salt", node)
+    assert (found["state"], found["expires"]) == ("held", clock.now + 50)
+    clock.now += 49
+    assert lock.renew("salt", node, ONE, 60) is True
+    clock.set_ahead(ahead)
+    clock.now += 59.9
+    assert lock.read("salt", node)["state"] == "held"
+    clock.now += 0.1
+    assert lock.read("salt", node)["state"] == "expired"
 
 
 def test_what_was_begun_here_does_not_go_on_after_a_reboot(node, clock, monkeypatch):

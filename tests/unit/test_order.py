@@ -34,22 +34,12 @@ def test_only_chosen_pairs_are_waited_for():
     assert order.predecessors(configs(mx=["salt"], slurm=["mx"])) == {"mx": set(), "slurm": {"mx"}}
 
 
-def test_the_pair_of_the_masters_goes_first():
-    found = order.predecessors(configs(mx=[], salt=[], slurm=["mx"]), first="salt")
-    assert found == {"mx": {"salt"}, "salt": set(), "slurm": {"salt", "mx"}}
-
-
 @pytest.mark.parametrize(
-    ("pairs", "first"),
-    [
-        (configs(mx=["slurm"], slurm=["mx"]), None),
-        (configs(mx=["slurm"], slurm=["salt"], salt=["mx"]), None),
-        (configs(mx=[], salt=["mx"]), "salt"),
-    ],
+    "pairs", [configs(mx=["slurm"], slurm=["mx"]), configs(mx=["slurm"], slurm=["salt"], salt=["mx"])]
 )
-def test_a_circle_is_refused_by_name(pairs, first):
+def test_a_circle_is_refused_by_name(pairs):
     with pytest.raises(Refused, match="mx, .*circle"):
-        order.predecessors(pairs, first)
+        order.predecessors(pairs)
 
 
 @given(

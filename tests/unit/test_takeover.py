@@ -10,6 +10,7 @@ from two_nodes import World
 
 from failback import ledger
 from failback import peer
+from failback import system
 from failback import takeover
 from failback import verdict
 from failback.errors import FailbackError
@@ -55,7 +56,9 @@ def test_a_node_takes_over(world):
 
 def test_it_asks_the_old_holder_to_give_way_when_it_holds_the_addresses(world, monkeypatch):
     asked = []
-    monkeypatch.setattr(takeover, "_detached", lambda paths, *words: asked.append((words, world.serving())))
+    monkeypatch.setattr(
+        system, "start_detached", lambda argv: asked.append((tuple(argv[1:]), world.serving()))
+    )
     world.lose_power("salt1")
     take_over(world)
     assert asked == [(("ask-to-yield", "salt"), "salt2")]
@@ -246,7 +249,7 @@ FIRST, SECOND = ({"name": name, "proof": None, "status": None} for name in ("fir
 def detached(monkeypatch):
     """The commands that were started on their own, in order."""
     detached = []
-    monkeypatch.setattr(takeover, "_detached", lambda paths, *words: detached.append(words))
+    monkeypatch.setattr(system, "start_detached", lambda argv: detached.append(tuple(argv[1:])))
     return detached
 
 

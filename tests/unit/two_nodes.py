@@ -20,7 +20,6 @@ from failback import handover
 from failback import ledger
 from failback import lock
 from failback import system
-from failback import takeover
 from failback.errors import Refused
 from failback.paths import Paths
 
@@ -47,6 +46,12 @@ class World:
         self.cut = False
         self.hooks = {}
         self.told = []
+        #: What was started to go on by itself, by whom.
+        self.detached = []
+        #: The node that serves when a handover begins; the near end of ``bring_home`` is salt1.
+        self.server = "salt2"
+        #: Addresses on interfaces without a link, by node.
+        self.unlinked = {"salt1": set(), "salt2": set()}
         self.far = None
         self._here = threading.local()
         self.paths = {node: Paths(folder / node) for node in MACS}
@@ -73,7 +78,10 @@ class World:
         monkeypatch.setattr(system, "boottime", lambda: self.now)
         monkeypatch.setattr(system, "run", self.run)
         monkeypatch.setattr(system, "log", self.told.append)
-        monkeypatch.setattr(takeover, "_detached", lambda paths, *words: None)
+        monkeypatch.setattr(
+            system, "start_detached", lambda argv: self.detached.append((self.node, argv[1:]))
+        )
+        monkeypatch.setattr(address, "by_link", self.by_link)
         monkeypatch.setattr(handover, "_macs", self.macs)
         monkeypatch.setattr(
             handover,
@@ -137,6 +145,13 @@ class World:
             answering = [MACS[one] for one in sorted(holders) if one != self.node] + answering
         return answering[:count]
 
+    def by_link(self, floatings):
+        dead = self.unlinked[self.node]
+        return (
+            [one for one in floatings if one.address not in dead],
+            [one for one in floatings if one.address in dead],
+        )
+
     def macs(self, config):
         return {one["address"]: MACS[config["node"]] for one in config["floating_ips"]}
 
@@ -144,7 +159,7 @@ class World:
         assert all(isinstance(word, str) for word in argv)
         if argv[0] == "systemd-run":
             (after,) = [word for word in argv if word.startswith("--on-active=")]
-            self.timer = (self.now + float(after.partition("=")[2]), argv[-1])
+            self.timer = (self.now + float(after.partition("=")[2]), argv[-1], self.node)
         elif argv[:2] == ["systemctl", "stop"] and argv[-1].endswith(".timer"):
             self.timer = None
         elif argv[:2] == ["systemctl", "show"]:
@@ -179,15 +194,16 @@ class World:
             )
 
     def far_end(self, verb, *arguments):
-        """One function of the far end on salt2: arm, release, commit, disarm or take_back."""
-        with self.on("salt2"):
-            config, paths = self.configs["salt2"], self.paths["salt2"]
+        """One function of the far end: arm, release, commit, disarm or take_back."""
+        with self.on(self.server):
+            config, paths = self.configs[self.server], self.paths[self.server]
             return getattr(handover, verb)(config, *arguments, paths)
 
     def release(self):
         """The far end's release, with a Holder of its own."""
-        with self.on("salt2"), address.Holder(self.wanted) as holder:
-            return handover.release(self.configs["salt2"], samples.RUN, holder, self.paths["salt2"])
+        node = self.server
+        with self.on(node), address.Holder(self.wanted) as holder:
+            return handover.release(self.configs[node], samples.RUN, holder, self.paths[node])
 
     @property
     def wanted(self):
@@ -198,10 +214,10 @@ class World:
         if self.timer is None:
             self.now += 60
             return None
-        at, run = self.timer
+        at, run, self.server = self.timer
         self.now = max(self.now, at)
         self.timer = None
-        if not self.power["salt2"]:
+        if not self.power[self.server]:
             return None
         return self.far_end("take_back", run)
 

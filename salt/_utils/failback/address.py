@@ -188,6 +188,22 @@ def of_pair(pair):
     return [FloatingAddress.from_pair(entry) for entry in pair["floating_ips"]]
 
 
+def by_link(floatings):
+    """
+    Addresses for which somebody can be asked now, and those on interfaces that are down or have no carrier.
+
+    An address on an interface that this node does not have is among the first: asking for it says so.
+    """
+    with Netlink() as netlink:
+        links = netlink.links()
+
+    def dead(one):
+        link = links.get(one.interface)
+        return link is not None and not (link.up and link.carrier)
+
+    return [one for one in floatings if not dead(one)], [one for one in floatings if dead(one)]
+
+
 def status(floating):
     """
     What is true of one floating address on this node, now.

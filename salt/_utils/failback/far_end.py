@@ -99,6 +99,8 @@ def main(pair, command, paths):
 
 def rsync(config, paths):
     """Become an rsync daemon on this connection."""
+    # Before the ledger is asked: who changes it in between ends this process.
+    incoming.announce(config["name"], paths)
     try:
         writable = gate.write_refusal(config, ledger.read(config["name"], paths)) is None
     except FailbackError:
@@ -109,8 +111,8 @@ def rsync(config, paths):
     items = [item for one in config["replicate"] for item in replication.items_on_disk(one["path"])]
     text = replication.daemon_config(items, writable)
     files.write_atomically(target, os.fsencode(text))
-    if writable:
-        incoming.announce(config["name"], paths)
+    if not writable:
+        incoming.withdraw(config["name"], paths)
     os.execv("/usr/bin/rsync", ["rsync", "--server", "--daemon", f"--config={target}", "."])
 
 

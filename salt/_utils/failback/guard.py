@@ -14,7 +14,11 @@ RESERVE = 0.05
 """Share of a file system that must remain free after a sync."""
 
 
-def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
+def _plan(pair, operation):
+    return f"salt-run pair.plan {pair}" + ("" if operation == "recover" else f" operation={operation}")
+
+
+def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operation="recover"):
     """
     Compare previews with the limits of the pair.
 
@@ -30,9 +34,12 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
     pair
         Name of the pair, for the command in the sentence.
 
+    operation
+        What is to be run, likewise.
+
     Returns a list of sentences, empty if all is within the limits.
     """
-    command = f"salt-run state.orch orch.recover pillar='{{pair: {pair}, %s: %d}}'"
+    command = f"salt-run state.orch orch.{operation} pillar='{{pair: {pair}, %s: %d}}'"
     problems = []
     deleted = sum(each["deleted"] for each in previews)
     if deleted > max_delete:
@@ -40,7 +47,7 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
         problems.append(
             f"{deleted} files would be deleted here ({where}), and the pair allows {max_delete}. "
             "A source that is not mounted or was emptied by mistake looks just like this. "
-            f"See which: salt-run pair.plan {pair}. To allow this one run: "
+            f"See which: {_plan(pair, operation)}. To allow this one run: "
             + command
             % ("max_delete", deleted)
         )
@@ -60,22 +67,23 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR"):
             f"More than {max_change_percent} % of the files here would be overwritten or deleted: "
             + "; ".join(found)
             + ". That is more than an outage usually leaves behind. "
-            f"See which: salt-run pair.plan {pair}. To allow this one run: "
+            f"See which: {_plan(pair, operation)}. To allow this one run: "
             + command
             % ("max_change_percent", worst)
         )
     return problems
 
 
-def last_pass_sentence(path, max_delete, pair="PAIR"):
+def last_pass_sentence(path, max_delete, pair="PAIR", operation="recover"):
     """What is said when the last pass was stopped because it went beyond ``max_delete`` in a path."""
+    more = 10 * max(10, max_delete)
     return (
         f"More than {max_delete} files of {path} were deleted on the serving node since the pass before, "
         f"and the pair allows {max_delete}. Somebody may be deleting what should be kept. What was deleted "
-        f"here up to then is in this run's backup. See what is left there: salt-run pair.plan {pair}. If it "
+        f"here up to then is in this run's backup. See what is left there: {_plan(pair, operation)}. If it "
         f"is meant, run the same orchestration again: it compares everything anew before it begins. For a "
         f"service that deletes so many within a minute, allow more: "
-        f"salt-run state.orch orch.recover pillar='{{pair: {pair}, max_delete: {10 * max(10, max_delete)}}}'"
+        f"salt-run state.orch orch.{operation} pillar='{{pair: {pair}, max_delete: {more}}}'"
     )
 
 

@@ -12,8 +12,11 @@ far end is in  what it does when the near end, the network, or its own far-end p
 ``released``   takes the addresses back in its own generation, at once when the connection ends, and
                at the deadline (a timer of systemd) when even this process is gone
 ``committed``  at the deadline it looks whether somebody answers for the addresses; if nobody does,
-               it takes them back in a new generation
+               it takes them back in a new generation, and tells the near end. It leaves that be when it
+               could not look in time: the other node may have served since
 =============  ====================================================================================
+
+Meanwhile the near end is ``taking``: its own watch takes nothing then.
 
 Before anything is released the far end is *quiesced*: lsyncd and the active services stop there, so that
 nothing is written or carried behind the last pass. Whenever it serves on, it starts them again.
@@ -59,6 +62,8 @@ QUIESCE_LIMIT = 120.0
 TAKEN_BACK_WITHIN = 30.0
 
 ARMED, RELEASED, COMMITTED, DONE, TAKEN_BACK = "armed", "released", "committed", "done", "taken back"
+#: Of the near end, from before the addresses are released until it has them or has failed.
+TAKING = "taking"
 
 
 # --- the far end: the node that serves ---------------------------------------------------------
@@ -83,12 +88,15 @@ def _write_state(config, paths, **changes):
     return state
 
 
-def arm(config, run, seconds, paths):
+def arm(config, run, seconds, paths, again=False):
     """
     Arm this node's own way back, before it stops or releases anything; or set its deadline anew.
 
     seconds
         After which the addresses are taken back unless the handover has ended by then.
+
+    again
+        It must be armed by this run: what has been stopped since must not run again already.
 
     Raises ``Refused`` when this node does not hold the pair for this run, or does not serve.
     """
@@ -100,6 +108,11 @@ def arm(config, run, seconds, paths):
             raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
         _require_own_sources(config, paths)
         before = read_state(config, paths)
+        if again and (before.get("run"), before.get("phase")) != (run, ARMED):
+            raise Refused(
+                f"It took too long to get ready for the handover: {node} has started again what it had "
+                f"stopped, and serves {pair} on. Run it again."
+            )
         _require_no_other(config, run, before)
         _stop_timer(config)
         _write_state(
@@ -181,10 +194,10 @@ def _start_again(config, paths):
 
 def _require_own_sources(config, paths):
     """
-    The paths that are handed over must be where they were: the last pass has no limit on deletions.
+    The paths that are handed over must be where they were.
 
-    The warm pass has looked at this minutes ago. A path that has been unmounted since is empty, and would be
-    made empty on the other node, which then serves.
+    The warm pass has looked at this minutes ago. A path that has been unmounted since is empty, and the last
+    pass would make it empty on the other node, which then serves.
     """
     pair = config["name"]
     now = sources.facts([one["path"] for one in config["replicate"]], str(paths.root))
@@ -287,23 +300,46 @@ def disarm(config, run, paths):
         state = read_state(config, paths)
         if state.get("run") != run:
             raise Refused(f"The handover of {config['name']} is not that of run {run}.")
+        if state.get("phase") in (RELEASED, TAKEN_BACK):
+            raise Refused(f"{config['node']} serves {config['name']} again, or is about to.")
+        if state.get("phase") == ARMED:
+            # First: should it fail, the timer does it.
+            _start_again(config, paths)
         _write_state(config, paths, phase=DONE)
         _stop_timer(config)
-        if state.get("phase") == ARMED:
-            _start_again(config, paths)
     return {"disarmed": True}
 
 
 def _stop_timer(config):
-    # Stopping a timer that does not exist is no error worth reporting.
-    subprocess.run(
-        ["systemctl", "stop", f"{_timer(config)}.timer"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=10,
-        check=False,
-    )
+    # One that goes off all the same finds that there is nothing to do; one that does not exist is no error.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            ["systemctl", "stop", f"{_timer(config)}.timer"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=10,
+            check=False,
+        )
+
+
+def prove(config, run, paths):
+    """
+    Who answers for the addresses that this node has given away.
+
+    Returns ``answering``, as :py:func:`failback.address.probe_all`, and ``unlinked``, the addresses on
+    interfaces of this node without a link: nothing can be seen there, and nobody sees this node. Raises
+    ``Refused`` when it has taken them back.
+    """
+    phase = read_state(config, paths).get("phase")
+    if phase != COMMITTED:
+        raise Refused(f"The handover of {config['name']} is not given away by run {run} any more: {phase}.")
+    # Two, so that a second holder is not overlooked behind the first answer.
+    linked, unlinked = address.by_link(address.of_pair(config))
+    return {
+        "answering": address.probe_all(linked, timeout=0.4, count=2),
+        "unlinked": [one.address for one in unlinked],
+    }
 
 
 def take_back(config, run, paths):
@@ -315,34 +351,51 @@ def take_back(config, run, paths):
     pair, node = config["name"], config["node"]
     with ledger.changing_hands(config["name"], paths):
         state = read_state(config, paths)
-        if state.get("run") == run and state.get("phase") == ARMED:
-            # The time is over before anything was released: nothing may be released any more.
-            _write_state(config, paths, phase=DONE)
+        phase = state.get("phase") if state.get("run") == run else None
+        if phase == ARMED:
+            # The time is over before anything was released, and nothing may be released any more.
             _start_again(config, paths)
-        if state.get("run") != run or state.get("phase") not in (RELEASED, COMMITTED):
+            _write_state(config, paths, phase=DONE)
+        elif phase == TAKEN_BACK:
+            # Once more, after an end in which not everything had been started again.
+            _start_again(config, paths)
+        if phase not in (RELEASED, COMMITTED):
             return f"Nothing to take back in {pair}: the handover is {state.get('phase', 'unknown')}."
         wanted = address.of_pair(config)
         if not wanted:
-            released = state["phase"] == RELEASED
-            _write_state(config, paths, phase=DONE)
-            if released:
+            if phase == RELEASED:
                 # Its ledger still names it active: without addresses that is all there is to serving.
                 _start_again(config, paths)
+            _write_state(config, paths, phase=DONE)
             return f"{pair} has no addresses to take back."
-        found = address.probe_all(wanted, timeout=0.3)
+        if phase == COMMITTED and system.boottime() > state["deadline"] + TAKEN_BACK_WITHIN:
+            _write_state(config, paths, phase=DONE)
+            sentence = (
+                f"{node} leaves the addresses of {pair} alone: it could not look in time whether the other "
+                f"node has them, which may have served since. See salt-run pair.status {pair}"
+            )
+            system.log(sentence)
+            return sentence
+        linked, _ = address.by_link(wanted)
+        # With no link at all this raises, and the timer's unit tries again.
+        found = address.probe_all(linked or wanted, timeout=0.3)
         answering = sorted({mac for macs in found.values() for mac in macs})
         if answering:
             _write_state(config, paths, phase=DONE)
             return f"{', '.join(answering)} answers for {pair}: {node} leaves the addresses alone."
-        own = ledger.read(pair, paths)
-        if own["active"] != node:
-            # Given away, whatever the phase says: a crash may lie between the two.
+        given_away = ledger.read(pair, paths)["active"] != node
+        if given_away:
+            # Whatever the phase says: a crash may lie between the two.
+            own = ledger.read(pair, paths)
             ledger.write(pair, paths, own["generation"] + 1, node, run, "nobody answered after a handover")
         with address.Holder(wanted) as holder:
             holder.take(wanted, check=False)
         _write_state(config, paths, phase=TAKEN_BACK)
         address.announce_later(pair, paths)
         _start_again(config, paths)
+    if given_away:
+        # The near end's ledger may name it active already, and its watch would rely on that.
+        system.start_detached([str(paths.program), "ask-to-yield", pair])
     sentence = f"{node} took the addresses of {pair} back: the handover of run {run} did not end"
     system.log(sentence)
     return sentence
@@ -390,15 +443,14 @@ def serve(config, run, paths, requests, answers):
             prepared = stack.enter_context(prepare_commit(config, run, paths))
             verbs = {
                 "arm": lambda request: {
-                    **arm(config, run, float(request["seconds"]), paths),
+                    **arm(config, run, float(request["seconds"]), paths, bool(request.get("again"))),
                     **journals.open(),
                 },
                 "look_closely": lambda request: journals.look_closely(),
                 "quiesce": lambda request: quiesce(config, run, paths),
                 "release": do_release,
                 "commit": do_commit,
-                # Two, so that a second holder is not overlooked behind the first answer.
-                "prove": lambda request: {"answering": address.probe_all(wanted, timeout=0.4, count=2)},
+                "prove": lambda request: prove(config, run, paths),
                 "disarm": do_disarm,
                 "abort": lambda request: {"comment": take_back(config, run, paths)},
             }
@@ -619,10 +671,16 @@ def become_active(config, run, paths, prepare_last_pass):
             far.ask("look_closely", 15)
         generation, why = theirs["generation"] + 1, f"handover from {other}"
         prepared = stack.enter_context(ledger.Prepared(pair, paths, generation, node, run, why))
-        far.ask("arm", 15, seconds=limit)
+        stack.enter_context(_taking(config, run, limit, paths))
+        far.ask("arm", 15, seconds=limit, again=True)
         timeline.note("the way back is armed")
         brought = None
-        with _or_back(far):
+
+        def give_up():
+            holder.release(wanted)
+            _renounce(config, run, paths)
+
+        with _or_back(far, give_up):
             if not config["replicate"]:
                 # Nothing has to come over, so the ledgers can be written while the other node still serves.
                 given = far.ask("commit", TAKE_WITHIN)
@@ -640,7 +698,7 @@ def become_active(config, run, paths, prepare_last_pass):
                 asked = time.monotonic()
                 given = far.ask("commit", TAKE_WITHIN)
                 timeline.note("the other node has given the pair away")
-        with _or_back(far, lambda: holder.release(wanted)):
+        with _or_back(far, give_up):
             if config["replicate"]:
                 ledger.write(pair, paths, given["generation"], node, run, why, prepared=prepared)
                 timeline.note("the ledger names this node")
@@ -653,19 +711,7 @@ def become_active(config, run, paths, prepare_last_pass):
             if time.monotonic() - asked > COMMIT_MARGIN:
                 # Stopped in the very moment: the far end may have taken them back since.
                 raise Unavailable(f"{node} stood still while it took the addresses.")
-        answering = far.ask("prove", 5.0 + len(wanted))["answering"]
-        mine = _macs(config)
-        unseen = [one for one in wanted if answering.get(one.address) != [mine[one.address]]]
-        if unseen:
-            # Left as it is, the far end would take them back beside this node.
-            holder.release(wanted)
-            seen = "; ".join(
-                f"{one.address}: {', '.join(answering[one.address]) or 'nobody'}" for one in unseen
-            )
-            raise Unavailable(
-                f"{other} does not see {node} answer for the addresses of {pair}, but {seen}. Look at the "
-                f"network between them. {_back_to(far)}"
-            )
+        answering = _proved(config, far, wanted, give_up)
         timeline.note("the other node sees this one answer")
         far.ask("disarm", 15)
     address.announce_later(pair, paths)
@@ -682,14 +728,78 @@ def become_active(config, run, paths, prepare_last_pass):
 
 
 @contextlib.contextmanager
-def _or_back(far, undo=None):
+def _taking(config, run, seconds, paths):
+    """This node is about to take the addresses: its own watch leaves them alone for so many seconds."""
+    pair, node = config["name"], config["node"]
+    with ledger.changing_hands(pair, paths):
+        _require_no_other(config, run, read_state(config, paths))
+        if ledger.is_active(ledger.read(pair, paths), node):
+            raise Refused(f"{node} has taken {pair} over by itself since this run began.")
+        deadline = system.boottime() + seconds
+        _write_state(config, paths, run=run, phase=TAKING, deadline=deadline, stopped=[])
+    try:
+        yield
+    finally:
+        _write_state(config, paths, phase=DONE)
+
+
+@contextlib.contextmanager
+def _or_back(far, undo):
     """Whatever fails in the window: undo what was done here, and let the far end serve again at once."""
     try:
         yield
     except (FailbackError, OSError, ValueError, LookupError) as error:
-        if undo:
-            undo()
-        raise Unavailable(f"{error} {_back_to(far)}") from error
+        raise Unavailable(f"{error} {_gone_back(far, undo)}") from error
+
+
+def _gone_back(far, undo):
+    try:
+        undo()
+    except (FailbackError, OSError) as error:
+        # The far end looks before it takes anything.
+        return f"This could not be undone here: {error}. {_back_to(far)}"
+    return _back_to(far)
+
+
+def _renounce(config, run, paths):
+    """
+    Not active after all: the far end serves, or will. Only an orchestration admits this node again.
+
+    Otherwise its watch could take over later, when the far end dies, with the data of this moment.
+    """
+    pair, node = config["name"], config["node"]
+    own = ledger.read(pair, paths)
+    if ledger.is_active(own, node) and own["run"] == run:
+        # Clients may have been served for a moment.
+        why = own["why"]
+        ledger.write(pair, paths, own["generation"], node, run, why, admitted=False, unsaved=True)
+
+
+def _proved(config, far, wanted, give_up):
+    """Who answers for the addresses now, as the far end sees it; nobody but this node may."""
+    pair, node, other = config["name"], config["node"], far.name
+    try:
+        said = far.ask("prove", 5.0 + len(wanted))
+    except Refused as error:
+        raise Unavailable(f"{error} {_gone_back(far, give_up)}") from error
+    except Unavailable as error:
+        # The far end finds this node answering when its time is over, and leaves the addresses here.
+        sentence = f"{node} has the addresses of {pair}, but {other} proved nothing: {error}"
+        raise Unavailable(sentence) from error
+    answering, mine = said["answering"], _macs(config)
+    unseen = [
+        one
+        for one in wanted
+        if one.address not in said["unlinked"] and answering.get(one.address) != [mine[one.address]]
+    ]
+    if unseen:
+        # Left as it is, the far end would take them back beside this node.
+        seen = "; ".join(f"{one.address}: {', '.join(answering[one.address]) or 'nobody'}" for one in unseen)
+        raise Unavailable(
+            f"{other} does not see {node} answer for the addresses of {pair}, but {seen}. Look at the "
+            f"network between them. {_gone_back(far, give_up)}"
+        )
+    return answering
 
 
 def _require_sole_holder(config, wanted, macs, other):

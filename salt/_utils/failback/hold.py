@@ -1,9 +1,14 @@
-"""A pause of the watch that expires by itself, so that a forgotten one cannot disable it for good."""
+"""
+A pause of the watch that expires by itself, so that a forgotten one cannot disable it for good.
+
+It lasts as long as was asked for when somebody sets the node's clock meanwhile, and no longer.
+"""
 
 import time
 
 from failback import files
 from failback import lock
+from failback import system
 from failback.errors import Refused
 from failback.errors import Unreadable
 
@@ -33,13 +38,15 @@ def set_hold(pair, paths, seconds, reason, run=None):
     """
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST:
         raise Refused(f"A hold lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself.")
-    new = {"until": time.time() + seconds, "reason": reason, "run": run}
-    try:
-        others = [one for one in _in_force(pair, paths) if one["run"] != run]
-    except Unreadable:
-        # Asked for by name: a damaged file must not keep an operator from pausing the watch.
-        others = []
-    _write(pair, paths, [*others, new])
+    now = system.clocks()
+    new = {"until": now["wall"] + seconds, "reason": reason, "run": run, "set": now}
+    with _alone(pair, paths):
+        try:
+            others = [one for one in _in_force(pair, paths) if one["run"] != run]
+        except Unreadable:
+            # Asked for by name: a damaged file must not keep an operator from pausing the watch.
+            others = []
+        _write(pair, paths, [*others, new])
     return new
 
 
@@ -60,10 +67,16 @@ def clear(pair, paths, run=None):
 
     Returns True when one in force was ended.
     """
-    found = _in_force(pair, paths)
-    left = [one for one in found if run is not None and one["run"] != run]
-    _write(pair, paths, left)
+    with _alone(pair, paths):
+        found = _in_force(pair, paths)
+        left = [one for one in found if run is not None and one["run"] != run]
+        _write(pair, paths, left)
     return len(left) < len(found)
+
+
+def _alone(pair, paths):
+    # A run that renews its hold must not undo what an operator sets in the same moment.
+    return files.locked(paths.state(pair) / ".hold.flock")
 
 
 class Orphans:
@@ -122,7 +135,16 @@ def _all(pair, paths):
             f"{paths.hold(pair)}, the hold of {pair}, is damaged. The watch stays paused; remove the file, "
             f"or run `salt-run pair.hold {pair} 1`."
         )
-    return holds
+    return [_on_this_clock(one) for one in holds]
+
+
+def _on_this_clock(hold):
+    """A hold as the wall clock would have it, had it always been set as it is now."""
+    then = hold.get("set")
+    step = system.clock_step(then) if isinstance(then, dict) else 0.0
+    if not step:
+        return hold
+    return {**hold, "until": hold["until"] + step, "set": {**then, "wall": then["wall"] + step}}
 
 
 def _write(pair, paths, holds):

@@ -5,6 +5,7 @@ Whether it may write is asked when it connects. When this node changes hands the
 a transfer that has begun must not go on.
 """
 
+import contextlib
 import os
 import signal
 
@@ -25,14 +26,20 @@ def announce(pair, paths):
     files.write_atomically(folder / str(pid), str(system.process_started(pid)))
 
 
+def withdraw(pair, paths):
+    """This process will not write after all."""
+    (_folder(pair, paths) / str(os.getpid())).unlink(missing_ok=True)
+
+
 def end(pair, paths):
     """End every rsync that may write here. Returns how many there were."""
     ended = 0
     for pid in _sweep(_folder(pair, paths)):
         # sshd makes each command a session leader, so its group is that rsync and its child alone.
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signal.SIGKILL)
-            ended += 1
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            if os.getpgid(pid) == pid:
+                os.killpg(pid, signal.SIGKILL)
+                ended += 1
     return ended
 
 

@@ -6,7 +6,7 @@ it down *before* it takes an address: after any crash the node with the higher g
 that may have served last.
 """
 
-import datetime
+import time
 
 from failback import files
 from failback import system
@@ -130,4 +130,4 @@ def changing_hands(pair, paths):
 
 def now():
     """The wall clock in UTC, to the second, as ISO 8601."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -4,6 +4,9 @@ Which run holds a pair. The lock lies on both nodes, because two masters can exi
 It expires, is renewed by the living run several times a minute, and a dead run's lock is taken over: a node
 that finds that the owning process was its own and is gone knows so at once, the others wait for the expiry.
 
+Its time goes on when somebody sets the node's clock: while the node has not booted since, it is judged by the
+clock that nobody sets.
+
 A step that would go on without its run has a lock that holds for longer than ``LEASE``. It does not go on
 on a node that has booted since: there the lock is an ordinary one again.
 """
@@ -33,6 +36,10 @@ def read(pair, paths):
                 f"{paths.lock(pair)}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` "
                 f"shows no run at work, remove it."
             )
+        step = system.clock_step({**found, "wall": found.get("renewed")})
+        for key in ("expires", "renewed"):
+            if isinstance(found.get(key), (int, float)):
+                found[key] += step
         found["expires"] = expiry(found, system.boot_id())
         found["state"] = "dead" if owner_has_ended(owner) else judge(found, time.time())
     return found
@@ -130,8 +137,13 @@ def renew(pair, paths, run, seconds):
 
 
 def _term(seconds):
-    now = time.time()
-    return {"renewed": now, "expires": now + seconds, "boot_id": system.boot_id()}
+    now = system.clocks()
+    return {
+        "renewed": now["wall"],
+        "expires": now["wall"] + seconds,
+        "boottime": now["boottime"],
+        "boot_id": now["boot_id"],
+    }
 
 
 def release(pair, paths, run):

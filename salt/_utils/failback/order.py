@@ -40,16 +40,12 @@ def chosen(wanted, known):
     return list(dict.fromkeys(names))
 
 
-def predecessors(configs, first=None):
+def predecessors(configs):
     """
     Which of the chosen pairs each one waits for.
 
     configs
         Normalised pairs by name.
-
-    first
-        The pair that all others wait for: that of the masters, whose address moves the minions of the
-        others. None when it is not among them.
 
     Returns ``{name: set of names}``. Raises ``Refused`` when the order goes in a circle.
     """
@@ -57,10 +53,6 @@ def predecessors(configs, first=None):
         name: {other for other in config["after"] if other in configs and other != name}
         for name, config in configs.items()
     }
-    if first is not None:
-        for name, others in found.items():
-            if name != first:
-                others.add(first)
     ended = set()
     while len(ended) < len(found):
         free = {name for name, others in found.items() if name not in ended and others <= ended}

@@ -53,6 +53,9 @@ class Limits:
 
     parallel
         How many paths to sync at the same time.
+
+    operation
+        What syncs them, for the commands in sentences.
     """
 
     max_delete: int = 100
@@ -60,6 +63,7 @@ class Limits:
     small_pass: int = 20
     max_passes: int = 5
     parallel: int = 2
+    operation: str = "recover"
 
 
 def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False, conflict=None):
@@ -187,7 +191,8 @@ def problems(previews, peer, items, run_folder, limits, pair="PAIR", now=None, r
 
     Returns a list of sentences.
     """
-    found = guard.limit_problems(previews, limits.max_delete, limits.max_change_percent, pair)
+    allowed = (limits.max_delete, limits.max_change_percent)
+    found = guard.limit_problems(previews, *allowed, pair, limits.operation)
     if now is not None:
         files_here = {each["path"]: each["total_files"] for each in previews}
         found += guard.source_problems(now, recorded, files_here, pair)
@@ -327,13 +332,21 @@ class LastPass:
     """
 
     def __init__(
-        self, items, peer, run_folder, names=None, parallel=8, max_delete=None, pair="PAIR"
+        self,
+        items,
+        peer,
+        run_folder,
+        names=None,
+        parallel=8,
+        max_delete=None,
+        pair="PAIR",
+        operation="recover",
     ):
         self._folder = backup.Folder(run_folder)
         self._folder.prepare(items)
         self._items = list(items)
         self._peer = peer
-        self._max_delete, self._pair = max_delete, pair
+        self._max_delete, self._pair, self._operation = max_delete, pair, operation
         self._deadline = None
         self._stack = contextlib.ExitStack()
         self._locks = {item: self._stack.enter_context(_lock(self._folder, item)) for item in items}
@@ -454,7 +467,8 @@ class LastPass:
                 if running.outcome.code not in another:
                     break
         if running.outcome.code == rsync.TOO_MANY_DELETIONS:
-            raise errors.Refused(guard.last_pass_sentence(item.path, self._max_delete, self._pair))
+            terms = (item.path, self._max_delete, self._pair, self._operation)
+            raise errors.Refused(guard.last_pass_sentence(*terms))
         rsync.require_success(running.outcome, item)
         result["seconds"] = round(time.monotonic() - started, 4)
         return result

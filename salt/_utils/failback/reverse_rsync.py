@@ -158,9 +158,12 @@ def _brought(pair, paths, takeover):
     return found
 
 
-def refusals(config, paths, previews, sources=None, recorded=None, **allowed):
+def refusals(config, paths, previews, sources=None, recorded=None, operation="recover", **allowed):
     """
     Everything that speaks against syncing what the previews show.
+
+    operation
+        What they were made for, for the commands in the sentences.
 
     allowed
         ``max_delete``, ``max_change_percent``: for this run, in place of the pair's.
@@ -172,7 +175,7 @@ def refusals(config, paths, previews, sources=None, recorded=None, **allowed):
         _peer(config, paths),
         items(config, paths, sources),
         paths.runs(config["name"]),
-        limits(config, **allowed),
+        limits(config, operation=operation, **allowed),
         config["name"],
         sources,
         source_facts.recorded(config["name"], paths)["peer"] if recorded is None else recorded,
@@ -219,7 +222,7 @@ def synced(
             items(config, paths, sources),
             _peer(config, paths, remote_shell),
             folder,
-            limits(config, **allowed),
+            limits(config, operation=runs.operation(run), **allowed),
             config["name"],
             sources,
             source_facts.recorded(config["name"], paths)["peer"],
@@ -274,6 +277,7 @@ class LastPass:
             self._folder.path,
             max_delete=limits(config, max_delete).max_delete,
             pair=config["name"],
+            operation=runs.operation(run),
         )
         self._own = {}
         self._why = {}
@@ -347,7 +351,7 @@ class LastPass:
         """
         started = time.monotonic()
         found = self._pass.run(limit)
-        self._ended = time.time()
+        self._ended = system.clocks()
         system.sync_file_systems(self._roots)
         for item, each in zip(self._items, found):
             each["why"] = self._why.get(item) if each["named"] is None else None
@@ -366,7 +370,8 @@ class LastPass:
         self._pass.close()
 
     def _record(self, ended):
-        files.write_json(self._folder.path / LAST_PASS, {"version": 1, "ended": ended, "compared": False})
+        record = {"version": 1, "ended": ended["wall"], "clocks": ended, "compared": False}
+        files.write_json(self._folder.path / LAST_PASS, record)
 
 
 def _changes_of(item, answered, why):
@@ -396,7 +401,9 @@ def compared(config, run, paths, remote_shell=None):
     chosen = _items_of_run(folder, config, paths)
     for item in chosen:
         backup.write_missing_manifests(folder, item)
-    found = pull.compared(chosen, _peer(config, paths, remote_shell), record["ended"])
+    # Set back since, the clock gives what was written here times from before the end of the last pass.
+    since = record["ended"] + min(0.0, system.clock_step(record.get("clocks") or {}))
+    found = pull.compared(chosen, _peer(config, paths, remote_shell), since)
     if not found["unexplained"]:
         files.write_json(folder.path / LAST_PASS, {**record, "compared": True})
     return found
@@ -433,7 +440,7 @@ def pruned(config, paths, spare=()):
     return backup.prune(paths.runs(config["name"]), recovery["keep_backups"], spare, recovery["keep_days"])
 
 
-def limits(config, max_delete=None, max_change_percent=None):
+def limits(config, max_delete=None, max_change_percent=None, operation="recover"):
     """The :py:class:`failback.pull.Limits` of a pair, with those given in place of its own."""
     recovery = config["recovery"]
     return pull.Limits(
@@ -444,6 +451,7 @@ def limits(config, max_delete=None, max_change_percent=None):
         small_pass=recovery["small_pass"],
         max_passes=recovery["max_passes"],
         parallel=_parallel(config),
+        operation=operation,
     )
 
 

@@ -1,9 +1,9 @@
 """The record of each run, kept on both nodes beside its journal and its backup."""
 
-import datetime
 import os
 import re
 import secrets
+import time
 
 from failback import files
 from failback.errors import FailbackError
@@ -18,8 +18,13 @@ ID = re.compile(r"[0-9]{8}T[0-9]{6}-[a-z]+-[A-Za-z0-9_.-]+-[0-9a-f]{4}")
 
 def new_id(operation, pair):
     """An id that sorts by time and says what it was: ``20261122T183000-recover-salt-4f2a``."""
-    moment = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S")
+    moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     return f"{moment}-{operation}-{pair}-{secrets.token_hex(2)}"
+
+
+def operation(run):
+    """What a run is, by its id: ``recover``."""
+    return run.split("-")[1]
 
 
 def require_id(run):

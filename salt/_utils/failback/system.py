@@ -35,6 +35,25 @@ def boottime():
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def clocks():
+    """The clocks of this moment, for ``clock_step``: ``wall``, ``boottime`` and ``boot_id``."""
+    return {"wall": time.time(), "boottime": boottime(), "boot_id": boot_id()}
+
+
+def clock_step(then):
+    """
+    By how many seconds this node's wall clock was set ahead since a moment; negative: back.
+
+    then
+        What ``clocks`` returned at that moment. Of an earlier boot, or not understood, it tells nothing: 0.
+    """
+    wall, since_boot = then.get("wall"), then.get("boottime")
+    numbers = all(isinstance(one, (int, float)) for one in (wall, since_boot))
+    if not numbers or then.get("boot_id") != boot_id():
+        return 0.0
+    return (time.time() - boottime()) - (wall - since_boot)
+
+
 def process_started(pid):
     """
     When a process started, in clock ticks since boot (proc(5), stat field 22), or None.
@@ -81,6 +100,18 @@ def run(argv, timeout, what, stdin=None, env=None, accept=(0,)):
         said = (done.stderr or done.stdout).strip()[-800:]
         raise Unavailable(f"Cannot {what}: exit status {done.returncode}, {said or 'nothing said'}.")
     return done.stdout
+
+
+def start_detached(argv):
+    """Start a program that goes on by itself; what it has to say goes to the system's log."""
+    subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        close_fds=True,
+    )
 
 
 def exit_status(argv, timeout, what):

@@ -5,7 +5,6 @@ These are the changes of hands that no orchestration makes: they work with no ma
 """
 
 import json
-import subprocess
 
 from failback import address
 from failback import handover
@@ -59,18 +58,19 @@ def take_over(config, reason, paths, run=None):
     system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
-    _detached(paths, "activate" if run is None and starts_services(config) else "ask-to-yield", pair)
+    verb = "activate" if run is None and starts_services(config) else "ask-to-yield"
+    system.start_detached([str(paths.program), verb, pair])
     return {"generation": new["generation"], "addresses": taken}
 
 
 def _require_no_handover(config, paths):
     """In the middle of a handover its own timer decides who serves, and two must not."""
     state = handover.read_state(config, paths)
-    under_way = state.get("phase") in (handover.RELEASED, handover.COMMITTED)
+    under_way = state.get("phase") in (handover.RELEASED, handover.COMMITTED, handover.TAKING)
     if under_way and system.boottime() < state["deadline"] + handover.COMMIT_MARGIN:
         raise Refused(
-            f"A handover of {config['name']} is under way (run {state['run']}): its own timer takes the "
-            f"addresses back if it does not end."
+            f"A handover of {config['name']} is under way (run {state['run']}): it ends by itself, and the "
+            f"node that served takes the addresses back if it fails."
         )
 
 
@@ -127,7 +127,7 @@ def _not_serving(config, paths):
         return str(error)
     if not ledger.is_active(own, node):
         return f"{node} is not the active node of {pair} any more."
-    phases = (handover.ARMED, handover.RELEASED, handover.COMMITTED)
+    phases = (handover.ARMED, handover.RELEASED, handover.COMMITTED, handover.TAKING)
     if state.get("phase") in phases and system.boottime() < state["deadline"] + handover.COMMIT_MARGIN:
         return f"A handover of {pair} is under way (run {state['run']}), which starts and stops them itself."
     return None
@@ -220,15 +220,3 @@ def _stop_all(config):
         except FailbackError as error:
             still.append(str(error))
     return still
-
-
-def _detached(paths, *words):
-    """Start this package's program on its own; its result goes to the system's log."""
-    subprocess.Popen(
-        [str(paths.program), *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        close_fds=True,
-    )

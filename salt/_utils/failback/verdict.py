@@ -180,12 +180,9 @@ def _one_serves(config, server, other):
             f"{node} has served since {own['since']} (generation {own['generation']}: {own['why']}); "
             f"{other['node']} is at generation {theirs['generation']}."
         )
-    elif theirs.get("unsaved"):
+    elif _unsaved(other):
         name = STANDBY_RETURNED
-        sentence = (
-            f"{serves}; {other['node']} gave way after it had served too, and what it alone has is in no "
-            f"backup yet."
-        )
+        sentence = f"{serves}; {other['node']} had served too, and what it alone has is in no backup yet."
     elif not admitted(other) or theirs["generation"] < own["generation"]:
         name = STANDBY_RETURNED
         sentence = f"{serves}; {other['node']} has not been admitted since it came back."
@@ -199,7 +196,7 @@ def _one_serves(config, server, other):
         newest=node,
         generation=own["generation"],
         uncompared=server.get("uncompared") if node == config["primary"]["id"] else None,
-        unsaved=name == STANDBY_RETURNED and bool(theirs.get("unsaved")),
+        unsaved=name == STANDBY_RETURNED and _unsaved(other),
         incomplete=tuple(
             service
             for service, state in (server.get("active_services") or {}).items()
@@ -239,10 +236,21 @@ def _nobody_serves(config, primary, secondary):
         f"since {newest['since']}).",
         newest=newest["active"],
         generation=newest["generation"],
-        unsaved=any(
-            one["ledger"].get("unsaved") for one in (primary, secondary) if one["node"] != newest["active"]
+        # The primary's own changes are saved by the recovery that follows, before anything is written there.
+        unsaved=bool(
+            mine.get("unsaved") if newest["active"] == secondary["node"] else _unsaved(secondary)
         ),
     )
+
+
+def _unsaved(report):
+    """
+    Whether a node that is not the active one may have what no other node and no backup has.
+
+    That is so as long as its ledger names itself: who gives a pair away in a handover writes the other one
+    into it, so this node has lost the pair in another way after it had served.
+    """
+    return bool(report["ledger"].get("unsaved")) or report["ledger"]["active"] == report["node"]
 
 
 def _held(report):
