@@ -187,7 +187,8 @@ def test_facts_of_this_machine(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("operation", "look"), [("recover", "pair.plan salt."), ("failover", "pair.plan salt operation=failover.")]
+    ("operation", "look"),
+    [("recover", "pair.plan salt."), ("failover", "pair.plan salt operation=failover.")],
 )
 def test_the_commands_are_those_of_the_operation_that_was_refused(operation, look):
     previews = [seen(deleted=200, total=300)]
