@@ -162,7 +162,8 @@ def called_functions():
                 continue
             for module, function in re.findall(rf"(?:^|\s)({names})\.([a-z_]+)\b(?!/)", command):
                 # Some keys of the pillar look alike: lsyncd.delay.
-                if function not in files and f"{module}.{function}" not in keys_of_schema():
+                state_file = (TREE / "salt" / module / f"{function}.sls").exists()
+                if function not in files and not state_file and f"{module}.{function}" not in keys_of_schema():
                     yield name, module, function
 
 

@@ -309,7 +309,7 @@ class LastPass:
         self._pass.expect([item for item in self._items if item not in self._why])
         system.sync_file_systems(self._roots)
         # On the disk already, so that the window need not wait for it; ``close`` corrects the time.
-        self._record(time.time())
+        self._record(system.clocks())
         return self._own
 
     def name(self, theirs, why=None):

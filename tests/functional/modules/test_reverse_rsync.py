@@ -229,6 +229,8 @@ def test_last_pass_and_comparison(modules, nodes, pair):
     config = json.loads(paths.pair_config("salt").read_text())
     shell = str(nodes.folder / "far-end")
     last = reverse_rsync.LastPass(config, RUN, paths, remote_shell=shell)
+    last.expect()
+    assert runs.uncompared("salt", RUN, paths) == RUN, "also if it is killed in the window"
     done = last.run(limit=10)
     last.close()
     assert done["changed"] == ["/srv/salt", "/etc/libvirt/qemu/shared-*"]
