@@ -86,6 +86,9 @@ class Lab:
             self._set_up()
         for host in self.nodes:
             host.run(["systemctl", "restart", "lab-observer"])
+            # What a campaign that was ended has left at work would change files behind the next run's back.
+            host.run(["systemctl", "stop", "lab-local-*.service"], timeout=60)
+        self.client.run(["pkill", "-f", f"{TOOLS}/load.py write"], check=False)
         follow = [
             "systemd-run",
             "--quiet",

@@ -162,8 +162,9 @@ def called_functions():
                 continue
             for module, function in re.findall(rf"(?:^|\s)({names})\.([a-z_]+)\b(?!/)", command):
                 # Some keys of the pillar look alike: lsyncd.delay.
-                state_file = (TREE / "salt" / module / f"{function}.sls").exists()
-                if function not in files and not state_file and f"{module}.{function}" not in keys_of_schema():
+                key = f"{module}.{function}" in keys_of_schema()
+                states = (TREE / "salt" / module / f"{function}.sls").exists()
+                if not (key or states or function in files):
                     yield name, module, function
 
 
