@@ -1,9 +1,14 @@
 """A planned move to the secondary and back, a primary declared off, and a split that a person settles."""
 
+import json
+import subprocess
+
 import pytest
 
 from lab import client
 from lab import load
+from lab.faults import moments
+from lab.host import kill_session
 from lab.host import until
 
 pytestmark = pytest.mark.usefixtures("running")
@@ -60,6 +65,34 @@ def test_moving_it_again_changes_nothing(moved, pair):
     done = pair.orchestrate(pair.salt2, "failover")
     assert done.returncode == 0 and "Nothing to do" in done.stdout
     assert pair.ledger(pair.salt2) == before
+
+
+def test_many_deletions_between_the_passes_are_not_carried_on(moved, pair):
+    """More than the pair allows go between the warm pass and the last one: salt1 keeps the rest."""
+    doomed, files, allowed = "/srv/data/doomed", 700, 300
+    pair.salt2.run(["mkdir", doomed])
+    pair.salt2.run(["touch", *(f"{doomed}/{number}" for number in range(files))])
+    jobs = moments.Jobs(pair.salt2)
+    pillar = json.dumps({"pair": "salt", "max_delete": allowed, "max_change_percent": 100})
+    command = ["salt-run", "--no-color", "state.orch", "orch.recover", f"pillar={pillar}"]
+    run = pair.salt2.spawn(command, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: jobs.count("reverse_rsync.synced:ret") or run.poll() is not None, 180, "the warm pass")
+        pair.salt2.run(["find", doomed, "-type", "f", "-delete"])
+        said = " ".join(run.communicate(timeout=120)[0].decode().split())
+    finally:
+        kill_session(run)
+        jobs.stop()
+    assert run.returncode != 0
+    assert f"More than {allowed} files of /srv/data were deleted on the serving node" in said, said
+    assert pair.holders() == ["salt2"]
+    left = len(pair.salt1.run(["ls", doomed]).stdout.split())
+    kept = pair.salt1.run(["find", "/var/lib/failback/salt/runs", "-path", f"*{doomed.rpartition('/')[2]}/*"])
+    assert left >= files - allowed
+    assert left + len(kept.stdout.splitlines()) >= files, "what was deleted is in the backup"
+    for host in pair.nodes:
+        host.run(["rm", "-r", doomed])
+    assert pair.runner(pair.salt2, "pair.status", check=False)["salt"]["verdict"] == "failed_over"
 
 
 def test_the_primary_comes_home_and_no_acknowledged_write_is_lost_on_either_way(moved, pair):
