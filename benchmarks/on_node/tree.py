@@ -25,7 +25,8 @@ def change(folder, count):
     folders = sorted(os.listdir(folder))
     for number in range(count - 2):
         inside = f"{folder}/{folders[number * len(folders) // count]}"
-        with open(f"{inside}/{sorted(os.listdir(inside))[number]}", "ab") as handle:
+        there = sorted(os.listdir(inside))
+        with open(f"{inside}/{there[number % len(there)]}", "ab") as handle:
             handle.write(b"changed")
     inside = f"{folder}/{folders[-1]}"
     os.unlink(f"{inside}/{sorted(os.listdir(inside))[-1]}")

@@ -128,12 +128,28 @@ def names_():
 
         salt 'salt1' pair.names
     """
-    found = []
-    for name, content in sorted(__pillar__.get("pairs", {}).items()):
-        pair = pillars.normalise(name, content)
-        if __opts__["id"] in (pair["primary"]["id"], pair["secondary"]["id"]):
-            found.append(name)
-    return found
+    return sorted(_own_pairs())
+
+
+def _own_pairs():
+    """This node's pairs as the pillar has them, normalised, by name. Raises ``CommandExecutionError``."""
+    known = __pillar__.get("pairs") or {}
+    wrong = [pillars.sentence(one) for one in pillars.problems(known)] if known else []
+    if wrong:
+        raise CommandExecutionError(" ".join(wrong))
+    node = __opts__["id"]
+    pairs = [{**pillars.normalise(name, content), "node": node} for name, content in known.items()]
+    return {one["name"]: one for one in pairs if node in (one["primary"]["id"], one["secondary"]["id"])}
+
+
+def _own_pair(pair):
+    found = _own_pairs()
+    if pair not in found:
+        raise SaltInvocationError(
+            f"The pillar of {__opts__['id']} has no pair {pair} that it takes part in "
+            f"(it has: {', '.join(found) or 'none'})."
+        )
+    return found[pair]
 
 
 @salt_errors.translated
@@ -153,20 +169,7 @@ def rendered(pair):
 
         salt 'salt1' pair.rendered salt
     """
-    known = __pillar__.get("pairs", {})
-    if pair not in names_():
-        raise SaltInvocationError(
-            f"The pillar of {__opts__['id']} has no pair {pair} that it takes part in "
-            f"(it has: {', '.join(known) or 'none'})."
-        )
-    wrong = [pillars.sentence(one) for one in pillars.problems({pair: known[pair]})]
-    if wrong:
-        raise CommandExecutionError(" ".join(wrong))
-    config = {
-        **pillars.normalise(pair, known[pair]),
-        "node": __opts__["id"],
-        "version": configuration.VERSION,
-    }
+    config = {**_own_pair(pair), "version": configuration.VERSION}
     return json.dumps(config, indent=1, sort_keys=True) + "\n"
 
 
@@ -212,6 +215,7 @@ def trust(pair, public_key, host_keys):
     return trusts.remember(pair, public_key, host_keys, _paths())
 
 
+@salt_errors.translated
 def trusted():
     """
     List what this node knows of its peers.
@@ -271,6 +275,7 @@ def make_key():
     return trusts.make_key(_paths(), __opts__["id"])
 
 
+@salt_errors.translated
 def known_hosts():
     """
     Render known_hosts for the peers that this node was told of.
@@ -284,6 +289,7 @@ def known_hosts():
     return trusts.known_hosts(_peers(), trusted())
 
 
+@salt_errors.translated
 def authorized_keys():
     """
     Render the lines of authorized_keys that let each peer ask for the far end, and for nothing else.
@@ -297,6 +303,7 @@ def authorized_keys():
     return trusts.authorized_keys(_peers(), trusted(), _paths())
 
 
+@salt_errors.translated
 def ssh_config():
     """
     Render the SSH client's configuration for this node's peers.
@@ -315,11 +322,6 @@ def _peers():
     return {name: configuration.peer(one) for name, one in _own_pairs().items()}
 
 
-def _own_pairs():
-    known = __pillar__.get("pairs", {})
-    return {name: {**pillars.normalise(name, known[name]), "node": __opts__["id"]} for name in names_()}
-
-
 def service_names(pair):
     """
     List the units of a pair that no boot may start: its services and active services.
@@ -330,7 +332,7 @@ def service_names(pair):
 
         salt 'salt1' pair.service_names salt
     """
-    config = _own_pairs()[pair]
+    config = _own_pair(pair)
     return [one["name"] for one in config["services"] + config["active_services"]]
 
 
@@ -364,7 +366,7 @@ def nagios_units(pair):
 
         salt 'monitor1' pair.nagios_units monitor
     """
-    found = [nagios.unit_commands(one) for one in _own_pairs()[pair]["active_services"]]
+    found = [nagios.unit_commands(one) for one in _own_pair(pair)["active_services"]]
     return [one for one in found if one]
 
 
@@ -378,7 +380,7 @@ def repositories(pair):
 
         salt 'salt1' pair.repositories salt
     """
-    return _own_pairs()[pair]["git"]
+    return _own_pair(pair)["git"]
 
 
 def crons():

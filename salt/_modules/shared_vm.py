@@ -13,6 +13,8 @@ over SSH, and that one has answered that the guest neither runs there nor is abo
 word that the other host is off counts (``fencing.declare``). virtlockd guards the disks besides.
 """
 
+import json
+
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
@@ -21,7 +23,6 @@ from failback import configuration
 from failback import fencing
 from failback import lock as locks
 from failback import paths as places
-from failback import pillar as pillars
 from failback import system
 from failback import virsh
 from failback import virtual_machine
@@ -96,7 +97,7 @@ def hosts(pair):
 
         salt mgmt1 shared_vm.hosts mgmt
     """
-    found = pillars.normalise(pair, __pillar__["pairs"][pair])
+    found = _pair(pair)
     return [found["primary"]["id"], found["secondary"]["id"]]
 
 
@@ -110,7 +111,12 @@ def lock_config(pair):
 
         salt mgmt1 shared_vm.lock_config mgmt
     """
-    return virsh.lock_config(pillars.normalise(pair, __pillar__["pairs"][pair]))
+    return virsh.lock_config(_pair(pair))
+
+
+def _pair(pair):
+    """A pair of this host from pillar, checked and normalised."""
+    return json.loads(__salt__["pair.rendered"](pair))
 
 
 @salt_errors.translated

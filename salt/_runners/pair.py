@@ -183,7 +183,9 @@ def status(pair=None):
     configs = [pair_master.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen]
     nodes = pair_master.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
-    answers, errors = nodes.try_all(ids, "pair.report", guests=any(one["vms"] for one in configs))
+    # Nodes that still have an earlier tree are asked for nothing that they do not know.
+    more = {"guests": True} if any(one["vms"] for one in configs) else {}
+    answers, errors = nodes.try_all(ids, "pair.report", **more)
     found, good = {}, True
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))

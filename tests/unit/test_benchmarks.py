@@ -10,6 +10,7 @@ from benchmarks import report
 from benchmarks import rows
 from benchmarks.nodes import configuration
 from benchmarks.nodes import overlap
+from benchmarks.on_node import tree
 from lab import sites
 
 
@@ -105,3 +106,14 @@ def test_the_steps_of_a_window_count_from_its_first():
 def test_a_row_of_nothing_can_be_shown(tmp_path):
     report.write([report.summary(rows.Row("Empty", "ms"))], "Here.", tmp_path)
     assert "not judged" in report.text(report.summary(rows.Row("Empty", "ms", goal="some")))
+
+
+@pytest.mark.parametrize(("files", "count"), [(1000, 20), (3000, 900)])
+def test_a_changed_tree_differs_in_so_many_files(tmp_path, files, count):
+    """Also where more files are changed than a folder has."""
+    tree.make(f"{tmp_path}/tree", files, 10)
+    before = {path.name: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+    tree.change(f"{tmp_path}/tree", count)
+    after = {path.name: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+    differ = {name for name in before | after if before.get(name) != after.get(name)}
+    assert len(differ) == count

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
 
 from failback import hold
 from failback import lock
@@ -61,3 +62,17 @@ def test_what_is_no_name_of_a_pair_is_refused(modules, node, name):
     else:
         with pytest.raises(CommandExecutionError, match="not the name of a pair"):
             modules.pair.report(name)
+
+
+@pytest.mark.parametrize("function", ["names", "service_names", "crons"])
+def test_a_pillar_that_is_wrong_is_named_and_no_traceback(modules, node, minion_opts, function, monkeypatch):
+    words = ["salt"] if function == "service_names" else []
+    pillar = {"pairs": {"salt": {"secondary": "salt2"}}}
+    monkeypatch.setitem(getattr(modules.pair, function).__globals__, "__pillar__", pillar)
+    with pytest.raises(CommandExecutionError, match="salt.*primary"):
+        getattr(modules.pair, function)(*words)
+
+
+def test_a_pair_that_is_not_in_the_pillar_is_named(modules, node):
+    with pytest.raises(SaltInvocationError, match="no pair typo"):
+        modules.pair.service_names("typo")
