@@ -14,6 +14,7 @@ unit ``lsyncd.service`` is that of ``salt/pair``; it asks the same gate as ``lsy
 """
 
 import difflib
+import json
 import os
 import secrets
 import subprocess
@@ -81,8 +82,13 @@ def _unit():
     return __salt__["service.show"](SERVICE)
 
 
+def _pair_config(pair, rendered):
+    """The pair as the node has it, or as highstate is about to write it: ``rendered``, as text."""
+    return configuration.load(pair, _paths()) if rendered is None else json.loads(rendered)
+
+
 @salt_errors.translated
-def config(pair):
+def config(pair, rendered=None):
     """
     The configuration of lsyncd as it should be on this node now.
 
@@ -95,10 +101,14 @@ def config(pair):
     pair
         Name of the pair.
 
+    rendered
+        The pair as ``pair.rendered`` gives it, the text of ``/etc/failback/pairs/<pair>.json``.
+        Without it, the pair as this file has it.
+
     Returns the text, or None on a node that lsyncd has nothing to carry from: the secondary, and a
     pair without replicated paths. A path that does not exist yet is taken for a folder.
     """
-    pair_config = configuration.load(pair, _paths())
+    pair_config = _pair_config(pair, rendered)
     if configuration.role(pair_config) != "primary" or not pair_config["replicate"]:
         return None
     paths = _paths()
@@ -163,7 +173,7 @@ def check(text):
 
 
 @salt_errors.translated
-def managed(pair, test=False):
+def managed(pair, rendered=None, test=False):
     """
     Put lsyncd's configuration in place, after lsyncd itself has read it without complaint.
 
@@ -176,14 +186,18 @@ def managed(pair, test=False):
     pair
         Name of the pair.
 
+    rendered
+        The pair as ``pair.rendered`` gives it. Highstate names it, because in test mode the file on
+        the node is still the old one, or is not there yet.
+
     test
-        Only say what would change.
+        Only say what would change. Where lsyncd is not installed yet, it is not asked.
 
     Returns the difference as text; empty when nothing is to be changed. On a node that lsyncd
     carries nothing from, a configuration of ours is removed. A configuration that lsyncd refuses
     raises ``CommandExecutionError`` and leaves the file as it was.
     """
-    wanted = config(pair)
+    wanted = config(pair, rendered)
     path = lsyncd_config.places(_paths(), pair).config
     try:
         present = path.read_text(errors="surrogateescape")
@@ -195,7 +209,7 @@ def managed(pair, test=False):
         return ""
     if wanted == present:
         return ""
-    if wanted is not None:
+    if wanted is not None and not (test and not os.path.exists(LSYNCD)):
         check(wanted)
     difference = "".join(
         difflib.unified_diff(

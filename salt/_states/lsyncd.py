@@ -30,14 +30,23 @@ def _result(name):
     return {"name": name, "result": True, "changes": {}, "comment": ""}
 
 
-def _failed(ret, error):
+def _failed(ret, error, changes=None):
     ret["result"] = False
-    ret["changes"] = {}
+    ret["changes"] = changes or {}
     ret["comment"] = str(error)
     return ret
 
 
-def managed(name):
+def _written(name, difference):
+    """What a start that failed has changed all the same: the configuration is written before it."""
+    try:
+        left = __salt__["lsyncd.managed"](name, test=True)
+    except CommandExecutionError:
+        return {}
+    return {"diff": difference} if difference and not left else {}
+
+
+def managed(name, rendered=None):
     """
     The configuration of lsyncd fits the pair, and lsyncd itself has read it without complaint.
 
@@ -48,13 +57,18 @@ def managed(name):
         Configure lsyncd:
           lsyncd.managed:
             - name: salt
+            - rendered: {{ salt['pair.rendered']('salt') | tojson }}
 
     name
         Name of the pair.
+
+    rendered
+        The pair as ``pair.rendered`` gives it, so that test mode shows what the pillar asks for.
+        Without it, the pair as the node has it.
     """
     ret = _result(name)
     try:
-        difference = __salt__["lsyncd.managed"](name, test=True)
+        difference = __salt__["lsyncd.managed"](name, rendered, test=True)
         if not difference:
             ret["comment"] = f"The configuration of lsyncd for {name} is already as it should be."
             return ret
@@ -63,7 +77,7 @@ def managed(name):
             ret["result"] = None
             ret["comment"] = f"Would have changed the configuration of lsyncd for {name}."
             return ret
-        ret["changes"] = {"diff": __salt__["lsyncd.managed"](name)}
+        ret["changes"] = {"diff": __salt__["lsyncd.managed"](name, rendered)}
         ret["comment"] = f"Changed the configuration of lsyncd for {name}; lsyncd accepts it."
     except CommandExecutionError as error:
         return _failed(ret, error)
@@ -97,13 +111,16 @@ def running(name):
             ret["result"] = None
             ret["comment"] = f"Would have started lsyncd of {name}, if the gate allows it then."
             return ret
+    except CommandExecutionError as error:
+        return _failed(ret, error)
+    try:
         __salt__["lsyncd.start"](name)
         after = __salt__["lsyncd.status"](name)
         if not after["running"]:
-            return _failed(ret, f"lsyncd of {name} was started and has ended again. {after['why']}")
+            raise CommandExecutionError(f"lsyncd of {name} was started and has ended again. {after['why']}")
         ret["comment"] = f"lsyncd of {name} runs (process {after['pid']})."
     except CommandExecutionError as error:
-        return _failed(ret, error)
+        return _failed(ret, error, _written(name, difference))
     return ret
 
 

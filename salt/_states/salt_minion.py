@@ -51,6 +51,7 @@ def configured(name, settings):
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     path = os.path.join(os.path.dirname(__opts__["conf_file"]), "minion.d", f"{name}.conf")
+    written = False
     try:
         wanted = _text(settings)
         differs = _read(path) != wanted
@@ -70,12 +71,13 @@ def configured(name, settings):
             return ret
         if differs:
             files.write_atomically(path, wanted, mode=0o644)
+            written = True
             behind = __salt__["salt_minion.behind"](list(settings), path)
         _use(ret, path, behind)
     except (CommandExecutionError, OSError) as error:
         ret["result"] = False
-        ret["changes"] = {}
-        ret["comment"] = str(error)
+        ret["changes"] = {"file": path} if written else {}
+        ret["comment"] = f"Wrote {path}. {error}" if written else str(error)
     return ret
 
 

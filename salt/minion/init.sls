@@ -7,10 +7,12 @@ The minion comes back within seconds when its master has moved:
   salt_minion.configured:
     - name: failback-reconnect
     - settings:
-        # The kernel asks after 2 s of silence, twice, a second apart; then the connection is given up.
+        # After 2 s of silence the kernel asks every second. The host that has taken the address resets
+        # the connection with its first answer. It is not given up before: a new attempt to connect
+        # while nobody has the address would be repeated after 1, 3, 7 and 15 s only.
         tcp_keepalive: true
         tcp_keepalive_idle: 2
-        tcp_keepalive_cnt: 2
+        tcp_keepalive_cnt: 30
         tcp_keepalive_intvl: 1
         # Milliseconds between attempts to connect anew.
         recon_default: 100

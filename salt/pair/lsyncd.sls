@@ -2,6 +2,7 @@
 lsyncd of {{ pair }} carries what the pillar says:
   lsyncd.managed:
     - name: {{ pair }}
+    - rendered: {{ salt['pair.rendered'](pair) | tojson }}
     - require:
       - pkg: The packages of a pair's node are installed
       - file: The node knows the pair {{ pair }}

@@ -1,6 +1,8 @@
 """The states with a real lsyncd, each in test mode first."""
 
+import json
 import os
+import sys
 
 import lsyncd_host
 import pytest
@@ -43,10 +45,10 @@ class Result:
 def apply(host, modules, loaders, minion_opts):
     """Calls a state of lsyncd with the modules that this test has altered: ``apply("running")``."""
 
-    def call(function, name="salt", test=False):
+    def call(function, name="salt", test=False, **words):
         opts = {**minion_opts, "test": test}
         loader = salt.loader.states(opts, modules, loaders.utils, None, context={})
-        return Result(loader[f"lsyncd.{function}"](name))
+        return Result(loader[f"lsyncd.{function}"](name, **words))
 
     return call
 
@@ -68,6 +70,29 @@ def test_managed(host, apply, path, test):
         assert again.result is True
         assert again.changes == {}
         assert "already" in again.comment
+
+
+def test_managed_in_test_mode_shows_what_the_pillar_asks_for(host, apply, path):
+    apply("managed")
+    asked = json.dumps({**lsyncd_host.PAIR, "lsyncd": {"delay": 7, "max_processes": 2}})
+    ret = apply("managed", test=True, rendered=asked)
+    assert ret.result is None
+    assert "delay = 7" in ret.changes["diff"]
+    assert "delay = 7" not in path.read_text()
+
+
+def test_managed_in_test_mode_on_a_new_node(host, apply, modules, path, monkeypatch):
+    """Neither the pair's file nor lsyncd are there before the first highstate."""
+    asked = host.paths.pair_config("salt").read_text()
+    host.paths.pair_config("salt").unlink()
+    monkeypatch.setattr(sys.modules[modules["lsyncd.check"].__module__], "LSYNCD", "/usr/bin/no-lsyncd-yet")
+    ret = apply("managed", test=True, rendered=asked)
+    assert ret.result is None, ret.comment
+    assert "+sync{ source = " in ret.changes["diff"]
+    really = apply("managed", rendered=asked)
+    assert really.result is False
+    assert "cannot be checked" in really.comment
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("test", [True, False])
@@ -109,6 +134,14 @@ def test_running_is_refused_by_the_gate(host, apply):
     assert "salt2 is active" in ret.comment
     assert host.calls == []
     assert (host.target / "newer").exists()
+
+
+def test_running_fails_and_says_what_it_has_changed(host, apply, modules, monkeypatch, path):
+    monkeypatch.setitem(modules, "service.start", lambda name: True)
+    monkeypatch.setitem(modules, "service.restart", lambda name: True)
+    ret = apply("running")
+    assert ret.result is False
+    assert list(ret.changes) == ["diff"] and path.exists()
 
 
 @pytest.mark.parametrize("test", [True, False])

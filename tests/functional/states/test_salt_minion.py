@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from failback import system
 
@@ -131,3 +132,15 @@ def test_a_file_that_cannot_be_written_is_a_failure(configured, file):
     ret = configured()
     file.parent.unlink()
     assert ret.result is False and ret.changes == {}
+
+
+def test_a_restart_that_cannot_be_planned_is_a_failure_that_has_written_the_file(configured, file, monkeypatch):
+    def refuse(argv, *words, **more):
+        if argv[0] == "systemd-run":
+            raise CommandExecutionError("no room for a unit")
+        return Systemd().run(argv, *words, **more)
+
+    monkeypatch.setattr(system, "run", refuse)
+    ret = configured()
+    assert ret.result is False and ret.changes == {"file": str(file)}
+    assert "no room for a unit" in ret.comment
