@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_written_is_a_failure(configured, file):
     assert ret.result is False and ret.changes == {}
 
 
-def test_a_restart_that_cannot_be_planned_is_a_failure_that_has_written_the_file(configured, file, monkeypatch):
+def test_a_restart_that_cannot_be_planned_is_a_failure_with_its_change(configured, file, monkeypatch):
     def refuse(argv, *words, **more):
         if argv[0] == "systemd-run":
             raise CommandExecutionError("no room for a unit")
