@@ -18,10 +18,11 @@ GIT = "/srv/git/site.git"
 PILLAR = "/srv/salt/pillar/pairs/salt.sls"
 RUNS = "/var/lib/failback/salt/runs"
 
-#: The manual steps of a recovery, as an administrator writes them down, on the node that comes home.
+#: The manual steps of a recovery, as an administrator writes them down, on the node that comes home. The master
+#: comes first, in the script's favour: a highstate without it waits for it before it asks the other one.
 SCRIPT = """set -e
-salt-call --retcode-passthrough --out=quiet state.highstate
 systemctl start salt-master
+salt-call --retcode-passthrough --out=quiet state.highstate
 for folder in /srv/salt /etc/salt/pki/master {tree}; do
     rsync --dry-run -a --delete {other}:$folder/ $folder/ >/dev/null
     rsync -a --delete {other}:$folder/ $folder/

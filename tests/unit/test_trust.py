@@ -1,8 +1,12 @@
 """How two nodes recognise each other, and what the other one is allowed."""
 
+import os
+import subprocess
+
 import pytest
 
 from failback import files
+from failback import peer
 from failback import trust
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -120,3 +124,19 @@ def test_without_a_key_or_host_keys_it_says_what_is_missing(node):
     files.write_atomically(f"{node.private_key}.pub", KEY)
     with pytest.raises(Unavailable, match="no host keys"):
         trust.identity(node)
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/ssh"), reason="ssh is not installed")
+def test_ssh_understands_the_configuration_of_the_way_to_the_other_node(node):
+    path = node.root / "config"
+    path.write_text(peer.ssh_config(node, PEERS.values()))
+    asked = subprocess.run(
+        ["/usr/bin/ssh", "-G", "-F", path, "10.0.0.11"], capture_output=True, text=True, check=True
+    ).stdout
+    options = dict(line.split(" ", 1) for line in asked.splitlines() if " " in line)
+    assert options["stricthostkeychecking"] == "true"
+    assert options["hostkeyalias"] == "salt1"
+    assert options["userknownhostsfile"] == str(node.known_hosts)
+    ciphers = options["ciphers"].split(",")
+    assert ciphers[0] == "aes128-gcm@openssh.com"
+    assert len(ciphers) > 2  # a peer that refuses these is reached with another one
