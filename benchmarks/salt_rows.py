@@ -80,9 +80,10 @@ class Cluster:
         until(answered, 300, lambda: f"{sorted(names)} to answer", pause=1)
 
     def jobs(self):
-        """How many jobs the master has published so far."""
-        find = ["find", "/var/cache/salt/master/jobs", "-name", ".load.p"]
-        return len(self.salt1.run(find).stdout.splitlines())
+        """How many jobs the master has published to minions so far; it keeps a runner as a job, too."""
+        jobs = "/var/cache/salt/master/jobs"
+        published = ["grep", "-rLa", "--include=.load.p", "-e", "runner\\.", jobs]
+        return len(self.salt1.run(published, check=False).stdout.splitlines())
 
 
 def recovery(cluster, size):
@@ -180,10 +181,10 @@ def statuses(cluster, size):
         ours="Failback, all pairs",
         against=("Failback, one pair",),
         goal="all pairs in one round trip to all nodes at once",
-        met=at_most_times(2, "Failback, one pair", "Failback, all pairs"),
     )
     prepared(cluster)
     published = {}
+    row.met = lambda row: set(published["Failback, all pairs"]) == {1}
     for _ in range(size.runs):
         for what, words in (("Failback, one pair", ["salt"]), ("Failback, all pairs", [])):
             before = cluster.jobs()

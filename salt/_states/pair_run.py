@@ -154,7 +154,7 @@ def _planned(pair, operation, plan, allowed, words):
 def _take(run):
     """Take the pair for a run on both nodes; what it was planned by must still be true then."""
     pair, seen = run.config["name"], run.verdict
-    run.lock()
+    run.lock(run.reports)
     try:
         # Another run may have ended between the look and the lock.
         run.decide()
@@ -245,8 +245,7 @@ def watch_held(name):
     """
 
     def work(run, changes):
-        run.holding = True
-        run.lock()
+        run.hold()
         changes["hold"] = list(run.ids)
         return "The watch is paused on both nodes, as long as this run lives."
 

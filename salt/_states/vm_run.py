@@ -159,7 +159,7 @@ def _recall(run, reports):
 def _take(run):
     """Take the pair on the hosts that are there; what was planned by must still be true then."""
     pair, seen = run.config["name"], run.plans
-    run.lock(STEP_LIMIT)
+    run.lock(outlives=STEP_LIMIT)
     run.opened = True
     __context__[CONTEXT] = run
     run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())

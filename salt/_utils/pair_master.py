@@ -37,6 +37,8 @@ ANSWER_BESIDE_DEAD_WITHIN = 3
 RESTARTED_WITHIN = 120
 #: Seconds between two renewals. A node that does not answer makes it ``ANSWER_WITHIN + GONE_WITHIN`` more.
 RENEW_EVERY = 15
+#: Seconds for which a run relies on what both nodes have last said of its lock.
+FRESH = 20
 #: Seconds a lock holds beyond the limit of a step that goes on without its run.
 LOCK_MARGIN = 60
 #: Where the steps of one orchestration find their run.
@@ -333,7 +335,8 @@ class Run:
         self.reason = words.get("reason")
         self.plan = None
         self.verdict = None
-        self.limits = {}
+        #: Of the nodes that answered when they were looked at last.
+        self.reports = []
         self.opened = False
         #: The dead or expired run that had the pair.
         self.took_over = None
@@ -344,6 +347,8 @@ class Run:
         self._heartbeat = None
         #: When (monotonic) the step ends that could go on without this run.
         self._outlived_until = 0.0
+        #: When both nodes said last that this run has the pair (CLOCK_BOOTTIME).
+        self._renewed_at = None
         self._started = time.time()
         #: The process that orchestrates; see ``failback.lock.acquire``.
         self.owner = {
@@ -376,7 +381,8 @@ class Run:
         """Look at both nodes. Returns ``(reports, errors)``; sets the verdict."""
         primary, secondary, errors = self.look()
         self.verdict = verdicts.judge(self.config, primary, secondary)
-        return [one for one in (primary, secondary) if one], errors
+        self.reports = [one for one in (primary, secondary) if one]
+        return self.reports, errors
 
     def decide(self):
         """Look at both nodes and decide. Returns what ``judge`` does; sets verdict and plan."""
@@ -384,35 +390,45 @@ class Run:
         self.plan = plans.decide(self.operation, self.config, self.verdict, self.winner, self.fenced)
         return found
 
-    def lock(self, outlives=0):
+    def lock(self, reports=None, outlives=0):
         """
         Take the pair on both nodes; from then on the lock is renewed until ``let_go``.
+
+        reports
+            Of both nodes, where a look has just been made: the run that has the pair may be dead.
 
         outlives
             As for ``renew``.
         """
         self._cover(outlives)
-        reports, _ = self.nodes.try_all(self.members, "pair.report", self.config["name"])
-        dead = sorted(dead_runs(reports.values(), self.nodes, self.id))
+        if reports is None:
+            reports = self.nodes.try_all(self.members, "pair.report", self.config["name"])[0].values()
+        dead = sorted(dead_runs(reports, self.nodes, self.id))
         taken = []
         try:
             # The primary first, always: of two runs that begin at once one gets neither.
             for node in self.members:
-                found = self.nodes.one(
-                    node, "pair.lock", *self._terms(), dead_runs=dead, hold=self.holding
-                )
+                found = self.nodes.one(node, "pair.lock", *self._terms(), dead_runs=dead)
                 taken.append(node)
                 self.took_over = found["taken_over"] or self.took_over
         except CommandExecutionError:
             if not self.opened:
                 self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)
             raise
-        if self._heartbeat is None:
-            self._heartbeat = Heartbeat(self._beat)
+        self._renewed_at = system.clocks()["boottime"]
+        self._heartbeat = Heartbeat(self._beat)
+
+    def hold(self):
+        """Pause the watch on both nodes, for as long as the lock holds. Raises when one does not say so."""
+        self.holding = True
+        answers, errors = self._renewed(self.nodes)
+        if errors:
+            raise NodesFailed(" ".join(errors.values()))
+        self._require_held(answers)
 
     def renew(self, outlives=0):
         """
-        Renew the lock before a step.
+        See before a step that the lock holds for it, and renew it where that is not certain.
 
         outlives
             Seconds for which what the step begins on the nodes goes on if this run dies, and must not be met
@@ -422,7 +438,11 @@ class Run:
         for a minute must not go on with a plan of before that.
         """
         self._cover(outlives)
-        answers = self._renewed(self.nodes)
+        if not outlives and system.clocks()["boottime"] - self._renewed_at < FRESH:
+            return
+        self._require_held(self._renewed(self.nodes)[0])
+
+    def _require_held(self, answers):
         lost = [node for node in self.members if answers.get(node) is False]
         if lost:
             pair = self.config["name"]
@@ -450,8 +470,13 @@ class Run:
         self._renewed(Nodes(self._opts))
 
     def _renewed(self, nodes):
+        """Renew the lock; answers and errors as of ``Nodes.try_all``."""
         terms = (self.config["name"], self.id, self._lease())
-        return nodes.try_all(self.members, "pair.renew", *terms, hold=self.holding)[0]
+        asked = system.clocks()["boottime"]
+        answers, errors = nodes.try_all(self.members, "pair.renew", *terms, hold=self.holding)
+        if all(answers.get(node) is True for node in self.members):
+            self._renewed_at = asked
+        return answers, errors
 
     def _terms(self):
         """What ``pair.lock`` is told of this run."""

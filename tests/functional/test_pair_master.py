@@ -120,8 +120,7 @@ def renewals(run, number, limit=10):
 def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     run.lock()
     assert [one for one in run.told if one[1] == "pair.lock"] == [
-        (node, "pair.lock", lock.LEASE, {"dead_runs": [], "hold": False})
-        for node in ("salt1", "salt2")
+        (node, "pair.lock", lock.LEASE, {"dead_runs": []}) for node in ("salt1", "salt2")
     ]
     members, _, arguments, options = renewals(run, 3)[-1]
     assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, lock.LEASE))
@@ -140,6 +139,32 @@ def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_
     assert 350 < renewals(run, 3)[-1][2][-1] <= 360
     run.renew()
     assert renewals(run, 3)[-1][2][-1] == lock.LEASE
+
+
+def test_a_lock_that_both_nodes_have_just_confirmed_is_not_asked_for_before_each_step(run, monkeypatch):
+    monkeypatch.setattr(pair_master, "RENEW_EVERY", 3600)
+    run.lock()
+    run.renew()
+    assert "pair.renew" not in [one[1] for one in run.told]
+    run.renew(300)
+    assert [one[1] for one in run.told].count("pair.renew") == 1
+    # As after a minute in which the machine of the run stood still.
+    run._renewed_at -= pair_master.FRESH
+    run.renew()
+    assert [one[1] for one in run.told].count("pair.renew") == 2
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
+    with pytest.raises(CommandExecutionError, match="does not hold salt on salt2 any more: it stood still"):
+        run.renew()
+
+
+def test_the_watch_is_held_on_both_nodes_or_the_run_ends(run, monkeypatch):
+    run.lock()
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True}, {"salt2": "salt2 is gone."}))
+    with pytest.raises(pair_master.NodesFailed, match="salt2 is gone"):
+        run.hold()
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
+    with pytest.raises(CommandExecutionError, match="does not hold salt on salt2"):
+        run.hold()
 
 
 def test_a_beat_that_fails_is_not_the_last(run, monkeypatch):
