@@ -18,8 +18,8 @@ GIT = "/srv/git/site.git"
 PILLAR = "/srv/salt/pillar/pairs/salt.sls"
 RUNS = "/var/lib/failback/salt/runs"
 
-#: The manual steps of a recovery, as an administrator writes them down, on the node that comes home. The master
-#: comes first, in the script's favour: a highstate without it waits for it before it asks the other one.
+#: The manual steps of a recovery, as an administrator writes them down, on the node that comes home. The
+#: master comes first, in the script's favour: a highstate waits long for it before it asks the other one.
 SCRIPT = """set -e
 systemctl start salt-master
 salt-call --retcode-passthrough --out=quiet state.highstate

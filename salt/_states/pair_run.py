@@ -171,8 +171,8 @@ def _take(run):
     run.opened = True
     __context__[pair_master.CONTEXT] = run
     run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())
-    # A third host gets no highstate from here, so it would not know the question.
-    run.nodes.try_all(run.config["witnesses"], "saltutil.sync_all")
+    # A third host gets no highstate from here, so it would not know the question, many steps from now.
+    run.nodes.begin(run.config["witnesses"], "saltutil.sync_all")
 
 
 def _require_elsewhere(run, reports):
