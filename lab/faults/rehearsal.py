@@ -461,10 +461,12 @@ class Rehearsal:
                 if not self._master_runs(master):
                     self._start_master(master)
                     self._ready(master)
-                done = master.run(["salt-run", "--out=json", "pair.plan", "salt"], check=False, timeout=120)
-                self.plans.append(done.stdout)
             if "static" in json.dumps(found.get("next", "")):
                 master = self.primary
+            if operation == "recover":
+                # Also where the one that returned is a standby: it may have served for a moment.
+                done = master.run(["salt-run", "--out=json", "pair.plan", "salt"], check=False, timeout=120)
+                self.plans.append(done.stdout)
             pillar = json.dumps({"pair": "salt", **(ALLOWED if operation == "recover" else {})})
             command = ["salt-run", "--no-color", "state.orch", f"orch.{operation}", f"pillar={pillar}"]
             done = master.run(command, check=False, timeout=LIMIT)
