@@ -129,7 +129,7 @@ def test_without_a_key_or_host_keys_it_says_what_is_missing(node):
 @pytest.mark.skipif(not os.path.exists("/usr/bin/ssh"), reason="ssh is not installed")
 def test_ssh_understands_the_configuration_of_the_way_to_the_other_node(node):
     path = node.root / "config"
-    path.write_text(peer.ssh_config(node, PEERS.values()))
+    path.write_text(peer.client_config(PEERS.values(), node))
     asked = subprocess.run(
         ["/usr/bin/ssh", "-G", "-F", path, "10.0.0.11"], capture_output=True, text=True, check=True
     ).stdout
