@@ -115,6 +115,8 @@ class Lab:
             text = text.replace(
                 "boot_timeout: 300", "boot_timeout: 60\n      reboot: false\n      keep_backups: 50"
             )
+            # As a site has its router: without it a node that is cut off takes what clients still write to.
+            text += f"    watch: {{reachable: [{self.client.address()}]}}\n"
             host.write(PILLAR, text)
         minions = {host: _minion(host) for host in self.nodes}
         self.site.start_masters(list(self.nodes))

@@ -14,6 +14,7 @@ from failback import address
 from failback import files
 from failback import hold
 from failback import ledger
+from failback import reachable
 from failback import watch
 from failback.address import FloatingAddress
 from failback.address import Holder
@@ -209,6 +210,27 @@ def test_an_address_of_another_network_is_pinged(network, node):
     network.ip("client", "addr", "add", "192.0.2.1/32", "dev", "lo")
     network.ip("salt2", "route", "add", "192.0.2.1", "via", "10.99.0.13")
     eventually(node.holds, 5, "192.0.2.1 answers the ping")
+
+
+def test_a_handover_asks_the_same_addresses(network, node):
+    """Before a node takes back what it has given away: near ones by ARP, others by ping."""
+
+    def answers(*wanted):
+        node.configure(reachable=wanted)
+        config = files.read_json(node.paths.pair_config("salt"), "the pair", 1)
+        with network.inside("salt2"):
+            return reachable.answers(config, timeout=0.3)
+
+    assert answers() is None
+    assert answers("10.99.0.13") is True
+    assert answers("10.99.0.77") is False
+    assert answers("10.99.0.77", "10.99.0.13") is True
+    assert answers("192.0.2.1") is False
+    network.ip("client", "addr", "add", "192.0.2.1/32", "dev", "lo")
+    network.ip("salt2", "route", "add", "192.0.2.1", "via", "10.99.0.13")
+    assert answers("192.0.2.1") is True
+    network.lose("salt2")
+    assert answers("10.99.0.13", "192.0.2.1") is False
 
 
 def test_a_hold_is_respected_from_the_moment_it_is_written_and_expires(network, node):

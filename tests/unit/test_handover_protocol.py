@@ -24,6 +24,7 @@ from failback import gate
 from failback import handover
 from failback import ledger
 from failback import lock
+from failback import reachable
 from failback import sources
 from failback import system
 from failback import takeover
@@ -890,6 +891,42 @@ def test_addresses_that_somebody_answers_for_are_left_alone(world):
     world.holders[GATEWAY].add("salt1")
     assert "leaves the addresses alone" in world.deadline()
     assert world.serving() == "salt1" and world.ledgers()[1] == (5, "salt1")
+
+
+def test_a_node_that_is_cut_off_takes_nothing_back_that_it_has_given_away(world, monkeypatch):
+    """Found by the campaign (recover/secondary_cut/committed): clients had written to the other one since."""
+    monkeypatch.setattr(reachable, "answers", lambda config: False)
+    world.configs["salt2"]["watch"] = {"reachable": ["10.0.0.1"]}
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    world.far_end("commit", samples.RUN)
+    with pytest.raises(Unavailable, match="None of 10.0.0.1 answers salt2.* cut off"):
+        world.far_end("take_back", samples.RUN)
+    assert world.serving() == "nobody" and world.ledgers()[1] == (5, "salt1")
+    # The near end that gives the pair back is heard, whatever has become of the router.
+    world.far_end("take_back", samples.RUN, asked=True)
+    assert world.serving() == "salt2" and world.ledgers()[1] == (6, "salt2")
+
+
+def test_a_node_that_is_heard_again_takes_back_what_nobody_has(world, monkeypatch):
+    heard = iter([False, True])
+    monkeypatch.setattr(reachable, "answers", lambda config: next(heard))
+    world.configs["salt2"]["watch"] = {"reachable": ["10.0.0.1"]}
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    world.far_end("commit", samples.RUN)
+    with pytest.raises(Unavailable):
+        world.far_end("take_back", samples.RUN)
+    world.far_end("take_back", samples.RUN)
+    assert world.serving() == "salt2"
+
+
+def test_a_node_that_is_cut_off_takes_back_what_it_has_not_given_away(world, monkeypatch):
+    monkeypatch.setattr(reachable, "answers", lambda config: False)
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    world.far_end("take_back", samples.RUN)
+    assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
 
 
 def test_another_runs_timer_takes_nothing(world):

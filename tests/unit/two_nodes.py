@@ -122,8 +122,8 @@ class World:
         raise Killed
 
     def _unless_killed(self, real):
-        def function(*arguments):
-            return None if getattr(self._here, "killed", False) else real(*arguments)
+        def function(*arguments, **words):
+            return None if getattr(self._here, "killed", False) else real(*arguments, **words)
 
         return function
 
@@ -193,11 +193,11 @@ class World:
                 lambda control: last_pass and LastPass(self, last_pass),
             )
 
-    def far_end(self, verb, *arguments):
+    def far_end(self, verb, *arguments, **words):
         """One function of the far end: arm, release, commit, disarm or take_back."""
         with self.on(self.server):
             config, paths = self.configs[self.server], self.paths[self.server]
-            return getattr(handover, verb)(config, *arguments, paths)
+            return getattr(handover, verb)(config, *arguments, paths, **words)
 
     def release(self):
         """The far end's release, with a Holder of its own."""

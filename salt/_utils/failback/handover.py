@@ -43,6 +43,7 @@ from failback import journal_service
 from failback import ledger
 from failback import lock
 from failback import peer
+from failback import reachable
 from failback import services
 from failback import sources
 from failback import system
@@ -342,9 +343,12 @@ def prove(config, run, paths):
     }
 
 
-def take_back(config, run, paths):
+def take_back(config, run, paths, asked=False):
     """
     Serve again when a handover did not end. Run by the far end itself, and by the timer.
+
+    asked
+        The near end gives the pair back: it can be heard, so this node is not cut off.
 
     Returns a sentence about what was done.
     """
@@ -377,7 +381,13 @@ def take_back(config, run, paths):
             system.log(sentence)
             return sentence
         linked, _ = address.by_link(wanted)
-        # With no link at all this raises, and the timer's unit tries again.
+        # With no link at all this raises, and the timer's unit tries again. So it does while this node may be
+        # the one that is cut off: the other one has been given the pair, and clients may be with it.
+        if phase == COMMITTED and not asked and reachable.answers(config) is False:
+            raise Unavailable(
+                f"None of {', '.join(config['watch']['reachable'])} answers {node}, which may be the one "
+                f"that is cut off: the addresses of {pair} were given away, and are not taken back."
+            )
         found = address.probe_all(linked or wanted, timeout=0.3)
         answering = sorted({mac for macs in found.values() for mac in macs})
         if answering:
@@ -452,7 +462,7 @@ def serve(config, run, paths, requests, answers):
                 "commit": do_commit,
                 "prove": lambda request: prove(config, run, paths),
                 "disarm": do_disarm,
-                "abort": lambda request: {"comment": take_back(config, run, paths)},
+                "abort": lambda request: {"comment": take_back(config, run, paths, asked=True)},
             }
             own = ledger.read(config["name"], paths)
             say(ready=True, ledger=own, macs=_macs(config))

@@ -18,8 +18,6 @@ import os
 import pathlib
 import re
 import select
-import socket
-import struct
 import sys
 import syslog
 import threading
@@ -31,6 +29,7 @@ from failback import configuration
 from failback import files
 from failback import hold as holds
 from failback import ledger as ledgers
+from failback import reachable as reachable_addresses
 from failback import system
 from failback import watch_decision
 from failback.errors import FailbackError
@@ -300,7 +299,7 @@ class WatchedPair:
         self.wake = 0.0
         self._next_probe = 0.0
         self._reachable = [one for one in reachable if isinstance(one, address.FloatingAddress)]
-        self._echo = Echo([one for one in reachable if isinstance(one, str)])
+        self._echo = reachable_addresses.Echo([one for one in reachable if isinstance(one, str)])
         self._prober = None
         self._links = {}
         self._answers, self._reached = {}, None
@@ -344,7 +343,7 @@ class WatchedPair:
             # Where both watch, the primary goes first and the secondary sees it answer.
             delay=float(watch["patience"]) if both and role == "secondary" else 0.0,
         )
-        reachable = [_neighbour(one, addresses) for one in watch["reachable"]]
+        reachable = [reachable_addresses.neighbour(one, addresses) for one in watch["reachable"]]
         return cls(config, settings, addresses, reachable, paths, boot_id)
 
     def sockets(self):
@@ -502,67 +501,6 @@ class WatchedPair:
             files.write_json(self._seen_file, {"boot_id": self.boot_id, "seen": sorted(known)})
 
 
-class Echo:
-    """
-    Pings addresses that lie in none of the watched networks, where ARP cannot ask.
-
-    addresses
-        List of addresses as text.
-    """
-
-    def __init__(self, addresses):
-        self._sockets = {}
-        self._targets = [(socket.AF_INET6 if ":" in one else socket.AF_INET, one) for one in addresses]
-        self._identity = os.getpid() & 0xFFFF
-        for family in {family for family, _ in self._targets}:
-            protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
-            opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-            if family == socket.AF_INET:  # linux/icmp.h: a mask of the types to drop
-                opened.setsockopt(255, 1, struct.pack("=I", 0xFFFFFFFF & ~1))
-            else:
-                opened.setsockopt(protocol, 1, address.icmp6_filter(129))
-            opened.setblocking(False)
-            self._sockets[family] = opened
-
-    def sockets(self):
-        """For select."""
-        return list(self._sockets.values())
-
-    def close(self):
-        """Close the sockets."""
-        for opened in self._sockets.values():
-            opened.close()
-
-    def ask(self):
-        """Send one echo request to each address."""
-        for family, target in self._targets:
-            kind = 8 if family == socket.AF_INET else 128
-            packet = struct.pack(">BBHHH", kind, 0, 0, self._identity, 1)
-            if family == socket.AF_INET:  # for IPv6 the kernel computes the checksum
-                total = (kind << 8) + self._identity + 1
-                checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-                packet = packet[:2] + struct.pack(">H", checksum) + packet[4:]
-            with contextlib.suppress(OSError):  # no route: as good as no answer
-                self._sockets[family].sendto(packet, (target, 0))
-
-    def read(self):
-        """Whether one of the addresses has answered."""
-        answered = False
-        wanted = {target for _, target in self._targets}
-        for family, opened in self._sockets.items():
-            while True:
-                try:
-                    packet, sender = opened.recvfrom(2048)
-                except OSError:
-                    break
-                if family == socket.AF_INET:
-                    packet = packet[(packet[0] & 0xF) * 4 :]
-                reply = 0 if family == socket.AF_INET else 129
-                if len(packet) >= 8 and packet[0] == reply and sender[0] in wanted:
-                    answered |= struct.unpack_from(">H", packet, 4)[0] == self._identity
-        return answered
-
-
 class _Remembered:
     """A file's content, read again only when the file is another."""
 
@@ -580,16 +518,6 @@ class _Remembered:
                 self._found = (None, str(error))
             self._mark = mark
         return self._found
-
-
-def _neighbour(target, addresses):
-    """A reachable address as something to ask for by ARP, or as it is if it lies elsewhere."""
-    for one in addresses:
-        with contextlib.suppress(FailbackError):
-            near = address.FloatingAddress(f"{target}/{one.prefix}", one.interface, name=target)
-            if near.network == one.network:
-                return near
-    return target
 
 
 def _mark(path):
