@@ -13,7 +13,8 @@ far end is in  what it does when the near end, the network, or its own far-end p
                at the deadline (a timer of systemd) when even this process is gone
 ``committed``  at the deadline it looks whether somebody answers for the addresses; if nobody does,
                it takes them back in a new generation, and tells the near end. It leaves that be when it
-               could not look in time: the other node may have served since
+               could not look in time, the other node may have served since; or when nobody of
+               ``watch.reachable`` answers either, so that it may be the one that is cut off
 =============  ====================================================================================
 
 Meanwhile the near end is ``taking``: its own watch takes nothing then.
