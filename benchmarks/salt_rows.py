@@ -175,16 +175,16 @@ def recorded_steps(host):
 
 def statuses(cluster, size):
     """Who is active in every pair."""
+    published = {}
     row = Row(
         "pair.status: of one pair, and of all of them",
         "s",
         ours="Failback, all pairs",
         against=("Failback, one pair",),
         goal="all pairs in one round trip to all nodes at once",
+        met=lambda _: set(published["Failback, all pairs"]) == {1},
     )
     prepared(cluster)
-    published = {}
-    row.met = lambda row: set(published["Failback, all pairs"]) == {1}
     for _ in range(size.runs):
         for what, words in (("Failback, one pair", ["salt"]), ("Failback, all pairs", [])):
             before = cluster.jobs()

@@ -354,7 +354,10 @@ class Rehearsal:
     def _before_recover(self):
         self._outage()
         self._ready(self.secondary)
-        done = self.secondary.run(["salt-run", "--out=json", "pair.plan", "salt"], check=False, timeout=120)
+        self._look_at_plan(self.secondary)
+
+    def _look_at_plan(self, master):
+        done = master.run(["salt-run", "--out=json", "pair.plan", "salt"], check=False, timeout=120)
         self.plans.append(done.stdout)
 
     def _before_boot(self):
@@ -467,8 +470,7 @@ class Rehearsal:
                 master = self.primary
             if operation == "recover":
                 # Also where the one that returned is a standby: it may have served for a moment.
-                done = master.run(["salt-run", "--out=json", "pair.plan", "salt"], check=False, timeout=120)
-                self.plans.append(done.stdout)
+                self._look_at_plan(master)
             pillar = json.dumps({"pair": "salt", **(ALLOWED if operation == "recover" else {})})
             command = ["salt-run", "--no-color", "state.orch", f"orch.{operation}", f"pillar={pillar}"]
             done = master.run(command, check=False, timeout=LIMIT)

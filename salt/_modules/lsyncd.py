@@ -82,11 +82,6 @@ def _unit():
     return __salt__["service.show"](SERVICE)
 
 
-def _pair_config(pair, rendered):
-    """The pair as the node has it, or as highstate is about to write it: ``rendered``, as text."""
-    return configuration.load(pair, _paths()) if rendered is None else json.loads(rendered)
-
-
 @salt_errors.translated
 def config(pair, rendered=None):
     """
@@ -108,7 +103,7 @@ def config(pair, rendered=None):
     Returns the text, or None on a node that lsyncd has nothing to carry from: the secondary, and a
     pair without replicated paths. A path that does not exist yet is taken for a folder.
     """
-    pair_config = _pair_config(pair, rendered)
+    pair_config = configuration.load(pair, _paths()) if rendered is None else json.loads(rendered)
     if configuration.role(pair_config) != "primary" or not pair_config["replicate"]:
         return None
     paths = _paths()

@@ -441,7 +441,7 @@ def _crons_of(state):
 
 
 @salt_errors.translated
-def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
+def lock(pair, run, operation, owner, seconds, dead_runs=()):
     """
     Take a pair for a run on this node, or renew what the run has.
 
@@ -457,9 +457,6 @@ def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     dead_runs
         Runs that the other node has proved dead.
 
-    hold
-        Pause the watch as well, for as long as the lock holds.
-
     Returns the lock. Raises ``CommandExecutionError``, naming the run that holds the pair.
 
     CLI Example:
@@ -473,8 +470,6 @@ def lock(pair, run, operation, owner, seconds, dead_runs=(), hold=False):
     if taken["taken_over"]:
         # What a dead run has paused would stay paused for as long as its step might have taken.
         holds.clear(pair, paths, taken["taken_over"])
-    if hold:
-        holds.set_hold(pair, paths, min(float(seconds), holds.LONGEST), f"run {run}", run)
     return taken
 
 
@@ -487,7 +482,7 @@ def renew(pair, run, seconds, hold=False):
         How long it holds from now on.
 
     hold
-        Prolong the pause of the watch as well.
+        Pause the watch as well, for as long as the lock holds, or prolong that.
 
     Returns True, or False when the run does not have the pair: nothing was changed then.
 

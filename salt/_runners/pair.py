@@ -481,7 +481,7 @@ def undo(run=None, paths=None, test=False):
         raise CommandExecutionError(f"Refused, nothing was changed. {refusal}")
     pair_master.require_free(pair, reports, mine.nodes)
     pair_master.require_in_step(reports)
-    mine.lock()
+    mine.lock(reports)
     mine.opened = True
     keeping = [mine.verdict.active]
     done, result = {}, "failed"

@@ -40,10 +40,11 @@ def _failed(ret, error, changes=None):
 def _written(name, difference):
     """What a start that failed has changed all the same: the configuration is written before it."""
     try:
-        left = __salt__["lsyncd.managed"](name, test=True)
+        if not difference or __salt__["lsyncd.managed"](name, test=True):
+            return {}
     except CommandExecutionError:
         return {}
-    return {"diff": difference} if difference and not left else {}
+    return {"diff": difference}
 
 
 def managed(name, rendered=None):

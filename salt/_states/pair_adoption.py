@@ -147,7 +147,7 @@ def begun(name, pair=None):
                 f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
             )
         run = pair_master.Run(__opts__, config, "adopt")
-        run.lock()
+        run.lock(reports.values())
         try:
             for node, other in (ids, reversed(ids)):
                 nodes.one(node, "pair.record_sources", pair, run.id, reports[other]["sources"])

@@ -88,7 +88,7 @@ def opened(
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
     words = {"winner": winner, "fenced": fenced, "reason": reason}
     try:
-        run = _planned(pair, operation, plan, limits, words)
+        run, reports = _planned(pair, operation, plan, limits, words)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
@@ -104,7 +104,7 @@ def opened(
         ret["comment"] = f"Would {operation} {pair}, which is {run.verdict.name}. {run.verdict.sentence}"
         return ret
     try:
-        _take(run)
+        _take(run, reports)
     except SaltException as error:
         ret["changes"] = {}
         ret["comment"] = f"Refused, nothing was changed. {error}"
@@ -121,7 +121,7 @@ def opened(
 
 
 def _planned(pair, operation, plan, allowed, words):
-    """Look, decide, and check all that can be checked before anything is changed. Returns the run."""
+    """Look, decide, and check all that can be checked before anything changes. Returns run and reports."""
     usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
     config = pair_master.configuration(pair_master.pairs_of(__pillar__), pair, usage)
     for key, value in allowed.items():
@@ -148,13 +148,13 @@ def _planned(pair, operation, plan, allowed, words):
             f"The facts have moved since plan {plan} was made: they give plan {digest} now. Look at it: "
             f"salt-run pair.plan {pair}{'' if operation == plans.RECOVER else f' operation={operation}'}"
         )
-    return run
+    return run, reports
 
 
-def _take(run):
+def _take(run, reports):
     """Take the pair for a run on both nodes; what it was planned by must still be true then."""
     pair, seen = run.config["name"], run.verdict
-    run.lock(run.reports)
+    run.lock(reports)
     try:
         # Another run may have ended between the look and the lock.
         run.decide()

@@ -340,8 +340,6 @@ class Run:
         self.reason = words.get("reason")
         self.plan = None
         self.verdict = None
-        #: Of the nodes that answered when they were looked at last.
-        self.reports = []
         self.opened = False
         #: The dead or expired run that had the pair.
         self.took_over = None
@@ -386,8 +384,7 @@ class Run:
         """Look at both nodes. Returns ``(reports, errors)``; sets the verdict."""
         primary, secondary, errors = self.look()
         self.verdict = verdicts.judge(self.config, primary, secondary)
-        self.reports = [one for one in (primary, secondary) if one]
-        return self.reports, errors
+        return [one for one in (primary, secondary) if one], errors
 
     def decide(self):
         """Look at both nodes and decide. Returns what ``judge`` does; sets verdict and plan."""
@@ -420,7 +417,7 @@ class Run:
             if not self.opened:
                 self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)
             raise
-        self._renewed_at = system.clocks()["boottime"]
+        self._renewed_at = system.boottime()
         self._heartbeat = Heartbeat(self._beat)
 
     def hold(self):
@@ -443,7 +440,7 @@ class Run:
         for a minute must not go on with a plan of before that.
         """
         self._cover(outlives)
-        if not outlives and system.clocks()["boottime"] - self._renewed_at < FRESH:
+        if not outlives and system.boottime() - self._renewed_at < FRESH:
             return
         self._require_held(self._renewed(self.nodes)[0])
 
@@ -477,7 +474,7 @@ class Run:
     def _renewed(self, nodes):
         """Renew the lock; answers and errors as of ``Nodes.try_all``."""
         terms = (self.config["name"], self.id, self._lease())
-        asked = system.clocks()["boottime"]
+        asked = system.boottime()
         answers, errors = nodes.try_all(self.members, "pair.renew", *terms, hold=self.holding)
         if all(answers.get(node) is True for node in self.members):
             self._renewed_at = asked

@@ -30,13 +30,12 @@ def answers(config, timeout=0.5):
     wanted = config["watch"]["reachable"]
     if not wanted:
         return None
-    targets = [neighbour(one, address.of_pair(config)) for one in wanted]
-    near = [one for one in targets if isinstance(one, address.FloatingAddress)]
+    near, far = near_and_far(wanted, address.of_pair(config))
     with contextlib.suppress(FailbackError):  # no link to them: as good as no answer
         linked, _ = address.by_link(near) if near else ([], [])
         if linked and any(address.probe_all(linked, timeout=timeout).values()):
             return True
-    with contextlib.closing(Echo([one for one in targets if isinstance(one, str)])) as echo:
+    with contextlib.closing(Echo(far)) as echo:
         echo.ask()
         end = time.monotonic() + timeout
         while echo.sockets() and (left := end - time.monotonic()) > 0:
@@ -45,22 +44,30 @@ def answers(config, timeout=0.5):
     return False
 
 
-def neighbour(target, addresses):
+def near_and_far(wanted, addresses):
     """
-    An address of ``watch.reachable`` as something to ask for by ARP, or as it is if it lies elsewhere.
+    The addresses of ``watch.reachable`` by how one asks for them.
 
-    target
-        The address, as text.
+    wanted
+        The addresses, as text.
 
     addresses
-        The ``FloatingAddress`` of the pair, in whose networks it may lie.
+        The ``FloatingAddress`` of the pair, in whose networks they may lie.
+
+    Returns those to ask for by ARP, as ``FloatingAddress``, and those for :class:`Echo`, as text.
     """
+    found = {target: _neighbour(target, addresses) for target in wanted}
+    near = [one for one in found.values() if one]
+    return near, [target for target, one in found.items() if not one]
+
+
+def _neighbour(target, addresses):
     for one in addresses:
         with contextlib.suppress(FailbackError):
             near = address.FloatingAddress(f"{target}/{one.prefix}", one.interface, name=target)
             if near.network == one.network:
                 return near
-    return target
+    return None
 
 
 class Echo:

@@ -29,7 +29,7 @@ from failback import configuration
 from failback import files
 from failback import hold as holds
 from failback import ledger as ledgers
-from failback import reachable as reachable_addresses
+from failback import reachable
 from failback import system
 from failback import watch_decision
 from failback.errors import FailbackError
@@ -289,7 +289,7 @@ class Watch:
 class WatchedPair:
     """One pair: its sockets, what was heard on them, and the state of its judgement."""
 
-    def __init__(self, config, settings, addresses, reachable, paths, boot_id):
+    def __init__(self, config, settings, addresses, paths, boot_id):
         self.config = config
         self.settings = settings
         self.addresses = addresses
@@ -298,8 +298,8 @@ class WatchedPair:
         self.sentence = None
         self.wake = 0.0
         self._next_probe = 0.0
-        self._reachable = [one for one in reachable if isinstance(one, address.FloatingAddress)]
-        self._echo = reachable_addresses.Echo([one for one in reachable if isinstance(one, str)])
+        self._reachable, far = reachable.near_and_far(settings.reachable, addresses)
+        self._echo = reachable.Echo(far)
         self._prober = None
         self._links = {}
         self._answers, self._reached = {}, None
@@ -343,8 +343,7 @@ class WatchedPair:
             # Where both watch, the primary goes first and the secondary sees it answer.
             delay=float(watch["patience"]) if both and role == "secondary" else 0.0,
         )
-        reachable = [reachable_addresses.neighbour(one, addresses) for one in watch["reachable"]]
-        return cls(config, settings, addresses, reachable, paths, boot_id)
+        return cls(config, settings, addresses, paths, boot_id)
 
     def sockets(self):
         """For select."""

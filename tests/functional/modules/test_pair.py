@@ -31,8 +31,13 @@ def living():
     return owner(os.getpid(), system.process_started(os.getpid()))
 
 
+def hold_the_watch(modules, owner):
+    modules.pair.lock("salt", RUN, "recover", owner, 600)
+    assert modules.pair.renew("salt", RUN, 600, hold=True)
+
+
 def test_a_living_run_keeps_the_pair_and_its_pause(modules, node):
-    modules.pair.lock("salt", RUN, "recover", living(), 600, hold=True)
+    hold_the_watch(modules, living())
     with pytest.raises(CommandExecutionError, match=RUN):
         modules.pair.lock("salt", NEXT, "recover", living(), 600)
     assert hold.read("salt", node)["run"] == RUN
@@ -41,7 +46,7 @@ def test_a_living_run_keeps_the_pair_and_its_pause(modules, node):
 
 
 def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, node):
-    modules.pair.lock("salt", RUN, "recover", owner(2**22 + 1, 1), 600, hold=True)
+    hold_the_watch(modules, owner(2**22 + 1, 1))
     assert modules.pair.lock("salt", NEXT, "recover", living(), 600)["taken_over"] == RUN
     assert hold.read("salt", node) is None
     assert lock.read("salt", node)["run"] == NEXT
@@ -49,7 +54,7 @@ def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, node):
 
 def test_an_operators_pause_outlives_all_runs(modules, node):
     hold.set_hold("salt", node, 900, "switch maintenance")
-    modules.pair.lock("salt", RUN, "recover", owner(2**22 + 1, 1), 600, hold=True)
+    hold_the_watch(modules, owner(2**22 + 1, 1))
     modules.pair.lock("salt", NEXT, "recover", living(), 600)
     assert hold.read("salt", node)["reason"] == "switch maintenance"
 
