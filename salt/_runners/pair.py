@@ -185,7 +185,7 @@ def status(pair=None):
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     # Nodes that still have an earlier tree are asked for nothing that they do not know.
     more = {"guests": True} if any(one["vms"] for one in configs) else {}
-    answers, errors = nodes.try_all(ids, "pair.report", **more)
+    answers, errors = nodes.try_all(ids, "pair.report", timeout=pair_master.LOOK_WITHIN, **more)
     found, good = {}, True
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
@@ -338,7 +338,6 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             serving["sources"],
             names=names,
             takeover=pair_master.takeover(run, reports),
-            timeout=60,
         )
         found = {path: why for one in previews for path, why in one["conflict_names"].items()}
         if found:
@@ -402,7 +401,7 @@ def history(pair=None):
     configs = [pair_master.configuration(pairs, one, "salt-run pair.history [<pair>]") for one in chosen]
     nodes = pair_master.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
-    answers, errors = nodes.try_all(ids, "pair.history", pair=pair)
+    answers, errors = nodes.try_all(ids, "pair.history", timeout=pair_master.LOOK_WITHIN, pair=pair)
     merged = {}
     for node, records in answers.items():
         for record in records:
@@ -489,7 +488,7 @@ def undo(run=None, paths=None, test=False):
         mine.nodes.all(mine.ids, "pair.open_run", pair, mine.id, mine.record())
         for node in keeping:
             done[node] = mine.nodes.one(
-                node, "reverse_rsync.restored", pair, run, mine.id, paths=paths, timeout=60
+                node, "reverse_rsync.restored", pair, run, mine.id, paths=paths
             )
         result = "succeeded"
     finally:

@@ -110,7 +110,7 @@ def reachable(name, pair=None):
     """
 
     def work(config, nodes, ids):
-        found = nodes.all(ids, "pair.reaches_peer", pair, timeout=20)
+        found = nodes.all(ids, "pair.reaches_peer", pair)
         for node, other in (ids, reversed(ids)):
             if found[node] != other:
                 raise CommandExecutionError(

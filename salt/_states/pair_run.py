@@ -232,7 +232,6 @@ def _previews(run, reports):
         max_delete=run.config["recovery"]["max_delete"],
         max_change_percent=run.config["recovery"]["max_change_percent"],
         operation=run.operation,
-        timeout=60,
     )
 
 
@@ -269,8 +268,8 @@ def winner_settled(name):
             one["ledger"]["generation"] for one in run.nodes.all(run.ids, "pair.report", pair).values()
         )
         run.nodes.one(winner, "pair.win", pair, run.id, generation, f"named the winner: {run.reason}")
-        run.nodes.one(loser, "pair.give_way", pair, run.id, generation, timeout=60)
-        run.nodes.one(winner, "pair.take", pair, run.id, timeout=30)
+        run.nodes.one(loser, "pair.give_way", pair, run.id, generation)
+        run.nodes.one(winner, "pair.take", pair, run.id)
         # What follows is judged by what is true from here on.
         found = run.judge()[0]
         if run.verdict.active != winner:
@@ -300,7 +299,6 @@ def taken_over(name):
             run.owner,
             run.fenced,
             run.reason,
-            timeout=60,
         )
         if not found["addresses"]:
             return f"{run.plan.alone} serves already, in generation {found['generation']}."
@@ -387,7 +385,7 @@ def services_started(name):
 
     def work(run, changes):
         for node in run.ids:
-            done = run.nodes.one(node, "pair.start_services", run.config["name"], timeout=60)
+            done = run.nodes.one(node, "pair.start_services", run.config["name"])
             started = [service for service, what in done.items() if what == "started"]
             if started:
                 changes[node] = started
@@ -406,7 +404,7 @@ def drained(name):
 
     def work(run, changes):
         serving, pair = run.other(run.plan.active), run.config["name"]
-        _, errors = run.nodes.try_all([serving], "lsyncd.drain", pair, limit=60, timeout=60)
+        _, errors = run.nodes.try_all([serving], "lsyncd.drain", pair, limit=60)
         sources = run.nodes.one(serving, "pair.report", pair)["sources"]
         previews = run.nodes.one(
             run.plan.active,
@@ -417,7 +415,6 @@ def drained(name):
             max_change_percent=run.config["recovery"]["max_change_percent"],
             run=run.id,
             operation=run.operation,
-            timeout=60,
         )
         actions = ("overwritten", "deleted", "created", "attributes")
         left = sum(one[action] for one in previews for action in actions)
@@ -451,7 +448,6 @@ def files_warm(name):
             takeover=pair_master.takeover(run, reports.values()),
             max_delete=run.config["recovery"]["max_delete"],
             max_change_percent=run.config["recovery"]["max_change_percent"],
-            timeout=60,
         )
         changes.update(done["changes"])
         _reload(run, done["then"])
@@ -463,7 +459,7 @@ def files_warm(name):
 def _reload(run, units):
     """The services whose files have come back read them anew on the node that received them."""
     if units:
-        run.nodes.one(run.plan.target, "pair.reload", run.config["name"], units, timeout=60)
+        run.nodes.one(run.plan.target, "pair.reload", run.config["name"], units)
 
 
 def repositories_pushed(name):
@@ -478,7 +474,7 @@ def repositories_pushed(name):
         if not run.config["git"]:
             return "The pair has no repositories."
         done = run.nodes.one(
-            run.other(run.plan.target), "pair.push_git", run.config["name"], run.id, timeout=60
+            run.other(run.plan.target), "pair.push_git", run.config["name"], run.id
         )
         changes.update({one["repository"]: one["pushed"] for one in done if one["pushed"]})
         diverged = [f"{one['repository']}: {reference}" for one in done for reference in one["diverged"]]
@@ -507,7 +503,6 @@ def handed_over(name):
             run.config["name"],
             run.id,
             max_delete=run.config["recovery"]["max_delete"],
-            timeout=60,
         )
         changes["active"] = {"old": run.other(run.plan.active), "new": run.plan.active}
         changes["generation"] = done["generation"]
@@ -593,7 +588,6 @@ def files_equal(name):
             "reverse_rsync.compared",
             run.config["name"],
             run.verdict.uncompared or run.id,
-            timeout=60,
         )
         if found["unexplained"]:
             raise CommandExecutionError(
@@ -648,7 +642,7 @@ def addresses_taken(name):
     """
 
     def work(run, changes):
-        taken = run.nodes.one(run.plan.active, "pair.take", run.config["name"], run.id, timeout=30)
+        taken = run.nodes.one(run.plan.active, "pair.take", run.config["name"], run.id)
         if taken:
             changes[run.plan.active] = taken
         return f"{run.plan.active} holds the addresses."
@@ -670,16 +664,16 @@ def active_alone(name):
         there = run.nodes.one(active, "pair.report", pair)
         if standby:
             # Off here before on there: never both.
-            done = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"], timeout=60)
+            done = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"])
             if any(done.values()):
                 changes[standby] = {what: names for what, names in done.items() if names}
-        started = run.nodes.one(active, "pair.activate", pair, run.id, timeout=60)["started"]
+        started = run.nodes.one(active, "pair.activate", pair, run.id)["started"]
         if started:
             changes[active] = {"started": started}
         if standby and active == run.config["primary"]["id"]:
             # lsyncd's first pass has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
-        run.nodes.all(run.members, "pair.watching", pair, timeout=60)
+        run.nodes.all(run.members, "pair.watching", pair)
         return _proved(run)
 
     return _step(name, "activate", work)
@@ -715,24 +709,25 @@ def closed(name):
     run = __context__.pop(pair_master.CONTEXT, None)
     if run is None or not run.opened:
         return {**_ret(name), **pair_master.NOT_OPENED}
-    primary, secondary, errors = run.look()
 
     def give_back(record):
+        primary, secondary, errors = run.look()
         unclosed = {node: error for node, error in errors.items() if node in run.members}
         for node, other in zip(run.ids, (secondary, primary)):
             if node not in run.members:
                 continue
             sources = other["sources"] if other and not run.failed else None
+            timeout = pair_master.LOOK_BESIDE_DEAD_WITHIN if node in errors else pair_master.LOOK_WITHIN
             terms = (run.config["name"], run.id, record)
-            unclosed.update(run.nodes.try_all([node], "pair.close_run", *terms, sources=sources)[1])
-        return unclosed
-
-    def left():
+            closing = run.nodes.try_all(
+                [node], "pair.close_run", *terms, timeout=timeout, sources=sources
+            )
+            unclosed.update(closing[1])
         found = verdicts.judge(run.config, primary, secondary)
-        return f"{run.config['name']} is now {found.name}: {found.sentence}"
+        return unclosed, f"{run.config['name']} is now {found.name}: {found.sentence}"
 
     done = f"{run.config['name']} is served by {run.plan.active}."
-    return {**_ret(name), **run.close(done, give_back, left)}
+    return {**_ret(name), **run.close(done, give_back)}
 
 
 def _ret(name):

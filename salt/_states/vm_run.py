@@ -129,7 +129,7 @@ def _planned(vm, host, away_from, how, fenced, reason):
         raise SaltInvocationError(f"{target} is where it should run, so it cannot be declared off. {USAGE}")
     terms = {"how": how, "only_if_active": away_from is not None}
     run = guest_master.GuestRun(__opts__, config, target, guests, terms, word)
-    reports, errors = run.nodes.try_all(run.ids, "pair.report", pair)
+    reports, errors = run.nodes.try_all(run.ids, "pair.report", pair, timeout=pair_master.LOOK_WITHIN)
     run.silent = guest_master.found_silent(errors)
     if word and word["node"] in reports:
         raise CommandExecutionError(
@@ -294,13 +294,12 @@ def closed(name):
 
     def give_back(record):
         # Also to a host that was silent a moment ago: it may be back, and cannot know that this run is over.
-        return run.nodes.try_all(run.members, "pair.close_run", run.config["name"], run.id, record)[1]
-
-    def left():
-        return f"Look: salt-run pair.status {run.config['name']}."
+        pair = run.config["name"]
+        _, errors = run.nodes.try_all(run.members, "pair.close_run", pair, run.id, record)
+        return errors, f"Look: salt-run pair.status {pair}."
 
     done = run.steps[-1]["comment"]
-    return {**_ret(name), **run.close(done, give_back, left)}
+    return {**_ret(name), **run.close(done, give_back)}
 
 
 # --- with an orchestration of the pair -----------------------------------------------------------

@@ -166,7 +166,7 @@ class Cluster:
     def _delegate(self, node, names):
         """The minions have followed the address, so the master there does the rest."""
         pillar = {"pair": names, "at_once": self._at_once, **self._more}
-        answers, errors = self._nodes.try_all([node], "pair.orchestrate", self._operation, pillar, timeout=60)
+        answers, errors = self._nodes.try_all([node], "pair.orchestrate", self._operation, pillar)
         told = answers.get(node, {})
         for name in names:
             one = told.get(name) or {

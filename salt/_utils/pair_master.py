@@ -7,12 +7,14 @@ For the runner ``pair`` and for the state modules that are steps of orchestratio
 import logging
 import os
 import pathlib
+import socket
 import threading
 import time
 
 import salt.client
 import salt.utils.user
 from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
 from failback import conflicts
@@ -27,15 +29,19 @@ from failback.errors import FailbackError
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which Salt begins to ask whether a job still runs. Jobs may take longer; nodes that
-#: are gone are found out after this and ``GONE_WITHIN`` more.
-ANSWER_WITHIN = 10
+#: Seconds after which Salt begins to ask whether a job still runs, and for which a node may be too busy to
+#: say so. Jobs may take longer; nodes that are gone are found out after this and ``GONE_WITHIN`` more.
+ANSWER_WITHIN = 20
 GONE_WITHIN = 5
-#: The same where a person says that one of the nodes is off: each look waits in vain for that one.
-ANSWER_BESIDE_DEAD_WITHIN = 3
+#: The same for a look, which takes no time.
+LOOK_WITHIN = 10
+#: The same where it is known already that one of the nodes is off: each look waits in vain for that one.
+LOOK_BESIDE_DEAD_WITHIN = 3
+#: Seconds for which a salt-master that takes no connections may be about to restart.
+MASTER_WITHIN = 10
 #: Seconds for a minion to restart after the highstate that has changed its settings.
 RESTARTED_WITHIN = 120
-#: Seconds between two renewals. A node that does not answer makes it ``ANSWER_WITHIN + GONE_WITHIN`` more.
+#: Seconds between two renewals. A node that does not answer makes it ``LOOK_WITHIN + GONE_WITHIN`` more.
 RENEW_EVERY = 15
 #: Seconds for which a run relies on what both nodes have last said of its lock.
 FRESH = 20
@@ -53,6 +59,10 @@ class NodesFailed(CommandExecutionError):
     """Some nodes failed or did not answer."""
 
 
+class NoMaster(CommandExecutionError):
+    """The salt-master of this machine does not answer, so no node can be asked anything."""
+
+
 class Nodes:
     """
     The nodes of pairs, asked through this master.
@@ -68,15 +78,16 @@ class Nodes:
         """
         Call a function on several nodes at once.
 
-        Returns ``(answers, errors)``, both by node: what it returned, and why it did not.
+        Returns ``(answers, errors)``, both by node: what it returned, and why it did not. Raises
+        ``NoMaster`` when the salt-master of this machine is gone.
         """
         if not nodes:
             return {}, {}
-        found = self._client.cmd(
-            list(nodes),
+        found = self._ask(
+            self._client.cmd,
+            nodes,
             function,
             args,
-            tgt_type="list",
             timeout=timeout,
             gather_job_timeout=GONE_WITHIN,
             full_return=True,
@@ -96,7 +107,36 @@ class Nodes:
     def begin(self, nodes, function):
         """Have a function begin on several nodes. Nobody waits: its effect shows where it is needed."""
         if nodes:
-            self._client.run_job(list(nodes), function, tgt_type="list", timeout=ANSWER_WITHIN)
+            self._ask(self._client.run_job, nodes, function, timeout=ANSWER_WITHIN)
+
+    def _ask(self, how, nodes, *words, **options):
+        self._require_master(MASTER_WITHIN)
+        try:
+            return how(list(nodes), *words, tgt_type="list", **options)
+        except (SaltException, OSError) as error:
+            # What a node says is returned; what is raised is about the master, such as that it has just died.
+            self._require_master(0)
+            raise NoMaster(f"The salt-master of this machine does not answer: {error}") from error
+
+    def _require_master(self, within):
+        """
+        Raise ``NoMaster`` when the master's process is gone.
+
+        Salt would ask it three times, each time for as long as an answer may take, before it says so
+        (``AsyncReqChannel.send``), and a run has several questions before it ends.
+        """
+        opts, end = self._client.opts, time.monotonic() + within
+        host, port = opts["interface"], int(opts["ret_port"])
+        while True:
+            try:
+                socket.create_connection((host, port), timeout=1).close()
+                return
+            except OSError as error:
+                if time.monotonic() >= end:
+                    raise NoMaster(
+                        f"The salt-master of this machine takes no connections at {host}:{port}: {error}."
+                    ) from error
+            time.sleep(0.2)
 
     def all(self, nodes, function, *args, **kwargs):
         """Call a function on several nodes; raises ``NodesFailed`` unless all of them succeed."""
@@ -109,7 +149,7 @@ class Nodes:
         """Call a function on one node and return its result."""
         return self.all([node], function, *args, **kwargs)[node]
 
-    def reports(self, config, timeout=ANSWER_WITHIN):
+    def reports(self, config, timeout=LOOK_WITHIN):
         """Both nodes' reports, ``None`` for one that does not answer, and the errors by node."""
         ids = (config["primary"]["id"], config["secondary"]["id"])
         answers, errors = self.try_all(ids, "pair.report", config["name"], timeout=timeout)
@@ -238,11 +278,11 @@ def _applied(nodes, ids, *sls):
     ``state.apply`` on nodes. One that gave no answer and is there is asked once more: its minion has
     restarted, as the highstate at boot makes it do when its settings have changed, and has lost the job.
     """
-    answers, errors = nodes.try_all(ids, "state.apply", *sls, queue=True, timeout=30)
+    answers, errors = nodes.try_all(ids, "state.apply", *sls, queue=True)
     silent = [node for node, error in errors.items() if isinstance(error, NoAnswer)]
     there, _ = nodes.try_all(silent, "salt_minion.process", timeout=5)
     if there:
-        again, still = nodes.try_all(sorted(there), "state.apply", *sls, queue=True, timeout=30)
+        again, still = nodes.try_all(sorted(there), "state.apply", *sls, queue=True)
         answers.update(again)
         errors = {**{node: error for node, error in errors.items() if node not in there}, **still}
     if errors:
@@ -377,7 +417,7 @@ class Run:
 
     def look(self):
         """Both nodes' reports and the errors, as ``Nodes.reports`` gives them."""
-        timeout = ANSWER_BESIDE_DEAD_WITHIN if self.fenced else ANSWER_WITHIN
+        timeout = LOOK_BESIDE_DEAD_WITHIN if self.fenced else LOOK_WITHIN
         return self.nodes.reports(self.config, timeout)
 
     def judge(self):
@@ -404,7 +444,10 @@ class Run:
         """
         self._cover(outlives)
         if reports is None:
-            reports = self.nodes.try_all(self.members, "pair.report", self.config["name"])[0].values()
+            looked = self.nodes.try_all(
+                self.members, "pair.report", self.config["name"], timeout=LOOK_WITHIN
+            )
+            reports = looked[0].values()
         dead = sorted(dead_runs(reports, self.nodes, self.id))
         taken = []
         try:
@@ -475,7 +518,9 @@ class Run:
         """Renew the lock; answers and errors as of ``Nodes.try_all``."""
         terms = (self.config["name"], self.id, self._lease())
         asked = system.boottime()
-        answers, errors = nodes.try_all(self.members, "pair.renew", *terms, hold=self.holding)
+        answers, errors = nodes.try_all(
+            self.members, "pair.renew", *terms, timeout=LOOK_WITHIN, hold=self.holding
+        )
         if all(answers.get(node) is True for node in self.members):
             self._renewed_at = asked
         return answers, errors
@@ -515,7 +560,7 @@ class Run:
         """The first step that failed, or None."""
         return next((one for one in self.steps if one["result"] is False), None)
 
-    def close(self, done, give_back, left):
+    def close(self, done, give_back):
         """
         End the run, also after a failed step, and say how it ended.
 
@@ -523,22 +568,31 @@ class Run:
             What it has brought about if no step failed, a sentence.
 
         give_back
-            Function of the record that keeps it and gives the pair back on the nodes; returns errors by node.
-
-        left
-            Function that says what a run that failed has left, a sentence.
+            Function of the record that keeps it and gives the pair back on the nodes. Returns errors by
+            node, and what a run that failed has left, a sentence.
 
         Returns result, changes and comment of the state that is the orchestration's last step.
         """
         failed = self.failed
         sentence = failed["comment"] if failed else done
+        ended = f"Run {self.id} failed at `{failed['step']}`." if failed else f"Run {self.id} succeeded."
         self.let_go()
-        errors = give_back(self.record("failed" if failed else "succeeded", sentence))
+        try:
+            errors, left = give_back(self.record("failed" if failed else "succeeded", sentence))
+        except NoMaster as error:
+            # The lock needs no more: it is taken over from a process that has ended.
+            pair = self.config["name"]
+            comment = (
+                f"{ended} It could not be closed, nor is it known who serves. {error} What was under way on "
+                f"the nodes goes on there, or goes back, by itself. Look from a master that runs: "
+                f"salt-run pair.status {pair}"
+            )
+            return {"result": False, "changes": {}, "comment": comment}
         if failed:
-            comment = f"Run {self.id} failed at `{failed['step']}`. {left()} Mend the cause and run it again."
+            comment = f"{ended} {left} Mend the cause and run it again."
             return {"result": False, "changes": {}, "comment": comment}
         if errors:
-            comment = f"Run {self.id} succeeded but could not be closed. {' '.join(errors.values())}"
+            comment = f"{ended} It could not be closed. {' '.join(errors.values())}"
             return {"result": False, "changes": {}, "comment": comment}
         changes = {"run": self.id, "seconds": {one["step"]: one["seconds"] for one in self.steps}}
         return {"result": True, "changes": changes, "comment": f"Run {self.id} is closed. {sentence}"}

@@ -1,6 +1,8 @@
 """What a master does for a pair: a highstate that restarts a minion is over when the minion is back."""
 
+import socket
 import threading
+import time
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -124,9 +126,9 @@ def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     ]
     members, _, arguments, options = renewals(run, 3)[-1]
     assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, lock.LEASE))
-    assert options == {"hold": False}
+    assert options == {"timeout": pair_master.LOOK_WITHIN, "hold": False}
     run.holding = True
-    assert renewals(run, 3)[-1][3] == {"hold": True}
+    assert renewals(run, 3)[-1][3] == {"timeout": pair_master.LOOK_WITHIN, "hold": True}
     run.let_go()
     number = len(run.told)
     assert not [one for one in threading.enumerate() if one.name == "failback-heartbeat"]
@@ -213,12 +215,27 @@ def test_a_run_is_closed_and_says_how_it_ended(run, monkeypatch, failed, errors,
     def give_back(record):
         assert run._heartbeat is None, "the lock is given back while it is still renewed"
         records.append(record)
-        return errors
+        return errors, "salt2 serves."
 
-    ret = run.close("It is served.", give_back, lambda: "salt2 serves.")
+    ret = run.close("It is served.", give_back)
     assert records == [kept]
     assert ret["result"] is result and said in ret["comment"], ret
     assert ret["changes"] == ({"run": run.id, "seconds": {"precheck": 0.5, "warm": 1.0}} if result else {})
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_run_whose_master_has_died_ends_with_a_sentence(run, failed):
+    run.lock()
+    run.note("handover", not failed, "", 0.5)
+
+    def give_back(record):
+        raise pair_master.NoMaster("The salt-master of this machine takes no connections.")
+
+    ret = run.close("It is served.", give_back)
+    assert ret["result"] is False and ret["changes"] == {}
+    assert ("failed at `handover`" if failed else "succeeded. It could not be closed") in ret["comment"]
+    assert "takes no connections. What was under way" in ret["comment"]
+    assert f"salt-run pair.status {run.config['name']}" in ret["comment"]
 
 
 def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_shortly(monkeypatch):
@@ -235,5 +252,45 @@ def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_short
     monkeypatch.setattr(pair_master, "Nodes", Silent)
     for words in ({}, {"fenced": "salt1", "reason": "no power"}):
         pair_master.Run({"id": "salt2_master"}, {"name": "salt"}, "failover", words).look()
-    assert waited == [pair_master.ANSWER_WITHIN, pair_master.ANSWER_BESIDE_DEAD_WITHIN]
+    assert waited == [pair_master.LOOK_WITHIN, pair_master.LOOK_BESIDE_DEAD_WITHIN]
     assert waited[1] < waited[0] / 2
+
+
+# --- the master itself -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.fixture
+def asking(tmp_path, monkeypatch, port):
+    """``pair_master.Nodes`` of a master that does not run."""
+    monkeypatch.setattr(pair_master, "MASTER_WITHIN", 1.0)
+    conf = tmp_path / "master"
+    conf.write_text(f"root_dir: {tmp_path}\ninterface: 127.0.0.1\nret_port: {port}\n")
+    return pair_master.Nodes({"conf_file": str(conf)})
+
+
+@pytest.mark.parametrize("how", ["try_all", "begin"])
+def test_a_master_that_is_gone_is_found_out_in_seconds(asking, port, how):
+    begun = time.monotonic()
+    with pytest.raises(pair_master.NoMaster, match=f"takes no connections at 127.0.0.1:{port}"):
+        getattr(asking, how)(["salt1"], "test.ping")
+    assert 1.0 <= time.monotonic() - begun < 5.0
+
+
+def test_a_master_that_is_about_to_restart_is_waited_for(asking, port, monkeypatch):
+    monkeypatch.setattr(pair_master, "MASTER_WITHIN", 20.0)
+    monkeypatch.setattr(asking._client, "cmd", lambda nodes, *words, **options: {"salt1": {"ret": True}})
+    opened = []
+    later = threading.Timer(0.5, lambda: opened.append(socket.create_server(("127.0.0.1", port))))
+    later.start()
+    try:
+        assert asking.try_all(["salt1"], "test.ping") == ({"salt1": True}, {})
+        assert opened
+    finally:
+        later.join()
+        opened[0].close()
