@@ -732,7 +732,8 @@ def take(pair, run):
     Take the pair's addresses on the node that its ledger names active, and announce them.
 
     Returns the addresses that were not held before. Raises ``CommandExecutionError`` when this node
-    is not the active one, was not admitted in this boot, or another host answers for an address.
+    is not the active one, was not admitted in this boot, has its data elsewhere than they were, or another
+    host answers for an address.
 
     CLI Example:
 
@@ -752,6 +753,7 @@ def take(pair, run):
         wanted = address.of_pair(config)
         missing = [one for one in wanted if not address.status(one)["held"]]
         if missing:
+            gates.require_in_place(config, paths, f"{config['node']} takes no address of {pair}.")
             linked, _ = address.by_link(missing)
             with address.Holder(missing) as holder:
                 # With a dead link among them the others are of use all the same.
@@ -971,6 +973,7 @@ def stand_by(pair, run, sources=None):
             f"{config['node']} is the active node of {pair} by its ledger, so nothing is stopped there. See "
             f"`salt-run pair.status {pair}`."
         )
+    gates.require_in_place(config, paths, f"Nothing is carried to {config['node']}.")
     stopped = []
     for key, one in services.of_the_active_node(config):
         done = services.stop(pair, key, one, config["node"])

@@ -1,8 +1,13 @@
 """The pair as it should be: salt1 serves, salt2 stands by. Nothing here may change that."""
 
+import json
+import time
+
 import pytest
 from lab_pair import PILLAR
 from lab_pair import differences
+
+from lab.host import until
 
 pytestmark = pytest.mark.usefixtures("running")
 
@@ -22,6 +27,38 @@ def test_lsyncd_carries_folders_and_patterns_and_nothing_else(pair):
     assert differences(pair.fingerprint(pair.salt1), pair.fingerprint(pair.salt2)) == []
     assert pair.salt2.read("/srv/site/a.conf") == "carried\n"
     assert pair.salt2.read("/srv/site/a.txt") == "of salt2\n"
+
+
+def test_nothing_is_carried_to_a_path_that_is_not_mounted_and_all_of_it_when_it_is_again(pair):
+    """What lsyncd wrote into the empty folder would be out of sight after the next mount."""
+
+    def there(path):
+        return pair.salt2.run(["cat", path], check=False).stdout
+
+    pair.salt2.run(["mkdir", "-p", "/root/below"])
+    pair.salt2.run(["mount", "--bind", "/root/below", "/srv/site"])
+    begun = time.time()
+    try:
+        pair.salt1.write("/srv/site/while-away.conf", "later\n")
+        pair.salt1.write("/srv/data/while-away", "at once\n")
+
+        def said():
+            # lsyncd writes what its rsync says to its journal.
+            return pair.journal(pair.salt1, "-u", "lsyncd", f"--since=@{begun:.0f}")
+
+        until(lambda: "/srv/site/*.conf on salt2 lies on" in said(), 30, "lsyncd to say why it is not let in")
+        until(lambda: there("/srv/data/while-away") == "at once\n", 30, "the other paths' files")
+        assert pair.salt2.run(["ls", "-A", "/root/below"]).stdout == ""
+        found = json.loads(pair.salt1.run(["salt-run", "--out=json", "pair.status"], check=False).stdout)
+        assert any("/srv/site/*.conf on salt2 lies on" in one for one in found["salt"]["drift"]), found
+        done = pair.orchestrate(pair.salt2, "failover")
+        assert done.returncode != 0 and "Refused, nothing was changed." in done.stdout
+        assert "/srv/site/*.conf on salt2 lies on" in " ".join(done.stdout.split())
+        assert pair.holders() == ["salt1"]
+    finally:
+        pair.salt2.run(["umount", "/srv/site"])
+    until(lambda: there("/srv/site/while-away.conf") == "later\n", 60, "what could not be carried")
+    pair.drain()
 
 
 def test_highstate_again_changes_nothing_on_either_node(pair):

@@ -2,6 +2,8 @@
 
 import copy
 
+from failback import files
+from failback import sources
 from failback import system
 
 PAIR = {
@@ -106,3 +108,11 @@ class Clock:
         """Somebody sets the wall clock; no time passes."""
         self.now += seconds
         self._set_ahead += seconds
+
+
+def lies_elsewhere(paths, path="/srv/salt"):
+    """A node's record says of a path that it lay on another file system than it does."""
+    before = sources.facts([path], str(paths.root))[path]
+    was = {**before["file_system"], "source": "/dev/vdz9"}
+    own = {path: {**before, "exists": True, "empty": False, "file_system": was}}
+    files.write_json(paths.state("salt") / "sources.json", {"version": 1, "own": own, "peer": None})

@@ -147,6 +147,39 @@ def test_a_pull_asks_the_peer_itself(node, monkeypatch):
         gate.require_pull(samples.pair(), samples.RUN, node)
 
 
+@pytest.mark.parametrize(
+    ("misplaced", "word"),
+    [
+        (None, None),
+        ({}, None),
+        ({"/srv/salt": "lies on tmpfs"}, "/srv/salt on salt2 lies on tmpfs. Mount the right"),
+        ({"error": "The record is damaged."}, "The record is damaged."),
+    ],
+)
+def test_nothing_is_pulled_from_a_path_that_lies_elsewhere(misplaced, word):
+    report = {"ledger": samples.ledger(4, "salt2"), "misplaced": misplaced}
+    reason = gate.pull_refusal(samples.pair("salt1"), None, BOOT, report)
+    assert reason is None if word is None else word in reason
+
+
+def test_nothing_is_pulled_to_a_path_that_lies_elsewhere(node, monkeypatch):
+    hold_the_pair(node)
+    monkeypatch.setattr(peer, "report", lambda config, paths: {"ledger": samples.ledger(4, "salt2")})
+    gate.require_pull(samples.pair(), samples.RUN, node)
+    samples.lies_elsewhere(node)
+    with pytest.raises(Refused, match=r"Nothing is copied to salt1\. /srv/salt on salt1 lies on .*Mount"):
+        gate.require_pull(samples.pair(), samples.RUN, node)
+
+
+def test_nothing_is_put_back_in_a_path_that_lies_elsewhere(node):
+    hold_the_pair(node)
+    ledger.write("salt", node, 3, "salt1", None, "a test")
+    gate.require_undo(samples.pair(), samples.RUN, node)
+    samples.lies_elsewhere(node)
+    with pytest.raises(Refused, match=r"Nothing is put back\. /srv/salt on salt1 lies on"):
+        gate.require_undo(samples.pair(), samples.RUN, node)
+
+
 def test_a_pull_needs_the_lock_of_its_run(node, monkeypatch):
     monkeypatch.setattr(peer, "report", lambda config, paths: pytest.fail("nobody needed to be asked"))
     with pytest.raises(Refused, match="no run holds it"):

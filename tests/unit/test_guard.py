@@ -67,7 +67,7 @@ def fact(exists=True, empty=False, file_system=XFS):
             "exists": exists,
             "empty": empty,
             "kind": "directory" if exists else None,
-            "file_system": file_system if exists else None,
+            "file_system": file_system,
         }
     }
 
@@ -97,6 +97,30 @@ def test_sources(now, recorded, files_here, words):
     if words:
         assert words in problems[0]
         assert "salt-run" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("now", "recorded", "words"),
+    [
+        (fact(), None, None),
+        (fact(), fact(), None),
+        (fact(empty=True), fact(), None),
+        (fact(file_system=None), {}, None),
+        (fact(), fact(file_system=None), None),
+        (fact(), fact(exists=False, file_system=ROOT), None),
+        ({}, fact(), None),
+        (fact(file_system=ROOT), fact(), "used to lie on /dev/vdb1"),
+        # A folder below the place where the file system was mounted is gone with it.
+        (fact(exists=False, file_system=ROOT), fact(), "used to lie on"),
+    ],
+)
+def test_a_path_that_lies_elsewhere(now, recorded, words):
+    found = guard.misplaced(now, recorded)
+    assert list(found) == (["/srv/salt"] if words else [])
+    if words:
+        assert words in found["/srv/salt"]
+        sentence = guard.misplaced_sentence("salt2", found, "salt")
+        assert sentence.startswith("/srv/salt on salt2 lies on ") and "orch.adopt" in sentence
 
 
 def room(**more):

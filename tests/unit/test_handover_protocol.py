@@ -348,6 +348,40 @@ def test_a_path_that_is_not_what_it_was_is_not_handed_over(world, there, found):
     assert world.timer is None
 
 
+def test_a_node_whose_path_lies_elsewhere_is_not_handed_the_pair(world):
+    """Unmounted on the node that is to serve: what comes over would be out of sight after the next mount."""
+    samples.lies_elsewhere(world.paths["salt1"])
+    with pytest.raises(Refused, match=r"salt2 serves salt on\. /srv/salt on salt1 lies on .*Mount the right"):
+        world.bring_home()
+    assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
+    assert world.timer is None
+
+
+def test_a_path_that_is_unmounted_in_the_last_pass_leaves_the_far_end_serving_at_once(world):
+    def unmounted(limit):
+        samples.lies_elsewhere(world.paths["salt1"])
+
+    said = r"salt1 does not take salt\. /srv/salt on salt1.*salt2 serves again"
+    with pytest.raises(Unavailable, match=said):
+        world.bring_home(unmounted)
+    assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
+
+
+def test_a_node_whose_path_lies_elsewhere_takes_nothing_over(world):
+    world.bring_home()
+    world.lose_power("salt1")
+    with world.on("salt2"):
+        ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
+    samples.lies_elsewhere(world.paths["salt2"])
+    with pytest.raises(Refused, match=r"salt2 does not take salt over\. /srv/salt on salt2 lies on"):
+        silent(world, "salt2")
+    assert world.serving() == "nobody"
+    # What cannot be read proves nothing against the only node that is left.
+    (world.paths["salt2"].state("salt") / "sources.json").write_text("{")
+    silent(world, "salt2")
+    assert world.serving() == "salt2"
+
+
 def test_what_only_the_active_node_runs_stops_before_anything_is_released(working):
     seen = []
     working.hooks[("salt2", "release")] = lambda: seen.append(set(working.units["salt2"]))

@@ -5,8 +5,9 @@ sshd runs ``failback far-end <pair>`` for the pair's key whatever was asked for 
 authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMAND.
 
 ========================================  =======================================================
-``rsync --server --daemon .``             an rsync daemon that knows the pair's paths alone, read-only
-                                          unless this node's ledger names the other node active
+``rsync --server --daemon .``             an rsync daemon that knows the pair's paths alone, without those
+                                          that lie elsewhere than they did; read-only unless this node's
+                                          ledger names the other node active
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
 ``yield <generation>``                    give way to the other node's newer generation
@@ -27,9 +28,11 @@ import sys
 from failback import configuration
 from failback import files
 from failback import gate
+from failback import guard
 from failback import incoming
 from failback import ledger
 from failback import replication
+from failback import sources
 from failback.errors import FailbackError
 from failback.errors import Refused
 
@@ -108,7 +111,13 @@ def rsync(config, paths):
         writable = False
     # Rendered anew for each connection, because the right to write depends on the ledger of the moment.
     target = paths.volatile(config["name"]) / f"rsyncd-{'write' if writable else 'read'}.conf"
-    items = [item for one in config["replicate"] for item in replication.items_on_disk(one["path"])]
+    elsewhere = sources.misplaced(config, paths)
+    if elsewhere:
+        # To whoever asks: of a path that is left out rsync says only that it does not know it.
+        sentence = guard.misplaced_sentence(config["node"], elsewhere, config["name"])
+        print(sentence, file=sys.stderr, flush=True)
+    there = [one["path"] for one in config["replicate"] if one["path"] not in elsewhere]
+    items = [item for path in there for item in replication.items_on_disk(path)]
     text = replication.daemon_config(items, writable)
     files.write_atomically(target, os.fsencode(text))
     if not writable:

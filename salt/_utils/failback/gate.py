@@ -7,9 +7,11 @@ at both nodes writes a new one.
 """
 
 from failback import configuration
+from failback import guard
 from failback import ledger
 from failback import lock
 from failback import runs
+from failback import sources
 from failback import system
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -92,7 +94,7 @@ def pull_refusal(config, own, boot_id, peer_report):
     Why this node must not overwrite its paths with the peer's, or None when it may. Pure.
 
     peer_report
-        What the peer has just answered: at least ``ledger`` and ``boot_id``.
+        What the peer has just answered: at least ``ledger``; ``misplaced`` as in ``failback.report``.
     """
     pair = config["name"]
     node = config["node"]
@@ -112,15 +114,16 @@ def pull_refusal(config, own, boot_id, peer_report):
         )
     if own and own["active"] == node and own["generation"] == theirs["generation"]:
         return f"{node} and {other} both claim generation {own['generation']} of {pair}: a split."
-    return None
+    elsewhere = peer_report.get("misplaced") or {}
+    if "error" in elsewhere:
+        return elsewhere["error"]
+    return guard.misplaced_sentence(other, elsewhere, pair) if elsewhere else None
 
 
 def require_lsyncd(config, paths):
     """Raise ``Refused`` with the reason unless lsyncd may run on this node now."""
     # Imported here: reading addresses opens sockets, which the pure half must not need.
     from failback import address
-    from failback import guard
-    from failback import sources
 
     try:
         own = ledger.read(config["name"], paths)
@@ -145,6 +148,20 @@ def require_lsyncd(config, paths):
         raise Refused(f"lsyncd of {config['name']} must not start. {' '.join(problems)}")
 
 
+def require_in_place(config, paths, doing):
+    """
+    Raise ``Refused`` unless this node's paths lie where they did.
+
+    What is written elsewhere is out of sight once the right file system is mounted again.
+
+    doing
+        What is not done otherwise, a sentence.
+    """
+    found = sources.misplaced(config, paths)
+    if found:
+        raise Refused(f"{doing} {guard.misplaced_sentence(config['node'], found, config['name'])}")
+
+
 def require_undo(config, run, paths):
     """Raise ``Refused`` unless a run holds the pair here and this node serves: see ``plan.undo_refusal``."""
     pair, node = config["name"], config["node"]
@@ -154,6 +171,7 @@ def require_undo(config, run, paths):
             f"{node} does not serve {pair} any more, so nothing is put back on it: the node that serves "
             f"would overwrite it. See `salt-run pair.status {pair}`."
         )
+    require_in_place(config, paths, "Nothing is put back.")
 
 
 def require_pull(config, run, paths):
@@ -169,3 +187,4 @@ def require_pull(config, run, paths):
     reason = pull_refusal(config, own, system.boot_id(), peer.report(config, paths))
     if reason:
         raise Refused(f"Nothing is copied to {config['node']}. {reason}")
+    require_in_place(config, paths, f"Nothing is copied to {config['node']}.")

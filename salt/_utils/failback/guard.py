@@ -130,6 +130,32 @@ def source_problems(now, recorded=None, files_here=None, pair="PAIR"):
     return problems
 
 
+def misplaced(now, recorded):
+    """
+    This node's own paths that lie on another file system than they did: what is there is something else.
+
+    now, recorded
+        As for :py:func:`own_source_problems`.
+
+    Returns a dict of path to what is wrong, the predicate of a sentence.
+    """
+    found = {}
+    for path, before in (recorded or {}).items():
+        was, fact = before["file_system"], now.get(path)
+        if fact is not None and before["exists"] and was and fact["file_system"] != was:
+            found[path] = f"lies on {_named(fact['file_system'])}, and used to lie on {_named(was)}"
+    return found
+
+
+def misplaced_sentence(node, found, pair="PAIR"):
+    """What is said of paths that :py:func:`misplaced` has found on a node."""
+    told = "; ".join(f"{path} on {node} {what}" for path, what in sorted(found.items()))
+    return (
+        f"{told}. Mount the right file system there; or if the move was meant, record it: "
+        f"salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
+    )
+
+
 LSYNCD_WOULD = "lsyncd would delete on the other node what is missing here"
 LAST_PASS_WOULD = "the last pass would delete on the other node what is missing here"
 
@@ -148,6 +174,7 @@ def own_source_problems(now, recorded, pair="PAIR", danger=LSYNCD_WOULD):
     Returns a list of sentences.
     """
     problems = []
+    elsewhere = misplaced(now, recorded)
     for path, before in sorted((recorded or {}).items()):
         fact = now.get(path)
         if fact is None or not before["exists"]:
@@ -156,10 +183,8 @@ def own_source_problems(now, recorded, pair="PAIR", danger=LSYNCD_WOULD):
             found = "does not exist any more"
         elif fact["empty"] and not before["empty"]:
             found = "is empty, and was not"
-        elif fact["file_system"] != before["file_system"]:
-            found = (
-                f"lies on {_named(fact['file_system'])}, and used to lie on {_named(before['file_system'])}"
-            )
+        elif path in elsewhere:
+            found = elsewhere[path]
         else:
             continue
         problems.append(

@@ -38,6 +38,7 @@ import time
 from failback import address
 from failback import configuration
 from failback import files
+from failback import gate
 from failback import guard
 from failback import incoming
 from failback import journal_service
@@ -683,6 +684,7 @@ def become_active(config, run, paths, prepare_last_pass):
         generation, why = theirs["generation"] + 1, f"handover from {other}"
         prepared = stack.enter_context(ledger.Prepared(pair, paths, generation, node, run, why))
         stack.enter_context(_taking(config, run, limit, paths))
+        gate.require_in_place(config, paths, f"{other} serves {pair} on.")
         far.ask("arm", 15, seconds=limit, again=True)
         timeline.note("the way back is armed")
         brought = None
@@ -706,6 +708,8 @@ def become_active(config, run, paths, prepare_last_pass):
                     last_pass.name(released["changes"], released["why"])
                     brought = last_pass.run(limit - COMMIT_MARGIN - 1)
                 timeline.note("the last pass has ended")
+                # What has come over must be where this node is going to serve it from.
+                gate.require_in_place(config, paths, f"{node} does not take {pair}.")
                 asked = time.monotonic()
                 given = far.ask("commit", TAKE_WITHIN)
                 timeline.note("the other node has given the pair away")

@@ -79,14 +79,15 @@ def report(pair, paths):
         "lock": _readable(lock.read, pair, paths),
         "fenced": _readable(fencing.read, pair, paths),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
+        "misplaced": _readable(sources.misplaced, config, paths),
         "uncompared": _readable(_uncompared, pair, paths),
         "last_run": _last_run(pair, paths),
     }
 
 
-def _readable(read, pair, paths):
+def _readable(read, *what):
     try:
-        return read(pair, paths)
+        return read(*what)
     except FailbackError as error:
         return {"error": str(error)}
 

@@ -81,12 +81,15 @@ def preview(config, paths, sources=None, names=pull.NAMES, remote_shell=None, ta
         this look at the files, and what differs now counts as changed.
 
     The full lists are written below the pair's state folder; ``list`` in each result names its
-    file. Raises :py:class:`failback.errors.Refused` for a path that the serving node does not have.
+    file. Raises :py:class:`failback.errors.Refused` for a path that the serving node does not have where
+    it had it.
     """
-    # rsync itself would only say that it cannot enter the folder.
-    missing = {path: fact for path, fact in (sources or {}).items() if not fact["exists"]}
-    if missing:
-        raise errors.Refused("\n".join(guard.source_problems(missing, pair=config["name"])))
+    # rsync itself would only say that it does not know the path, or cannot enter the folder. Of one that is
+    # merely empty the lists show what that would mean.
+    recorded = source_facts.recorded(config["name"], paths)["peer"]
+    absent = guard.source_problems(sources or {}, recorded, dict.fromkeys(sources or {}, 0), config["name"])
+    if absent:
+        raise errors.Refused("\n".join(absent))
     folder = paths.state(config["name"]) / "preview"
     chosen = items(config, paths, sources)
     with contextlib.ExitStack() as stack:
@@ -170,7 +173,7 @@ def refusals(config, paths, previews, sources=None, recorded=None, operation="re
 
     Returns a list of sentences.
     """
-    return pull.problems(
+    found = pull.problems(
         previews,
         _peer(config, paths),
         items(config, paths, sources),
@@ -180,6 +183,10 @@ def refusals(config, paths, previews, sources=None, recorded=None, operation="re
         sources,
         source_facts.recorded(config["name"], paths)["peer"] if recorded is None else recorded,
     )
+    elsewhere = source_facts.misplaced(config, paths)
+    if elsewhere:
+        found.append(guard.misplaced_sentence(config["node"], elsewhere, config["name"]))
+    return found
 
 
 def synced(

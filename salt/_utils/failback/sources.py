@@ -1,9 +1,10 @@
 """
-What the serving node says about the paths it is about to give: whether they are really there.
+What a node says about its replicated paths: whether they are really there.
 
-A path that is not mounted looks like an empty folder, and an empty folder makes rsync delete
-everything on the other side. So the serving node records where its data lies, and says so again
-before a sync::
+A path that is not mounted looks like an empty folder. An empty folder makes rsync delete everything
+on the other side, and what rsync writes into it is out of sight as soon as the file system is mounted
+again. So each node records where its data lie, and looks again before anything is carried from there
+or to there::
 
     facts = sources.facts(["/srv/salt"])
     {"/srv/salt": {"exists": True, "empty": False, "kind": "directory",
@@ -17,6 +18,7 @@ import os
 import re
 
 from failback import files
+from failback import guard
 from failback import replication
 
 #: Of the record.
@@ -40,7 +42,8 @@ def facts(paths, root="/", mountinfo="/proc/self/mountinfo"):
 
     Returns a dict of path to ``exists``, ``empty`` (a folder without entries, or a pattern without
     matches), ``kind`` (``directory``, ``file``, ``pattern`` or ``None``) and ``file_system``
-    (``mount``, ``type``, ``source``, ``root`` or ``None``).
+    (``mount``, ``type``, ``source``, ``root`` or ``None``), also of a path that does not exist: where it
+    would be made.
     """
     with open(mountinfo, encoding="utf-8", errors="surrogateescape") as handle:
         mounts = parsed_mounts(handle.read())
@@ -63,6 +66,15 @@ def recorded(pair, paths):
     path = paths.state(pair) / "sources.json"
     content = files.read_json(path, f"the recorded sources of {pair}", VERSION) or {}
     return {"own": content.get("own"), "peer": content.get("peer")}
+
+
+def misplaced(config, paths):
+    """
+    The replicated paths of this node that lie elsewhere than they did when the pair was last known to be
+    well: nothing is carried from there or to there. See :py:func:`failback.guard.misplaced`.
+    """
+    now = facts([one["path"] for one in config["replicate"]], str(paths.root))
+    return guard.misplaced(now, recorded(config["name"], paths)["own"])
 
 
 def parsed_mounts(text):
@@ -113,7 +125,7 @@ def file_system(path, mounts):
 def _fact(item, root, mounts):
     here = os.path.join(root, item.path.lstrip("/"))
     folder = os.path.join(root, item.root.lstrip("/"))
-    empty_fact = {"exists": False, "empty": True, "kind": None, "file_system": None}
+    where = file_system(folder, mounts)
     try:
         if item.pattern is None:
             with os.scandir(here) as entries:
@@ -128,13 +140,8 @@ def _fact(item, root, mounts):
             os.lstat(here)
             kind, exists, empty = "file", True, False
     except OSError:
-        return empty_fact
-    return {
-        "exists": exists,
-        "empty": empty,
-        "kind": kind,
-        "file_system": file_system(folder, mounts),
-    }
+        return {"exists": False, "empty": True, "kind": None, "file_system": where}
+    return {"exists": exists, "empty": empty, "kind": kind, "file_system": where}
 
 
 def _plain(field):

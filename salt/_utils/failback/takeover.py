@@ -4,9 +4,11 @@ An active node that has gone, a node that takes over, and a node that gives way.
 These are the changes of hands that no orchestration makes: they work with no master and no minion.
 """
 
+import contextlib
 import json
 
 from failback import address
+from failback import gate
 from failback import handover
 from failback import incoming
 from failback import ledger
@@ -16,6 +18,7 @@ from failback import system
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
+from failback.errors import Unreadable
 
 
 def take_over(config, reason, paths, run=None):
@@ -35,7 +38,8 @@ def take_over(config, reason, paths, run=None):
         The orchestration on whose behalf this happens, or None for the watch.
 
     Returns ``{"generation": n, "addresses": [...]}``. Raises ``Refused`` when this node was not
-    admitted in this boot, or when another host answers for one of the addresses.
+    admitted in this boot, when its data do not lie where they did, or when another host answers for one
+    of the addresses.
     """
     pair, node = config["name"], config["node"]
     wanted = address.of_pair(config)
@@ -47,6 +51,9 @@ def take_over(config, reason, paths, run=None):
                 f"it takes no address. Run `salt-run pair.status {pair}` on the master."
             )
         _require_no_handover(config, paths)
+        # A record that cannot be read says nothing against it, and nobody else serves.
+        with contextlib.suppress(Unreadable):
+            gate.require_in_place(config, paths, f"{node} does not take {pair} over.")
         with address.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
             holder.check(wait=min(0.3, config["watch"]["patience"] / 4))

@@ -285,6 +285,11 @@ def _drift(config, active, standby):
     if not primary_active and active.get("lsyncd", {}).get("running"):
         yield f"lsyncd runs on {node}, the secondary."
     for report in (active, standby):
+        for path, what in sorted((report.get("misplaced") or {}).items()):
+            if path == "error":
+                yield f"{report['node']}: {what}"
+            else:
+                yield f"{path} on {report['node']} {what}: nothing is carried from there or to there."
         for service, state in (report.get("services") or {}).items():
             if state != "active":
                 yield f"{service} is {state} on {report['node']}."
