@@ -365,11 +365,14 @@ class Rehearsal:
         self.expected_bait, self.kept_bait = {str(n): f"before {n}\n" for n in range(1, 7)}, {}
         self.lost(self.secondary)
         self.lost(self.primary)
-        in_parallel(self.back, self.lab.nodes)
         self.operator = self.primary
-        for host in self.lab.nodes:
+
+        def begin(host):
+            self.back(host)
             self._local_writer(host)
             self._start_master(host)
+
+        in_parallel(begin, self.lab.nodes)
         self._ready(self.primary)
 
     def _before_failover(self):

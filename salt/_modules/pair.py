@@ -592,7 +592,8 @@ def admit(pair, generation, active, run, why, admitted=True):
     admitted
         False only tells it who is active: a standby whose data are not current yet takes nothing over.
 
-    Returns the ledger's entry. Raises ``CommandExecutionError``.
+    Returns the ledger's entry. Raises ``CommandExecutionError``, also when a node that would be admitted has
+    its data elsewhere than they were.
 
     CLI Example:
 
@@ -602,6 +603,9 @@ def admit(pair, generation, active, run, why, admitted=True):
     """
     paths = _paths()
     locks.require(pair, paths, run)
+    if admitted:
+        config = configuration.load(pair, paths)
+        gates.require_in_place(config, paths, f"{config['node']} is not admitted to {pair}.")
     return ledger.write(pair, paths, int(generation), active, run, why, admitted)
 
 
@@ -732,8 +736,7 @@ def take(pair, run):
     Take the pair's addresses on the node that its ledger names active, and announce them.
 
     Returns the addresses that were not held before. Raises ``CommandExecutionError`` when this node
-    is not the active one, was not admitted in this boot, has its data elsewhere than they were, or another
-    host answers for an address.
+    is not the active one, was not admitted in this boot, or another host answers for an address.
 
     CLI Example:
 
@@ -753,7 +756,6 @@ def take(pair, run):
         wanted = address.of_pair(config)
         missing = [one for one in wanted if not address.status(one)["held"]]
         if missing:
-            gates.require_in_place(config, paths, f"{config['node']} takes no address of {pair}.")
             linked, _ = address.by_link(missing)
             with address.Holder(missing) as holder:
                 # With a dead link among them the others are of use all the same.

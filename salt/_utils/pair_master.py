@@ -134,7 +134,8 @@ class Nodes:
             except OSError as error:
                 if time.monotonic() >= end:
                     raise NoMaster(
-                        f"The salt-master of this machine takes no connections at {host}:{port}: {error}."
+                        f"The salt-master of this machine takes no connections at {host}:{port}: {error}. "
+                        f"See `systemctl status salt-master`."
                     ) from error
             time.sleep(0.2)
 
