@@ -203,11 +203,17 @@ ALL = {
             *_power_off("primary"),
             ("primary",),
         ),
+        Fault(
+            "primary_quick",
+            "the primary is back from its reboot in a second",
+            lambda rehearsal: rehearsal.power_cycled(rehearsal.primary),
+            lambda rehearsal: None,
+        ),
     )
 }
 
 #: Faults that are made at one moment only.
-ONLY_AT = {"primary_gone": ("down",)}
+ONLY_AT = {"primary_gone": ("down",), "primary_quick": ("pair.reboot:new", "pair.reboot:ret")}
 
 
 def at_all_moments(fault, moments):

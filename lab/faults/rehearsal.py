@@ -200,6 +200,12 @@ class Rehearsal:
             self.outages.append([host.name, time.time(), None, "power"])
             host.power_off()
 
+    def power_cycled(self, host):
+        """Off, and on again at once: gone for so short a time that nobody need notice."""
+        self.lost(host)
+        host.power_on(wait=False)
+        self._ended(self.outages, host)
+
     def back(self, host):
         if not host.switched_on:
             host.power_on(limit=120)

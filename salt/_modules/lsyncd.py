@@ -339,7 +339,7 @@ def start(pair, limit=60):
         return False
     place = lsyncd_config.places(paths, pair)
     files.make_folder(place.marker)
-    for left_over in (place.status, place.seen):
+    for left_over in (place.status, place.seen, place.mounted):
         left_over.unlink(missing_ok=True)
     if not running:
         # An earlier refusal may have used up the unit's attempts.

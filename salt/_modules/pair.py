@@ -27,6 +27,7 @@ from failback import configuration
 from failback import files
 from failback import gate as gates
 from failback import git_push
+from failback import guard
 from failback import handover as handovers
 from failback import hold as holds
 from failback import ledger
@@ -47,6 +48,7 @@ from failback import trust as trusts
 from failback import virsh
 from failback import watch
 from failback.errors import FailbackError
+from failback.errors import Unreadable
 
 __virtualname__ = "pair"
 __func_alias__ = {"names_": "names"}
@@ -631,12 +633,17 @@ def adopt(pair, active, run):
 
 
 @salt_errors.translated
-def record_sources(pair, run, peer):
+def record_sources(pair, run, peer, moved=False):
     """
-    Remember where the pair's paths lie on both nodes; what lies elsewhere later is not synced from.
+    Remember where the pair's paths lie on both nodes; from what lies elsewhere later, and to it, nothing is
+    carried.
 
     peer
         The ``sources`` of the other node's report.
+
+    moved
+        Also of paths that lie elsewhere than they did. A standby of which one does is not admitted any more:
+        an orchestration has to compare everything first.
 
     Returns True.
 
@@ -646,9 +653,22 @@ def record_sources(pair, run, peer):
 
         salt 'salt1' pair.record_sources salt 20261122T183000-adopt-salt-4f2a '{/srv/salt: {…}}'
     """
-    locks.require(pair, _paths(), run)
-    source_facts.record(pair, _paths(), peer)
+    paths = _paths()
+    locks.require(pair, paths, run)
+    own = ledger.read(pair, paths)
+    config = configuration.load(pair, paths)
+    if moved and own and own["active"] != config["node"] and _misplaced(config, paths):
+        why = "its data were moved"
+        ledger.write(pair, paths, own["generation"], own["active"], run, why, admitted=False)
+    source_facts.record(pair, paths, peer, moved)
     return True
+
+
+def _misplaced(config, paths):
+    try:
+        return source_facts.misplaced(config, paths)
+    except Unreadable as error:
+        return {"error": str(error)}
 
 
 @salt_errors.translated
@@ -766,7 +786,7 @@ def take(pair, run):
 
 
 @salt_errors.translated
-def take_over(pair, run, owner, fenced, reason):
+def take_over(pair, run, owner, fenced, reason, moved=False):
     """
     Make this node active without the other one, which is off by an operator's word.
 
@@ -775,6 +795,9 @@ def take_over(pair, run, owner, fenced, reason):
 
     fenced, reason
         The operator's word, as for ``fencing.declare``: the node that is off, and how that is known.
+
+    moved
+        The operator's word that this node's data are where they lie now, although they lay elsewhere.
 
     Returns ``{"generation": n, "addresses": [...]}``, the addresses that were taken: none where this
     node serves already. Raises ``CommandExecutionError`` when the other node answers after all, when this
@@ -793,6 +816,8 @@ def take_over(pair, run, owner, fenced, reason):
     held = [one for one in address.of_pair(config) if address.status(one)["held"]]
     if ledger.is_active(own, config["node"]) and (held or not config["floating_ips"]):
         return {"generation": own["generation"], "addresses": take(pair, run)}
+    if moved:
+        source_facts.record_moved(config, paths)
     why = f"{fenced} is off by the word of {owner['user']}: {reason}"
     return takeovers.take_over(config, why, paths, run)
 
@@ -820,6 +845,7 @@ def win(pair, run, generation, reason):
     config = configuration.load(pair, paths)
     with ledger.changing_hands(pair, paths):
         locks.require(pair, paths, run)
+        gates.require_in_place(config, paths, f"{config['node']} is no winner.")
         return ledger.write(pair, paths, int(generation), config["node"], run, reason)
 
 
@@ -901,7 +927,7 @@ def activate(pair, run):
     """
     Start on the active node what runs there alone: lsyncd, then the active services.
 
-    lsyncd's first pass is watched to its end. Returns ``{"started": [unit, …]}``. Raises
+    lsyncd's first pass goes on then, see ``lsyncd.first_pass``. Returns ``{"started": [unit, …]}``. Raises
     ``CommandExecutionError``; a closed gate stops it.
 
     CLI Example:
@@ -914,11 +940,10 @@ def activate(pair, run):
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
     started = []
-    if config["replicate"] and configuration.role(config) == "primary":
-        if not __salt__["lsyncd.status"](pair)["running"]:
-            __salt__["lsyncd.start"](pair)
-            started.append(services.LSYNCD)
-        __salt__["lsyncd.first_pass"](pair, limit=3600)
+    carries = config["replicate"] and configuration.role(config) == "primary"
+    if carries and not __salt__["lsyncd.status"](pair)["running"]:
+        __salt__["lsyncd.start"](pair)
+        started.append(services.LSYNCD)
     return {"started": started + start_active_services(pair, run)}
 
 
@@ -957,9 +982,10 @@ def stand_by(pair, run, sources=None):
 
     sources
         What the active node reports of its paths. A folder that is missing here is made, unless it was
-        here before: then its file system is not mounted, and that is an error.
+        here before or would lie elsewhere than it did: then its file system is not mounted.
 
-    Returns ``{"stopped": [unit, …], "made": [folder, …]}``. Raises ``CommandExecutionError``.
+    Returns ``{"stopped": [unit, …], "made": [folder, …], "absent": [sentence, …]}``, the last about paths to
+    which nothing can be carried. Raises ``CommandExecutionError``.
 
     CLI Example:
 
@@ -975,7 +1001,6 @@ def stand_by(pair, run, sources=None):
             f"{config['node']} is the active node of {pair} by its ledger, so nothing is stopped there. See "
             f"`salt-run pair.status {pair}`."
         )
-    gates.require_in_place(config, paths, f"Nothing is carried to {config['node']}.")
     stopped = []
     for key, one in services.of_the_active_node(config):
         done = services.stop(pair, key, one, config["node"])
@@ -986,24 +1011,29 @@ def stand_by(pair, run, sources=None):
             )
         if done == "stopped":
             stopped.append(one["name"])
-    return {"stopped": stopped, "made": _make_folders(config, sources or {}, paths)}
+    made, absent = _make_folders(config, sources or {}, paths)
+    elsewhere = source_facts.misplaced(config, paths)
+    if elsewhere:
+        absent.append(guard.misplaced_sentence(config["node"], elsewhere, pair))
+    return {"stopped": stopped, "made": made, "absent": absent}
 
 
 def _make_folders(config, sources, paths):
     """The folders that the active node replicates; rsync's daemon cannot make its own root."""
     before = source_facts.recorded(config["name"], paths)["own"] or {}
-    made = []
+    made, absent = [], []
     for path, there in sorted(sources.items()):
         if there["kind"] != "directory" or os.path.isdir(path):
             continue
         if before.get(path, {}).get("exists"):
-            raise CommandExecutionError(
+            absent.append(
                 f"{path} was on {config['node']} and is missing now. Is its file system mounted? Nothing is "
                 f"carried there before it is."
             )
-        os.makedirs(path, mode=0o755)
-        made.append(path)
-    return made
+        else:
+            os.makedirs(path, mode=0o755)
+            made.append(path)
+    return made, absent
 
 
 @salt_errors.translated

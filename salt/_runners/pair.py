@@ -46,10 +46,10 @@ ORCHESTRATIONS = {
         "pair", "plan", "max_delete", "max_change_percent", "winner", "reason", "at_once", "vms"
     },
     "orch.failover": {  # fmt: skip
-        "pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "at_once", "vms"
+        "pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "moved", "at_once", "vms"
     },
     "orch.boot": {"pair", "at_once"},
-    "orch.adopt": {"pair", "at_once"},
+    "orch.adopt": {"pair", "moved", "at_once"},
     "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},
 }
 

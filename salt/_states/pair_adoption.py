@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 
 import pair_master
+from failback import guard
 
 __virtualname__ = "pair_adoption"
 
@@ -122,12 +123,16 @@ def reachable(name, pair=None):
     return _step(name, pair, "prove that each node reaches the other", work)
 
 
-def begun(name, pair=None):
+def begun(name, pair=None, moved=None):
     """
     Begin the ledgers where there are none: the primary was active last, nobody is admitted yet.
 
     name, pair
         As for ``possible``.
+
+    moved
+        True: paths that lie elsewhere than they did were moved on purpose. The standby has to be compared
+        as a whole then, so lsyncd is stopped until a recovery starts it.
     """
 
     def work(config, nodes, ids):
@@ -146,18 +151,31 @@ def begun(name, pair=None):
                 f"{secondary} holds {', '.join(held)}, so it may have the newer data; a new pair begins with "
                 f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
             )
+        elsewhere = {node: reports[node]["misplaced"] for node in ids if reports[node]["misplaced"]}
+        told = " ".join(guard.misplaced_sentence(node, found, pair) for node, found in elsewhere.items())
+        if elsewhere and moved is not True:
+            raise CommandExecutionError(f"Where the paths of {pair} lie was not recorded. {told}")
         run = pair_master.Run(__opts__, config, "adopt")
         run.lock(reports.values())
         try:
             for node, other in (ids, reversed(ids)):
-                nodes.one(node, "pair.record_sources", pair, run.id, reports[other]["sources"])
+                there = reports[other]["sources"]
+                nodes.one(node, "pair.record_sources", pair, run.id, there, moved=bool(elsewhere))
+            if elsewhere and reports[primary]["lsyncd"]["running"]:
+                nodes.one(primary, "lsyncd.stop", pair)
             if new:
                 nodes.all(ids, "pair.adopt", pair, primary, run.id)
         finally:
             run.let_go()
             nodes.try_all(ids, "pair.unlock", pair, run.id)
+        if elsewhere:
+            return (
+                {node: sorted(found) for node, found in elsewhere.items()},
+                f"It is recorded where these paths lie now. Before anything is carried both nodes are "
+                f"compared as a whole: `salt-run pair.status {pair}` names the command.",
+            )
         if not new:
-            return {}, f"{pair} has its ledgers already; where its paths lie was recorded anew."
+            return {}, f"{pair} has its ledgers already; it is recorded where its paths lie."
         return (
             {node: "ledger in generation 1" for node in ids},
             f"{pair} is adopted. Start it: salt-run state.orch orch.boot pillar='{{pair: {pair}}}'",

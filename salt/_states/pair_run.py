@@ -18,6 +18,7 @@ a change and says that it was not needed. Every step ends with a look that prove
 ``test=True`` nothing is changed, not even a lock.
 """
 
+import contextlib
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -25,6 +26,7 @@ from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
 import pair_master
+from failback import guard
 from failback import plan as plans
 from failback import system
 from failback import verdict as verdicts
@@ -54,6 +56,7 @@ def opened(
     winner=None,
     fenced=None,
     reason=None,
+    moved=None,
 ):
     """
     Look at both nodes, decide, and take the pair for this run; or refuse before anything is changed.
@@ -82,11 +85,15 @@ def opened(
 
     reason
         Why, for the history; needed with ``winner`` and ``fenced``.
+
+    moved
+        With ``fenced``: True says that the data of the node that is to serve are where they lie now,
+        although they lay elsewhere.
     """
     ret = _ret(name)
     begun = time.monotonic()
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
-    words = {"winner": winner, "fenced": fenced, "reason": reason}
+    words = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
     try:
         run, reports = _planned(pair, operation, plan, limits, words)
     except SaltException as error:
@@ -166,7 +173,8 @@ def _take(run, reports):
             )
     except SaltException:
         run.let_go()
-        run.nodes.try_all(run.members, "pair.unlock", pair, run.id)
+        with contextlib.suppress(SaltException):
+            run.nodes.try_all(run.members, "pair.unlock", pair, run.id)
         raise
     run.opened = True
     __context__[pair_master.CONTEXT] = run
@@ -299,6 +307,7 @@ def taken_over(name):
             run.owner,
             run.fenced,
             run.reason,
+            moved=run.moved,
         )
         if not found["addresses"]:
             return f"{run.plan.alone} serves already, in generation {found['generation']}."
@@ -665,13 +674,19 @@ def active_alone(name):
         if standby:
             # Off here before on there: never both.
             done = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"])
+            absent = done.pop("absent")
             if any(done.values()):
                 changes[standby] = {what: names for what, names in done.items() if names}
         started = run.nodes.one(active, "pair.activate", pair, run.id)["started"]
         if started:
             changes[active] = {"started": started}
         if standby and active == run.config["primary"]["id"]:
-            # lsyncd's first pass has ended: only now has the standby what it would need to serve.
+            # Said only now: the active node serves all the same.
+            if absent:
+                raise CommandExecutionError(" ".join(absent))
+            if run.config["replicate"]:
+                run.nodes.one(active, "lsyncd.first_pass", pair, limit=3600)
+            # It has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
         run.nodes.all(run.members, "pair.watching", pair)
         return _proved(run)
@@ -682,10 +697,13 @@ def active_alone(name):
 def _proved(run):
     """A last look after all steps, as a sentence. Raises when it is not what was wanted."""
     pair = run.config["name"]
-    _, errors = run.judge()
+    reports, errors = run.judge()
     unexpected = {node: error for node, error in errors.items() if node in run.members}
     if unexpected:
         raise CommandExecutionError(" ".join(unexpected.values()))
+    for report in reports:
+        if report["node"] == run.plan.active and report["misplaced"]:
+            raise CommandExecutionError(guard.misplaced_sentence(report["node"], report["misplaced"], pair))
     # To complete a takeover says nothing of a primary that waits to come home.
     drift = run.verdict.drift if "services" in run.plan.steps else run.verdict.incomplete
     if run.verdict.active != run.plan.active or drift:

@@ -228,12 +228,19 @@ def _place(run, wanted, silent):
         if plan.action == virtual_machine.NOTHING:
             continue
         virtualization = run.config["virtualization"]
-        run.renew(STEP_LIMIT + virtualization["migration_timeout"] + virtualization["shutdown_timeout"])
+        try:
+            run.renew(STEP_LIMIT + virtualization["migration_timeout"] + virtualization["shutdown_timeout"])
+        except SaltException as error:
+            # Without its lock or its master a run begins nothing more, and can prove nothing.
+            return done, [*failed, str(error)]
         try:
             done[plan.guest] = _act(run, plan)
         except SaltException as error:
             failed.append(str(error))
-    reports = guest_master.look(run.nodes, run.config, silent)
+    try:
+        reports = guest_master.look(run.nodes, run.config, silent)
+    except SaltException as error:
+        return done, [*failed, str(error)]
     for plan in wanted:
         if plan.guest in done:
             failed += _unproved(run.config, plan, reports)
@@ -362,7 +369,13 @@ def followed(name, vms=None):
         return ret
     fenced = bool(run.plan.alone)
     silent = {run.other(run.plan.alone): "it is declared off"} if fenced else {}
-    reports = guest_master.look(run.nodes, run.config, silent)
+    try:
+        reports = guest_master.look(run.nodes, run.config, silent)
+    except SaltException as error:
+        ret["result"] = False
+        ret["comment"] = str(error)
+        run.note("vms", False, ret["comment"], 0.0)
+        return ret
     plans = [
         virtual_machine.decide(
             guest, run.plan.active, run.config, reports, fenced=fenced, only_if_active=not fenced

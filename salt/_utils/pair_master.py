@@ -4,6 +4,7 @@ What a master does for a pair: ask its nodes, and carry one run from its opening
 For the runner ``pair`` and for the state modules that are steps of orchestrations.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
@@ -114,8 +115,10 @@ class Nodes:
         try:
             return how(list(nodes), *words, tgt_type="list", **options)
         except (SaltException, OSError) as error:
-            # What a node says is returned; what is raised is about the master, such as that it has just died.
+            # What a node says is returned; what is raised is about the master: it has just died, or says no.
             self._require_master(0)
+            if isinstance(error, SaltException):
+                raise
             raise NoMaster(f"The salt-master of this machine does not answer: {error}") from error
 
     def _require_master(self, within):
@@ -214,11 +217,13 @@ def require_words(config, words):
     An operator's word about a node needs a reason, which the history keeps.
 
     words
-        ``winner``, ``fenced`` and ``reason``, each text or None.
+        ``winner``, ``fenced`` and ``reason``, each text or None; ``moved``, True or None.
 
     Raises ``SaltInvocationError``.
     """
     winner, reason = words["winner"], words["reason"]
+    if words["moved"] not in (None, True) or (words["moved"] and words["fenced"] is None):
+        raise SaltInvocationError("moved must be true, and belongs to `fenced`.")
     nodes = (config["primary"]["id"], config["secondary"]["id"])
     if winner is not None and winner not in nodes:
         raise SaltInvocationError(f"winner must be {nodes[0]} or {nodes[1]}, not {winner!r}.")
@@ -379,6 +384,7 @@ class Run:
         self.winner = words.get("winner")
         self.fenced = words.get("fenced")
         self.reason = words.get("reason")
+        self.moved = bool(words.get("moved"))
         self.plan = None
         self.verdict = None
         self.opened = False
@@ -459,7 +465,9 @@ class Run:
                 self.took_over = found["taken_over"] or self.took_over
         except CommandExecutionError:
             if not self.opened:
-                self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)
+                # A lock that cannot be given back is taken over from a process that has ended.
+                with contextlib.suppress(SaltException):
+                    self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)
             raise
         self._renewed_at = system.boottime()
         self._heartbeat = Heartbeat(self._beat)
@@ -546,6 +554,7 @@ class Run:
                     ("winner", self.winner),
                     ("fenced", self.fenced),
                     ("reason", self.reason),
+                    ("moved", self.moved),
                 )
                 if word
             },
@@ -580,7 +589,7 @@ class Run:
         self.let_go()
         try:
             errors, left = give_back(self.record("failed" if failed else "succeeded", sentence))
-        except NoMaster as error:
+        except SaltException as error:
             # The lock needs no more: it is taken over from a process that has ended.
             pair = self.config["name"]
             comment = (

@@ -3,7 +3,8 @@
 
       salt-run state.orch orch.adopt pillar='{pair: salt}'
 
-  Nothing is started and no address is taken; `orch.boot` follows. Running it again repairs the keys.
+  Nothing is started and no address is taken; `orch.boot` follows. Running it again repairs the keys, and
+  with `moved: true` records where the paths lie that an operator has moved to another disk.
 -#}
 {%- set pair = pillar.get('pair') %}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
@@ -14,6 +15,7 @@ Every pair is adopted:
     - operation: adopt
     - pairs: {{ pair | tojson }}
     - at_once: {{ pillar.get('at_once') | tojson }}
+    - moved: {{ pillar.get('moved') | tojson }}
 {%- else %}
 
 Both nodes answer and the pillar is right:
@@ -50,6 +52,7 @@ Each node reaches the other:
 The ledgers begin:
   pair_adoption.begun:
     - pair: {{ pair | tojson }}
+    - moved: {{ pillar.get('moved') | tojson }}
     - require:
       - pair_adoption: Each node reaches the other
 {%- endif %}

@@ -26,6 +26,7 @@ Every pair serves on its secondary:
     - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
     - fenced: {{ pillar.get('fenced') | tojson }}
     - reason: {{ pillar.get('reason') | tojson }}
+    - moved: {{ pillar.get('moved') | tojson }}
     - require:
       - vm_run: It is clear what becomes of the virtual machines
 {%- else %}
@@ -41,6 +42,7 @@ Both nodes answer and the pair may be moved:
     - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
     - fenced: {{ pillar.get('fenced') | tojson }}
     - reason: {{ pillar.get('reason') | tojson }}
+    - moved: {{ pillar.get('moved') | tojson }}
     - require:
       - vm_run: It is clear what becomes of the virtual machines
 

@@ -29,6 +29,11 @@ def test_lsyncd_carries_folders_and_patterns_and_nothing_else(pair):
     assert pair.salt2.read("/srv/site/a.txt") == "of salt2\n"
 
 
+def status(pair):
+    done = pair.salt1.run(["salt-run", "--out=json", "pair.status", "salt"], check=False)
+    return json.loads(done.stdout)["salt"]
+
+
 def test_nothing_is_carried_to_a_path_that_is_not_mounted_and_all_of_it_when_it_is_again(pair):
     """What lsyncd wrote into the empty folder would be out of sight after the next mount."""
 
@@ -49,15 +54,68 @@ def test_nothing_is_carried_to_a_path_that_is_not_mounted_and_all_of_it_when_it_
         until(lambda: "/srv/site/*.conf on salt2 lies on" in said(), 30, "lsyncd to say why it is not let in")
         until(lambda: there("/srv/data/while-away") == "at once\n", 30, "the other paths' files")
         assert pair.salt2.run(["ls", "-A", "/root/below"]).stdout == ""
-        found = json.loads(pair.salt1.run(["salt-run", "--out=json", "pair.status"], check=False).stdout)
-        assert any("/srv/site/*.conf on salt2 lies on" in one for one in found["salt"]["drift"]), found
+        assert any("/srv/site/*.conf on salt2 lies on" in one for one in status(pair)["drift"])
         done = pair.orchestrate(pair.salt2, "failover")
         assert done.returncode != 0 and "Refused, nothing was changed." in done.stdout
         assert "/srv/site/*.conf on salt2 lies on" in " ".join(done.stdout.split())
         assert pair.holders() == ["salt1"]
+        # The active node is seen to all the same; only the standby is not admitted.
+        pair.salt1.run(["systemctl", "stop", "lsyncd"])
+        done = pair.recover(pair.salt1)
+        assert done.returncode != 0 and "on salt2 lies on" in " ".join(done.stdout.split())
+        assert pair.active(pair.salt1, "lsyncd") and pair.holders() == ["salt1"]
+        assert pair.salt2.run(["ls", "-A", "/root/below"]).stdout == ""
+        # Nobody's word, no record.
+        done = pair.orchestrate(pair.salt1, "adopt")
+        assert done.returncode != 0 and "moved: true" in done.stdout
     finally:
         pair.salt2.run(["umount", "/srv/site"])
     until(lambda: there("/srv/site/while-away.conf") == "later\n", 60, "what could not be carried")
+    pair.drain()
+
+
+def test_a_path_that_an_operator_has_moved_is_compared_as_a_whole_before_the_standby_may_serve(pair):
+    pair.salt2.run(["mkdir", "-p", "/root/other-disk"])
+    # It is mounted again at the reboot, which is a part of the recovery.
+    pair.salt2.write("/etc/fstab", "/root/other-disk /srv/site none bind 0 0\n")
+    pair.salt2.run(["mount", "/srv/site"])
+    pair.orchestrate(pair.salt1, "adopt", check=True, moved=True)
+    found = status(pair)
+    assert found["verdict"] == "standby_returned" and "orch.recover" in json.dumps(found["next"]), found
+    assert not pair.active(pair.salt1, "lsyncd")
+    done = pair.recover(pair.salt1)
+    assert done.returncode == 0, done.stdout
+    assert pair.salt2.run(["cat", "/root/other-disk/a.conf"]).stdout == "carried\n"
+    assert status(pair)["verdict"] == "normal" and "drift" not in status(pair)
+    pair.salt2.run(["umount", "/srv/site"])
+    pair.salt2.write("/etc/fstab", "")
+    pair.orchestrate(pair.salt1, "adopt", check=True, moved=True)
+    done = pair.recover(pair.salt1)
+    assert done.returncode == 0, done.stdout
+    pair.drain()
+
+
+def test_a_path_that_is_unmounted_on_the_primary_deletes_nothing_on_the_standby(pair):
+    pair.drain()
+    before = pair.fingerprint(pair.salt2, "/srv/site")
+    pair.salt1.run(["mkdir", "-p", "/root/below", "/root/beside"])
+    pair.salt1.run(["mount", "--bind", "/srv/site", "/root/beside"])
+    # Else what is mounted over the one would be mounted over the other as well.
+    pair.salt1.run(["mount", "--make-private", "/root/beside"])
+    pair.salt1.run(["mount", "--bind", "/root/below", "/srv/site"])
+    try:
+        # By a program that has it open still.
+        pair.salt1.write("/root/beside/a.conf", "changed\n")
+        until(lambda: not pair.active(pair.salt1, "lsyncd"), 30, "lsyncd to end")
+        done = pair.salt1.run(["systemctl", "start", "lsyncd"], check=False)
+        assert done.returncode != 0
+        assert differences(before, pair.fingerprint(pair.salt2, "/srv/site")) == []
+    finally:
+        pair.salt1.run(["umount", "/srv/site"])
+        pair.salt1.run(["umount", "/root/beside"])
+    assert pair.recover(pair.salt1).returncode == 0
+    assert pair.salt2.run(["cat", "/srv/site/a.conf"]).stdout == "changed\n"
+    pair.salt1.write("/srv/site/a.conf", "carried\n")
     pair.drain()
 
 

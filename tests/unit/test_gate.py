@@ -153,7 +153,7 @@ def test_a_pull_asks_the_peer_itself(node, monkeypatch):
         (None, None),
         ({}, None),
         ({"/srv/salt": "lies on tmpfs"}, "/srv/salt on salt2 lies on tmpfs. Mount the right"),
-        ({"error": "The record is damaged."}, "The record is damaged."),
+        ({"error": "The record is damaged."}, "salt2: The record is damaged."),
     ],
 )
 def test_nothing_is_pulled_from_a_path_that_lies_elsewhere(misplaced, word):

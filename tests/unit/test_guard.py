@@ -1,5 +1,7 @@
 """May a sync begin: tables of facts and what is said of them."""
 
+import os
+
 import pytest
 
 from failback import guard
@@ -61,13 +63,21 @@ ROOT = {"mount": "/", "type": "ext4", "source": "/dev/vda1", "root": "/"}
 SUBVOLUME = {**XFS, "root": "/other"}
 
 
-def fact(exists=True, empty=False, file_system=XFS):
+DISK = {"mount": "/srv/salt/more", "type": "xfs", "source": "/dev/vdc1", "root": "/", "uuid": None}
+
+
+def named(source, uuid):
+    return {**XFS, "source": source, "uuid": uuid}
+
+
+def fact(exists=True, empty=False, file_system=XFS, below=()):
     return {
         "/srv/salt": {
             "exists": exists,
             "empty": empty,
             "kind": "directory" if exists else None,
             "file_system": file_system,
+            "below": list(below),
         }
     }
 
@@ -89,6 +99,9 @@ def fact(exists=True, empty=False, file_system=XFS):
         ),
         (fact(file_system=SUBVOLUME), fact(), {}, "folder /other"),
         (fact(), fact(exists=False), {}, None),
+        # It had no place yet when it was recorded.
+        (fact(), fact(exists=False, file_system=ROOT), {}, None),
+        (fact(), fact(below=[DISK]), {}, "lacks /dev/vdc1 (xfs, at /srv/salt/more), which used to be"),
     ],
 )
 def test_sources(now, recorded, files_here, words):
@@ -110,6 +123,15 @@ def test_sources(now, recorded, files_here, words):
         (fact(), fact(exists=False, file_system=ROOT), None),
         ({}, fact(), None),
         (fact(file_system=ROOT), fact(), "used to lie on /dev/vdb1"),
+        # A disk keeps its UUID when the kernel gives it another name.
+        (fact(file_system=named("/dev/sdb1", "u1")), fact(file_system=named("/dev/sda1", "u1")), None),
+        (fact(file_system=named("/dev/sda1", "u2")), fact(file_system=named("/dev/sda1", "u1")), "lies on"),
+        # Recorded by an earlier release, or with no udev.
+        (fact(file_system=named("/dev/vdb1", "u1")), fact(), None),
+        (fact(file_system=named("/dev/vdb2", "u1")), fact(), "lies on"),
+        (fact(below=[DISK]), fact(), None),
+        (fact(below=[DISK]), fact(below=[DISK]), None),
+        (fact(), fact(below=[DISK]), "lacks /dev/vdc1 (xfs, at /srv/salt/more)"),
         # A folder below the place where the file system was mounted is gone with it.
         (fact(exists=False, file_system=ROOT), fact(), "used to lie on"),
     ],
@@ -120,7 +142,16 @@ def test_a_path_that_lies_elsewhere(now, recorded, words):
     if words:
         assert words in found["/srv/salt"]
         sentence = guard.misplaced_sentence("salt2", found, "salt")
-        assert sentence.startswith("/srv/salt on salt2 lies on ") and "orch.adopt" in sentence
+        assert sentence.startswith("/srv/salt on salt2 l") and "orch.adopt" in sentence
+
+
+def test_what_lies_elsewhere_is_not_remembered_before_somebody_says_so():
+    before = {**fact(), "/srv/more": fact()["/srv/salt"]}
+    now = {**fact(file_system=ROOT), "/srv/more": fact(empty=True)["/srv/salt"]}
+    now["/srv/new"] = fact()["/srv/salt"]
+    kept = guard.kept(before, now)
+    assert kept == {**now, "/srv/salt": before["/srv/salt"]}
+    assert guard.kept(None, now) == now
 
 
 def room(**more):
@@ -182,6 +213,45 @@ MOUNTS = r"""
 def test_the_mount_of_a_path(path, source, root):
     found = sources.file_system(path, sources.parsed_mounts(MOUNTS))
     assert (found["source"], found["root"]) == (source, root)
+
+
+def test_a_folder_that_is_mounted_over_hides_what_is_mounted_below_it(tmp_path):
+    """The device number of the folder itself says which of the mounts it is on."""
+    number = os.stat(tmp_path).st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    text = f"""
+30 1 {device} / {tmp_path.parent} rw - xfs /dev/vdb1 rw
+31 30 7:77 / {tmp_path} rw - xfs /dev/vdc1 rw
+"""
+    assert sources.file_system(str(tmp_path), sources.parsed_mounts(text))["source"] == "/dev/vdb1"
+
+
+def test_disks_below_a_path_and_their_uuids(tmp_path, monkeypatch):
+    (tmp_path / "srv/data/more").mkdir(parents=True)
+    (tmp_path / "by-uuid").mkdir()
+    (tmp_path / "by-uuid/u-u-i-d").symlink_to("/dev/vdb1")
+    (tmp_path / "mountinfo").write_text(
+        f"""
+30 1 7:70 / / rw - ext4 /dev/vda1 rw
+31 30 7:71 / {tmp_path}/srv/data rw - xfs /dev/vdb1 rw
+32 31 7:72 / {tmp_path}/srv/data/more rw - xfs /dev/vdc1 rw
+33 31 7:73 / {tmp_path}/srv/data/run rw - tmpfs tmpfs rw
+34 30 7:74 / {tmp_path}/srv/database rw - xfs /dev/vdd1 rw
+"""
+    )
+    monkeypatch.setattr(sources, "UUIDS", str(tmp_path / "by-uuid"))
+    paths = ["/srv/data", "/srv/data/m*", "/srv/data/n*", "/srv/none"]
+    found = sources.facts(paths, str(tmp_path), str(tmp_path / "mountinfo"))
+    below = {path: [one["source"] for one in each["below"]] for path, each in found.items()}
+    assert below == dict(zip(paths, (["/dev/vdc1"], ["/dev/vdc1"], [], [])))
+    assert found["/srv/data"]["file_system"] == {
+        "mount": f"{tmp_path}/srv/data",
+        "type": "xfs",
+        "source": "/dev/vdb1",
+        "root": "/",
+        "uuid": "u-u-i-d",
+    }
+    assert found["/srv/none"]["file_system"]["source"] == "/dev/vda1" and not found["/srv/none"]["exists"]
 
 
 def test_facts_of_this_machine(tmp_path):

@@ -382,6 +382,21 @@ def test_a_node_whose_path_lies_elsewhere_takes_nothing_over(world):
     assert world.serving() == "salt2"
 
 
+def test_by_an_operators_word_a_node_serves_with_the_data_that_it_has(world):
+    world.bring_home()
+    world.lose_power("salt1")
+    paths = world.paths["salt2"]
+    with world.on("salt2"):
+        ledger.write("salt", paths, 5, "salt1", None, "a test")
+    samples.lies_elsewhere(paths)
+    with pytest.raises(Refused, match="fenced: salt1, moved: true, reason"):
+        silent(world, "salt2")
+    sources.record_moved(world.configs["salt2"], paths)
+    silent(world, "salt2")
+    assert world.serving() == "salt2"
+    assert sources.recorded("salt", paths)["peer"] is None
+
+
 def test_what_only_the_active_node_runs_stops_before_anything_is_released(working):
     seen = []
     working.hooks[("salt2", "release")] = lambda: seen.append(set(working.units["salt2"]))

@@ -320,8 +320,8 @@ def test_a_commit_that_the_near_end_did_not_survive_names_the_near_end():
         ({}, {"services": {"salt-master": "inactive"}}, "salt-master is inactive on salt2"),
         ({"active_services": {"slurmctld": "failed"}}, {}, "slurmctld is failed on salt1"),
         ({}, {"active_services": {"slurmctld": "active"}}, "slurmctld runs on the standby salt2"),
-        ({}, {"misplaced": {"/srv/salt": "lies on / now"}}, "/srv/salt on salt2 lies on / now: nothing is"),
-        ({"misplaced": {"/srv/salt": "lies on / now"}}, {}, "/srv/salt on salt1 lies on / now: nothing is"),
+        ({}, {"misplaced": {"/srv/salt": "lies on / now"}}, "/srv/salt on salt2 lies on / now. Mount"),
+        ({"misplaced": {"/srv/salt": "lies on / now"}}, {}, "/srv/salt on salt1 lies on / now. Mount"),
         ({}, {"misplaced": {"error": "The record is damaged."}}, "salt2: The record is damaged."),
     ],
 )

@@ -96,7 +96,14 @@ def as_json(value):
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
-def read_json(path, what, version=None):
+#: What to do about a damaged file that the other node has as well.
+ADVICE = (
+    "Look at it, and when the other node's one is right, move it aside and run the orchestration that "
+    "`salt-run pair.status` names."
+)
+
+
+def read_json(path, what, version=None, advice=None):
     """
     Read a JSON object that this package wrote.
 
@@ -108,6 +115,9 @@ def read_json(path, what, version=None):
 
     version
         Highest value of its ``version`` key that this program understands.
+
+    advice
+        What to do about a damaged one, a sentence.
 
     Returns the dict, or None when there is no file. Raises ``Unreadable`` for anything else.
     """
@@ -124,9 +134,8 @@ def read_json(path, what, version=None):
             raise ValueError("it is not a JSON object")
     except ValueError as error:
         raise Unreadable(
-            f"{path}, {what}, is damaged ({len(text)} bytes: {error}), so it proves nothing. Look at "
-            f"it, and when the other node's one is right, move it aside and run the orchestration "
-            f"that `salt-run pair.status` names."
+            f"{path}, {what}, is damaged ({len(text)} bytes: {error}), so it proves nothing. "
+            f"{advice or ADVICE}"
         ) from error
     found = value.get("version")
     if version is not None and (not isinstance(found, int) or found > version):

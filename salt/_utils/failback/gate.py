@@ -114,9 +114,7 @@ def pull_refusal(config, own, boot_id, peer_report):
         )
     if own and own["active"] == node and own["generation"] == theirs["generation"]:
         return f"{node} and {other} both claim generation {own['generation']} of {pair}: a split."
-    elsewhere = peer_report.get("misplaced") or {}
-    if "error" in elsewhere:
-        return elsewhere["error"]
+    elsewhere = peer_report.get("misplaced")
     return guard.misplaced_sentence(other, elsewhere, pair) if elsewhere else None
 
 
@@ -148,7 +146,7 @@ def require_lsyncd(config, paths):
         raise Refused(f"lsyncd of {config['name']} must not start. {' '.join(problems)}")
 
 
-def require_in_place(config, paths, doing):
+def require_in_place(config, paths, doing, otherwise=None):
     """
     Raise ``Refused`` unless this node's paths lie where they did.
 
@@ -156,10 +154,14 @@ def require_in_place(config, paths, doing):
 
     doing
         What is not done otherwise, a sentence.
+
+    otherwise
+        See :py:func:`failback.guard.misplaced_sentence`.
     """
     found = sources.misplaced(config, paths)
     if found:
-        raise Refused(f"{doing} {guard.misplaced_sentence(config['node'], found, config['name'])}")
+        sentence = guard.misplaced_sentence(config["node"], found, config["name"], otherwise)
+        raise Refused(f"{doing} {sentence}")
 
 
 def require_undo(config, run, paths):

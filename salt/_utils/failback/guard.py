@@ -119,13 +119,11 @@ def source_problems(now, recorded=None, files_here=None, pair="PAIR"):
                 "of it here. Mount or fill it there (or empty it here, if that is what is meant), "
                 f"then run: salt-run pair.plan {pair}"
             )
-        was = (before or {}).get("file_system")
-        if was and fact["file_system"] != was:
+        what = before and _elsewhere(before, fact)
+        if what:
             problems.append(
-                f"{path} on the serving node lies on {_named(fact['file_system'])}, and used to "
-                f"lie on {_named(was)}. What is there may not be the data that was served. "
-                "Mount the right file system there, or if the move was meant, record it: "
-                f"salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
+                f"{path} on the serving node {what}. What is there may not be the data that was served. "
+                f"{_mount_or_record(pair)}"
             )
     return problems
 
@@ -139,21 +137,71 @@ def misplaced(now, recorded):
 
     Returns a dict of path to what is wrong, the predicate of a sentence.
     """
-    found = {}
-    for path, before in (recorded or {}).items():
-        was, fact = before["file_system"], now.get(path)
-        if fact is not None and before["exists"] and was and fact["file_system"] != was:
-            found[path] = f"lies on {_named(fact['file_system'])}, and used to lie on {_named(was)}"
-    return found
+    found = {
+        path: _elsewhere(before, now[path]) for path, before in (recorded or {}).items() if path in now
+    }
+    return {path: what for path, what in found.items() if what}
 
 
-def misplaced_sentence(node, found, pair="PAIR"):
-    """What is said of paths that :py:func:`misplaced` has found on a node."""
-    told = "; ".join(f"{path} on {node} {what}" for path, what in sorted(found.items()))
+def _elsewhere(before, fact):
+    """What is wrong with the place of a path, or None. One that was not there had no place."""
+    was, mount = before["file_system"], fact["file_system"]
+    if not before["exists"] or not was:
+        return None
+    if not _same_file_system(was, mount):
+        return f"lies on {_named(mount)}, and used to lie on {_named(was)}"
+    for one in before.get("below") or []:
+        if not any(_same_file_system(one, other) for other in fact.get("below") or []):
+            return f"lacks {_named(one)}, which used to be mounted below it"
+    return None
+
+
+def _same_file_system(was, mount):
+    """By its UUID where both have one: a kernel may give the same disk another name after a reboot."""
+    if not mount:
+        return False
+    identity = "uuid" if was.get("uuid") and mount.get("uuid") else "source"
+    return all(was[key] == mount[key] for key in ("mount", "type", "root", identity))
+
+
+def kept(recorded, now):
+    """
+    What to remember of paths, where something is remembered already: what lies elsewhere now is no news,
+    until an operator says that it was moved.
+
+    recorded
+        As for :py:func:`own_source_problems`.
+
+    now
+        What :py:func:`failback.sources.facts` returns on the same node now.
+    """
+    elsewhere = misplaced(now, recorded)
+    return {path: recorded[path] if path in elsewhere else fact for path, fact in now.items()}
+
+
+def _mount_or_record(pair):
     return (
-        f"{told}. Mount the right file system there; or if the move was meant, record it: "
-        f"salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
+        f"Mount the right file system there; or if the move was meant, record it: "
+        f"salt-run state.orch orch.adopt pillar='{{pair: {pair}, moved: true}}'"
     )
+
+
+def misplaced_sentence(node, found, pair="PAIR", otherwise=None):
+    """
+    What is said of paths that :py:func:`misplaced` has found on a node.
+
+    found
+        Also ``{"error": sentence}``: what is recorded of them cannot be read.
+
+    otherwise
+        What to do if the move was meant, in place of having it recorded on both nodes.
+    """
+    if "error" in found:
+        return f"{node}: {found['error']}"
+    told = "; ".join(f"{path} on {node} {what}" for path, what in sorted(found.items()))
+    if otherwise:
+        return f"{told}. Mount the right file system there; {otherwise}"
+    return f"{told}. {_mount_or_record(pair)}"
 
 
 LSYNCD_WOULD = "lsyncd would delete on the other node what is missing here"
@@ -190,7 +238,7 @@ def own_source_problems(now, recorded, pair="PAIR", danger=LSYNCD_WOULD):
         problems.append(
             f"{path} on this node {found}: {danger}. Mount "
             f"or fill it; or if that is what is meant, record it: salt-run state.orch orch.adopt "
-            f"pillar='{{pair: {pair}}}'"
+            f"pillar='{{pair: {pair}, moved: true}}'"
         )
     return problems
 

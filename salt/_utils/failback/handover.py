@@ -670,6 +670,7 @@ def become_active(config, run, paths, prepare_last_pass):
                 f"`salt-run pair.status {pair}`."
             )
         _require_sole_holder(config, wanted, hello["macs"], other)
+        gate.require_in_place(config, paths, f"{other} serves {pair} on.")
         # Armed for as long as stopping may take, and anew for the handover itself.
         far.ask("arm", 15, seconds=limit + QUIESCE_LIMIT)
         stopped = far.ask("quiesce", QUIESCE_LIMIT)["stopped"]

@@ -38,7 +38,7 @@ HEARTBEAT = 1
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
 
-Places = collections.namedtuple("Places", "config status marker seen")
+Places = collections.namedtuple("Places", "config status marker seen mounted")
 
 
 def places(paths, pair):
@@ -53,7 +53,7 @@ def places(paths, pair):
 
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
-    name it saw there.
+    name it saw there; ``mounted``, what was mounted when it started.
     """
     volatile = paths.volatile(pair)
     return Places(
@@ -61,6 +61,7 @@ def places(paths, pair):
         status=volatile / "lsyncd.status",
         marker=volatile / "lsyncd.marker",
         seen=volatile / "lsyncd.seen",
+        mounted=volatile / "lsyncd.mounted",
     )
 
 
@@ -251,7 +252,7 @@ def render(pair, items, paths):
     carried = [
         _CARRY.format(
             path=quote(each.path),
-            source=quote(f"{root}{each.root.rstrip('/')}/"),
+            source=quote(_source(root, each)),
             target=quote(f"{host}::{each.module}/"),
             filters=_list(replication.filters(each)),
             watch=_list(watch_rules(each)),
@@ -267,6 +268,8 @@ def render(pair, items, paths):
         status=quote(str(place.status)),
         marker=quote(f"{place.marker}/"),
         seen=quote(str(place.seen)),
+        mounted=quote(str(place.mounted)),
+        sources=_list([_source(root, each) for each in items]),
         heartbeat=HEARTBEAT,
         delay=_number(pair["lsyncd"]["delay"]),
         max_processes=_number(pair["lsyncd"]["max_processes"]),
@@ -274,6 +277,10 @@ def render(pair, items, paths):
         remote_shell=quote(replication.ssh_command(paths)),
         carried="\n".join(carried),
     )
+
+
+def _source(root, item):
+    return f"{root}{item.root.rstrip('/')}/"
 
 
 def _number(value):
@@ -331,8 +338,48 @@ for signal = 1, 64 do
 	exitcodes[128 + signal] = "again"
 end
 
+-- The kernel's numbers (proc_pid_mountinfo(5)) of the mount that each folder lies on, and of disks below it.
+local function mounted()
+	local own, length, below = {{ }}, {{ }}, {{ }}
+	for line in io.lines("/proc/self/mountinfo") do
+		local id, point, device = line:match("^(%d+) %d+ %S+ %S+ (%S+) .* %- %S+ (%S+)")
+		point = point:gsub("\\(%d%d%d)", function(octal) return string.char(tonumber(octal, 8)) end)
+		point = point:gsub("/?$", "/", 1)
+		for number, source in ipairs({sources}) do
+			if source:sub(1, #point) == point then
+				if #point >= (length[number] or 0) then
+					own[number], length[number] = id, #point
+				end
+			elseif point:sub(1, #source) == source and device:sub(1, 5) == "/dev/" then
+				below[#below + 1] = id
+			end
+		end
+	end
+	return table.concat(own, " ") .. " / " .. table.concat(below, " ")
+end
+
+-- The gate has looked at the folders before the start. One that is unmounted since is empty, and rsync would
+-- delete on the other node what is missing here. The file outlives a second reading of this configuration,
+-- which lsyncd does when it has lost events.
+local function require_mounted()
+	local now, at_start, file = mounted(), nil, io.open({mounted})
+	if file then
+		at_start = file:read("a")
+	else
+		at_start = now
+		file = io.open({mounted}, "w")
+		file:write(now)
+	end
+	file:close()
+	if now ~= at_start then
+		log("Error", "something was mounted or unmounted: the gate has to look before anything is carried")
+		terminate(-1)
+	end
+end
+
 -- The shell stays between: lsyncd takes a killed child for one that ended well.
 local function rsync(agent, config, standard_input, arguments)
+	require_mounted()
 	spawn(agent, "/bin/sh", "<", standard_input, "-c", '"$0" "$@"; exit $?',
 		config.rsync.binary, config.rsync._computed, arguments, config.source, config.target)
 end

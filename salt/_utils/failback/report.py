@@ -42,6 +42,9 @@ def report(pair, paths):
         Those in force, or None; the last is an operator's word that the other node is off.
     ``sources``
         What each replicated path is on this node, see ``failback.sources``.
+    ``misplaced``
+        Those that lie elsewhere than they did, path to a predicate; ``{"error": sentence}`` when what was
+        recorded of them cannot be read.
     ``uncompared``
         The run that brought this node home and was not followed by a comparison yet, or None.
     ``last_run``

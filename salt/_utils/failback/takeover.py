@@ -8,6 +8,7 @@ import contextlib
 import json
 
 from failback import address
+from failback import configuration
 from failback import gate
 from failback import handover
 from failback import incoming
@@ -41,7 +42,7 @@ def take_over(config, reason, paths, run=None):
     admitted in this boot, when its data do not lie where they did, or when another host answers for one
     of the addresses.
     """
-    pair, node = config["name"], config["node"]
+    pair, node, other = config["name"], config["node"], configuration.peer(config)["id"]
     wanted = address.of_pair(config)
     with ledger.changing_hands(pair, paths):
         own = ledger.read(pair, paths)
@@ -53,7 +54,14 @@ def take_over(config, reason, paths, run=None):
         _require_no_handover(config, paths)
         # A record that cannot be read says nothing against it, and nobody else serves.
         with contextlib.suppress(Unreadable):
-            gate.require_in_place(config, paths, f"{node} does not take {pair} over.")
+            gate.require_in_place(
+                config,
+                paths,
+                f"{node} does not take {pair} over.",
+                f"or, if its data are where they lie now and {other} is off, say so: salt-run "
+                f"state.orch orch.failover pillar='{{pair: {pair}, fenced: {other}, moved: true, "
+                f"reason: <how you know>}}'",
+            )
         with address.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
             holder.check(wait=min(0.3, config["watch"]["patience"] / 4))

@@ -10,6 +10,8 @@ data or addresses asks it first. What it cannot prove it calls ``unknown``.
 from dataclasses import dataclass
 from dataclasses import field
 
+from failback import guard
+
 NORMAL = "normal"
 FAILED_OVER = "failed_over"
 STANDBY_RETURNED = "standby_returned"
@@ -285,11 +287,8 @@ def _drift(config, active, standby):
     if not primary_active and active.get("lsyncd", {}).get("running"):
         yield f"lsyncd runs on {node}, the secondary."
     for report in (active, standby):
-        for path, what in sorted((report.get("misplaced") or {}).items()):
-            if path == "error":
-                yield f"{report['node']}: {what}"
-            else:
-                yield f"{path} on {report['node']} {what}: nothing is carried from there or to there."
+        if report.get("misplaced"):
+            yield guard.misplaced_sentence(report["node"], report["misplaced"], config["name"])
         for service, state in (report.get("services") or {}).items():
             if state != "active":
                 yield f"{service} is {state} on {report['node']}."

@@ -77,6 +77,34 @@ def test_first_pass_and_every_kind_of_change_arrive(host, lsyncd):
     assert (host.target / "b/new").stat().st_uid == 12345
 
 
+def test_nothing_is_carried_from_a_folder_that_is_unmounted_while_lsyncd_runs(host, lsyncd, tmp_path):
+    """The empty folder below would make rsync delete what has changed last."""
+    names = ("a", "b", "c")
+    for name in names:
+        (host.source / name).write_text("1")
+    lsyncd.start("salt")
+    lsyncd.drain("salt", 30)
+    # A second way to the same files, for a program that still has them open.
+    other, empty = tmp_path / "other", tmp_path / "empty"
+    for folder in (other, empty):
+        folder.mkdir()
+    subprocess.run(["mount", "--bind", host.source, other], check=True)
+    subprocess.run(["mount", "--bind", empty, host.source], check=True)
+    try:
+        for name in names:
+            (other / name).write_text("22")
+        eventually(lambda: not lsyncd.status("salt")["running"])
+        assert "the gate has to look before anything is carried" in host.log()
+        assert sorted(content(host.target)) == [b"a", b"b", b"c"]
+    finally:
+        subprocess.run(["umount", host.source], check=True)
+        subprocess.run(["umount", other], check=True)
+    assert content(host.target) == dict.fromkeys((b"a", b"b", b"c"), b"1")
+    lsyncd.start("salt")
+    lsyncd.drain("salt", 30)
+    assert content(host.target) == dict.fromkeys((b"a", b"b", b"c"), b"22")
+
+
 def test_a_rewrite_of_the_same_size_in_the_same_second_arrives(host, started):
     path = host.source / "state.sls"
     for number in range(3):

@@ -1,14 +1,19 @@
 """The module ``pair`` on one node, loaded as Salt loads it; what needs a peer is in the lab."""
 
+import json
 import os
 import shutil
 
 import pytest
+import samples
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+from failback import files
 from failback import hold
+from failback import ledger
 from failback import lock
+from failback import sources
 from failback import system
 from failback.paths import Paths
 
@@ -21,6 +26,59 @@ def node(minion_opts):
     """The folder that stands for the root of the node, empty for each test."""
     yield Paths(minion_opts["failback_root"])
     shutil.rmtree(minion_opts["failback_root"], ignore_errors=True)
+
+
+@pytest.fixture
+def elsewhere(modules, node):
+    """salt2, the standby of generation 4, whose path lies elsewhere than it did; the run holds the pair."""
+    files.write_json(node.pair_config("salt"), samples.pair("salt2"))
+    (node.root / "srv/salt").mkdir(parents=True)
+    modules.pair.lock("salt", RUN, "recover", living(), 600)
+    ledger.write("salt", node, 4, "salt1", None, "a test")
+    samples.lies_elsewhere(node)
+    return node
+
+
+def test_a_node_whose_path_lies_elsewhere_is_told_who_is_active_and_is_not_admitted(modules, elsewhere):
+    said = r"salt2 is not admitted to salt\. /srv/salt on salt2 lies on"
+    with pytest.raises(CommandExecutionError, match=said):
+        modules.pair.admit("salt", 5, "salt1", RUN, "a test")
+    assert ledger.read("salt", elsewhere)["generation"] == 4
+    assert modules.pair.admit("salt", 5, "salt1", RUN, "a test", admitted=False)["generation"] == 5
+    with pytest.raises(CommandExecutionError, match="salt2 is no winner"):
+        modules.pair.win("salt", RUN, 7, "by word")
+
+
+def misplaced(node):
+    return sources.misplaced(samples.pair("salt2"), node)
+
+
+def test_what_lies_elsewhere_is_recorded_only_by_an_operators_word(modules, elsewhere):
+    record = elsewhere.state("salt") / "sources.json"
+    before = json.loads(record.read_text())["own"]
+    there = sources.facts(["/srv/salt"], str(elsewhere.root))
+    modules.pair.record_sources("salt", RUN, there)
+    assert json.loads(record.read_text())["own"] == before
+    modules.pair.close_run("salt", RUN, {"result": "succeeded"}, sources=there)
+    assert json.loads(record.read_text())["own"] == before
+    assert "/srv/salt" in misplaced(elsewhere)
+    modules.pair.lock("salt", RUN, "recover", living(), 600)
+    assert ledger.read("salt", elsewhere)["boot_id"]
+    modules.pair.record_sources("salt", RUN, there, moved=True)
+    assert json.loads(record.read_text())["own"] == there
+    assert misplaced(elsewhere) == {}
+    # What was carried before is on the other disk: it takes nothing over before both are compared.
+    assert ledger.read("salt", elsewhere)["boot_id"] == ""
+    modules.pair.admit("salt", 4, "salt1", RUN, "a test")
+
+
+def test_a_damaged_record_is_named_and_recorded_anew_by_an_operators_word(modules, elsewhere):
+    record = elsewhere.state("salt") / "sources.json"
+    record.write_text("{")
+    with pytest.raises(CommandExecutionError, match="is damaged.*Mount all that belongs.*moved: true"):
+        modules.pair.admit("salt", 5, "salt1", RUN, "a test")
+    modules.pair.record_sources("salt", RUN, sources.facts(["/srv/salt"], str(elsewhere.root)), moved=True)
+    modules.pair.admit("salt", 5, "salt1", RUN, "a test")
 
 
 def owner(pid, started):
