@@ -206,10 +206,13 @@ class Rehearsal:
         host.power_on(wait=False)
         self._ended(self.outages, host)
 
-    def back(self, host):
+    def on(self, host):
         if not host.switched_on:
             host.power_on(limit=120)
             self._ended(self.outages, host)
+
+    def back(self, host):
+        self.on(host)
         self._wait_highstate_at_boot(host)
 
     def cut(self, host, silent=True):
@@ -374,7 +377,8 @@ class Rehearsal:
         self.operator = self.primary
 
         def begin(host):
-            self.back(host)
+            # No highstate comes at its boot: there is no master.
+            self.on(host)
             self._local_writer(host)
             self._start_master(host)
 
