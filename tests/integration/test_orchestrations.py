@@ -349,6 +349,12 @@ def test_several_pairs_that_are_none(cold, given, words):
             ["declared off, but it answers"],
         ),
         ({"reason": "no power"}, ((6, "salt1", True), (6, "salt1", True)), ["A reason without the node"]),
+        ({"moved": True}, ((6, "salt1", True), (6, "salt1", True)), ["moved must be true, and belongs to"]),
+        (
+            {"fenced": "salt1", "reason": "no power", "moved": "yes"},
+            ((6, "salt1", True), (6, "salt1", True)),
+            ["moved must be true"],
+        ),
     ],
 )
 def test_a_failover_that_is_refused(site, given, ledgers, words):
