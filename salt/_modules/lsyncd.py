@@ -294,7 +294,8 @@ def first_pass(pair, limit=600):
     limit
         Seconds to wait at most.
 
-    Returns ``{"seconds": …}``. Raises ``CommandExecutionError`` when it does not end in time.
+    Returns ``{"seconds": …}``. Raises ``CommandExecutionError`` when it does not end in time, or cannot end
+    because rsync fails again and again.
     """
     configuration.load(pair, _paths())
     return lsyncd_status.first_pass(_paths(), pair, float(limit), _unit)
@@ -339,7 +340,7 @@ def start(pair, limit=60):
         return False
     place = lsyncd_config.places(paths, pair)
     files.make_folder(place.marker)
-    for left_over in (place.status, place.seen, place.mounted):
+    for left_over in (place.status, place.seen, place.mounted, place.failed):
         left_over.unlink(missing_ok=True)
     if not running:
         # An earlier refusal may have used up the unit's attempts.

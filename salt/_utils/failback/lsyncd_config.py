@@ -38,7 +38,7 @@ HEARTBEAT = 1
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
 
-Places = collections.namedtuple("Places", "config status marker seen mounted")
+Places = collections.namedtuple("Places", "config status marker seen mounted failed")
 
 
 def places(paths, pair):
@@ -53,7 +53,8 @@ def places(paths, pair):
 
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
-    name it saw there; ``mounted``, what was mounted when it started.
+    name it saw there; ``mounted``, what was mounted when it started;
+    ``failed``, the exit status of each of its rsyncs that did not end well, one a line.
     """
     volatile = paths.volatile(pair)
     return Places(
@@ -62,6 +63,7 @@ def places(paths, pair):
         marker=volatile / "lsyncd.marker",
         seen=volatile / "lsyncd.seen",
         mounted=volatile / "lsyncd.mounted",
+        failed=volatile / "lsyncd.failed",
     )
 
 
@@ -269,6 +271,7 @@ def render(pair, items, paths):
         marker=quote(f"{place.marker}/"),
         seen=quote(str(place.seen)),
         mounted=quote(str(place.mounted)),
+        failed=quote(str(place.failed)),
         sources=_list([_source(root, each) for each in items]),
         heartbeat=HEARTBEAT,
         delay=_number(pair["lsyncd"]["delay"]),
@@ -377,11 +380,13 @@ local function require_mounted()
 	end
 end
 
--- The shell stays between: lsyncd takes a killed child for one that ended well.
+-- The shell stays between: lsyncd takes a killed child for one that ended well. It also keeps failures.
+local watched = 'failed=$1; shift; "$0" "$@"; code=$?; '
+	.. 'case $code in 0|24) ;; *) echo "$code" >> "$failed" ;; esac; exit $code'
 local function rsync(agent, config, standard_input, arguments)
 	require_mounted()
-	spawn(agent, "/bin/sh", "<", standard_input, "-c", '"$0" "$@"; exit $?',
-		config.rsync.binary, config.rsync._computed, arguments, config.source, config.target)
+	spawn(agent, "/bin/sh", "<", standard_input, "-c", watched, config.rsync.binary, {failed},
+		config.rsync._computed, arguments, config.source, config.target)
 end
 
 -- A name as a pattern of rsync, in which a backslash means something only beside a wildcard.

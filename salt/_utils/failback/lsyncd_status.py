@@ -47,6 +47,10 @@ STALE = 5.0
 #: How many waiting changes are named.
 NAMED = 10
 
+#: Failed runs of rsync, for each folder, after which a first pass is not waited for any more. A connection
+#: that breaks once, or a node that is just coming up, is not that.
+FAILURES = 5
+
 _HEADER = re.compile(r"Sync(\d+) source=(.*)")
 _DELAYS = re.compile(r"There are (\d+) delays")
 _DELAY = re.compile(r"(wait|active|block) +(Init|Blanket|Attrib|Modify|Create|Delete|Move) (.*)", re.DOTALL)
@@ -349,7 +353,8 @@ def first_pass(paths, pair, limit=600, unit_reader=unit):
     paths, pair, limit, unit_reader
         As for :py:func:`drain`.
 
-    Returns ``{"seconds": …}``. Raises ``Unavailable`` when it does not end in time or lsyncd ends.
+    Returns ``{"seconds": …}``. Raises ``Unavailable`` when it does not end in time, when lsyncd ends, or when
+    its rsync has failed ``FAILURES`` times for each folder.
     """
     started = time.monotonic()
     while True:
@@ -360,9 +365,32 @@ def first_pass(paths, pair, limit=600, unit_reader=unit):
             delay["event"] == "Init" for sync in syncs for delay in sync["named"]
         ):
             return {"seconds": round(time.monotonic() - started, 2)}
+        _require_progress(lsyncd_config.places(paths, pair).failed, pair, len(syncs))
         if time.monotonic() - started > limit:
             raise Unavailable(_not_drained(pair, limit, status, True))
         time.sleep(0.05)
+
+
+def _require_progress(failed, pair, number):
+    """
+    Raise when lsyncd's rsync fails again and again: it would go on trying for as long as somebody waits.
+
+    failed
+        File with the exit status of each that failed.
+
+    number
+        Of folders that lsyncd carries; one cut of the network fails each of them.
+    """
+    try:
+        codes = failed.read_text().split()
+    except FileNotFoundError:
+        return
+    if len(codes) >= FAILURES * max(1, number):
+        raise Unavailable(
+            f"lsyncd's first pass of {pair} does not end: rsync has failed {len(codes)} times, the last time "
+            f"with exit code {codes[-1]} (rsync(1)). lsyncd goes on trying. See `journalctl -u lsyncd`, mend "
+            f"what it says, then run this again."
+        )
 
 
 def _names(syncs):

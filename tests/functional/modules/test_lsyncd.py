@@ -77,6 +77,20 @@ def test_first_pass_and_every_kind_of_change_arrive(host, lsyncd):
     assert (host.target / "b/new").stat().st_uid == 12345
 
 
+def test_a_first_pass_that_cannot_end_is_not_waited_for(host, lsyncd):
+    (host.source / "a").write_text("1")
+    host.block()
+    lsyncd.start("salt")
+    begun = time.monotonic()
+    with pytest.raises(CommandExecutionError, match=r"rsync has failed \d+ times, .* exit code \d+"):
+        lsyncd.first_pass("salt", limit=300)
+    assert time.monotonic() - begun < 150
+    # It goes on by itself all the same.
+    host.unblock()
+    lsyncd.drain("salt", 60)
+    assert content(host.target) == {b"a": b"1"}
+
+
 def test_nothing_is_carried_from_a_folder_that_is_unmounted_while_lsyncd_runs(host, lsyncd, tmp_path):
     """The empty folder below would make rsync delete what has changed last."""
     names = ("a", "b", "c")
