@@ -9,11 +9,12 @@ import pytest
 from lab.faults import checker
 from lab.faults import rehearsal
 
-#: The worst moments: nobody serves, the pair has just been given away, two at once.
+#: The worst moments: nobody serves, the pair has just been given away, two at once, data out of sight.
 RUNS = [
     ("recover", "rsync", "released"),
     ("recover", "salt_run", "committed"),
     ("recover", "second_recover", "state.apply:new"),
+    ("failover", "unmounted", "pair.open_run:ret"),
 ]
 
 
