@@ -582,7 +582,7 @@ def resume(pair, run=None):
 
 
 @salt_errors.translated
-def admit(pair, generation, active, run, why, admitted=True):
+def admit(pair, generation, active, run, why, admitted=True, unsaved=False):
     """
     Admit this node to a generation in its current boot: the gate opens on the active primary.
 
@@ -593,6 +593,9 @@ def admit(pair, generation, active, run, why, admitted=True):
 
     admitted
         False only tells it who is active: a standby whose data are not current yet takes nothing over.
+
+    unsaved
+        True: what this node alone has is in no backup yet, so the other one may not write here.
 
     Returns the ledger's entry. Raises ``CommandExecutionError``, also when a node that would be admitted has
     its data elsewhere than they were.
@@ -608,7 +611,7 @@ def admit(pair, generation, active, run, why, admitted=True):
     if admitted:
         config = configuration.load(pair, paths)
         gates.require_in_place(config, paths, f"{config['node']} is not admitted to {pair}.")
-    return ledger.write(pair, paths, int(generation), active, run, why, admitted)
+    return ledger.write(pair, paths, int(generation), active, run, why, admitted, unsaved)
 
 
 @salt_errors.translated
@@ -658,8 +661,16 @@ def record_sources(pair, run, peer, moved=False):
     own = ledger.read(pair, paths)
     config = configuration.load(pair, paths)
     if moved and own and own["active"] != config["node"] and _misplaced(config, paths):
-        why = "its data were moved"
-        ledger.write(pair, paths, own["generation"], own["active"], run, why, admitted=False)
+        ledger.write(
+            pair,
+            paths,
+            own["generation"],
+            own["active"],
+            run,
+            "its data were moved",
+            admitted=False,
+            unsaved=bool(own.get("unsaved")),
+        )
     source_facts.record(pair, paths, peer, moved)
     return True
 
@@ -845,8 +856,12 @@ def win(pair, run, generation, reason):
     config = configuration.load(pair, paths)
     with ledger.changing_hands(pair, paths):
         locks.require(pair, paths, run)
-        gates.require_in_place(config, paths, f"{config['node']} is no winner.")
-        return ledger.write(pair, paths, int(generation), config["node"], run, reason)
+        node = config["node"]
+        gates.require_in_place(config, paths, f"{node} is no winner.")
+        own = ledger.read(pair, paths)
+        # It has served since then, and what the loser has written since then are conflicts.
+        since = own["since"] if own and own["active"] == node else None
+        return ledger.write(pair, paths, int(generation), node, run, reason, since=since)
 
 
 @salt_errors.translated
@@ -923,9 +938,13 @@ def handover(pair, run, max_delete=None):
 
 
 @salt_errors.translated
-def activate(pair, run):
+def activate(pair, run, anew=False):
     """
     Start on the active node what runs there alone: lsyncd, then the active services.
+
+    anew
+        True: lsyncd is started again where it runs, so that its first pass compares everything. What it has
+        carried to a standby that has lost power since may be lost there, and it would not know.
 
     lsyncd's first pass goes on then, see ``lsyncd.first_pass``. Returns ``{"started": [unit, …]}``. Raises
     ``CommandExecutionError``; a closed gate stops it.
@@ -941,6 +960,10 @@ def activate(pair, run):
     locks.require(pair, paths, run)
     started = []
     carries = config["replicate"] and configuration.role(config) == "primary"
+    if carries and __salt__["lsyncd.status"](pair)["running"] and anew:
+        # A gate that would not let it start again leaves it as it is.
+        gates.require_lsyncd(config, paths)
+        __salt__["lsyncd.stop"](pair)
     if carries and not __salt__["lsyncd.status"](pair)["running"]:
         __salt__["lsyncd.start"](pair)
         started.append(services.LSYNCD)
@@ -984,8 +1007,10 @@ def stand_by(pair, run, sources=None):
         What the active node reports of its paths. A folder that is missing here is made, unless it was
         here before or would lie elsewhere than it did: then its file system is not mounted.
 
-    Returns ``{"stopped": [unit, …], "made": [folder, …], "absent": [sentence, …]}``, the last about paths to
-    which nothing can be carried. Raises ``CommandExecutionError``.
+    Returns ``{"stopped": [unit, …], "made": [folder, …], "absent": [sentence, …], "admitted": bool,
+    "unsaved": bool}``: ``absent`` is about paths to which nothing can be carried, ``admitted`` says whether
+    this node has been compared as a whole since it booted, ``unsaved`` is as in the ledger. Raises
+    ``CommandExecutionError``.
 
     CLI Example:
 
@@ -996,7 +1021,8 @@ def stand_by(pair, run, sources=None):
     paths = _paths()
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
-    if ledger.is_active(ledger.read(pair, paths), config["node"]):
+    own = ledger.read(pair, paths)
+    if ledger.is_active(own, config["node"]):
         raise CommandExecutionError(
             f"{config['node']} is the active node of {pair} by its ledger, so nothing is stopped there. See "
             f"`salt-run pair.status {pair}`."
@@ -1015,7 +1041,13 @@ def stand_by(pair, run, sources=None):
     elsewhere = source_facts.misplaced(config, paths)
     if elsewhere:
         absent.append(guard.misplaced_sentence(config["node"], elsewhere, pair))
-    return {"stopped": stopped, "made": made, "absent": absent}
+    return {
+        "stopped": stopped,
+        "made": made,
+        "absent": absent,
+        "admitted": own is not None and own["boot_id"] == system.boot_id(),
+        "unsaved": bool(own and own.get("unsaved")),
+    }
 
 
 def _make_folders(config, sources, paths):

@@ -48,7 +48,7 @@ ORCHESTRATIONS = {
     "orch.failover": {  # fmt: skip
         "pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "moved", "at_once", "vms"
     },
-    "orch.boot": {"pair", "at_once"},
+    "orch.boot": {"pair", "plan", "at_once"},
     "orch.adopt": {"pair", "moved", "at_once"},
     "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},
 }

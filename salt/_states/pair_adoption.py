@@ -13,6 +13,7 @@ from salt.exceptions import SaltException
 
 import pair_master
 from failback import guard
+from failback import verdict as verdicts
 
 __virtualname__ = "pair_adoption"
 
@@ -140,13 +141,17 @@ def begun(name, pair=None, moved=None):
         reports = nodes.all(ids, "pair.report", pair)
         held = [one["address"] for one in reports[secondary]["addresses"] if one["held"]]
         new = [node for node in ids if reports[node]["ledger"] is None]
-        if len(new) == 1:
+        found = verdicts.judge(config, reports[primary], reports[secondary])
+        known = [one["ledger"] for one in reports.values() if one["ledger"]]
+        # Nobody was ever admitted: an adoption that ended between the two nodes.
+        begins = bool(new) and not any(one["generation"] > 1 or one["boot_id"] for one in known)
+        if new and not begins and not found.active:
             raise CommandExecutionError(
                 f"{new[0]} has no ledger of {pair} and {secondary if new[0] == primary else primary} has "
                 f"one, so {pair} has a history that {new[0]} has lost. Nothing was written. "
                 f"`salt-run pair.status {pair}` shows what is known."
             )
-        if new and held:
+        if begins and held:
             raise CommandExecutionError(
                 f"{secondary} holds {', '.join(held)}, so it may have the newer data; a new pair begins with "
                 f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
@@ -163,7 +168,7 @@ def begun(name, pair=None, moved=None):
                 nodes.one(node, "pair.record_sources", pair, run.id, there, moved=bool(elsewhere))
             if elsewhere and reports[primary]["lsyncd"]["running"]:
                 nodes.one(primary, "lsyncd.stop", pair)
-            if new:
+            if begins:
                 nodes.all(ids, "pair.adopt", pair, primary, run.id)
         finally:
             run.let_go()
@@ -173,6 +178,11 @@ def begun(name, pair=None, moved=None):
                 {node: sorted(found) for node, found in elsewhere.items()},
                 f"It is recorded where these paths lie now. Before anything is carried both nodes are "
                 f"compared as a whole: `salt-run pair.status {pair}` names the command.",
+            )
+        if new and not begins:
+            return {}, (
+                f"{new[0]} has no ledger of {pair}. The recovery gives it one, when it has saved what is "
+                f"there: `salt-run pair.status {pair}` names the command."
             )
         if not new:
             return {}, f"{pair} has its ledgers already; it is recorded where its paths lie."

@@ -621,14 +621,16 @@ def agreed(name):
         # The active node first: should this end in between, the other one merely knows less.
         generation = run.verdict.generation
         _admit(run, run.plan.active, generation)
-        _admit(run, run.other(run.plan.active), generation, admitted=False)
+        # Service first: a boot leaves it to the recovery that follows to save what the standby alone has.
+        unsaved = run.verdict.unsaved and bool(run.config["replicate"]) and "warm" not in run.plan.steps
+        _admit(run, run.other(run.plan.active), generation, admitted=False, unsaved=unsaved)
         changes.update({node: f"generation {generation}, {run.plan.active} active" for node in run.ids})
         return f"Both nodes have it in their ledgers that {run.plan.active} is active."
 
     return _step(name, "admit", work)
 
 
-def _admit(run, node, generation, admitted=True):
+def _admit(run, node, generation, admitted=True, unsaved=False):
     """Write it into a node's ledger who is active in which generation."""
     run.nodes.one(
         node,
@@ -639,6 +641,7 @@ def _admit(run, node, generation, admitted=True):
         run.id,
         f"{run.operation} by {run.id}",
         admitted=admitted,
+        unsaved=unsaved,
     )
 
 
@@ -671,19 +674,20 @@ def active_alone(name):
         pair, active = run.config["name"], run.plan.active
         standby = None if run.plan.alone else run.other(active)
         there = run.nodes.one(active, "pair.report", pair)
+        found = {"admitted": True}
         if standby:
             # Off here before on there: never both.
-            done = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"])
-            absent = done.pop("absent")
-            if any(done.values()):
-                changes[standby] = {what: names for what, names in done.items() if names}
-        started = run.nodes.one(active, "pair.activate", pair, run.id)["started"]
+            found = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"])
+            done = {what: found[what] for what in ("stopped", "made") if found[what]}
+            if done:
+                changes[standby] = done
+        started = run.nodes.one(active, "pair.activate", pair, run.id, anew=not found["admitted"])["started"]
         if started:
             changes[active] = {"started": started}
-        if standby and active == run.config["primary"]["id"]:
+        if standby and active == run.config["primary"]["id"] and not found["unsaved"]:
             # Said only now: the active node serves all the same.
-            if absent:
-                raise CommandExecutionError(" ".join(absent))
+            if found["absent"]:
+                raise CommandExecutionError(" ".join(found["absent"]))
             if run.config["replicate"]:
                 run.nodes.one(active, "lsyncd.first_pass", pair, limit=3600)
             # It has ended: only now has the standby what it would need to serve.

@@ -3,7 +3,8 @@
 
       salt-run state.orch orch.boot pillar='{pair: salt}'
 
-  It starts the node with the newest generation. Where that is the secondary, `orch.recover` follows.
+  It starts the node with the newest generation. Where that is the secondary, or where the secondary has served
+  beside the primary before, `orch.recover` follows.
 -#}
 {%- set pair = pillar.get('pair') %}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
@@ -20,6 +21,7 @@ Both nodes answer and neither serves:
   pair_run.opened:
     - pair: {{ pair | tojson }}
     - operation: boot
+    - plan: {{ pillar.get('plan') | tojson }}
 
 The watch is paused on both nodes:
   pair_run.watch_held:
@@ -31,22 +33,11 @@ The services run, on the primary first:
     - require:
       - pair_run: The watch is paused on both nodes
 
-# Only where the standby served beside the active node before both lost power: what it alone has is saved.
-The standby is in step:
-  pair_run.files_warm:
-    - require:
-      - pair_run: The services run, on the primary first
-
-The repositories of the standby are in step:
-  pair_run.repositories_pushed:
-    - require:
-      - pair_run: The standby is in step
-
 # Written down before an address is taken: whoever holds one has a ledger that says so.
 Both nodes agree who is active:
   pair_run.agreed:
     - require:
-      - pair_run: The repositories of the standby are in step
+      - pair_run: The services run, on the primary first
 
 The active node holds the addresses:
   pair_run.addresses_taken:

@@ -7,6 +7,7 @@ The way out is whatever `pair.status` names as the next command.
 import shlex
 
 import pytest
+from lab_pair import STATE
 
 from lab.host import until
 
@@ -56,9 +57,29 @@ def start_masters(pair):
 
 
 def test_the_standby_of_a_well_pair(pair):
+    carried = "/srv/data/carried-before"
+    pair.salt1.write(carried, "lsyncd has carried this\n")
+    pair.drain()
     rebooted(pair, pair.salt2, pair.salt1, ["salt1"])
+    # As after a loss of power: what rsync had written was in the cache of the kernel.
+    pair.salt2.write(carried, "")
     pair.wait_idle(pair.salt1, "salt2")
     assert way_out(pair, pair.salt1, "standby_returned") == ["standby_returned", "normal"]
+    assert pair.salt2.read(carried) == "lsyncd has carried this\n", "admitted with less than it once had"
+
+
+def test_a_standby_that_was_installed_anew_is_saved_and_taken_in(pair):
+    """Nothing of Failback is left on it, and nothing remembers what its data are."""
+    alone = "/srv/data/on-salt2-alone"
+    pair.salt2.write(alone, "nobody else has this\n")
+    gone = [STATE, "/etc/failback", "/usr/local/lib/failback", "/usr/local/sbin/failback"]
+    pair.salt2.run(["rm", "-rf", *gone, "/root/.ssh/authorized_keys"])
+    pair.orchestrate(pair.salt1, "adopt", check=True)
+    assert pair.holders() == ["salt1"]
+    assert way_out(pair, pair.salt1, "standby_returned") == ["standby_returned", "normal"]
+    assert not pair.salt2.run(["test", "-e", alone], check=False).returncode == 0
+    kept = pair.salt2.run(["find", f"{STATE}/runs", "-path", "*/backup/*", "-name", "on-salt2-alone"])
+    assert pair.salt2.read(kept.stdout.strip()) == "nobody else has this\n"
 
 
 def test_both_one_after_the_other_and_a_node_of_the_cold_pair(pair):

@@ -38,6 +38,11 @@ def test_a_node_that_is_not_admitted_has_the_id_of_no_boot(node):
     assert write(node, 3, "salt1", admitted=False)["boot_id"] not in ("this boot", None)
 
 
+def test_since_when_a_node_serves_can_be_from_before_the_change_of_hands(node):
+    assert write(node, 3, "salt1", since="then")["since"] == "then"
+    assert ledger.read("salt", node)["since"] == "then"
+
+
 def test_the_generation_never_goes_down(node):
     write(node, 7, "salt2")
     with pytest.raises(Refused, match=r"generation 7 .salt2.*generation\s+6.*pair\.status salt"):

@@ -126,6 +126,13 @@ def test_a_node_that_gave_way_does_not_take_over(world):
 # --- giving way --------------------------------------------------------------------------------
 
 
+def test_what_a_node_has_written_in_an_earlier_boot_is_still_unsaved_when_it_gives_way(world):
+    world.lose_power("salt1")
+    world.power["salt1"] = True
+    yield_to(world, 6)
+    assert own(world, "salt1")["unsaved"] is True
+
+
 def test_the_older_generation_gives_way(world):
     assert "salt1 gave way to salt2" in yield_to(world, 6)
     assert world.serving() == "nobody"

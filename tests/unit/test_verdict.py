@@ -75,6 +75,8 @@ def test_the_newest_node_is_the_one_of_the_highest_generation_or_the_one_it_was_
             continue
         one, other = (primary, secondary) if found.newest == "salt1" else (secondary, primary)
         mine, theirs = one["ledger"], other["ledger"]
+        if theirs is None:
+            continue
         handed_over = theirs["active"] == found.newest
         assert mine["generation"] >= theirs["generation"] or handed_over, said(primary, secondary)
         assert found.generation == max(mine["generation"], theirs["generation"])
@@ -151,15 +153,32 @@ def test_a_node_that_does_not_answer_has_nothing_decided_against_it(combinations
         assert found.newest is None
 
 
-@pytest.mark.parametrize("error", [None, UNREADABLE], ids=["missing", "unreadable"])
-def test_without_a_ledger_nothing_is_proved(combinations, error):
+def test_a_ledger_that_cannot_be_read_proves_nothing(combinations):
     for _, primary, secondary, found in combinations:
-        both = primary and secondary
-        if both and any(
-            one["ledger"] is None and one["ledger_error"] == error for one in (primary, secondary)
-        ):
+        if primary and secondary and UNREADABLE in (primary["ledger_error"], secondary["ledger_error"]):
             assert found.name == verdict.UNKNOWN, said(primary, secondary)
             assert found.newest is None
+
+
+def test_a_node_without_a_ledger_is_behind_the_one_that_serves_and_saved_first(combinations):
+    for config, primary, secondary, found in combinations:
+        reports = [one for one in (primary, secondary) if one]
+        if len(reports) < 2 or UNREADABLE in [one["ledger_error"] for one in reports]:
+            continue
+        without = [one for one in reports if one["ledger"] is None]
+        if not without:
+            continue
+        serving = [one["node"] for one in reports if verdict.claims(one)]
+        held = any(address["held"] for one in without for address in one["addresses"])
+        if held or not serving:
+            assert (found.name, found.newest) == (verdict.UNKNOWN, None), said(primary, secondary)
+            continue
+        assert [found.active] == serving, said(primary, secondary)
+        made = plan.decide(plan.RECOVER, config, found)
+        assert made.target == without[0]["node"] and found.name == (
+            verdict.FAILED_OVER if serving == ["salt2"] else verdict.STANDBY_RETURNED
+        )
+        assert "warm" in made.steps or found.uncompared, made
 
 
 def test_normal_means_that_the_standby_was_admitted_in_the_same_generation(combinations):

@@ -74,7 +74,9 @@ class Prepared:
         self.file.close()
 
 
-def write(pair, paths, generation, active, run, why, admitted=True, unsaved=False, prepared=None):
+def write(
+    pair, paths, generation, active, run, why, admitted=True, unsaved=False, since=None, prepared=None
+):
     """
     Record who is active from now on. The generation never goes down.
 
@@ -86,6 +88,9 @@ def write(pair, paths, generation, active, run, why, admitted=True, unsaved=Fals
 
     unsaved
         True: what this node alone has must be saved before the other one writes here.
+
+    since
+        When the active node began to serve, where that was before this change of hands.
 
     Returns the entry written. Raises ``Refused`` when the ledger already knows a newer generation.
     """
@@ -112,6 +117,8 @@ def write(pair, paths, generation, active, run, why, admitted=True, unsaved=Fals
         if once_more:
             # The same change of hands seen once more: only the admission is new.
             new.update(since=found["since"], run=found["run"], why=found["why"])
+        elif since:
+            new["since"] = since
         if unsaved:
             new["unsaved"] = True
         files.write_json(paths.ledger(pair), new)

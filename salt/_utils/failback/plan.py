@@ -222,13 +222,8 @@ def _boot(config, found):
     if found.name == verdict.NORMAL:
         return _repair(found, primary)
     if found.name == verdict.COLD:
-        other = secondary if found.newest == primary else primary
-        data = _data(config) if found.unsaved else ()
-        return {
-            "steps": ("hold", "services", *data, "admit", "take", "activate"),
-            "active": found.newest,
-            "returned": other if found.unsaved else None,
-        }
+        # Nobody serves: what the other node alone has is saved by the recovery that follows, not now.
+        return {"steps": ("hold", "services", "admit", "take", "activate"), "active": found.newest}
     if found.name == verdict.FAILED_OVER:
         return {
             "refusal": f"{secondary} serves already and has the newer data. Run: {command(RECOVER, config)}",

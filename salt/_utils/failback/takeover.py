@@ -211,8 +211,9 @@ def yield_to(config, generation, active, paths, run=None):
         with address.Holder(address.of_pair(config)) as holder:
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()
-        served = ledger.is_active(own, node)
-        why = f"gave way to {active}" + (", after both had been active at once" if served else "")
+        # Also in an earlier boot: what it has written then is on no other node.
+        served = own["active"] == node
+        why = f"gave way to {active}" + (", after it had served too" if served else "")
         # Not an admission to the new generation: this node has missed writes. Written before anything
         # that can fail, for a node still named active would take over again.
         unsaved = served or bool(own.get("unsaved"))

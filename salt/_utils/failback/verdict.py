@@ -92,7 +92,6 @@ def judge(config, primary, secondary):
 
     Returns a ``Verdict``.
     """
-    pair = config["name"]
     names = (config["primary"]["id"], config["secondary"]["id"])
     silent = [name for name, one in zip(names, (primary, secondary)) if one is None]
     if len(silent) == 2:
@@ -105,20 +104,8 @@ def judge(config, primary, secondary):
     ]
     if unreadable:
         return Verdict(UNKNOWN, "A ledger cannot be read. " + " ".join(unreadable))
-    missing = [one["node"] for one in (primary, secondary) if one.get("ledger") is None]
-    if missing:
-        return Verdict(
-            UNKNOWN,
-            f"{' and '.join(missing)} {'has' if len(missing) == 1 else 'have'} no ledger of {pair}, so "
-            f"nothing proves who has the newer data.",
-            advice=(
-                f"Set the new pair up: salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
-                if len(missing) == 2
-                else f"{missing[0]} has lost its ledger in /var/lib/failback/{pair}. Restore it from a "
-                f"backup of the node; or move both ledgers aside, make sure that the primary has the newer "
-                f"data, and adopt the pair anew."
-            ),
-        )
+    if primary.get("ledger") is None or secondary.get("ledger") is None:
+        return _ledger_missing(config, primary, secondary)
 
     both_hold = sorted(_held(primary) & _held(secondary))
     if both_hold:
@@ -140,6 +127,33 @@ def judge(config, primary, secondary):
     if claims(primary):
         return _one_serves(config, primary, secondary)
     return _nobody_serves(config, primary, secondary)
+
+
+def _ledger_missing(config, primary, secondary):
+    """
+    A node that has been installed anew, or lost its ledger, is behind the one that serves.
+
+    What it has is saved before it is overwritten: it may have served later than anybody remembers.
+    """
+    pair = config["name"]
+    for server, other in ((primary, secondary), (secondary, primary)):
+        if claims(server) and other.get("ledger") is None and not _held(other):
+            return _one_serves(config, server, other)
+    missing = [one["node"] for one in (primary, secondary) if one.get("ledger") is None]
+    if len(missing) == 2:
+        advice = f"Set the new pair up: salt-run state.orch orch.adopt pillar='{{pair: {pair}}}'"
+    else:
+        advice = (
+            f"{missing[0]} has lost its ledger in /var/lib/failback/{pair}. Restore it from a backup of the "
+            f"node; or make sure that the primary has the newer data, move both ledgers aside, adopt the "
+            f"pair anew and boot it."
+        )
+    return Verdict(
+        UNKNOWN,
+        f"{' and '.join(missing)} {'has' if len(missing) == 1 else 'have'} no ledger of {pair}, so nothing "
+        f"proves who has the newer data.",
+        advice=advice,
+    )
 
 
 def _one_silent(config, primary, secondary):
@@ -168,7 +182,7 @@ def _one_serves(config, server, other):
     """One node serves; the other one is behind, in step, or was active later than that."""
     node = server["node"]
     own, theirs = server["ledger"], other["ledger"]
-    if theirs["generation"] > own["generation"]:
+    if theirs and theirs["generation"] > own["generation"]:
         return Verdict(
             SPLIT,
             f"{node} serves in generation {own['generation']}, but {other['node']} was active in the later "
@@ -178,10 +192,14 @@ def _one_serves(config, server, other):
     serves = f"{node} serves (generation {own['generation']}, since {own['since']})"
     if node == config["secondary"]["id"]:
         name = FAILED_OVER
+        at = f"is at generation {theirs['generation']}" if theirs else "has no ledger"
         sentence = (
             f"{node} has served since {own['since']} (generation {own['generation']}: {own['why']}); "
-            f"{other['node']} is at generation {theirs['generation']}."
+            f"{other['node']} {at}."
         )
+    elif theirs is None:
+        name = STANDBY_RETURNED
+        sentence = f"{serves}; {other['node']} has no ledger, and what it has is saved first."
     elif _unsaved(other):
         name = STANDBY_RETURNED
         sentence = f"{serves}; {other['node']} had served too, and what it alone has is in no backup yet."
@@ -250,9 +268,10 @@ def _unsaved(report):
     Whether a node that is not the active one may have what no other node and no backup has.
 
     That is so as long as its ledger names itself: who gives a pair away in a handover writes the other one
-    into it, so this node has lost the pair in another way after it had served.
+    into it, so this node has lost the pair in another way after it had served. And without a ledger.
     """
-    return bool(report["ledger"].get("unsaved")) or report["ledger"]["active"] == report["node"]
+    own = report["ledger"]
+    return own is None or bool(own.get("unsaved")) or own["active"] == report["node"]
 
 
 def _held(report):

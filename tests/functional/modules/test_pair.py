@@ -72,6 +72,27 @@ def test_what_lies_elsewhere_is_recorded_only_by_an_operators_word(modules, else
     modules.pair.admit("salt", 4, "salt1", RUN, "a test")
 
 
+def test_what_a_node_alone_has_stays_unsaved_when_its_data_are_moved(modules, elsewhere):
+    ledger.write("salt", elsewhere, 5, "salt1", None, "gave way", admitted=False, unsaved=True)
+    there = sources.facts(["/srv/salt"], str(elsewhere.root))
+    modules.pair.record_sources("salt", RUN, there, moved=True)
+    assert ledger.read("salt", elsewhere)["unsaved"] is True
+    modules.pair.admit("salt", 5, "salt1", RUN, "boot", admitted=False, unsaved=True)
+    assert ledger.read("salt", elsewhere)["unsaved"] is True
+    modules.pair.admit("salt", 5, "salt1", RUN, "saved", admitted=False)
+    assert "unsaved" not in ledger.read("salt", elsewhere)
+
+
+def test_the_winner_of_a_split_has_served_since_it_took_over(modules, node, monkeypatch):
+    """By that moment the plan tells what the loser has written since."""
+    files.write_json(node.pair_config("salt"), samples.pair("salt2"))
+    modules.pair.lock("salt", RUN, "recover", living(), 600)
+    monkeypatch.setattr(ledger, "now", lambda: "then")
+    ledger.write("salt", node, 4, "salt2", None, "silence")
+    monkeypatch.setattr(ledger, "now", lambda: "now")
+    assert modules.pair.win("salt", RUN, 7, "by word")["since"] == "then"
+
+
 def test_a_damaged_record_is_named_and_recorded_anew_by_an_operators_word(modules, elsewhere):
     record = elsewhere.state("salt") / "sources.json"
     record.write_text("{")
