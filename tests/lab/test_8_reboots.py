@@ -77,7 +77,7 @@ def test_a_standby_that_was_installed_anew_is_saved_and_taken_in(pair):
     pair.orchestrate(pair.salt1, "adopt", check=True)
     assert pair.holders() == ["salt1"]
     assert way_out(pair, pair.salt1, "standby_returned") == ["standby_returned", "normal"]
-    assert not pair.salt2.run(["test", "-e", alone], check=False).returncode == 0
+    assert pair.salt2.run(["test", "-e", alone], check=False).returncode != 0
     kept = pair.salt2.run(["find", f"{STATE}/runs", "-path", "*/backup/*", "-name", "on-salt2-alone"])
     assert pair.salt2.read(kept.stdout.strip()) == "nobody else has this\n"
 
