@@ -78,11 +78,20 @@ class Probe:
 
 
 def start_writing(
-    host, address, log="/var/log/load.jsonl", rate=20.0, changes=False, prefix="f", create_only=False
+    host,
+    address,
+    log="/var/log/load.jsonl",
+    rate=20.0,
+    changes=False,
+    prefix="f",
+    create_only=False,
+    seed=None,
 ):
     """Start writing through an address; returns a ``Writing``. It goes on after an older log."""
     host.run(["rm", "-f", f"{log}.stop", f"{log}.changes"])
     arguments = ["--rate", str(rate), "--prefix", prefix]
+    if seed is not None:
+        arguments += ["--seed", str(seed)]
     if changes:
         arguments.append("--changes")
     if create_only:

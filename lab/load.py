@@ -199,9 +199,12 @@ class Client:
     changes
         False: only creates and appends. True: also overwrites, renames and deletes. While it runs,
         the existence of the file ``<log>.changes`` switches it on.
+
+    seed
+        Of what it chooses to do. Default: the prefix, which may have the time in it.
     """
 
-    def __init__(self, address, log, port=PORT, rate=20.0, timeout=1.0, changes=False, prefix="f"):
+    def __init__(self, address, log, port=PORT, rate=20.0, timeout=1.0, changes=False, prefix="f", seed=None):
         self.address = address
         self.port = port
         self.log = pathlib.Path(log)
@@ -213,7 +216,7 @@ class Client:
         self.connection = None
         self.stopped = False
         self.create_only = False
-        self.choice = random.Random(prefix)
+        self.choice = random.Random(prefix if seed is None else seed)
         self.gone = set()  # lost with a node, and found missing: not tried again
 
     def run(self, stop_file=None, count=None):
@@ -419,6 +422,7 @@ def main():
     write.add_argument("--changes", action="store_true", help="overwrite, rename and delete as well")
     write.add_argument("--create-only", action="store_true", help="only new files, until changes are allowed")
     write.add_argument("--prefix", default="f", help="of the file names; one client, one prefix")
+    write.add_argument("--seed", help="of what it chooses to do; default: the prefix")
     write.add_argument("--stop-file")
     write.add_argument("--count", type=int)
     local = commands.add_parser("local")
@@ -427,6 +431,7 @@ def main():
     local.add_argument("--log", required=True)
     local.add_argument("--rate", type=float, default=5.0)
     local.add_argument("--prefix", required=True)
+    local.add_argument("--seed", help="of what it chooses to do; default: the prefix")
     check = commands.add_parser("check")
     check.add_argument("--log", required=True)
     check.add_argument("--tree", action="append", default=[], metavar="NAME=FOLDER")
@@ -434,15 +439,28 @@ def main():
     if options.command == "serve":
         Service(options.root, options.port).serve_forever()
     elif options.command == "write":
-        client = Client(options.to, options.log, options.port, options.rate, options.timeout)
-        client.changes, client.prefix = options.changes, options.prefix
+        client = Client(
+            options.to,
+            options.log,
+            options.port,
+            options.rate,
+            options.timeout,
+            options.changes,
+            options.prefix,
+            options.seed,
+        )
         client.create_only = options.create_only
-        client.choice = random.Random(options.prefix)
         signal.signal(signal.SIGTERM, lambda *_: setattr(client, "stopped", True))
         client.run(options.stop_file, options.count)
     elif options.command == "local":
         writer = LocalWriter(
-            options.held, options.root, options.log, rate=options.rate, prefix=options.prefix, changes=True
+            options.held,
+            options.root,
+            options.log,
+            rate=options.rate,
+            prefix=options.prefix,
+            seed=options.seed,
+            changes=True,
         )
         signal.signal(signal.SIGTERM, lambda *_: setattr(writer, "stopped", True))
         writer.run(f"{options.log}.stop")

@@ -2,8 +2,8 @@
 
 Invariants, by the names in the table:
 
-``one holder``      at no moment two nodes bear the address, unless one of them is cut off or has come back
-                    ``SETTLES`` seconds ago
+``one holder``      at no moment two nodes bear the address, nor does the client see both of them answer for
+                    it, unless one of them is cut off, or was, and the claim is not settled yet
 ``service``         nobody died who served: then somebody serves again within ``BACK_WITHIN`` seconds
 ``promises``        every acknowledged write is on both nodes at the end; or, if it was acknowledged by a node
                     that was lost before it was carried, what the file was then is in a backup, and the plan
@@ -22,10 +22,18 @@ from lab.faults import moments
 
 #: Seconds in which a node that was cut off may still bear the address after it is heard again.
 SETTLES = 20.0
+#: Seconds within which a node that is heard again may still take: it had asked before anybody heard it.
+CLAIMS = 5.0
 #: Seconds after which somebody must serve again whose server did not die.
 BACK_WITHIN = 20.0
-#: Both monitors run in processes of a busy machine: what is shorter than this is their jitter.
+#: Both monitors write down when their process read of a change, on a busy machine: an overlap up to this is
+#: measured, but may be one that read late.
 JITTER = 0.05
+#: The client asks ten times a second, and may read an answer with the next question's: up to this it proves
+#: nothing.
+LATE = 0.25
+#: Seconds without a node's answer, of which some may be lost, after which it has begun to answer anew.
+PATIENCE = 0.5
 #: Seconds of acknowledged writes that may be on a lost node alone.
 LAG = 10.0
 INVARIANTS = ("one holder", "service", "promises", "kept", "one direction", "repeatable", "equal")
@@ -39,13 +47,17 @@ def judge(facts):
 
     Returns a dict: ``label``, ``seed``, ``hit``, ``broken`` (list of ``[invariant, sentence]``), ``overlap``,
     ``split`` and ``gap`` (seconds: the longest two-holder time that counts, the longest while one was cut
-    off, and the longest without a holder after the fault), ``timeline``, ``attempts``, ``seconds``.
+    off, and the longest without a holder from the orchestration on), ``overlaps``, ``splits`` and ``gaps``
+    (all of them, also those of before: lists of ``[start, length]``), ``client`` (the same as the client saw
+    it), ``took`` (seconds of the orchestration), ``timeline``, ``attempts``, ``seconds``.
     """
     spans = {node: holding(lines, facts, node) for node, lines in facts["observed"].items()}
     broken = []
     if facts["failed"]:
         broken.append(["repeatable", f"The rehearsal did not get through: {facts['failed']}"])
-    overlap, split, sentences = overlaps(facts, spans)
+    counted, split, sentences = overlaps(facts, spans)
+    broken += [["one holder", one] for one in sentences]
+    client, sentences = seen_by_client(facts, spans)
     broken += [["one holder", one] for one in sentences]
     gap, sentences = gaps(facts, spans)
     broken += [["service", one] for one in sentences]
@@ -66,9 +78,15 @@ def judge(facts):
         "hit": facts["hit"],
         "exit": facts["exit"],
         "broken": broken,
-        "overlap": round(overlap, 3),
-        "split": round(split, 3),
+        "overlap": _longest(counted),
+        "split": _longest(split),
         "gap": round(gap, 3),
+        "overlaps": _measured(counted, facts),
+        "splits": _measured(split, facts),
+        "gaps": _measured(_unheld(facts, spans, facts["begun"]), facts),
+        "client": client,
+        "took": facts.get("took"),
+        "undisturbed": facts.get("undisturbed"),
         "seconds": round(facts["ended"] - facts["begun"], 1),
         "writes": load.summary(facts["client"])["acknowledged"]
         + sum(load.summary(one)["acknowledged"] for one in facts["local"].values()),
@@ -132,30 +150,113 @@ def _died(facts, node, since, until):
 
 
 def overlaps(facts, spans):
-    """``(longest that counts, longest in a split, sentences)``."""
-    one, two = spans.values()
-    longest, split, wrong = 0.0, 0.0, []
-    for a in one:
-        for b in two:
-            begin, end = max(a[0], b[0]), min(a[1], b[1])
-            if end - begin <= JITTER:
-                continue
-            left = _without(
-                [[begin, end]],
-                [
-                    [x[1] - 0.5, (x[2] or facts["ended"]) + SETTLES]
-                    for x in facts["outages"] + facts["silences"]
-                ],
-            )
-            split = max(split, end - begin)
-            for begin, end in left:
-                if end - begin > JITTER:
-                    longest = max(longest, end - begin)
-                    wrong.append(
-                        f"Both nodes bore the address for {end - begin:.2f} s, from "
-                        f"{begin - facts['begun']:.2f} s on."
-                    )
-    return longest, split, wrong
+    """``(spans with two holders, those while one of them was cut off, sentences)``."""
+    both = _common(*spans.values())
+    counted = _without(both, _excused(facts, both))
+    return counted, _without(both, counted), _two(counted, JITTER, "Both nodes bore the address", facts)
+
+
+def _common(ones, others):
+    """What two lists of spans have in common."""
+    found = [[max(a[0], b[0]), min(a[1], b[1])] for a in ones for b in others]
+    return sorted([begin, end] for begin, end in found if end > begin)
+
+
+def _excused(facts, both):
+    """
+    Spans in which two nodes may serve: one of them is cut off or mute, or has been until just now.
+
+    Nobody else's outage excuses anything: the nodes hear each other while a client hears neither. A node
+    without power bears nothing, and one that has it again has to ask.
+    """
+    cut = [one[:3] for one in facts["outages"] if one[3] == "cut"] + facts["silences"]
+    found = []
+    for node, begin, heard in cut:
+        if node not in facts["observed"]:
+            continue
+        heard = heard or facts["ended"]
+        # As soon as one of them has given way the claim is settled, and a handover may follow at once.
+        settled = [end for start, end in both if start <= heard + CLAIMS and end > heard]
+        found.append([begin - 0.5, min(heard + SETTLES, max([heard + CLAIMS, *settled]))])
+    return found
+
+
+def _two(spans, allowed, what, facts):
+    return [
+        f"{what} for {end - begin:.2f} s, from {begin - facts['begun']:.2f} s on."
+        for begin, end in spans
+        if end - begin > allowed
+    ]
+
+
+def _measured(spans, facts):
+    """Spans as the report has them: ``[start, length]``, in seconds of the run."""
+    return [[round(begin - facts["begun"], 3), round(end - begin, 3)] for begin, end in spans]
+
+
+def _longest(spans):
+    return round(max((end - begin for begin, end in spans), default=0.0), 3)
+
+
+def seen_by_client(facts, spans):
+    """
+    Who answered the client's questions for the address: ``(measured, sentences)``.
+
+    ``measured`` has ``overlap``, ``split``, ``gap``, ``overlaps``, ``splits`` and ``gaps`` as the report has;
+    None when the client's monitor has seen nothing.
+    """
+    if facts.get("arp") is None:
+        return None, []
+    nodes = list(facts["observed"])
+    asked = [
+        (one["time"], {facts["macs"][mac] for mac in one["macs"] if mac in facts["macs"]})
+        for one in facts["arp"]
+        if one["time"] >= facts["begun"]
+    ]
+    if not any(answered for _, answered in asked):
+        return None, ["The client has seen nobody answer: its monitor did not work."]
+    both = _common(*(_answering(asked, node, spans[node]) for node in nodes))
+    counted = _without(both, _excused(facts, both))
+    split = _without(both, counted)
+    # What the client did not hear because it was cut off itself is nobody's gap.
+    own = [[one[1] - 0.5, (one[2] or facts["ended"]) + 1] for one in facts["outages"] if one[0] not in nodes]
+    free = _without(_unanswered(asked), own)
+    from_start = _without(free, [[facts["begun"] - 1, facts["started"] or facts["ended"]]])
+    measured = {
+        "overlap": _longest(counted),
+        "split": _longest(split),
+        "gap": _longest(from_start),
+        "overlaps": _measured(counted, facts),
+        "splits": _measured(split, facts),
+        "gaps": _measured(free, facts),
+    }
+    return measured, _two(counted, LATE, "The client saw both nodes answer for the address", facts)
+
+
+def _answering(asked, node, held):
+    """Spans from a node's first answer to its last; one ends where its kernel says that it released."""
+    found = []
+    for when, answered in asked:
+        if node not in answered:
+            continue
+        last = found[-1][1] if found else None
+        if last and when - last <= PATIENCE and not any(last <= end <= when for _, end in held):
+            found[-1][1] = when
+        else:
+            found.append([when, when])
+    return found
+
+
+def _unanswered(asked):
+    """Spans from the first question that neither node answered to the next one that one of them did."""
+    found, begin = [], None
+    for when, answered in asked:
+        if answered and begin is not None:
+            found.append([begin, when])
+        begin = None if answered else begin or when
+    if begin is not None and asked[-1][0] > begin:
+        found.append([begin, asked[-1][0]])
+    return found
 
 
 def _without(spans, holes):
@@ -174,12 +275,10 @@ def _without(spans, holes):
 
 
 def gaps(facts, spans):
-    """``(longest time without a holder from the fault on, sentences)``."""
+    """``(longest time without a holder from the orchestration on, sentences)``."""
     if not facts["started"]:
         return 0.0, []
-    end = facts["ended"]
-    held = sorted(span for each in spans.values() for span in each if span[1] >= facts["started"])
-    free = _without([[facts["started"], end]], held)
+    free = _unheld(facts, spans, facts["started"])
     longest = max((b - a for a, b in free), default=0.0)
     wrong = []
     for begin, finish in free:
@@ -200,6 +299,12 @@ def gaps(facts, spans):
             f"{' and '.join(sorted(servers)) or 'nobody'} had served and was not lost."
         )
     return longest, wrong
+
+
+def _unheld(facts, spans, begin):
+    """Spans without a holder from a moment on."""
+    held = sorted(span for each in spans.values() for span in each if span[1] >= begin)
+    return _without([[begin, facts["ended"]]], held)
 
 
 def directions(facts):
@@ -223,9 +328,8 @@ def directions(facts):
                 if value and begin < when < end and value[0] > (_at(generations[node], when) or [0])[0]
             ]
             for when in newer[:1]:
-                heard = max(
-                    [when, *((x[2] or facts["ended"]) for x in facts["outages"] if x[1] - 1 <= when)],
-                )
+                lost = [x for x in facts["outages"] if x[0] in nodes and x[1] - 1 <= when]
+                heard = max([when, *(x[2] or facts["ended"] for x in lost)])
                 if end - heard > SETTLES:
                     wrong.append(
                         f"lsyncd (process {pid}) ran on for {end - heard:.1f} s on {node} after {other} had "
@@ -423,13 +527,13 @@ def table(reports):
         columns = list(phases)
         if any(_phase(one) not in columns for one in mine):
             columns.append("by chance")
-        lines.append(f"| {operation} | {' | '.join(columns)} | longest without holder | two holders |")
-        lines.append("|---" * (len(columns) + 3) + "|")
+        measured = "longest without holder | two holders | two, one cut off"
+        lines.append(f"| {operation} | {' | '.join(columns)} | {measured} |")
+        lines.append("|---" * (len(columns) + 4) + "|")
         for fault in sorted({one["label"].split("/")[1] for one in mine}):
             row = [one for one in mine if one["label"].split("/")[1] == fault]
             cells = [_cell([one for one in row if _phase(one) == name]) for name in columns]
-            cells.append(f"{max(one['gap'] for one in row):.1f} s")
-            cells.append(f"{max(one['overlap'] for one in row):.1f} s")
+            cells += [f"{max(one.get(key, 0.0) for one in row):.1f} s" for key in ("gap", "overlap", "split")]
             lines.append(f"| `{fault}` | {' | '.join(cells)} |")
         lines.append("")
     broken = sum(bool(one["broken"]) for one in reports)
@@ -452,15 +556,24 @@ def _cell(reports):
 
 def shown(report):
     """One run, for a person."""
+    # Without its fault it has shown nothing.
+    verdict = "BROKEN" if report["broken"] else "held  " if report["hit"] else "missed"
     lines = [
-        f"{'BROKEN' if report['broken'] else 'held  '} {report['label']} seed {report['seed']}"
+        f"{verdict} {report['label']} seed {report['seed']}"
         f" ({report['how']}; {report['seconds']:.0f} s, {report['writes']} writes acknowledged, longest "
-        f"without a holder {report['gap']:.2f} s, split {report['split']:.2f} s)"
+        f"without a holder {report['gap']:.2f} s, two holders {report['overlap']:.2f} s, split "
+        f"{report['split']:.2f} s{_by_client(report.get('client'))})"
     ]
     lines += [f"    {when:7.2f} s  {what}" for when, what in report["timeline"]]
     lines += [f"    again: {one}" for one in report["attempts"]]
     lines += [f"    !! {name}: {sentence}" for name, sentence in report["broken"]]
     return "\n".join(lines)
+
+
+def _by_client(seen):
+    if not seen:
+        return ""
+    return f"; by the client {seen['gap']:.1f}, {seen['overlap']:.1f} and {seen['split']:.1f} s"
 
 
 def saved(report, folder):

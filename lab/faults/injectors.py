@@ -195,6 +195,7 @@ ALL = {
             for name, how, seconds in (("ahead", "an hour ahead", HOUR), ("behind", "back an hour", -HOUR))
         ),
         Fault("second_recover", "a second operator starts a recovery", *_second("recover")),
+        Fault("second_failover", "a second operator starts a failover", *_second("failover")),
         Fault("second_boot", "a second operator boots the pair", *_second("boot")),
         Fault("watch", "the watch is not held, and the serving node not heard", _watch_fires, _watch_calm),
         Fault(

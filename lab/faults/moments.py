@@ -2,7 +2,7 @@
 
 A moment is ``<function>:new`` (a master publishes that job), ``<function>:ret`` (its answer has come), or
 the phase of a handover on the node that serves (its state file). ``<moment>#2`` is the second time.
-``random:<n>`` is n tenths of the time that an undisturbed run takes.
+``random:<n>`` is n tenths of the time that an undisturbed run takes: as measured, else ``UNDISTURBED``.
 """
 
 import dataclasses
@@ -12,54 +12,16 @@ import random
 import threading
 import time
 
-#: In the order in which an undisturbed run passes them.
-RECOVER = (
-    "pair.lock:new",
-    "pair.open_run:ret",
-    "state.apply:new",
-    "state.apply:ret",
-    "pair.start_services:ret",
-    "reverse_rsync.synced:new",
-    "reverse_rsync.synced:ret",
-    "pair.push_git:new",
-    "armed",
-    "released",
-    "committed",
-    "done",
-    "reverse_rsync.compared:new",
-    "reverse_rsync.compared:ret",
-    "pair.stand_by:new",
-    "pair.activate:new",
-    "pair.activate:ret",
-    "pair.close_run:new",
-)
+#: What the table of a campaign has as columns, and the moments of each, in the order in which an undisturbed
+#: run passes them.
+_OPENING = ("pair.lock:new", "pair.open_run:ret", "pair.renew:new", "pair.renew:ret")  # renew begins the hold
+_HANDOVER = ("armed", "released", "committed", "done")
+_CLOSING = ("pair.close_run:new", "pair.close_run:ret")
 #: Only with ``recovery: {reboot: true}``.
 REBOOT = ("pair.reboot:new", "pair.reboot:ret", "down", "up")
-FAILOVER = (
-    "pair.lock:new",
-    "pair.open_run:ret",
-    "armed",
-    "released",
-    "committed",
-    "done",
-    "pair.close_run:new",
-)
-BOOT = (
-    "pair.lock:new",
-    "pair.open_run:ret",
-    "pair.start_services:ret",
-    "pair.admit:ret",
-    "pair.take:ret",
-    "pair.activate:new",
-    "pair.activate:ret",
-    "pair.close_run:new",
-)
-RANDOM = tuple(f"random:{tenths}" for tenths in range(1, 10))
-BY_OPERATION = {"recover": RECOVER + REBOOT, "failover": FAILOVER, "boot": BOOT}
-#: What the table of a campaign has as columns; the moments of an operation belong to one each.
 PHASES = {
     "recover": {
-        "opening": ("pair.lock:new", "pair.open_run:ret"),
+        "opening": _OPENING,
         "static": ("state.apply:new", "state.apply:ret", *REBOOT),
         "warm": (
             "pair.start_services:ret",
@@ -67,39 +29,71 @@ PHASES = {
             "reverse_rsync.synced:ret",
             "pair.push_git:new",
         ),
-        "handover": ("armed", "released", "committed", "done"),
+        "handover": _HANDOVER,
         "settling": (
+            "pair.push_git:new#2",
+            "reverse_rsync.compared:new",
+            "reverse_rsync.compared:ret",
+            "pair.stand_by:new",
+            "pair.activate:new",
+            "pair.activate:ret",
+            "lsyncd.first_pass:new",
+            "lsyncd.first_pass:ret",
+            "pair.admit:ret",
+        ),
+        "closing": _CLOSING,
+    },
+    "failover": {
+        "opening": _OPENING,
+        "draining": (
+            "pair.start_services:ret",
+            "lsyncd.drain:new",
+            "lsyncd.drain:ret",
+            "pair.push_git:new",
+            "pair.push_git:ret",
+        ),
+        "handover": _HANDOVER,
+        "settling": (
+            "pair.push_git:new#2",
             "reverse_rsync.compared:new",
             "reverse_rsync.compared:ret",
             "pair.stand_by:new",
             "pair.activate:new",
             "pair.activate:ret",
         ),
-        "closing": ("pair.close_run:new",),
-    },
-    "failover": {
-        "opening": ("pair.lock:new", "pair.open_run:ret"),
-        "handover": ("armed", "released", "committed", "done"),
-        "closing": ("pair.close_run:new",),
+        "closing": _CLOSING,
     },
     "boot": {
-        "opening": ("pair.lock:new", "pair.open_run:ret", "pair.start_services:ret"),
-        "taking": ("pair.admit:ret", "pair.take:ret"),
-        "settling": ("pair.activate:new", "pair.activate:ret"),
-        "closing": ("pair.close_run:new",),
+        "opening": (*_OPENING, "pair.start_services:ret"),
+        "taking": ("pair.admit:new", "pair.admit:ret", "pair.take:new", "pair.take:ret"),
+        "settling": (
+            "pair.stand_by:new",
+            "pair.activate:new",
+            "pair.activate:ret",
+            "lsyncd.first_pass:new",
+            "lsyncd.first_pass:ret",
+            "pair.admit:ret#3",  # the standby, after both nodes before the address was taken
+        ),
+        "closing": _CLOSING,
     },
 }
+BY_OPERATION = {
+    operation: tuple(moment for group in phases.values() for moment in group)
+    for operation, phases in PHASES.items()
+}
+RANDOM = tuple(f"random:{tenths}" for tenths in range(1, 10))
+#: Seconds that an undisturbed run takes on a machine that is not busy, where none has been measured.
+UNDISTURBED = {"recover": 30.0, "failover": 25.0, "boot": 30.0}
 
 
 def phase(operation, moment):
     """The phase to which a moment of an operation belongs; a random one is in none: ``by chance``."""
-    for name, group in PHASES[operation].items():
-        if moment.partition("#")[0] in group:
-            return name
+    # The second time of a moment may be another phase's; where it is not named it is that of the first.
+    for one in (moment, moment.partition("#")[0]):
+        for name, group in PHASES[operation].items():
+            if one in group:
+                return name
     return "by chance"
-
-
-HANDOVER = ("armed", "released", "committed", "done")
 
 
 @dataclasses.dataclass
@@ -140,7 +134,7 @@ def _fact(moment, rehearsal, expected, begun):
     kind, _, what = moment.partition(":")
     if kind == "random":
         return lambda: time.monotonic() - begun >= expected * int(what) / 10
-    if kind in HANDOVER:
+    if kind in _HANDOVER:
         init = rehearsal.far_end.init()
         # The host's file, read from the machine: no program need be started in the host.
         path = pathlib.Path(f"/proc/{init}/root/run/failback/salt/handover.json")
@@ -148,7 +142,9 @@ def _fact(moment, rehearsal, expected, begun):
 
         def reached():
             found = _phase(path)
-            return found is not None and found != before and HANDOVER.index(found[1]) >= HANDOVER.index(kind)
+            if found is None or found == before:
+                return False
+            return _HANDOVER.index(found[1]) >= _HANDOVER.index(kind)
 
         return reached
     if kind in ("down", "up"):
@@ -166,7 +162,7 @@ def _phase(path):
         content = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return (content.get("run"), content["phase"]) if content.get("phase") in HANDOVER else None
+    return (content.get("run"), content["phase"]) if content.get("phase") in _HANDOVER else None
 
 
 def _boot(host):

@@ -64,6 +64,7 @@ class Lab:
         )
         self.nodes = (self.primary, self.secondary)
         self.follow = False  # print what happens as it happens
+        self.undisturbed = {}  # operation to seconds, for random moments
 
     def up(self):
         """A pair that is ``normal``, with volumes that can be filled, and observers on its nodes."""
@@ -183,7 +184,8 @@ class Rehearsal:
         self.timeline = []
         self.outages = []  # [node, from, to]: cut off, or without power
         self.silences = []  # [node, from, to]: it answers nobody's ARP
-        self.process = self.second = self.jobs = self.muted = None
+        self.process = self.second = self.jobs = self.muted = self.took = None
+        self.undisturbed = lab.undisturbed.get(operation, moments.UNDISTURBED[operation])
         self.plans = []
         self.clocks = contextlib.ExitStack()
         self.begun = time.time()
@@ -295,7 +297,14 @@ class Rehearsal:
         self.prefix = f"c{stamp}"
         self.log = f"/var/log/load-{stamp}.jsonl"
         self.writing = client.start_writing(
-            self.client, ADDRESS, log=self.log, rate=10, changes=True, prefix=self.prefix
+            self.client,
+            ADDRESS,
+            log=self.log,
+            rate=10,
+            changes=True,
+            # Names are new in every run; what is done with them is the seed's.
+            prefix=self.prefix,
+            seed=f"{self.seed}/client",
         )
         self.local_log = f"/var/log/local-{stamp}.jsonl"
         for host in self.lab.nodes:
@@ -316,6 +325,7 @@ class Rehearsal:
         command += [f"--property={clock.MACHINES_TIME}"]
         command += ["python3", f"{TOOLS}/load.py", "local", "--held", ADDRESS, "--root", f"{SMALL}/local"]
         command += ["--log", self.local_log, "--prefix", f"{host.name}-{int(self.begun)}"]
+        command += ["--seed", f"{self.seed}/{host.name}"]
         host.run(command)
 
     def _outage(self):
@@ -404,7 +414,7 @@ class Rehearsal:
         said = []
         reader = threading.Thread(target=lambda: said.append(self.process.stdout.read()), daemon=True)
         reader.start()
-        seen = moments.wait(self.moment, self, self.process, 30.0, LIMIT)
+        seen = moments.wait(self.moment, self, self.process, self.undisturbed, LIMIT)
         self.hit = seen.time is not None
         self.injected = time.time()
         self.held_at_fault = self._holders_now() if self.fault.name != "none" else []
@@ -416,6 +426,7 @@ class Rehearsal:
         try:
             self.process.wait(LIMIT)
             self.ended = self.process.returncode
+            self.took = time.time() - self.started
         except subprocess.TimeoutExpired:
             self.ended = None
             kill_session(self.process)
@@ -435,12 +446,10 @@ class Rehearsal:
                 host.write(PILLAR, text.replace(old, new))
 
     def _observe(self):
-        """Who serves while nobody has mended anything yet."""
+        """For 20 s nobody mends anything, unless somebody serves before: then it has shown what it should."""
         end = time.monotonic() + 20
-        while time.monotonic() < end and not (self.hit and self._holders_now()):
+        while self.hit and time.monotonic() < end and not self._holders_now():
             time.sleep(0.2)
-            if not self.hit:
-                break
         self.after_fault = self._holders_now()
 
     def _mend(self):
@@ -569,6 +578,8 @@ class Rehearsal:
             "hit": getattr(self, "hit", False),
             "fault": self.fault.name,
             "exit": getattr(self, "ended", None),
+            "took": self.took and round(self.took, 1),
+            "undisturbed": self.undisturbed,
             "said": getattr(self, "said", ""),
             "failed": self.failed,
             "timeline": self.timeline,
