@@ -125,9 +125,9 @@ class Pair:
 
     def highstate(self, master):
         """Highstate on both nodes; a dict of node to the states that changed something or failed."""
-        done = master.run(
-            ["salt", "-L", "salt1,salt2", "--static", "--out=json", "state.apply"], check=False, timeout=300
-        )
+        # A busy minion does not answer within five seconds whether it is still at it.
+        command = ["salt", "-L", "salt1,salt2", "--timeout=60", "--static", "--out=json", "state.apply"]
+        done = master.run(command, check=False, timeout=300)
         found = json.loads(done.stdout)
         assert set(found) == {"salt1", "salt2"}, done.stdout + done.stderr
         return {

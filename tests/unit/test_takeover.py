@@ -90,6 +90,13 @@ def test_a_node_that_dies_before_it_takes_the_address_may_have_served(world):
     assert (found.name, found.newest) == (verdict.COLD, "salt2")
 
 
+def test_a_node_that_serves_already_has_taken_nothing_over(world):
+    """The watch had looked before the handover gave the addresses back."""
+    found = take_over(world, "salt1")
+    assert (found["generation"], found["addresses"]) == (5, [])
+    assert world.ledgers()[0] == (5, "salt1")
+
+
 def test_nothing_is_taken_while_somebody_answers(world):
     with pytest.raises(Refused, match="answered for"):
         take_over(world)

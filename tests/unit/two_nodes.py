@@ -72,6 +72,7 @@ class World:
     def _replace(self, monkeypatch):
         monkeypatch.setattr(address, "Holder", lambda wanted: Holder(self, wanted))
         monkeypatch.setattr(address, "probe", self.probe)
+        monkeypatch.setattr(address, "status", self.status)
         monkeypatch.setattr(address, "probe_all", self.probe_all)
         monkeypatch.setattr(address, "announce_later", lambda pair, paths: True)
         monkeypatch.setattr(system, "boot_id", lambda: f"{self.node} boot {self.boots[self.node]}")
@@ -144,6 +145,9 @@ class World:
             holders = self.holders.get(floating.address, ())
             answering = [MACS[one] for one in sorted(holders) if one != self.node] + answering
         return answering[:count]
+
+    def status(self, floating):
+        return {"held": self.node in self.holders.get(floating.address, ())}
 
     def by_link(self, floatings):
         dead = self.unlinked[self.node]

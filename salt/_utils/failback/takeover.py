@@ -38,9 +38,9 @@ def take_over(config, reason, paths, run=None):
     run
         The orchestration on whose behalf this happens, or None for the watch.
 
-    Returns ``{"generation": n, "addresses": [...]}``. Raises ``Refused`` when this node was not
-    admitted in this boot, when its data do not lie where they did, or when another host answers for one
-    of the addresses.
+    Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
+    ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
+    another host answers for one of the addresses.
     """
     pair, node, other = config["name"], config["node"], configuration.peer(config)["id"]
     wanted = address.of_pair(config)
@@ -52,6 +52,9 @@ def take_over(config, reason, paths, run=None):
                 f"it takes no address. Run `salt-run pair.status {pair}` on the master."
             )
         _require_no_handover(config, paths)
+        if wanted and ledger.is_active(own, node) and all(address.status(one)["held"] for one in wanted):
+            # The watch looked just before a handover that had failed gave the addresses back to this node.
+            return {"generation": own["generation"], "addresses": []}
         # A record that cannot be read says nothing against it, and nobody else serves.
         with contextlib.suppress(Unreadable):
             gate.require_in_place(
