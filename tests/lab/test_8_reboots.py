@@ -4,6 +4,7 @@ A reboot of either node, in each state of the pair: the other one goes on, and t
 The way out is whatever `pair.status` names as the next command.
 """
 
+import json
 import shlex
 
 import pytest
@@ -47,6 +48,12 @@ def way_out(pair, master, verdict):
     return seen
 
 
+def kept(pair, name):
+    """What the one backup of a file on salt2 holds."""
+    found = pair.salt2.run(["find", f"{STATE}/runs", "-path", "*/backup/*", "-name", name]).stdout
+    return pair.salt2.read(found.strip())
+
+
 def start_masters(pair):
     """As docs say after a power failure of both: no boot starts a master."""
     for host in pair.nodes:
@@ -78,8 +85,7 @@ def test_a_standby_that_was_installed_anew_is_saved_and_taken_in(pair):
     assert pair.holders() == ["salt1"]
     assert way_out(pair, pair.salt1, "standby_returned") == ["standby_returned", "normal"]
     assert pair.salt2.run(["test", "-e", alone], check=False).returncode != 0
-    kept = pair.salt2.run(["find", f"{STATE}/runs", "-path", "*/backup/*", "-name", "on-salt2-alone"])
-    assert pair.salt2.read(kept.stdout.strip()) == "nobody else has this\n"
+    assert kept(pair, "on-salt2-alone") == "nobody else has this\n"
 
 
 def test_both_one_after_the_other_and_a_node_of_the_cold_pair(pair):
@@ -90,8 +96,12 @@ def test_both_one_after_the_other_and_a_node_of_the_cold_pair(pair):
     start_masters(pair)
     for host in pair.nodes:
         wait_highstate(host)
-    assert way_out(pair, pair.salt1, "cold") == ["cold", "normal"]
+    # It had served beside salt1 before all that, and what it alone has was never saved.
+    pair.salt2.write("/srv/data/in-the-cold", "nobody else has this\n")
+    pair.salt2.write(f"{STATE}/ledger.json", json.dumps({**pair.ledger(pair.salt2), "unsaved": True}))
+    assert way_out(pair, pair.salt1, "cold") == ["cold", "standby_returned", "normal"]
     assert pair.holders() == ["salt1"]
+    assert kept(pair, "in-the-cold") == "nobody else has this\n"
 
 
 def test_the_active_primary_and_then_the_node_that_waits_to_come_home(pair):
