@@ -239,6 +239,18 @@ def test_pruning_takes_what_is_neither_new_nor_young(runs, keep, days, left):
     assert len(removed) == 5 - len(left)
 
 
+def test_a_run_that_replaced_nothing_does_not_push_a_real_backup_out(runs):
+    day = "202611{:02}T120000-recover-salt-4f2a"
+    for number in (18, 19, 20):
+        trees.make(runs / day.format(number), {"backup/module/001/folder/file": "1"})
+    for number in (21, 22, 23, 24):
+        trees.make(runs / day.format(number), {"backup/module/001/": "", "run.json": ""})
+    backup.prune(runs, 2)
+    kept = sorted(each.name[6:8] for each in runs.iterdir() if (each / "backup").is_dir())
+    assert kept == ["19", "20", "23", "24"]
+    assert (runs / day.format(21) / "run.json").exists()
+
+
 def test_pruning_spares_the_run_that_goes_on(runs):
     for number in (1, 2, 3):
         trees.make(runs, {f"{number}/backup/file": "1"})

@@ -385,7 +385,8 @@ def prune(runs_folder, keep, spare=(), days=0, now=None):
         Folder with one folder a run.
 
     keep
-        How many of the newest to keep, of those runs that have a backup; the newest is always kept.
+        How many of the newest to keep, of those runs that have a file in their backup; the newest is always
+        kept. Of the others, which replaced nothing, as many.
 
     spare
         Names of runs that are kept as well, for instance the one that is going on.
@@ -409,7 +410,10 @@ def prune(runs_folder, keep, spare=(), days=0, now=None):
     )
     removed = []
     young = time.strftime("%Y%m%dT%H%M%S", time.gmtime((time.time() if now is None else now) - days * 86400))
-    for each in runs[: -max(1, keep)]:
+    # A run that replaced nothing must not be what a real backup gives way to.
+    real = [each for each in runs if next(kept_names(each / "backup"), None) is not None]
+    empty = [each for each in runs if each not in real]
+    for each in sorted([*real[: -max(1, keep)], *empty[: -max(1, keep)]]):
         if each.name in spare or (days and each.name >= young):
             continue
         for part in each.iterdir():

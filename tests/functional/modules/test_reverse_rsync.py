@@ -275,6 +275,7 @@ def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):
 def test_pruned_keeps_as_many_as_the_pair_says(modules, nodes, pair):
     for number in range(4):
         run = f"2026112{number}T183000-recover-salt-4f2a"
+        trees.make(nodes.there, {"srv/salt/top.sls": f"newer by {number}"})
         modules.reverse_rsync.synced("salt", run)
     removed = modules.reverse_rsync.pruned("salt")
     assert len(removed) == 2
