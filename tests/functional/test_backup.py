@@ -188,6 +188,106 @@ def test_a_backup_removed_by_hand_is_refused_with_the_next_step(nodes, runs, par
     assert (here / "file").read_text() == "newer"
 
 
+def two_passes(nodes, runs):
+    """A run of two passes, each of which has overwritten a file and changed a mode; returns the item."""
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {"one": "old", "two": "old", "mode": "1"})
+    trees.make(there, {"one": "newer", "two": "old", "mode": "1"})
+    for name in ("two", "mode"):
+        shutil.copystat(here / name, there / name)
+    os.chmod(there / "mode", 0o600)
+    os.symlink("old", here / "link")
+    os.symlink("newer", there / "link")
+    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    trees.make(there, {"two": "newer"})
+    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    return item
+
+
+def damaged(kept, what):
+    one = kept / "001/one"
+    if what == "a pass":
+        shutil.rmtree(kept / "001")
+    elif what == "a file":
+        one.unlink()
+    elif what == "its content":
+        times = one.stat()
+        one.write_text("0ld")
+        os.utime(one, ns=(times.st_atime_ns, times.st_mtime_ns))
+    elif what == "its type":
+        one.unlink()
+        one.mkdir()
+    elif what == "a link":
+        (kept / "001/link").unlink()
+        os.symlink("other", kept / "001/link")
+    elif what == "a list":
+        (kept.parent.parent / "lists" / kept.name / "001.jsonl").unlink()
+
+
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("a pass", "/srv/salt/one is missing"),
+        ("a file", "/srv/salt/one is missing"),
+        ("its content", "/srv/salt/one has changed since it was kept"),
+        ("its type", "/srv/salt/one has changed since it was kept"),
+        ("a link", "/srv/salt/link has changed since it was kept"),
+        ("a list", r"001\.jsonl is missing"),
+    ],
+)
+def test_a_backup_that_is_not_whole_is_refused_before_anything_is_changed(nodes, runs, what, said, preview):
+    item = two_passes(nodes, runs)
+    before = trees.fingerprint(nodes.here / "srv/salt")
+    damaged(runs / "one/backup" / item.module, what)
+    with pytest.raises(errors.Refused, match=rf"is not whole: .*{said}.*Nothing was put back.*pair\.history"):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here), preview=preview)
+    assert trees.differences(before, trees.fingerprint(nodes.here / "srv/salt")) == {}
+    assert not (runs / "two").exists()
+
+
+def test_what_is_missing_keeps_nothing_else_from_being_put_back_by_name(nodes, runs):
+    item = two_passes(nodes, runs)
+    damaged(runs / "one/backup" / item.module, "its content")
+    done = backup.restore(runs / "one", runs / "two", select=["/srv/salt/two"], root=str(nodes.here))
+    assert done["restored_names"] == ["/srv/salt/two"]
+    assert (nodes.here / "srv/salt/two").read_text() == "old"
+
+
+def test_a_backup_that_lacks_very_much_is_told_in_a_sentence(nodes, runs):
+    item = nodes.item("/srv/salt")
+    trees.make(nodes.here / "srv/salt", {f"{number}": "old" for number in range(30)})
+    trees.make(nodes.there / "srv/salt", {f"{number}": "newer" for number in range(30)})
+    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    shutil.rmtree(runs / "one/backup" / item.module / "001")
+    with pytest.raises(errors.Refused, match="and 20 more"):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+
+
+def test_a_damaged_manifest_proves_nothing(nodes, runs):
+    item = two_passes(nodes, runs)
+    manifest = backup.Folder(runs / "one").manifest_file(item.module, 1)
+    manifest.write_text(manifest.read_text()[:-20])
+    with pytest.raises(errors.Unreadable, match="Nothing was put back"):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+
+
+def test_a_killed_pass_puts_back_what_it_had_come_to_and_leaves_the_rest_as_it_is(nodes, runs):
+    """Its list names all that it was about to do, and it has no manifest."""
+    item = two_passes(nodes, runs)
+    folder = backup.Folder(runs / "one")
+    folder.manifest_file(item.module, 1).unlink()
+    (folder.backup(item.module, 1) / "one").unlink()
+    here = nodes.here / "srv/salt"
+    trees.make(here, {"one": "written by a client since"})
+    since = backup.snapshot(os.fsencode(here / "one"))
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert (here / "one").read_text() == "written by a client since"
+    assert backup.snapshot(os.fsencode(here / "one")) == since
+    assert os.readlink(here / "link") == "old"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99, "items": []}'])
 def test_a_damaged_or_newer_index_is_not_guessed_at(nodes, runs, text):
     (runs / "one" / "backup").mkdir(parents=True)
