@@ -288,6 +288,23 @@ def test_a_killed_pass_puts_back_what_it_had_come_to_and_leaves_the_rest_as_it_i
     assert os.readlink(here / "link") == "old"
 
 
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize("select", [["/srv/salt/tow"], ["/srv/salt/two", "/srv/tw"], ["/srv/salt/two/more"]])
+def test_a_path_of_which_the_run_knows_nothing_is_refused(nodes, runs, select, preview):
+    two_passes(nodes, runs)
+    with pytest.raises(errors.Refused, match=rf"nothing at {select[-1]}, so nothing was put back"):
+        backup.restore(runs / "one", runs / "two", select, root=str(nodes.here), preview=preview)
+    assert (nodes.here / "srv/salt/two").read_text() == "newer"
+    assert not (runs / "two").exists()
+
+
+@pytest.mark.parametrize("select", ["/srv/salt/two", "/srv/salt/mode", "/srv/salt/", "/srv"])
+def test_a_path_is_one_that_the_run_has_touched_or_a_folder_above(nodes, runs, select):
+    two_passes(nodes, runs)
+    done = backup.restore(runs / "one", runs / "two", [select], root=str(nodes.here))
+    assert done["restored"] + done["attributes"]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99, "items": []}'])
 def test_a_damaged_or_newer_index_is_not_guessed_at(nodes, runs, text):
     (runs / "one" / "backup").mkdir(parents=True)

@@ -344,7 +344,8 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
     manifest, by its SHA-256: that reads all of them once, in constant memory. A pass that was killed
     has no manifest; of that what is in its backup is put back as it is.
 
-    Raises :py:class:`failback.errors.Refused` if nothing is there to be put back, or if something of the backup is missing or is not what was kept; and
+    Raises :py:class:`failback.errors.Refused` if nothing is there to be put back, if one of ``select``
+    matches nothing, or if something of the backup is missing or is not what was kept; and
     :py:class:`failback.errors.Unavailable` if putting back failed; running it again continues.
     """
     folder = Folder(run_folder)
@@ -355,6 +356,7 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
             "overwrote cannot be put back from here. To see other runs: salt-run pair.history"
         )
     wanted = _selection(select)
+    _require_matches(folder, items, select)
     _require_whole(folder, items, wanted)
     result = {
         "restored": 0,
@@ -376,6 +378,22 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         if result["restored"] + result["attributes"] > before:
             result["paths"].append(item.path)
     return result
+
+
+def _require_matches(folder, items, select):
+    """A path that was mistyped must not be taken for one that nothing had happened to."""
+    left = set(select or ())
+    passes = [(item, number) for item in items for number in folder.passes(item.module)]
+    for item, number in passes if left else ():
+        kept = (_absolute(item, name) for name in kept_names(folder.backup(item.module, number)))
+        for path in itertools.chain((each["path"] for each in entries(folder, item.module, number)), kept):
+            left -= {each for each in left if _selection([each])(path)}
+    if left:
+        raise errors.Refused(
+            f"Run {folder.path.name} has overwritten, deleted or changed nothing at "
+            f"{', '.join(sorted(left))}, so nothing was put back. What there is, named as paths= wants it: "
+            f"salt-run pair.undo {folder.path.name} test=True"
+        )
 
 
 def _require_whole(folder, items, wanted):
