@@ -112,6 +112,21 @@ def test_preview_of_an_undo_changes_nothing(nodes, runs, changed):
     assert seen == done
 
 
+def test_preview_of_an_undo_of_an_undo_says_what_it_is_going_to_do(nodes, runs, changed):
+    """What the first undo has brought back is created by it, and is not left alone."""
+    item, here, peer = changed
+    pull.synced([item], peer, runs / "one", ALL)
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    before = trees.fingerprint(here)
+    seen = backup.restore(runs / "two", runs / "three", root=str(nodes.here), preview=True)
+    assert trees.differences(before, trees.fingerprint(here)) == {}
+    assert "/srv/salt/linked/old" in seen["removed_names"]
+    assert (here / "linked/old").exists()
+    assert (seen["created"], seen["created_names"]) == (0, [])
+    assert seen == backup.restore(runs / "two", runs / "three", root=str(nodes.here))
+    assert not [name for name in seen["removed_names"] if os.path.lexists(nodes.here / name.lstrip("/"))]
+
+
 def test_several_passes_go_back_to_the_state_before_the_first(nodes, runs):
     item = nodes.item("/srv/salt")
     here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"

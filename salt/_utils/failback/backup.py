@@ -336,9 +336,9 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         How many names the result holds of each kind.
 
     Returns a dict: ``restored`` (count of files with content), ``attributes`` (count of entries
-    whose attributes are set), ``created`` (count of files that the run created, which are left
-    alone, unless the run was itself a restore: then they are moved to the new backup), the first names as
-    ``restored_names`` and ``created_names``, and ``truncated``.
+    whose attributes are set), ``created`` (count of files that the run created, which are left alone),
+    ``removed`` (those, if the run was itself a restore: then they are moved to the new backup), the first
+    names as ``restored_names``, ``created_names`` and ``removed_names``, and ``truncated``.
 
     Before anything is changed, and for a preview, each file that is to be put back is compared with the
     manifest, by its SHA-256: that reads all of them once, in constant memory. A pass that was killed
@@ -362,8 +362,10 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         "restored": 0,
         "attributes": 0,
         "created": 0,
+        "removed": 0,
         "restored_names": [],
         "created_names": [],
+        "removed_names": [],
         "truncated": False,
         "paths": [],
     }
@@ -372,10 +374,10 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         undo.prepare(items, origin=folder.path.name)
     remove_created = folder.origin() is not None
     for item in items:
-        before = result["restored"] + result["attributes"]
+        before = result["restored"] + result["attributes"] + result["removed"]
         for number in reversed(folder.passes(item.module)):
             _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created)
-        if result["restored"] + result["attributes"] > before:
+        if result["restored"] + result["attributes"] + result["removed"] > before:
             result["paths"].append(item.path)
     return result
 
@@ -525,7 +527,7 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
     chosen = [each for each in chosen if not _replaced(each) or _relative(item, each["path"]) in reached]
     for each in chosen:
         if each["action"] == itemize.CREATED:
-            _note(result, "created", each["path"], limit)
+            _note(result, "removed" if remove_created else "created", each["path"], limit)
         elif each.get("before"):
             result["attributes"] += 1
     if preview:
