@@ -4,6 +4,7 @@ import calendar
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 
@@ -125,6 +126,72 @@ def test_preview_of_an_undo_of_an_undo_says_what_it_is_going_to_do(nodes, runs, 
     assert (seen["created"], seen["created_names"]) == (0, [])
     assert seen == backup.restore(runs / "two", runs / "three", root=str(nodes.here))
     assert not [name for name in seen["removed_names"] if os.path.lexists(nodes.here / name.lstrip("/"))]
+
+
+KILLING_RSYNC = """#!/bin/sh
+for one; do
+    case "$one" in --files-from=*)
+        names=${one#--files-from=}
+        head -z -n 5 "$names" > "$names.half"
+        mv "$names.half" "$names"
+    esac
+done
+RSYNC "$@"
+kill -9 $PPID
+"""
+
+
+def killed_in_rsync(folder, *arguments):
+    """Put back in a process of its own, which is killed when rsync has put back five files."""
+    program = folder / "bin/rsync"
+    trees.make(folder, {"bin/rsync": KILLING_RSYNC.replace("RSYNC", shutil.which("rsync"))})
+    program.chmod(0o755)
+    child = os.fork()
+    if not child:
+        try:
+            os.environ["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+            backup.restore(*arguments[:2], root=str(arguments[2]))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def killed_at(moment, patch, *arguments):
+    """Put back, and be ended where this function is called."""
+
+    def end(*_):
+        raise KeyboardInterrupt
+
+    patch.setattr(backup, moment, end)
+    with pytest.raises(KeyboardInterrupt):
+        backup.restore(*arguments[:2], root=str(arguments[2]))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["_move_created", "_make_folders", "_put_back", "in rsync", "_link_again", "apply", "write_manifest"],
+)
+def test_an_undo_that_was_killed_can_be_run_again_and_undone(nodes, runs, changed, monkeypatch, moment):
+    item, here, peer = changed
+    wanted, begun = trees.fingerprint(here), "one"
+    pull.synced([item], peer, runs / "one", ALL)
+    started = trees.fingerprint(here)
+    if moment == "_move_created":
+        # Done by the undo of an undo alone.
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+        wanted, started, begun = started, trees.fingerprint(here), "two"
+    with monkeypatch.context() as patch:
+        terms = (runs / begun, runs / "killed", nodes.here)
+        killed_in_rsync(nodes.folder, *terms) if moment == "in rsync" else killed_at(moment, patch, *terms)
+    left = trees.fingerprint(here)
+    again = backup.restore(runs / begun, runs / "again", root=str(nodes.here))
+    found = without_created(trees.fingerprint(here), again["created_names"])
+    assert trees.differences(wanted, found) == {}
+    # Each takes back what it has done itself: first to where the killed one ended, then to the beginning.
+    backup.restore(runs / "again", runs / "undo of the second", root=str(nodes.here))
+    assert trees.differences(left, trees.fingerprint(here)) == {}
+    backup.restore(runs / "killed", runs / "undo of the killed", root=str(nodes.here))
+    assert trees.differences(started, trees.fingerprint(here)) == {}
 
 
 def test_several_passes_go_back_to_the_state_before_the_first(nodes, runs):
