@@ -1023,6 +1023,52 @@ def test_what_a_dead_run_had_stopped_is_started_by_the_next_ones_way_back(workin
     assert WORK in working.units["salt2"]
 
 
+def test_what_a_dead_run_had_stopped_is_not_forgotten_for_what_runs_now(working, monkeypatch):
+    """The dead run had stopped lsyncd and had not come to the rest; the next one finds only the rest."""
+    working.units["salt2"].add("lsyncd.service")
+    commands = []
+    real = two_nodes.system.run
+    monkeypatch.setattr(
+        two_nodes.system, "run", lambda argv, *rest, **options: commands.append(argv) or real(argv, *rest)
+    )
+    working.far_end("arm", samples.RUN, 60.0)
+    working.hooks[("salt2", "stop")] = lambda: working.hooks.update({("salt2", "stop"): kill})
+    with pytest.raises(Killed):
+        working.far_end("quiesce", samples.RUN)
+    assert working.units["salt2"] & {"lsyncd.service", WORK} == {WORK}
+    next_run(working)
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    assert working.far_end("quiesce", samples.OTHER_RUN) == {"stopped": ["lsyncd.service", WORK]}
+    working.deadline()
+    assert {"lsyncd.service", WORK} <= working.units["salt2"]
+    # The order in which they were started the first time: lsyncd last.
+    assert [one[4:] for one in commands if "--no-block" in one] == [[WORK, "lsyncd.service"]]
+
+
+@pytest.mark.parametrize("phase", ["armed", "released", "taken back"])
+def test_what_has_not_been_started_again_is_kept_whatever_the_dead_run_came_to(working, phase):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    handover._write_state(working.configs["salt2"], working.paths["salt2"], phase=phase)
+    next_run(working)
+    working.now += 1000
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    working.far_end("quiesce", samples.OTHER_RUN)
+    working.deadline()
+    assert WORK in working.units["salt2"]
+
+
+def test_what_the_pillar_names_no_more_is_not_started_again(working):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    next_run(working)
+    working.configs["salt2"]["active_services"] = []
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    assert working.far_end("quiesce", samples.OTHER_RUN) == {"stopped": []}
+    working.deadline()
+    assert WORK not in working.units["salt2"]
+
+
 def test_a_reboot_forgets_a_handover(world):
     """Its state is in /run: after a boot nothing may be taken on the strength of it."""
     world.far_end("arm", samples.RUN, 10.0)
