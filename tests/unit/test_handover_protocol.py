@@ -1085,6 +1085,21 @@ def silent(world, node):
         return takeover.take_over(world.configs[node], "silence", world.paths[node])
 
 
+def test_a_takeover_ends_what_writes_here_between_its_ledger_and_its_addresses(world, monkeypatch):
+    """Before the ledger another one could begin; behind the addresses it would write into what is served."""
+    world.bring_home()
+    world.lose_power("salt1")
+    with world.on("salt2"):
+        ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
+    seen = []
+    monkeypatch.setattr(
+        takeover.incoming, "end", lambda *_: seen.append((world.ledgers()[1], world.serving()))
+    )
+    silent(world, "salt2")
+    assert seen == [((6, "salt2"), "nobody")]
+    assert world.serving() == "salt2"
+
+
 @pytest.mark.parametrize("changes", [{}, {"replicate": []}])
 def test_a_near_end_that_gave_up_takes_nothing_over_later(tmp_path, monkeypatch, changes):
     """Hours later the far end dies. What the near end has is as old as the handover that failed."""
