@@ -353,6 +353,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             max_delete=config["recovery"]["max_delete"],
             max_change_percent=config["recovery"]["max_change_percent"],
             operation=operation,
+            words={"winner": winner, "reason": "..."} if winner else None,
         )
         if refusals:
             return _bad({**shown, "refused": refusals})
