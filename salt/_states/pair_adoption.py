@@ -13,6 +13,8 @@ from salt.exceptions import SaltException
 
 import pair_master
 from failback import guard
+from failback import plan as plans
+from failback import verdict as verdicts
 
 __virtualname__ = "pair_adoption"
 
@@ -138,6 +140,11 @@ def begun(name, pair=None, moved=None):
     def work(config, nodes, ids):
         primary, secondary = ids
         reports = nodes.all(ids, "pair.report", pair)
+        judged = verdicts.judge(config, reports[primary], reports[secondary])
+        if judged.name == verdicts.SPLIT:
+            # The keys are in order by now: nodes that reach each other may end the split by themselves.
+            refusal = plans.decide(plans.RECOVER, config, judged).refusal
+            raise CommandExecutionError(f"{pair} is {judged.name}: {judged.sentence} {refusal}")
         held = [one["address"] for one in reports[secondary]["addresses"] if one["held"]]
         new = [node for node in ids if reports[node]["ledger"] is None]
         if len(new) == 1:
