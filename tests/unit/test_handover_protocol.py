@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import stat
 
 import pytest
 import samples
@@ -22,6 +23,7 @@ from failback import address
 from failback import files
 from failback import gate
 from failback import handover
+from failback import incoming
 from failback import ledger
 from failback import lock
 from failback import reachable
@@ -1074,6 +1076,21 @@ def test_a_reboot_forgets_a_handover(world):
     world.far_end("arm", samples.RUN, 10.0)
     place = handover._state_file(world.configs["salt2"], world.paths["salt2"])
     assert place.relative_to(world.paths["salt2"].root).parts[0] == "run"
+
+
+def test_what_a_handover_leaves_in_run_is_for_root_alone(working):
+    for node in ("salt1", "salt2"):
+        incoming.announce("salt", working.paths[node])
+    # As with the loosest umask that somebody may have.
+    before = os.umask(0)
+    try:
+        working.bring_home()
+    finally:
+        os.umask(before)
+    found = [one for node in working.paths.values() for one in (node.root / "run").rglob("*")]
+    modes = {str(one): oct(stat.S_IMODE(one.lstat().st_mode)) for one in found}
+    assert len({one.name for one in found} & {"handover.json", "incoming"}) == 2
+    assert modes == {str(one): "0o700" if one.is_dir() else "0o600" for one in found}
 
 
 # --- what is left when it did not end as it should -----------------------------------------------

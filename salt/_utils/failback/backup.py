@@ -81,7 +81,7 @@ class Folder:
             Run that this one puts back, if it does.
         """
         for part in (self.path, *(self.path / name for name in ("lists", "backup", "manifest"))):
-            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.make_folder(part)
         for item in items:
             for name in ("lists", "backup", "manifest"):
                 (self.path / name / item.module).mkdir(mode=0o700, exist_ok=True)
