@@ -116,7 +116,13 @@ def _preview_for_handover(pair, sources, names, takeover, run):
 
 @salt_errors.translated
 def refusals(
-    pair, previews, sources=None, max_delete=None, max_change_percent=None, operation="recover"
+    pair,
+    previews,
+    sources=None,
+    max_delete=None,
+    max_change_percent=None,
+    operation="recover",
+    words=None,
 ):
     """
     Say what speaks against a sync: limits, sources that are not what they were, no room for the
@@ -141,6 +147,9 @@ def refusals(
     operation
         ``recover``, ``failover`` or ``boot``: what the previews were made for; the answer names commands.
 
+    words
+        Dict of what the operator has given beside the pair, such as ``winner`` and ``reason``, likewise.
+
     Returns a list of sentences, empty if nothing speaks against it.
 
     CLI Example:
@@ -157,6 +166,7 @@ def refusals(
         max_delete=_number("max_delete", max_delete),
         max_change_percent=_number("max_change_percent", max_change_percent),
         operation=operation,
+        words=words,
     )
 
 
@@ -170,6 +180,7 @@ def checked(
     takeover=None,
     run=None,
     operation="recover",
+    words=None,
 ):
     """
     Preview, and fail if anything speaks against the sync. Changes no file of the pair.
@@ -193,7 +204,7 @@ def checked(
     else:
         _number("names", names)
         previews = _preview_for_handover(pair, sources, names, takeover, runs.require_id(run) or run)
-    found = refusals(pair, previews, sources, max_delete, max_change_percent, operation)
+    found = refusals(pair, previews, sources, max_delete, max_change_percent, operation, words)
     if found:
         raise CommandExecutionError("\n".join(found))
     return previews
@@ -291,10 +302,11 @@ def restored(pair, run, new_run, paths=None, test=False):
     test
         Only say what would be done.
 
-    Returns a dict: ``restored``, ``attributes``, ``created`` (counts), ``restored_names``,
-    ``created_names`` (files that the run created: they are left alone), ``truncated``, ``paths``
-    (replicated paths that changed). Raises ``CommandExecutionError`` if the backup is not there, if this
-    node does not serve the pair, or if ``new_run`` does not hold it.
+    Returns a dict: ``restored``, ``attributes``, ``created``, ``removed`` (counts), ``restored_names``,
+    ``created_names`` (files that the run created: they are left alone), ``removed_names`` (the same if the
+    run was itself an undo: they are moved to the new backup), ``truncated``, ``paths`` (replicated paths that
+    changed). Raises ``CommandExecutionError`` if the backup is not there or not as it was kept, if one of
+    ``paths`` matches nothing in it, if this node does not serve the pair, or if ``new_run`` does not hold it.
 
     CLI Example:
 

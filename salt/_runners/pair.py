@@ -353,6 +353,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             max_delete=config["recovery"]["max_delete"],
             max_change_percent=config["recovery"]["max_change_percent"],
             operation=operation,
+            words={"winner": winner, "reason": "..."} if winner else None,
         )
         if refusals:
             return _bad({**shown, "refused": refusals})
@@ -428,8 +429,9 @@ def undo(run=None, paths=None, test=False):
     """
     Put back what a run has overwritten or deleted, where its backup is kept.
 
-    Files that the run created are left alone and listed. What this replaces is kept in a backup of its
-    own, so that an undo can be undone. On the active primary lsyncd then carries it to the standby.
+    Files that the run created are left alone and listed; those that an undo has created, by bringing them
+    back, are taken away again. What this replaces is kept in a backup of its own, so that an undo can be
+    undone. On the active primary lsyncd then carries it to the standby.
 
     run
         Id of the run, from ``salt-run pair.history``.
@@ -440,7 +442,8 @@ def undo(run=None, paths=None, test=False):
     test
         Only say what would be put back.
 
-    Returns what was put back. Raises when there is no such run or no backup of it.
+    Returns what was put back. Raises, before anything is changed, when there is no such run, no backup of it,
+    or not a whole one, and when one of ``paths`` matches nothing in it.
 
     CLI Example:
 

@@ -13,6 +13,7 @@ from salt.exceptions import SaltException
 
 import pair_master
 from failback import guard
+from failback import plan as plans
 from failback import verdict as verdicts
 
 __virtualname__ = "pair_adoption"
@@ -139,9 +140,13 @@ def begun(name, pair=None, moved=None):
     def work(config, nodes, ids):
         primary, secondary = ids
         reports = nodes.all(ids, "pair.report", pair)
+        found = verdicts.judge(config, reports[primary], reports[secondary])
+        if found.name == verdicts.SPLIT:
+            # The keys are in order by now: nodes that reach each other may end the split by themselves.
+            refusal = plans.decide(plans.RECOVER, config, found).refusal
+            raise CommandExecutionError(f"{pair} is {found.name}: {found.sentence} {refusal}")
         held = [one["address"] for one in reports[secondary]["addresses"] if one["held"]]
         new = [node for node in ids if reports[node]["ledger"] is None]
-        found = verdicts.judge(config, reports[primary], reports[secondary])
         known = [one["ledger"] for one in reports.values() if one["ledger"]]
         # Nobody was ever admitted: an adoption that ended between the two nodes.
         begins = bool(new) and not any(one["generation"] > 1 or one["boot_id"] for one in known)

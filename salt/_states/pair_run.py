@@ -240,6 +240,7 @@ def _previews(run, reports):
         max_delete=run.config["recovery"]["max_delete"],
         max_change_percent=run.config["recovery"]["max_change_percent"],
         operation=run.operation,
+        words=run.words,
     )
 
 

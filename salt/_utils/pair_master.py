@@ -419,6 +419,17 @@ class Run:
         """The nodes that take part: both, unless one does it alone."""
         return (self.plan.alone,) if self.plan and self.plan.alone else self.ids
 
+    @property
+    def words(self):
+        """What the operator has said of the nodes, as it is typed."""
+        found = {
+            "winner": self.winner,
+            "fenced": self.fenced,
+            "reason": self.reason,
+            "moved": self.moved,
+        }
+        return {key: word for key, word in found.items() if word}
+
     def other(self, node):
         return self.ids[1] if node == self.ids[0] else self.ids[0]
 
@@ -548,16 +559,7 @@ class Run:
             "verdict": self.verdict.name if self.verdict else None,
             "sentence": sentence,
             "steps": self.steps,
-            **{
-                key: word
-                for key, word in (
-                    ("winner", self.winner),
-                    ("fenced", self.fenced),
-                    ("reason", self.reason),
-                    ("moved", self.moved),
-                )
-                if word
-            },
+            **self.words,
             "master": self.owner["master"],
             "user": self.owner["user"],
         }

@@ -4,6 +4,7 @@ import calendar
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 
@@ -112,6 +113,87 @@ def test_preview_of_an_undo_changes_nothing(nodes, runs, changed):
     assert seen == done
 
 
+def test_preview_of_an_undo_of_an_undo_says_what_it_is_going_to_do(nodes, runs, changed):
+    """What the first undo has brought back is created by it, and is not left alone."""
+    item, here, peer = changed
+    pull.synced([item], peer, runs / "one", ALL)
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    before = trees.fingerprint(here)
+    seen = backup.restore(runs / "two", runs / "three", root=str(nodes.here), preview=True)
+    assert trees.differences(before, trees.fingerprint(here)) == {}
+    assert "/srv/salt/linked/old" in seen["removed_names"]
+    assert (here / "linked/old").exists()
+    assert (seen["created"], seen["created_names"]) == (0, [])
+    assert seen == backup.restore(runs / "two", runs / "three", root=str(nodes.here))
+    assert not [name for name in seen["removed_names"] if os.path.lexists(nodes.here / name.lstrip("/"))]
+
+
+KILLING_RSYNC = """#!/bin/sh
+for one; do
+    case "$one" in --files-from=*)
+        names=${one#--files-from=}
+        head -z -n 5 "$names" > "$names.half"
+        mv "$names.half" "$names"
+    esac
+done
+RSYNC "$@"
+kill -9 $PPID
+"""
+
+
+def killed_in_rsync(folder, *arguments):
+    """Put back in a process of its own, which is killed when rsync has put back five files."""
+    program = folder / "bin/rsync"
+    trees.make(folder, {"bin/rsync": KILLING_RSYNC.replace("RSYNC", shutil.which("rsync"))})
+    program.chmod(0o755)
+    child = os.fork()
+    if not child:
+        try:
+            os.environ["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+            backup.restore(*arguments[:2], root=str(arguments[2]))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def killed_at(moment, patch, *arguments):
+    """Put back, and be ended where this function is called."""
+
+    def end(*_):
+        raise KeyboardInterrupt
+
+    patch.setattr(backup, moment, end)
+    with pytest.raises(KeyboardInterrupt):
+        backup.restore(*arguments[:2], root=str(arguments[2]))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["_move_created", "_make_folders", "_put_back", "in rsync", "_link_again", "apply", "write_manifest"],
+)
+def test_an_undo_that_was_killed_can_be_run_again_and_undone(nodes, runs, changed, monkeypatch, moment):
+    item, here, peer = changed
+    wanted, begun = trees.fingerprint(here), "one"
+    pull.synced([item], peer, runs / "one", ALL)
+    started = trees.fingerprint(here)
+    if moment == "_move_created":
+        # Done by the undo of an undo alone.
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+        wanted, started, begun = started, trees.fingerprint(here), "two"
+    with monkeypatch.context() as patch:
+        terms = (runs / begun, runs / "killed", nodes.here)
+        killed_in_rsync(nodes.folder, *terms) if moment == "in rsync" else killed_at(moment, patch, *terms)
+    left = trees.fingerprint(here)
+    again = backup.restore(runs / begun, runs / "again", root=str(nodes.here))
+    found = without_created(trees.fingerprint(here), again["created_names"])
+    assert trees.differences(wanted, found) == {}
+    # Each takes back what it has done itself: first to where the killed one ended, then to the beginning.
+    backup.restore(runs / "again", runs / "undo of the second", root=str(nodes.here))
+    assert trees.differences(left, trees.fingerprint(here)) == {}
+    backup.restore(runs / "killed", runs / "undo of the killed", root=str(nodes.here))
+    assert trees.differences(started, trees.fingerprint(here)) == {}
+
+
 def test_several_passes_go_back_to_the_state_before_the_first(nodes, runs):
     item = nodes.item("/srv/salt")
     here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
@@ -188,6 +270,123 @@ def test_a_backup_removed_by_hand_is_refused_with_the_next_step(nodes, runs, par
     assert (here / "file").read_text() == "newer"
 
 
+def two_passes(nodes, runs):
+    """A run of two passes, each of which has overwritten a file and changed a mode; returns the item."""
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {"one": "old", "two": "old", "mode": "1"})
+    trees.make(there, {"one": "newer", "two": "old", "mode": "1"})
+    for name in ("two", "mode"):
+        shutil.copystat(here / name, there / name)
+    os.chmod(there / "mode", 0o600)
+    os.symlink("old", here / "link")
+    os.symlink("newer", there / "link")
+    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    trees.make(there, {"two": "newer"})
+    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    return item
+
+
+def damaged(kept, what):
+    one = kept / "001/one"
+    if what == "a pass":
+        shutil.rmtree(kept / "001")
+    elif what == "a file":
+        one.unlink()
+    elif what == "its content":
+        times = one.stat()
+        one.write_text("0ld")
+        os.utime(one, ns=(times.st_atime_ns, times.st_mtime_ns))
+    elif what == "its type":
+        one.unlink()
+        one.mkdir()
+    elif what == "a link":
+        (kept / "001/link").unlink()
+        os.symlink("other", kept / "001/link")
+    elif what == "a list":
+        (kept.parent.parent / "lists" / kept.name / "001.jsonl").unlink()
+
+
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("a pass", "/srv/salt/one is missing"),
+        ("a file", "/srv/salt/one is missing"),
+        ("its content", "/srv/salt/one has changed since it was kept"),
+        ("its type", "/srv/salt/one has changed since it was kept"),
+        ("a link", "/srv/salt/link has changed since it was kept"),
+        ("a list", r"001\.jsonl is missing"),
+    ],
+)
+def test_a_backup_that_is_not_whole_is_refused_before_anything_is_changed(nodes, runs, what, said, preview):
+    item = two_passes(nodes, runs)
+    before = trees.fingerprint(nodes.here / "srv/salt")
+    damaged(runs / "one/backup" / item.module, what)
+    with pytest.raises(errors.Refused, match=rf"is not whole: .*{said}.*Nothing was put back.*pair\.history"):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here), preview=preview)
+    assert trees.differences(before, trees.fingerprint(nodes.here / "srv/salt")) == {}
+    assert not (runs / "two").exists()
+
+
+def test_what_is_missing_keeps_nothing_else_from_being_put_back_by_name(nodes, runs):
+    item = two_passes(nodes, runs)
+    damaged(runs / "one/backup" / item.module, "its content")
+    done = backup.restore(runs / "one", runs / "two", select=["/srv/salt/two"], root=str(nodes.here))
+    assert done["restored_names"] == ["/srv/salt/two"]
+    assert (nodes.here / "srv/salt/two").read_text() == "old"
+
+
+def test_a_backup_that_lacks_very_much_is_told_in_a_sentence(nodes, runs):
+    item = nodes.item("/srv/salt")
+    trees.make(nodes.here / "srv/salt", {f"{number}": "old" for number in range(30)})
+    trees.make(nodes.there / "srv/salt", {f"{number}": "newer" for number in range(30)})
+    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    shutil.rmtree(runs / "one/backup" / item.module / "001")
+    with pytest.raises(errors.Refused, match="and 20 more"):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+
+
+def test_a_damaged_manifest_proves_nothing(nodes, runs):
+    item = two_passes(nodes, runs)
+    manifest = backup.Folder(runs / "one").manifest_file(item.module, 1)
+    manifest.write_text(manifest.read_text()[:-20])
+    with pytest.raises(errors.Unreadable, match="Nothing was put back"):
+        backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+
+
+def test_a_killed_pass_puts_back_what_it_had_come_to_and_leaves_the_rest_as_it_is(nodes, runs):
+    """Its list names all that it was about to do, and it has no manifest."""
+    item = two_passes(nodes, runs)
+    folder = backup.Folder(runs / "one")
+    folder.manifest_file(item.module, 1).unlink()
+    (folder.backup(item.module, 1) / "one").unlink()
+    here = nodes.here / "srv/salt"
+    trees.make(here, {"one": "written by a client since"})
+    since = backup.snapshot(os.fsencode(here / "one"))
+    backup.restore(runs / "one", runs / "two", root=str(nodes.here))
+    assert (here / "one").read_text() == "written by a client since"
+    assert backup.snapshot(os.fsencode(here / "one")) == since
+    assert os.readlink(here / "link") == "old"
+
+
+@pytest.mark.parametrize("preview", [True, False])
+@pytest.mark.parametrize("select", [["/srv/salt/tow"], ["/srv/salt/two", "/srv/tw"], ["/srv/salt/two/more"]])
+def test_a_path_of_which_the_run_knows_nothing_is_refused(nodes, runs, select, preview):
+    two_passes(nodes, runs)
+    with pytest.raises(errors.Refused, match=rf"nothing at {select[-1]}, so nothing was put back"):
+        backup.restore(runs / "one", runs / "two", select, root=str(nodes.here), preview=preview)
+    assert (nodes.here / "srv/salt/two").read_text() == "newer"
+    assert not (runs / "two").exists()
+
+
+@pytest.mark.parametrize("select", ["/srv/salt/two", "/srv/salt/mode", "/srv/salt/", "/srv"])
+def test_a_path_is_one_that_the_run_has_touched_or_a_folder_above(nodes, runs, select):
+    two_passes(nodes, runs)
+    done = backup.restore(runs / "one", runs / "two", [select], root=str(nodes.here))
+    assert done["restored"] + done["attributes"]
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99, "items": []}'])
 def test_a_damaged_or_newer_index_is_not_guessed_at(nodes, runs, text):
     (runs / "one" / "backup").mkdir(parents=True)
@@ -237,6 +436,18 @@ def test_pruning_takes_what_is_neither_new_nor_young(runs, keep, days, left):
     found = sorted(each.name[6:8] for each in runs.iterdir())
     assert found == left
     assert len(removed) == 5 - len(left)
+
+
+def test_a_run_that_replaced_nothing_does_not_push_a_real_backup_out(runs):
+    day = "202611{:02}T120000-recover-salt-4f2a"
+    for number in (18, 19, 20):
+        trees.make(runs / day.format(number), {"backup/module/001/folder/file": "1"})
+    for number in (21, 22, 23, 24):
+        trees.make(runs / day.format(number), {"backup/module/001/": "", "run.json": ""})
+    backup.prune(runs, 2)
+    kept = sorted(each.name[6:8] for each in runs.iterdir() if (each / "backup").is_dir())
+    assert kept == ["19", "20", "23", "24"]
+    assert (runs / day.format(21) / "run.json").exists()
 
 
 def test_pruning_spares_the_run_that_goes_on(runs):

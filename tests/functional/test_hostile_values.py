@@ -17,6 +17,7 @@ from failback import pillar
 from failback import pull
 from failback import replication
 from failback import services
+from failback import virsh
 from failback.errors import Refused
 
 MARK = "was-here"
@@ -74,12 +75,20 @@ FIELDS = {
     "services": (False, lambda value: {**BASE, "services": [value]}),
     "active_services": (False, lambda value: {**BASE, "active_services": [{"name": value}]}),
     "vms": (False, lambda value: {**BASE, "vms": [value]}),
+    "virtualization.prefix": (
+        False,
+        lambda value: {**BASE, "vms": ["idm"], "virtualization": {"prefix": value}},
+    ),
     "after": (False, lambda value: {**BASE, "after": [value]}),
     "replicate": (True, lambda value: {**BASE, "replicate": [f"/srv/{value}"]}),
     "git": (True, lambda value: {**BASE, "git": [f"/srv/{value}"]}),
     "proof": (True, lambda value: {**BASE, "services": [{"name": "a", "proof": ["/bin/true", value]}]}),
     "status": (True, lambda value: {**BASE, "services": [{"name": "a", "status": ["/bin/true", value]}]}),
 }
+FIELDS["virtualization.storage"] = (
+    True,
+    lambda value: {**BASE, "vms": ["idm"], "virtualization": {"storage": f"/srv/{value}"}},
+)
 #: Those that may stand in a path or in a word of a command.
 PRINTABLE = {
     name: value for name, value in HOSTILE.items() if value.isprintable() and value not in ("", "..")
@@ -95,6 +104,8 @@ def test_where_a_name_is_wanted_nothing_else_is_taken(field, name):
     _, made = FIELDS[field]
     if field == "label" and name == "nothing":
         pytest.skip("an empty label is no label")
+    if field == "virtualization.prefix" and name == "nothing":
+        pytest.skip("libvirt's names of the guests may be the plain ones")
     found = pillar.problems({"salt": made(HOSTILE[name])})
     assert found, f"{field} takes {HOSTILE[name]!r}"
     for one in found:
@@ -112,7 +123,7 @@ def test_where_text_is_free_it_is_still_a_line_of_text(field, name):
     _, made = FIELDS[field]
     if HOSTILE[name] == ".." and field in ("proof", "status"):
         pytest.skip("a word of a command may be two dots")
-    if HOSTILE[name] == "" and field in ("replicate", "git", "proof", "status"):
+    if HOSTILE[name] == "" and field in ("replicate", "git", "virtualization.storage", "proof", "status"):
         pytest.skip("/srv/ is a folder, and an empty word a word")
     assert pillar.problems({"salt": made(HOSTILE[name])})
 
@@ -136,6 +147,19 @@ def test_a_word_of_a_command_arrives_as_it_is(field, name, tmp_path, monkeypatch
         assert services._truth(service)[0] == "active"
     assert json.loads(heard.read_text()) == [HOSTILE[name], "end"]
     assert not (tmp_path / MARK).exists()
+
+
+@pytest.mark.parametrize("name", PRINTABLE)
+def test_on_a_storage_of_that_name_the_locks_lie_where_they_should(name):
+    value = PRINTABLE[name]
+    pair = FIELDS["virtualization.storage"][1](value)
+    if '"' in value or ".." in value:
+        # libvirt's configuration knows no way to write a quote in a text.
+        assert pillar.problems({"salt": pair})
+        return
+    assert not pillar.problems({"salt": pair})
+    last = virsh.lock_config(pillar.normalise("salt", pair)).splitlines()[-1]
+    assert last == f'file_lockspace_dir = "/srv/{value}/{virsh.LOCKSPACE}"'
 
 
 @pytest.mark.parametrize("name", IN_A_FOLDER)

@@ -76,6 +76,20 @@ def test_a_minion_that_does_not_come_back_is_named(monkeypatch):
         pair_master.highstate(nodes, ["salt1", "salt2"])
 
 
+def test_the_record_of_a_run_keeps_what_the_operator_has_said(monkeypatch):
+    """From there it goes into the history of both nodes."""
+    monkeypatch.setattr(pair_master, "Nodes", lambda opts: None)
+    config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
+    words = {"winner": "salt2", "reason": "the clients were on salt2"}
+    opts = {"id": "salt2_master", "conf_file": "x", "user": "root"}
+    record = pair_master.Run(opts, config, "recover", words).record()
+    assert {key: record.get(key) for key in ("winner", "fenced", "reason", "moved")} == {
+        **words,
+        "fenced": None,
+        "moved": None,
+    }
+
+
 # --- the lock of a living run is renewed -----------------------------------------------------------
 
 

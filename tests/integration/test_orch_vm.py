@@ -150,6 +150,17 @@ def test_nothing_to_do(guests):
     untouched(guests)
 
 
+def test_a_split_of_the_pair_is_no_matter_of_its_guests(guests):
+    """Its recovery reboots the loser, and is refused while guests run there."""
+    guests.ledgers((7, "salt1", True), (7, "salt2", True))
+    say(guests.primary, idm=(RUNNING, 1))
+    there, moved = guests.run_together(vm(vm="idm", host="salt1"), vm(vm="idm", host="salt2"))
+    there.good("Nothing to do. idm: runs on salt1.")
+    moved.refused("Refused, no guest was touched.", "/srv/vms")
+    assert "split" not in moved.flat, moved
+    untouched(guests)
+
+
 def test_a_pair_that_is_held_is_left_alone(guests):
     for node in guests.nodes:
         node.set_lock("20261122T183000-recover-salt-4f2a", {"user": "anna", "master": "salt2_master"})

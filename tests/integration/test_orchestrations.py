@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -389,3 +390,33 @@ def test_a_split_without_a_proper_word(site, given, words):
     before = site.trees()
     site.run(*orchestrate("orch.recover", pair="salt", **given)).refused(*words)
     assert site.trees() == before
+
+
+def test_a_run_is_held_to_the_plan_whose_digest_it_is_given(site):
+    """What the digest is of is tested in tests/unit/test_plan.py; here, that a run looks at it anew."""
+    # Both nodes are this machine, which no run reboots under itself.
+    site.begin(recovery={"reboot": False})
+    site.ledgers((6, "salt1", True), (6, "salt1", False))
+    shown = site.run("pair.plan", "salt").good("standby_returned")
+    digest = re.search(r"^\s*([0-9a-f]{16})$", shown.text, re.MULTILINE)[1]
+    assert f'orch.recover pillar=\'{{pair: salt, plan: "{digest}"}}\'' in shown.flat
+    given = orchestrate("orch.recover", pair="salt", plan=digest)
+    site.run(*given, "test=True").good("Would recover salt, which is standby_returned")
+    # The same verdict and the same steps; only that it has changed hands and back since.
+    site.ledgers((8, "salt1", True), (8, "salt1", False))
+    before = site.trees()
+    said = site.run(*given).refused("nothing was changed", f"The facts have moved since plan {digest}")
+    assert "Look at it: salt-run pair.plan salt" in said.flat
+    assert site.trees() == before
+
+
+def test_the_history_keeps_the_reason_of_a_winner(site):
+    site.begin()
+    words = {"winner": "salt2", "reason": "the clients were on salt2"}
+    for node in site.nodes:
+        node.set_run(OTHER_RUN, result="succeeded", **words)
+        node.set_run("20261122T170000-recover-salt-77aa", result="succeeded")
+    said = site.run("pair.history", "salt", "--out=json").good(*words, *words.values())
+    shown = {one["run"]: one for one in json.loads(said.text)["runs"]}
+    assert {key: shown[OTHER_RUN].get(key) for key in words} == words
+    assert not set(words) & set(shown["20261122T170000-recover-salt-77aa"])

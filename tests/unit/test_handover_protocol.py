@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import stat
 
 import pytest
 import samples
@@ -22,6 +23,7 @@ from failback import address
 from failback import files
 from failback import gate
 from failback import handover
+from failback import incoming
 from failback import ledger
 from failback import lock
 from failback import reachable
@@ -1023,11 +1025,72 @@ def test_what_a_dead_run_had_stopped_is_started_by_the_next_ones_way_back(workin
     assert WORK in working.units["salt2"]
 
 
+def test_what_a_dead_run_had_stopped_is_not_forgotten_for_what_runs_now(working, monkeypatch):
+    """The dead run had stopped lsyncd and had not come to the rest; the next one finds only the rest."""
+    working.units["salt2"].add("lsyncd.service")
+    commands = []
+    real = two_nodes.system.run
+    monkeypatch.setattr(
+        two_nodes.system, "run", lambda argv, *rest, **options: commands.append(argv) or real(argv, *rest)
+    )
+    working.far_end("arm", samples.RUN, 60.0)
+    working.hooks[("salt2", "stop")] = lambda: working.hooks.update({("salt2", "stop"): kill})
+    with pytest.raises(Killed):
+        working.far_end("quiesce", samples.RUN)
+    assert working.units["salt2"] & {"lsyncd.service", WORK} == {WORK}
+    next_run(working)
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    assert working.far_end("quiesce", samples.OTHER_RUN) == {"stopped": ["lsyncd.service", WORK]}
+    working.deadline()
+    assert {"lsyncd.service", WORK} <= working.units["salt2"]
+    # The order in which they were started the first time: lsyncd last.
+    assert [one[4:] for one in commands if "--no-block" in one] == [[WORK, "lsyncd.service"]]
+
+
+@pytest.mark.parametrize("phase", ["armed", "released", "taken back"])
+def test_what_has_not_been_started_again_is_kept_whatever_the_dead_run_came_to(working, phase):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    handover._write_state(working.configs["salt2"], working.paths["salt2"], phase=phase)
+    next_run(working)
+    working.now += 1000
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    working.far_end("quiesce", samples.OTHER_RUN)
+    working.deadline()
+    assert WORK in working.units["salt2"]
+
+
+def test_what_the_pillar_names_no_more_is_not_started_again(working):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    next_run(working)
+    working.configs["salt2"]["active_services"] = []
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    assert working.far_end("quiesce", samples.OTHER_RUN) == {"stopped": []}
+    working.deadline()
+    assert WORK not in working.units["salt2"]
+
+
 def test_a_reboot_forgets_a_handover(world):
     """Its state is in /run: after a boot nothing may be taken on the strength of it."""
     world.far_end("arm", samples.RUN, 10.0)
     place = handover._state_file(world.configs["salt2"], world.paths["salt2"])
     assert place.relative_to(world.paths["salt2"].root).parts[0] == "run"
+
+
+def test_what_a_handover_leaves_in_run_is_for_root_alone(working):
+    for node in ("salt1", "salt2"):
+        incoming.announce("salt", working.paths[node])
+    # As with the loosest umask that somebody may have.
+    before = os.umask(0)
+    try:
+        working.bring_home()
+    finally:
+        os.umask(before)
+    found = [one for node in working.paths.values() for one in (node.root / "run").rglob("*")]
+    modes = {str(one): oct(stat.S_IMODE(one.lstat().st_mode)) for one in found}
+    assert len({one.name for one in found} & {"handover.json", "incoming"}) == 2
+    assert modes == {str(one): "0o700" if one.is_dir() else "0o600" for one in found}
 
 
 # --- what is left when it did not end as it should -----------------------------------------------
@@ -1037,6 +1100,21 @@ def silent(world, node):
     """What a node's watch does when nobody answers."""
     with world.on(node):
         return takeover.take_over(world.configs[node], "silence", world.paths[node])
+
+
+def test_a_takeover_ends_what_writes_here_between_its_ledger_and_its_addresses(world, monkeypatch):
+    """Before the ledger another one could begin; behind the addresses it would write into what is served."""
+    world.bring_home()
+    world.lose_power("salt1")
+    with world.on("salt2"):
+        ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
+    seen = []
+    monkeypatch.setattr(
+        takeover.incoming, "end", lambda *_: seen.append((world.ledgers()[1], world.serving()))
+    )
+    silent(world, "salt2")
+    assert seen == [((6, "salt2"), "nobody")]
+    assert world.serving() == "salt2"
 
 
 @pytest.mark.parametrize("changes", [{}, {"replicate": []}])

@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+import os
 import re
+import stat
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies
 from failback import watch
 from failback import watch_decision
 from failback.errors import Refused
+from failback.paths import Paths
 from failback.watch_decision import CONFLICT
 from failback.watch_decision import NOTHING
 from failback.watch_decision import TAKE
@@ -348,3 +351,19 @@ def test_whose_watch_it_is(on, role, watched):
 def test_a_name_that_cron_would_not_run_is_refused(name):
     with pytest.raises(Refused, match="cron"):
         watch.main(name)
+
+
+def test_what_the_watch_sees_may_be_read_by_all_who_get_there_and_its_lock_by_nobody_else(tmp_path):
+    """Its status is for monitoring, and holds nothing that the network does not tell; all else is root's."""
+    paths = Paths(tmp_path)
+    before = os.umask(0)
+    try:
+        with watch.single(paths, "gateway-ip"):
+            watching = object.__new__(watch.Watch)
+            watching.paths, watching.cron, watching.status = paths, "gateway-ip", dict
+            watching._write_status()
+    finally:
+        os.umask(before)
+    folder = tmp_path / "run/failback"
+    modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in (folder, *folder.iterdir())}
+    assert modes == {"failback": 0o700, "watch-gateway-ip.json": 0o644, "watch-gateway-ip.lock": 0o600}

@@ -19,6 +19,7 @@ Names in the lists are in the notation of :py:mod:`failback.itemize`.
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -45,6 +46,8 @@ _TYPES = {
 }
 _CHUNK = 1 << 20
 _HIDDEN = "."
+#: How many sentences of what is missing in a backup are said.
+_NAMED_PROBLEMS = 10
 
 
 class Folder:
@@ -78,7 +81,7 @@ class Folder:
             Run that this one puts back, if it does.
         """
         for part in (self.path, *(self.path / name for name in ("lists", "backup", "manifest"))):
-            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.make_folder(part)
         for item in items:
             for name in ("lists", "backup", "manifest"):
                 (self.path / name / item.module).mkdir(mode=0o700, exist_ok=True)
@@ -123,11 +126,15 @@ class Folder:
 
     def next_pass(self, module):
         """Number for the next pass."""
-        numbers = self.passes(module)
-        backups = self.path / "backup" / module
-        if backups.is_dir():
-            numbers += [int(each.name) for each in backups.iterdir() if each.name.isdigit()]
-        return max(numbers, default=0) + 1
+        return max([*self.passes(module), *self._backups(module)], default=0) + 1
+
+    def unlisted(self, module):
+        """Numbers of passes that have a backup and no list: a list is there before its pass begins."""
+        return sorted(set(self._backups(module)) - set(self.passes(module)))
+
+    def _backups(self, module):
+        folder = self.path / "backup" / module
+        return [int(each.name) for each in folder.iterdir() if each.name.isdigit()] if folder.is_dir() else []
 
     @property
     def _index(self):
@@ -233,7 +240,7 @@ def write_manifest(folder, item, number):
     with open(temporary, "w", encoding="utf-8", opener=_private) as manifest:
         for name in kept_names(folder.backup(item.module, number)):
             path = os.fsencode(folder.backup(item.module, number)) + b"/" + name
-            entry = {"path": _absolute(item, name), **snapshot(path)}
+            entry = {"path": _absolute(item, name), "kept": True, **snapshot(path)}
             if entry["type"] == "file":
                 entry["sha256"] = checksum(path)
             manifest.write(json.dumps(entry) + "\n")
@@ -329,12 +336,16 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         How many names the result holds of each kind.
 
     Returns a dict: ``restored`` (count of files with content), ``attributes`` (count of entries
-    whose attributes are set), ``created`` (count of files that the run created),
-    ``restored_names``, ``created_names`` (the first ones) and ``truncated``. Files that the run
-    created are listed and left alone, unless the run was itself a restore: then they are moved to
-    the new backup.
+    whose attributes are set), ``created`` (count of files that the run created, which are left alone),
+    ``removed`` (those, if the run was itself a restore: then they are moved to the new backup), the first
+    names as ``restored_names``, ``created_names`` and ``removed_names``, and ``truncated``.
 
-    Raises :py:class:`failback.errors.Refused` if nothing is there to be put back, and
+    Before anything is changed, and for a preview, each file that is to be put back is compared with the
+    manifest, by its SHA-256: that reads all of them once, in constant memory. A pass that was killed
+    has no manifest; of that what is in its backup is put back as it is.
+
+    Raises :py:class:`failback.errors.Refused` if nothing is there to be put back, if one of ``select``
+    matches nothing, or if something of the backup is missing or is not what was kept; and
     :py:class:`failback.errors.Unavailable` if putting back failed; running it again continues.
     """
     folder = Folder(run_folder)
@@ -344,35 +355,112 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
             f"The backup of this run was removed ({folder.path / 'backup'} is not there). What it "
             "overwrote cannot be put back from here. To see other runs: salt-run pair.history"
         )
-    for item in items:
-        if folder.passes(item.module) and not (folder.path / "backup" / item.module).is_dir():
-            raise errors.Refused(
-                f"The backup of {item.path} was removed from this run "
-                f"({folder.path / 'backup' / item.module} is not there). Putting back the rest "
-                "alone would mix two states. Choose paths with select, or another run: "
-                "salt-run pair.history"
-            )
+    wanted = _selection(select)
+    _require_matches(folder, items, select)
+    _require_whole(folder, items, wanted)
     result = {
         "restored": 0,
         "attributes": 0,
         "created": 0,
+        "removed": 0,
         "restored_names": [],
         "created_names": [],
+        "removed_names": [],
         "truncated": False,
         "paths": [],
     }
     undo = Folder(undo_folder)
-    wanted = _selection(select)
     if not preview:
         undo.prepare(items, origin=folder.path.name)
     remove_created = folder.origin() is not None
     for item in items:
-        before = result["restored"] + result["attributes"]
+        before = result["restored"] + result["attributes"] + result["removed"]
         for number in reversed(folder.passes(item.module)):
             _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created)
-        if result["restored"] + result["attributes"] > before:
+        if result["restored"] + result["attributes"] + result["removed"] > before:
             result["paths"].append(item.path)
     return result
+
+
+def _require_matches(folder, items, select):
+    """A path that was mistyped must not be taken for one that nothing had happened to."""
+    left = set(select or ())
+    passes = [(item, number) for item in items for number in folder.passes(item.module)]
+    for item, number in passes if left else ():
+        kept = (_absolute(item, name) for name in kept_names(folder.backup(item.module, number)))
+        for path in itertools.chain((each["path"] for each in entries(folder, item.module, number)), kept):
+            left -= {each for each in left if _selection([each])(path)}
+    if left:
+        raise errors.Refused(
+            f"Run {folder.path.name} has overwritten, deleted or changed nothing at "
+            f"{', '.join(sorted(left))}, so nothing was put back. What there is, named as paths= wants it: "
+            f"salt-run pair.undo {folder.path.name} test=True"
+        )
+
+
+def _require_whole(folder, items, wanted):
+    """All that is to be put back must be in the backup, and be what was kept."""
+    told, count = [], 0
+    for item in items:
+        kept = folder.path / "backup" / item.module
+        for problem in itertools.chain(
+            (f"{folder.list_file(item.module, one)} is missing" for one in folder.unlisted(item.module)),
+            [] if kept.is_dir() or not _chosen(folder, item, wanted) else [f"{kept} is missing"],
+            *(_not_as_kept(folder, item, number, wanted) for number in folder.passes(item.module)),
+        ):
+            count += 1
+            if count <= _NAMED_PROBLEMS:
+                told.append(problem)
+    if count > len(told):
+        told.append(f"and {count - len(told)} more")
+    if told:
+        raise errors.Refused(
+            f"The backup of run {folder.path.name} is not whole: {'; '.join(told)}. Nothing was put back, "
+            "for the rest alone would mix two states, and old attributes would get on new files. If a copy "
+            "of the backup exists, put back what is missing in it; or choose others with paths=; or another "
+            "run: salt-run pair.history"
+        )
+
+
+def _chosen(folder, item, wanted):
+    """Whether anything that a run did to an item is to be put back."""
+    passes = folder.passes(item.module)
+    return any(wanted(each["path"]) for number in passes for each in entries(folder, item.module, number))
+
+
+def _not_as_kept(folder, item, number, wanted):
+    """What a pass has kept, by its manifest, and is not in its backup like that: sentences."""
+    top = os.fsencode(folder.backup(item.module, number))
+    for entry in _lines(folder.manifest_file(item.module, number)):
+        if not entry.get("kept") or not wanted(entry["path"]):
+            continue
+        path = top + b"/" + _relative(item, entry["path"])
+        found = snapshot(path)
+        if found is None:
+            yield f"{entry['path']} is missing ({itemize.readable(path)})"
+        elif any(found.get(key) != entry.get(key) for key in ("type", "target")) or (
+            found["type"] == "file"
+            and (found["size"] != entry["size"] or checksum(path) != entry["sha256"])
+        ):
+            yield f"{entry['path']} has changed since it was kept ({itemize.readable(path)})"
+
+
+def _lines(manifest):
+    """The entries of a manifest, one at a time; none if a killed pass has left none."""
+    try:
+        handle = open(manifest, encoding="utf-8")  # noqa: SIM115
+    except FileNotFoundError:
+        return
+    with handle:
+        for line in handle:
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise errors.Unreadable(
+                    f"{manifest} is damaged ({error}), so it is not known whether the backup is whole. "
+                    "Nothing was put back. The files are still there: look at "
+                    f"{manifest.parent.parent.parent / 'backup'}"
+                ) from error
 
 
 def prune(runs_folder, keep, spare=(), days=0, now=None):
@@ -385,7 +473,8 @@ def prune(runs_folder, keep, spare=(), days=0, now=None):
         Folder with one folder a run.
 
     keep
-        How many of the newest to keep, of those runs that have a backup; the newest is always kept.
+        How many of the newest to keep, of those runs that have a file in their backup; the newest is always
+        kept. Of the others, which replaced nothing, as many.
 
     spare
         Names of runs that are kept as well, for instance the one that is going on.
@@ -409,7 +498,10 @@ def prune(runs_folder, keep, spare=(), days=0, now=None):
     )
     removed = []
     young = time.strftime("%Y%m%dT%H%M%S", time.gmtime((time.time() if now is None else now) - days * 86400))
-    for each in runs[: -max(1, keep)]:
+    # A run that replaced nothing must not be what a real backup gives way to.
+    real = [each for each in runs if next(kept_names(each / "backup"), None) is not None]
+    empty = [each for each in runs if each not in real]
+    for each in sorted([*real[: -max(1, keep)], *empty[: -max(1, keep)]]):
         if each.name in spare or (days and each.name >= young):
             continue
         for part in each.iterdir():
@@ -430,9 +522,12 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
     for name in names:
         _note(result, "restored", _absolute(item, name), limit)
     chosen = [each for each in _reversed_entries(folder, item, number) if wanted(each["path"])]
+    reached = set(names)
+    # A pass that was killed had not come to this file: what is there now is newer than these attributes.
+    chosen = [each for each in chosen if not _replaced(each) or _relative(item, each["path"]) in reached]
     for each in chosen:
         if each["action"] == itemize.CREATED:
-            _note(result, "created", each["path"], limit)
+            _note(result, "removed" if remove_created else "created", each["path"], limit)
         elif each.get("before"):
             result["attributes"] += 1
     if preview:
@@ -455,6 +550,12 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
         if before and _same_type(path, before):
             apply(path, before)
     write_manifest(undo, item, undo_number)
+
+
+def _replaced(entry):
+    """Whether an entry is of a file whose old content is in the backup, if the pass has come to it."""
+    before = entry.get("before")
+    return bool(before) and before["type"] == "file" and entry["action"] != itemize.ATTRIBUTES
 
 
 def _reversed_entries(folder, item, number):

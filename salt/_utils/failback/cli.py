@@ -6,6 +6,7 @@ import os
 import sys
 
 from failback import configuration
+from failback import errors
 from failback.errors import FailbackError
 from failback.paths import Paths
 
@@ -24,15 +25,36 @@ def main(argv=None, paths=None):
     paths
         ``Paths`` of the node; tests give others.
 
-    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses; a switch's ``status`` is its own.
+    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses or fails in any way; a switch's
+    ``status`` is its own.
     """
-    arguments = parser().parse_args(argv)
-    paths = paths or Paths()
+    words = sys.argv[1:] if argv is None else argv
+    failed = REFUSED_BY_GATE if words[:1] == ["gate"] else 1
     try:
-        return COMMANDS[arguments.command](arguments, paths) or 0
+        arguments = parser().parse_args(words)
+    except SystemExit as end:
+        if end.code and failed == REFUSED_BY_GATE:
+            return failed
+        raise
+    try:
+        return COMMANDS[arguments.command](arguments, paths or Paths()) or 0
     except FailbackError as error:
-        print(f"failback: {error}", file=sys.stderr)
-        return REFUSED_BY_GATE if arguments.command == "gate" else 1
+        said = str(error)
+    except OSError as error:
+        said = errors.of_the_system(error)
+    except Exception as error:
+        # Whatever it is: a traceback and status 1 would let `systemctl start lsyncd` succeed without a start.
+        said = f"{type(error).__name__}: {error} ({_place(error)}). This is a mistake of Failback itself."
+    print(f"failback: {said}", file=sys.stderr)
+    return failed
+
+
+def _place(error):
+    """File and line where an error was raised."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}"
 
 
 def parser():

@@ -6,6 +6,9 @@ Everything here is pure: it gets facts and returns sentences. No sentence means 
 says what was found, why that is dangerous, and which command to run next.
 """
 
+import json
+import shlex
+
 ALWAYS_ALLOWED = 20
 """Up to this number of overwritten and deleted files the percentage is not looked at: in a folder
 of eight files three changes are everyday life. They are in the backup like any others."""
@@ -14,11 +17,33 @@ RESERVE = 0.05
 """Share of a file system that must remain free after a sync."""
 
 
-def _plan(pair, operation):
-    return f"salt-run pair.plan {pair}" + ("" if operation == "recover" else f" operation={operation}")
+def _plan(pair, operation, words=None):
+    winner = (words or {}).get("winner")
+    return (
+        f"salt-run pair.plan {pair}"
+        + ("" if operation == "recover" else f" operation={operation}")
+        + (f" winner={winner}" if winner else "")
+    )
 
 
-def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operation="recover"):
+def _command(operation, pair, words):
+    """How the orchestration is typed: quoted for YAML, and that for the shell."""
+    pillar = ", ".join(f"{key}: {_yaml(key, word)}" for key, word in {"pair": pair, **words}.items())
+    return f"salt-run state.orch orch.{operation} pillar={shlex.quote('{' + pillar + '}')}"
+
+
+def _yaml(key, word):
+    if key != "reason" and not isinstance(word, bool):
+        # A name or a number.
+        return str(word)
+    # JSON is YAML, but for what YAML calls not printable.
+    text = json.dumps(word, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
+
+
+def limit_problems(
+    previews, max_delete, max_change_percent, pair="PAIR", operation="recover", words=None
+):
     """
     Compare previews with the limits of the pair.
 
@@ -37,20 +62,22 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
     operation
         What is to be run, likewise.
 
-    Returns a list of sentences, empty if all is within the limits.
+    words
+        Dict of what the operator has said beside the pair, likewise: without the ``winner`` and the
+        ``reason`` of a split, for instance, the command would be refused as it stands.
+
+    Returns a list of sentences, empty if all is within the limits. Their command allows all that was found.
     """
-    command = f"salt-run state.orch orch.{operation} pillar='{{pair: {pair}, %s: %d}}'"
-    problems = []
+    needed, problems = {}, []
     deleted = sum(each["deleted"] for each in previews)
     if deleted > max_delete:
         where = ", ".join(f"{each['path']} {each['deleted']}" for each in previews if each["deleted"])
         problems.append(
             f"{deleted} files would be deleted here ({where}), and the pair allows {max_delete}. "
             "A source that is not mounted or was emptied by mistake looks just like this. "
-            f"See which: {_plan(pair, operation)}. To allow this one run: "
-            + command
-            % ("max_delete", deleted)
+            f"See which: {_plan(pair, operation, words)}. To allow this one run: "
         )
+        needed["max_delete"] = deleted
     worst = 0
     found = []
     for each in previews:
@@ -67,11 +94,11 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
             f"More than {max_change_percent} % of the files here would be overwritten or deleted: "
             + "; ".join(found)
             + ". That is more than an outage usually leaves behind. "
-            f"See which: {_plan(pair, operation)}. To allow this one run: "
-            + command
-            % ("max_change_percent", worst)
+            f"See which: {_plan(pair, operation, words)}. To allow this one run: "
         )
-    return problems
+        needed["max_change_percent"] = worst
+    command = _command(operation, pair, {**(words or {}), **needed})
+    return [problem + command for problem in problems]
 
 
 def last_pass_sentence(path, max_delete, pair="PAIR", operation="recover"):

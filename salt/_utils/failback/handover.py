@@ -125,8 +125,8 @@ def arm(config, run, seconds, paths, again=False):
             phase=ARMED,
             deadline=system.boottime() + seconds,
             generation=own["generation"],
-            # Also what a run had stopped that died before it released anything: nobody else knows.
-            stopped=before.get("stopped", []) if before.get("phase") == ARMED else [],
+            # Also what a run had stopped that died, and that was not started again: nobody else knows.
+            stopped=before.get("stopped", []) if before.get("phase") in (ARMED, RELEASED, TAKEN_BACK) else [],
         )
     system.run(
         [
@@ -167,9 +167,10 @@ def quiesce(config, run, paths):
     """
     Stop what writes or carries on this node by itself: lsyncd, then the active services, last one first.
 
-    Which they were is written down before the first is stopped; every way back starts them again.
+    Which they were is written down before the first is stopped; every way back starts them again. So it does
+    with what a dead run has left stopped, as far as the pillar still names it.
 
-    Returns ``{"stopped": [unit, …]}``. Raises ``FailbackError``.
+    Returns ``{"stopped": [unit, …]}`` in the order of stopping. Raises ``FailbackError``.
     """
     with ledger.changing_hands(config["name"], paths):
         state = read_state(config, paths)
@@ -178,12 +179,14 @@ def quiesce(config, run, paths):
         known = services.of_the_active_node(config)
         found = services.states(one for _, one in known)
         running = [(key, one) for key, one in known if found[one["name"]] in services.RUNNING]
-        if running:
-            _write_state(config, paths, stopped=[one["name"] for _, one in running])
+        before = state.get("stopped", [])
+        stopped = [one["name"] for key, one in known if (key, one) in running or one["name"] in before]
+        if stopped != before:
+            _write_state(config, paths, stopped=stopped)
         end = time.monotonic() + QUIESCE_LIMIT - 10
         for key, one in running:
             services.stop(config["name"], key, one, config["node"], limit=max(1, end - time.monotonic()))
-    return {"stopped": [one["name"] for _, one in running]}
+    return {"stopped": stopped}
 
 
 def _start_again(config, paths):

@@ -3,14 +3,24 @@ The other node's rsync that writes here right now.
 
 Whether it may write is asked when it connects. When this node changes hands the answer changes too, and
 a transfer that has begun must not go on.
+
+It is told to end (SIGTERM), so that it removes its temporary file, which would be served as ``.name.XXXXXX``
+else. rsync 3 does so after a pause of 0.4 s, in which it writes nothing (its ``sig_int``).
+What has not ended by ``ENDS_WITHIN`` is killed.
 """
 
 import contextlib
 import os
+import pathlib
 import signal
+import time
 
 from failback import files
 from failback import system
+
+#: Seconds for an rsync to end by itself, and after that for the kernel to end it.
+ENDS_WITHIN = 0.9
+KILLED_WITHIN = 1.0
 
 
 def _folder(pair, paths):
@@ -32,15 +42,47 @@ def withdraw(pair, paths):
 
 
 def end(pair, paths):
-    """End every rsync that may write here. Returns how many there were."""
-    ended = 0
+    """
+    End every rsync that may write here, and wait until it has ended. Returns how many there were.
+
+    Costs nothing where there is none, and under two seconds in any case: one that hangs in the kernel, in a
+    file system of the network for instance, must not keep this node from serving.
+    """
+    groups = []
     for pid in _sweep(_folder(pair, paths)):
         # sshd makes each command a session leader, so its group is that rsync and its child alone.
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             if os.getpgid(pid) == pid:
-                os.killpg(pid, signal.SIGKILL)
-                ended += 1
-    return ended
+                os.killpg(pid, signal.SIGTERM)
+                groups.append(pid)
+    if groups and _living(groups, ENDS_WITHIN):
+        for group in groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        _living(groups, KILLED_WITHIN)
+    return len(groups)
+
+
+def _living(groups, seconds):
+    """Whether one of these process groups still has a living process after so many seconds at most."""
+    end = time.monotonic() + seconds
+    while any(_members(groups)):
+        if time.monotonic() >= end:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _members(groups):
+    """The living processes of some process groups; one that only waits for its parent writes nothing."""
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if name.isdigit():
+                # proc(5): after the command in parentheses, which may hold anything.
+                facts = pathlib.Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+                state, _parent, group = facts[:3]
+                if int(group) in groups and state not in "ZX":
+                    yield int(name)
 
 
 def _sweep(folder):

@@ -54,8 +54,8 @@ class Limits:
     parallel
         How many paths to sync at the same time.
 
-    operation
-        What syncs them, for the commands in sentences.
+    operation, words
+        What syncs them, and what the operator has said beside the pair, for the commands in sentences.
     """
 
     max_delete: int = 100
@@ -64,6 +64,7 @@ class Limits:
     max_passes: int = 5
     parallel: int = 2
     operation: str = "recover"
+    words: dict = dataclasses.field(default_factory=dict)
 
 
 def preview(item, peer, list_file=None, limit=NAMES, attributes_too=False, conflict=None):
@@ -192,7 +193,7 @@ def problems(previews, peer, items, run_folder, limits, pair="PAIR", now=None, r
     Returns a list of sentences.
     """
     allowed = (limits.max_delete, limits.max_change_percent)
-    found = guard.limit_problems(previews, *allowed, pair, limits.operation)
+    found = guard.limit_problems(previews, *allowed, pair, limits.operation, limits.words)
     if now is not None:
         files_here = {each["path"]: each["total_files"] for each in previews}
         found += guard.source_problems(now, recorded, files_here, pair)

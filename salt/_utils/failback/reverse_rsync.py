@@ -161,12 +161,15 @@ def _brought(pair, paths, takeover):
     return found
 
 
-def refusals(config, paths, previews, sources=None, recorded=None, operation="recover", **allowed):
+def refusals(
+    config, paths, previews, sources=None, recorded=None, operation="recover", words=None, **allowed
+):
     """
     Everything that speaks against syncing what the previews show.
 
-    operation
-        What they were made for, for the commands in the sentences.
+    operation, words
+        What they were made for, and what the operator has said beside the pair, for the commands in the
+        sentences.
 
     allowed
         ``max_delete``, ``max_change_percent``: for this run, in place of the pair's.
@@ -178,7 +181,7 @@ def refusals(config, paths, previews, sources=None, recorded=None, operation="re
         _peer(config, paths),
         items(config, paths, sources),
         paths.runs(config["name"]),
-        limits(config, operation=operation, **allowed),
+        limits(config, operation=operation, words=words, **allowed),
         config["name"],
         sources,
         source_facts.recorded(config["name"], paths)["peer"] if recorded is None else recorded,
@@ -447,9 +450,12 @@ def pruned(config, paths, spare=()):
     return backup.prune(paths.runs(config["name"]), recovery["keep_backups"], spare, recovery["keep_days"])
 
 
-def limits(config, max_delete=None, max_change_percent=None, operation="recover"):
+def limits(config, max_delete=None, max_change_percent=None, operation="recover", words=None):
     """The :py:class:`failback.pull.Limits` of a pair, with those given in place of its own."""
     recovery = config["recovery"]
+    given = {"max_delete": max_delete, "max_change_percent": max_change_percent}
+    # Beyond one limit, a run must not be told a command that forgets what it was allowed of the other.
+    given = {key: value for key, value in given.items() if value not in (None, recovery[key])}
     return pull.Limits(
         max_delete=recovery["max_delete"] if max_delete is None else max_delete,
         max_change_percent=(
@@ -459,6 +465,7 @@ def limits(config, max_delete=None, max_change_percent=None, operation="recover"
         max_passes=recovery["max_passes"],
         parallel=_parallel(config),
         operation=operation,
+        words={**(words or {}), **given},
     )
 
 

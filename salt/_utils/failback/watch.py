@@ -119,6 +119,7 @@ def single(paths, cron):
     place = paths.root / "run/failback" / f"watch-{cron}.lock"
     files.make_folder(place.parent)
     handle = open(place, "ab")  # noqa: SIM115 (open as long as the watch runs)
+    os.fchmod(handle.fileno(), 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -282,6 +283,7 @@ class Watch:
             self._write_status()
 
     def _write_status(self):
+        # For monitoring, which need not be root; the network tells as much to whoever listens.
         with contextlib.suppress(OSError):  # a full /run is no reason to stop watching
             files.write_json(status_file(self.paths, self.cron), self.status(), mode=0o644)
 

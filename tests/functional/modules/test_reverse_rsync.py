@@ -178,6 +178,15 @@ def test_too_many_deletions_and_the_way_to_allow_them(modules, nodes, pair):
     assert not (nodes.here / "srv/salt/gone1").exists()
 
 
+def test_the_words_of_a_run_are_in_the_command_that_allows_more(modules, nodes, pair):
+    trees.make(nodes.here, {f"srv/salt/gone{number}": "" for number in range(5)})
+    words = {"winner": "salt2", "reason": "it's newer"}
+    said = "{pair: salt, winner: salt2, reason: \"it'\"'\"'s newer\", max_change_percent: 99, max_delete: 6}'"
+    with pytest.raises(CommandExecutionError) as refused:
+        modules.reverse_rsync.checked("salt", words=words, max_change_percent=99)
+    assert said in str(refused.value)
+
+
 def test_sources_that_moved_are_refused(modules, nodes, pair):
     facts = sources.facts(PATHS, str(nodes.there))
     sources.record("salt", Paths(nodes.here), facts)
@@ -275,6 +284,7 @@ def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):
 def test_pruned_keeps_as_many_as_the_pair_says(modules, nodes, pair):
     for number in range(4):
         run = f"2026112{number}T183000-recover-salt-4f2a"
+        trees.make(nodes.there, {"srv/salt/top.sls": f"newer by {number}"})
         modules.reverse_rsync.synced("salt", run)
     removed = modules.reverse_rsync.pruned("salt")
     assert len(removed) == 2
