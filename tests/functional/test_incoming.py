@@ -1,5 +1,6 @@
 """The other node's rsync that writes here is ended: nothing of it lands later, and nothing of it is left."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -99,6 +100,19 @@ def stubborn(tmp_path, paths):
 def test_it_leaves_no_temporary_file_in_the_data_that_are_served(pushing, paths):
     assert incoming.end("salt", paths) == 1
     assert [one.name for one in pushing.iterdir()] == ["large"]
+    assert (pushing / "large").read_text() == "old"
+
+
+def test_one_that_is_told_to_end_writes_nothing_more_and_is_not_waited_for(pushing, paths):
+    begun = time.monotonic()
+    (group,) = incoming.stop("salt", paths)
+    assert time.monotonic() - begun < 0.2, "its pause of 0.4 s would be one of the service"
+    (name,) = temporary(pushing)
+    size = (pushing / name).stat().st_size
+    while temporary(pushing):
+        # Until it removes the file: what had been read is not written any more.
+        with contextlib.suppress(FileNotFoundError):
+            assert (pushing / name).stat().st_size == size
     assert (pushing / "large").read_text() == "old"
 
 

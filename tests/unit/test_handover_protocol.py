@@ -1110,10 +1110,11 @@ def test_a_takeover_ends_what_writes_here_between_its_ledger_and_its_addresses(w
         ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
     seen = []
     monkeypatch.setattr(
-        takeover.incoming, "end", lambda *_: seen.append((world.ledgers()[1], world.serving()))
+        takeover.incoming, "stop", lambda *_: seen.append((world.ledgers()[1], world.serving())) or []
     )
     silent(world, "salt2")
-    assert seen == [((6, "salt2"), "nobody")]
+    # And once more when it serves, to wait until they are gone.
+    assert seen == [((6, "salt2"), "nobody"), ((6, "salt2"), "salt2")]
     assert world.serving() == "salt2"
 
 

@@ -41,12 +41,11 @@ def withdraw(pair, paths):
     (_folder(pair, paths) / str(os.getpid())).unlink(missing_ok=True)
 
 
-def end(pair, paths):
+def stop(pair, paths):
     """
-    End every rsync that may write here, and wait until it has ended. Returns how many there were.
+    Tell every rsync that may write here to end: it writes nothing more. Returns their process groups.
 
-    Costs nothing where there is none, and under two seconds in any case: one that hangs in the kernel, in a
-    file system of the network for instance, must not keep this node from serving.
+    This takes no time, for whoever has to serve at once; :py:func:`end` then sees to it that they are gone.
     """
     groups = []
     for pid in _sweep(_folder(pair, paths)):
@@ -55,6 +54,17 @@ def end(pair, paths):
             if os.getpgid(pid) == pid:
                 os.killpg(pid, signal.SIGTERM)
                 groups.append(pid)
+    return groups
+
+
+def end(pair, paths):
+    """
+    End every rsync that may write here, and wait until it has ended. Returns how many there were.
+
+    Costs nothing where there is none, and under two seconds in any case: one that hangs in the kernel, in a
+    file system of the network for instance, must not keep this node from serving.
+    """
+    groups = stop(pair, paths)
     if groups and _living(groups, ENDS_WITHIN):
         for group in groups:
             with contextlib.suppress(ProcessLookupError):

@@ -70,9 +70,10 @@ def take_over(config, reason, paths, run=None):
             holder.check(wait=min(0.3, config["watch"]["patience"] / 4))
             new = ledger.write(pair, paths, own["generation"] + 1, node, run, reason)
             # A stale primary that is merely cut off may be writing here at this moment.
-            incoming.end(pair, paths)
+            incoming.stop(pair, paths)
             taken = holder.take(wanted, check=False)
     address.announce_later(pair, paths)
+    incoming.end(pair, paths)
     system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
