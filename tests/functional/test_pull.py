@@ -216,7 +216,7 @@ def test_too_many_deletions_are_refused(nodes, run):
     before = trees.fingerprint(here)
     with pytest.raises(errors.Refused, match="101 files would be deleted") as refusal:
         pull.synced([item], nodes.peer([item]), run, pair="salt")
-    assert "pillar='{pair: salt, max_delete: 101}'" in str(refusal.value)
+    assert "{pair: salt, max_delete: 101, max_change_percent: 100}" in str(refusal.value)
     assert trees.fingerprint(here) == before
     allowed = pull.Limits(max_delete=101, max_change_percent=100)
     pull.synced([item], nodes.peer([item]), run, allowed)
