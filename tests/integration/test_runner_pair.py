@@ -156,11 +156,18 @@ def test_no_ledger_is_unknown_and_names_the_command_that_adopts(site):
     recover.refused("Refused, nothing was changed", adopt)
 
 
-def test_one_lost_ledger_is_unknown(site):
-    site.secondary.set_ledger(3, "salt2")
+def test_one_lost_ledger_is_unknown_where_nobody_serves(site):
+    site.secondary.set_ledger(3, "salt2", admitted=False)
     status, boot = refuse_all(site, STATUS, BOOT)
     status.refused("unknown", "salt1 has no ledger", "generation 3: salt2 active since")
     boot.refused("Refused, nothing was changed", "salt1 has no ledger")
+
+
+def test_a_node_that_has_lost_its_ledger_is_behind_the_one_that_serves(site):
+    site.secondary.set_ledger(3, "salt2")
+    status, boot = refuse_all(site, STATUS, BOOT)
+    status.refused("failed_over", "salt1 has no ledger", "orch.recover pillar='{pair: salt}'")
+    boot.refused("Refused, nothing was changed", "orch.recover")
 
 
 def test_cold_is_for_boot_and_not_for_recover(site):
