@@ -938,13 +938,16 @@ def handover(pair, run, max_delete=None):
 
 
 @salt_errors.translated
-def activate(pair, run, anew=False):
+def activate(pair, run, anew=False, carry=True):
     """
     Start on the active node what runs there alone: lsyncd, then the active services.
 
     anew
         True: lsyncd is started again where it runs, so that its first pass compares everything. What it has
         carried to a standby that has lost power since may be lost there, and it would not know.
+
+    carry
+        False: lsyncd is not started. The standby lets nobody write before what it alone has is saved.
 
     lsyncd's first pass goes on then, see ``lsyncd.first_pass``. Returns ``{"started": [unit, …]}``. Raises
     ``CommandExecutionError``; a closed gate stops it.
@@ -959,7 +962,7 @@ def activate(pair, run, anew=False):
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
     started = []
-    carries = config["replicate"] and configuration.role(config) == "primary"
+    carries = carry and config["replicate"] and configuration.role(config) == "primary"
     if carries and __salt__["lsyncd.status"](pair)["running"] and anew:
         # A gate that would not let it start again leaves it as it is.
         gates.require_lsyncd(config, paths)

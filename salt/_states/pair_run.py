@@ -675,14 +675,15 @@ def active_alone(name):
         pair, active = run.config["name"], run.plan.active
         standby = None if run.plan.alone else run.other(active)
         there = run.nodes.one(active, "pair.report", pair)
-        found = {"admitted": True}
+        found = {"admitted": True, "unsaved": False}
         if standby:
             # Off here before on there: never both.
             found = run.nodes.one(standby, "pair.stand_by", pair, run.id, sources=there["sources"])
             done = {what: found[what] for what in ("stopped", "made") if found[what]}
             if done:
                 changes[standby] = done
-        started = run.nodes.one(active, "pair.activate", pair, run.id, anew=not found["admitted"])["started"]
+        how = {"anew": not found["admitted"], "carry": not found["unsaved"]}
+        started = run.nodes.one(active, "pair.activate", pair, run.id, **how)["started"]
         if started:
             changes[active] = {"started": started}
         if standby and active == run.config["primary"]["id"] and not found["unsaved"]:

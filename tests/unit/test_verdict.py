@@ -224,6 +224,8 @@ def test_a_standby_that_gave_way_with_changes_of_its_own_is_not_normal():
     reports = [PRIMARY_SERVES, samples.report("salt2", theirs)]
     found = verdict.judge(samples.pair(), *reports)
     assert (found.name, found.unsaved) == (verdict.STANDBY_RETURNED, True)
+    stopped = {**PRIMARY_SERVES, "lsyncd": {"running": False}}
+    assert not verdict.judge(samples.pair(), stopped, reports[1]).drift, "it waits for the recovery"
     off = samples.report("salt1", samples.ledger(3, "salt1", "before"))
     cold = verdict.judge(samples.pair(), off, reports[1])
     assert (cold.name, cold.unsaved) == (verdict.COLD, True)

@@ -301,7 +301,9 @@ def _drift(config, active, standby):
     if standby.get("lsyncd", {}).get("running"):
         yield f"lsyncd runs on the standby {other}."
     primary_active = node == config["primary"]["id"]
-    if config["replicate"] and primary_active and not active.get("lsyncd", {}).get("running"):
+    # It has to wait for the recovery that saves what the standby alone has.
+    carries = config["replicate"] and primary_active and not _unsaved(standby)
+    if carries and not active.get("lsyncd", {}).get("running"):
         yield f"lsyncd does not run on {node}."
     if not primary_active and active.get("lsyncd", {}).get("running"):
         yield f"lsyncd runs on {node}, the secondary."
