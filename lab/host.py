@@ -313,9 +313,9 @@ class Host:
                     network.attach(self.lab, self.name, interface, name)
                 if cuts.get(interface) == "pulled":
                     network.pull(self.lab, self.name, interface)
-            except RuntimeError:
-                # An interface goes with its host; the next boot reads the note.
-                if self.running:
+            except RuntimeError as error:
+                # An interface goes with its host, and comes again with its next boot, which reads the note.
+                if self.running and "Cannot find device" not in str(error):
                     raise
 
     def _silence(self):
