@@ -31,18 +31,20 @@ from failback.errors import FailbackError
 log = logging.getLogger(__name__)
 
 #: Seconds after which Salt begins to ask whether a job still runs, and for which a node may be too busy to
-#: say so. Jobs may take longer; nodes that are gone are found out after this and ``GONE_WITHIN`` more.
+#: say so. Jobs may take longer; nodes that are gone are found out after this and ``GONE_WITHIN`` more. One that
+#: is at work must not be taken for gone: the run would fail, and its job go on.
 ANSWER_WITHIN = 20
-GONE_WITHIN = 5
+GONE_WITHIN = 15
 #: The same for a look, which takes no time.
 LOOK_WITHIN = 10
+LOOK_GONE_WITHIN = 5
 #: The same where it is known already that one of the nodes is off: each look waits in vain for that one.
 LOOK_BESIDE_DEAD_WITHIN = 3
 #: Seconds for which a salt-master that takes no connections may be about to restart.
 MASTER_WITHIN = 10
 #: Seconds for a minion to restart after the highstate that has changed its settings.
 RESTARTED_WITHIN = 120
-#: Seconds between two renewals. A node that does not answer makes it ``LOOK_WITHIN + GONE_WITHIN`` more.
+#: Seconds between two renewals. A node that does not answer makes it ``LOOK_WITHIN + LOOK_GONE_WITHIN`` more.
 RENEW_EVERY = 15
 #: Seconds for which a run relies on what both nodes have last said of its lock.
 FRESH = 20
@@ -90,7 +92,7 @@ class Nodes:
             function,
             args,
             timeout=timeout,
-            gather_job_timeout=GONE_WITHIN,
+            gather_job_timeout=GONE_WITHIN if timeout >= ANSWER_WITHIN else LOOK_GONE_WITHIN,
             full_return=True,
             kwarg=kwargs or None,
         )
