@@ -16,6 +16,15 @@ import time
 #: run passes them.
 _OPENING = ("pair.lock:new", "pair.open_run:ret", "pair.renew:new", "pair.renew:ret")  # renew begins the hold
 _HANDOVER = ("armed", "released", "committed", "done")
+#: After a handover, in either direction.
+_SETTLING = (
+    "pair.push_git:new#2",
+    "reverse_rsync.compared:new",
+    "reverse_rsync.compared:ret",
+    "pair.stand_by:new",
+    "pair.activate:new",
+    "pair.activate:ret",
+)
 _CLOSING = ("pair.close_run:new", "pair.close_run:ret")
 #: Only with ``recovery: {reboot: true}``.
 REBOOT = ("pair.reboot:new", "pair.reboot:ret", "down", "up")
@@ -30,17 +39,7 @@ PHASES = {
             "pair.push_git:new",
         ),
         "handover": _HANDOVER,
-        "settling": (
-            "pair.push_git:new#2",
-            "reverse_rsync.compared:new",
-            "reverse_rsync.compared:ret",
-            "pair.stand_by:new",
-            "pair.activate:new",
-            "pair.activate:ret",
-            "lsyncd.first_pass:new",
-            "lsyncd.first_pass:ret",
-            "pair.admit:ret",
-        ),
+        "settling": (*_SETTLING, "lsyncd.first_pass:new", "lsyncd.first_pass:ret", "pair.admit:ret"),
         "closing": _CLOSING,
     },
     "failover": {
@@ -53,14 +52,7 @@ PHASES = {
             "pair.push_git:ret",
         ),
         "handover": _HANDOVER,
-        "settling": (
-            "pair.push_git:new#2",
-            "reverse_rsync.compared:new",
-            "reverse_rsync.compared:ret",
-            "pair.stand_by:new",
-            "pair.activate:new",
-            "pair.activate:ret",
-        ),
+        "settling": _SETTLING,
         "closing": _CLOSING,
     },
     "boot": {

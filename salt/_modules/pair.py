@@ -1048,7 +1048,7 @@ def stand_by(pair, run, sources=None):
         "stopped": stopped,
         "made": made,
         "absent": absent,
-        "admitted": own is not None and own["boot_id"] == system.boot_id(),
+        "admitted": ledger.is_admitted(own),
         "unsaved": bool(own and own.get("unsaved")),
     }
 

@@ -327,6 +327,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         return _bad({**shown, "refused": [run.plan.refusal, *errors.values()]})
     if run.plan.nothing_to_do:
         shown["steps"] = "Nothing to do."
+    words = {"winner": winner, "reason": "..."} if winner else {}
     previews = []
     if {"warm", "drain"} & set(run.plan.steps):
         target = run.plan.target
@@ -353,13 +354,12 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             max_delete=config["recovery"]["max_delete"],
             max_change_percent=config["recovery"]["max_change_percent"],
             operation=operation,
-            words={"winner": winner, "reason": "..."} if winner else None,
+            words=words,
         )
         if refusals:
             return _bad({**shown, "refused": refusals})
     shown["digest"] = plans.digest(run.plan, run.verdict, previews, reports)
-    word = {"winner": winner, "reason": '"..."'} if winner else {}
-    shown["command"] = plans.command(operation, config, plan=f'"{shown["digest"]}"', **word)
+    shown["command"] = plans.command(operation, config, plan=shown["digest"], **words)
     return shown
 
 

@@ -271,16 +271,21 @@ def entries(folder, module, number):
 
     A last line that was cut off by a crash is left out: what it stood for had not begun.
     """
+    for line in _lines(folder.list_file(module, number)):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _lines(path):
+    """The lines of a list or a manifest, one at a time; none if there is no file."""
     try:
-        handle = open(folder.list_file(module, number), encoding="utf-8")  # noqa: SIM115
+        handle = open(path, encoding="utf-8")  # noqa: SIM115
     except FileNotFoundError:
         return
     with handle:
-        for line in handle:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
+        yield from handle
 
 
 def kept_names(top):
@@ -431,7 +436,7 @@ def _chosen(folder, item, wanted):
 def _not_as_kept(folder, item, number, wanted):
     """What a pass has kept, by its manifest, and is not in its backup like that: sentences."""
     top = os.fsencode(folder.backup(item.module, number))
-    for entry in _lines(folder.manifest_file(item.module, number)):
+    for entry in _manifest(folder.manifest_file(item.module, number)):
         if not entry.get("kept") or not wanted(entry["path"]):
             continue
         path = top + b"/" + _relative(item, entry["path"])
@@ -445,22 +450,17 @@ def _not_as_kept(folder, item, number, wanted):
             yield f"{entry['path']} has changed since it was kept ({itemize.readable(path)})"
 
 
-def _lines(manifest):
+def _manifest(path):
     """The entries of a manifest, one at a time; none if a killed pass has left none."""
-    try:
-        handle = open(manifest, encoding="utf-8")  # noqa: SIM115
-    except FileNotFoundError:
-        return
-    with handle:
-        for line in handle:
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise errors.Unreadable(
-                    f"{manifest} is damaged ({error}), so it is not known whether the backup is whole. "
-                    "Nothing was put back. The files are still there: look at "
-                    f"{manifest.parent.parent.parent / 'backup'}"
-                ) from error
+    for line in _lines(path):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise errors.Unreadable(
+                f"{path} is damaged ({error}), so it is not known whether the backup is whole. "
+                "Nothing was put back. The files are still there: look at "
+                f"{path.parent.parent.parent / 'backup'}"
+            ) from error
 
 
 def prune(runs_folder, keep, spare=(), days=0, now=None):

@@ -26,14 +26,19 @@ def _plan(pair, operation, words=None):
     )
 
 
-def _command(operation, pair, words):
-    """How the orchestration is typed: quoted for YAML, and that for the shell."""
+def command(operation, pair, words):
+    """
+    How an orchestration is typed: quoted for YAML, and that for the shell.
+
+    words
+        Dict of what its pillar has beside the pair.
+    """
     pillar = ", ".join(f"{key}: {_yaml(key, word)}" for key, word in {"pair": pair, **words}.items())
     return f"salt-run state.orch orch.{operation} pillar={shlex.quote('{' + pillar + '}')}"
 
 
 def _yaml(key, word):
-    if key != "reason" and not isinstance(word, bool):
+    if key not in ("plan", "reason") and not isinstance(word, bool):
         # A name or a number.
         return str(word)
     # JSON is YAML, but for what YAML calls not printable.
@@ -97,8 +102,8 @@ def limit_problems(
             f"See which: {_plan(pair, operation, words)}. To allow this one run: "
         )
         needed["max_change_percent"] = worst
-    command = _command(operation, pair, {**(words or {}), **needed})
-    return [problem + command for problem in problems]
+    allowing = command(operation, pair, {**(words or {}), **needed})
+    return [problem + allowing for problem in problems]
 
 
 def last_pass_sentence(path, max_delete, pair="PAIR", operation="recover"):

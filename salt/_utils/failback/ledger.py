@@ -127,7 +127,12 @@ def write(
 
 def is_active(own, node):
     """Does a ledger name this node active, and was the node admitted in its present boot?"""
-    return own is not None and own["active"] == node and own["boot_id"] == system.boot_id()
+    return is_admitted(own) and own["active"] == node
+
+
+def is_admitted(own):
+    """Was the node whose ledger this is admitted in its present boot?"""
+    return own is not None and own["boot_id"] == system.boot_id()
 
 
 def changing_hands(pair, paths):

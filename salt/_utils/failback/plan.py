@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from failback import guard
 from failback import verdict
 
 RECOVER = "recover"
@@ -105,8 +106,7 @@ def decide(operation, config, found, winner=None, fenced=None):
 
 def command(operation, config, **more):
     """How an orchestration is typed, with more keys of its pillar where they are needed."""
-    keys = ", ".join(f"{key}: {value}" for key, value in {"pair": config["name"], **more}.items())
-    return f"salt-run state.orch orch.{operation} pillar='{{{keys}}}'"
+    return guard.command(operation, config["name"], more)
 
 
 def _misplaced(operation, config, found, winner, fenced):
@@ -202,7 +202,7 @@ def _failover(config, found, fenced):
     if found.name == verdict.PRIMARY_DOWN and fenced:
         return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
     if found.name == verdict.PRIMARY_DOWN:
-        word = command(FAILOVER, config, fenced=primary, reason='"..."')
+        word = command(FAILOVER, config, fenced=primary, reason="...")
         return {
             "refusal": f"Start {primary} and its salt-minion. Or, if it is certainly off, say so, and "
             f"{secondary} serves without it: {word}",
@@ -247,7 +247,7 @@ def _boot(config, found):
 def _refusal(config, found):
     """Why this verdict stops every operation, and what to do about it."""
     look = f"`salt-run pair.status {config['name']}`"
-    winner = command(RECOVER, config, winner=config["secondary"]["id"], reason='"..."')
+    winner = command(RECOVER, config, winner=config["secondary"]["id"], reason="...")
     advice = {
         verdict.COLD: f"There is nobody to recover from: start the pair. Run: {command(BOOT, config)}",
         verdict.SPLIT: (

@@ -46,7 +46,7 @@ def take_over(config, reason, paths, run=None):
     wanted = address.of_pair(config)
     with ledger.changing_hands(pair, paths):
         own = ledger.read(pair, paths)
-        if own is None or own["boot_id"] != system.boot_id():
+        if not ledger.is_admitted(own):
             raise Refused(
                 f"{node} has not been admitted to {pair} since it booted, so its data may be old and "
                 f"it takes no address. Run `salt-run pair.status {pair}` on the master."
