@@ -302,7 +302,7 @@ def first_pass(pair, limit=600):
 
 
 @salt_errors.translated
-def start(pair, limit=60):
+def start(pair, limit=60, anew=False):
     """
     Start lsyncd, if the gate allows it, with the configuration that fits now.
 
@@ -321,6 +321,10 @@ def start(pair, limit=60):
     limit
         Seconds to wait at most until it has begun to watch every folder.
 
+    anew
+        True: it is started again where it runs, so that its first pass compares everything. What it has
+        carried to a standby that has lost power since may be lost there, and it would not know.
+
     Returns True when it was started, False when it already ran with this configuration. Raises
     ``CommandExecutionError`` with the gate's reason, or when it did not stay up.
     ``first_pass`` then waits for its first pass.
@@ -336,7 +340,7 @@ def start(pair, limit=60):
     _require_folders(pair_config, paths)
     changed = managed(pair)
     running = lsyncd_status.observe(paths, pair, _unit())["running"]
-    if running and not changed:
+    if running and not changed and not anew:
         return False
     place = lsyncd_config.places(paths, pair)
     files.make_folder(place.marker)

@@ -943,8 +943,7 @@ def activate(pair, run, anew=False, carry=True):
     Start on the active node what runs there alone: lsyncd, then the active services.
 
     anew
-        True: lsyncd is started again where it runs, so that its first pass compares everything. What it has
-        carried to a standby that has lost power since may be lost there, and it would not know.
+        True: lsyncd is started again where it runs, see ``lsyncd.start``.
 
     carry
         False: lsyncd is not started. The standby lets nobody write before what it alone has is saved.
@@ -963,12 +962,7 @@ def activate(pair, run, anew=False, carry=True):
     locks.require(pair, paths, run)
     started = []
     carries = carry and config["replicate"] and configuration.role(config) == "primary"
-    if carries and __salt__["lsyncd.status"](pair)["running"] and anew:
-        # A gate that would not let it start again leaves it as it is.
-        gates.require_lsyncd(config, paths)
-        __salt__["lsyncd.stop"](pair)
-    if carries and not __salt__["lsyncd.status"](pair)["running"]:
-        __salt__["lsyncd.start"](pair)
+    if carries and __salt__["lsyncd.start"](pair, anew=anew):
         started.append(services.LSYNCD)
     return {"started": started + start_active_services(pair, run)}
 

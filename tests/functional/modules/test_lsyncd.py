@@ -77,6 +77,18 @@ def test_first_pass_and_every_kind_of_change_arrive(host, lsyncd):
     assert (host.target / "b/new").stat().st_uid == 12345
 
 
+def test_what_the_standby_has_lost_since_is_sent_again_by_an_lsyncd_that_starts_anew(host, lsyncd):
+    (host.source / "carried").write_text("1")
+    lsyncd.start("salt")
+    lsyncd.drain("salt", 30)
+    (host.target / "carried").write_text("")  # as a loss of power leaves what was in the cache alone
+    assert lsyncd.start("salt") is False
+    assert content(host.target) == {b"carried": b""}
+    assert lsyncd.start("salt", anew=True) is True
+    lsyncd.first_pass("salt", limit=30)
+    assert content(host.target) == {b"carried": b"1"}
+
+
 def test_a_first_pass_that_cannot_end_is_not_waited_for(host, lsyncd):
     (host.source / "a").write_text("1")
     host.block()
