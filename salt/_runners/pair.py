@@ -185,7 +185,7 @@ def status(pair=None):
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     # Nodes that still have an earlier tree are asked for nothing that they do not know.
     more = {"guests": True} if any(one["vms"] for one in configs) else {}
-    answers, errors = nodes.try_all(ids, "pair.report", timeout=pair_master.LOOK_WITHIN, **more)
+    answers, errors = nodes.try_all(ids, "pair.report", look=pair_master.LOOK_WITHIN, **more)
     found, good = {}, True
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
@@ -402,7 +402,7 @@ def history(pair=None):
     configs = [pair_master.configuration(pairs, one, "salt-run pair.history [<pair>]") for one in chosen]
     nodes = pair_master.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
-    answers, errors = nodes.try_all(ids, "pair.history", timeout=pair_master.LOOK_WITHIN, pair=pair)
+    answers, errors = nodes.try_all(ids, "pair.history", look=pair_master.LOOK_WITHIN, pair=pair)
     merged = {}
     for node, records in answers.items():
         for record in records:

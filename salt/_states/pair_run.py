@@ -363,7 +363,7 @@ def _wait_rebooted(run, node, before, limit):
     begun = time.monotonic()
     while time.monotonic() - begun < limit:
         looked = time.monotonic()
-        answers, _ = run.nodes.try_all([node], "pair.report", run.config["name"], timeout=2)
+        answers, _ = run.nodes.try_all([node], "pair.report", run.config["name"], look=2)
         if node in answers and answers[node]["boot_id"] != before:
             return time.monotonic() - begun
         time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
@@ -378,7 +378,7 @@ def _wait_idle(run, node, limit):
     begun = time.monotonic()
     while time.monotonic() - begun < limit:
         looked = time.monotonic()
-        answers, _ = run.nodes.try_all([node], "saltutil.is_running", "state.*", timeout=5)
+        answers, _ = run.nodes.try_all([node], "saltutil.is_running", "state.*", look=5)
         if answers.get(node) == []:
             return
         time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
@@ -741,10 +741,10 @@ def closed(name):
             if node not in run.members:
                 continue
             sources = other["sources"] if other and not run.failed else None
-            timeout = pair_master.LOOK_BESIDE_DEAD_WITHIN if node in errors else pair_master.LOOK_WITHIN
+            look = pair_master.LOOK_BESIDE_DEAD_WITHIN if node in errors else pair_master.LOOK_WITHIN
             terms = (run.config["name"], run.id, record)
             closing = run.nodes.try_all(
-                [node], "pair.close_run", *terms, timeout=timeout, sources=sources
+                [node], "pair.close_run", *terms, look=look, sources=sources
             )
             unclosed.update(closing[1])
         found = verdicts.judge(run.config, primary, secondary)

@@ -129,7 +129,7 @@ def _planned(vm, host, away_from, how, fenced, reason):
         raise SaltInvocationError(f"{target} is where it should run, so it cannot be declared off. {USAGE}")
     terms = {"how": how, "only_if_active": away_from is not None}
     run = guest_master.GuestRun(__opts__, config, target, guests, terms, word)
-    reports, errors = run.nodes.try_all(run.ids, "pair.report", pair, timeout=pair_master.LOOK_WITHIN)
+    reports, errors = run.nodes.try_all(run.ids, "pair.report", pair, look=pair_master.LOOK_WITHIN)
     run.silent = guest_master.found_silent(errors)
     if word and word["node"] in reports:
         raise CommandExecutionError(

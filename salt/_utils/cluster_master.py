@@ -131,11 +131,11 @@ class Cluster:
     def _look(self, names, limit):
         """Reports and errors by node: all nodes at once, and again those that do not answer."""
         ids = [self._configs[name][role]["id"] for name in names for role in ("primary", "secondary")]
-        reports, errors = self._nodes.try_all(ids, "pair.report", timeout=LOOK)
+        reports, errors = self._nodes.try_all(ids, "pair.report", look=LOOK)
         end = time.monotonic() + limit
         while errors and time.monotonic() < end:
             begun = time.monotonic()
-            more, errors = self._nodes.try_all(list(errors), "pair.report", timeout=LOOK)
+            more, errors = self._nodes.try_all(list(errors), "pair.report", look=LOOK)
             if more:
                 reports.update(more)
                 end = time.monotonic() + limit

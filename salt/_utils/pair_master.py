@@ -77,9 +77,12 @@ class Nodes:
     def __init__(self, opts):
         self._client = salt.client.get_local_client(opts["conf_file"])
 
-    def try_all(self, nodes, function, *args, timeout=ANSWER_WITHIN, **kwargs):
+    def try_all(self, nodes, function, *args, look=None, **kwargs):
         """
         Call a function on several nodes at once.
+
+        look
+            Seconds for an answer that takes a node no time; None: it has work to do.
 
         Returns ``(answers, errors)``, both by node: what it returned, and why it did not. Raises
         ``NoMaster`` when the salt-master of this machine is gone.
@@ -91,8 +94,8 @@ class Nodes:
             nodes,
             function,
             args,
-            timeout=timeout,
-            gather_job_timeout=GONE_WITHIN if timeout >= ANSWER_WITHIN else LOOK_GONE_WITHIN,
+            timeout=ANSWER_WITHIN if look is None else look,
+            gather_job_timeout=GONE_WITHIN if look is None else LOOK_GONE_WITHIN,
             full_return=True,
             kwarg=kwargs or None,
         )
@@ -155,10 +158,10 @@ class Nodes:
         """Call a function on one node and return its result."""
         return self.all([node], function, *args, **kwargs)[node]
 
-    def reports(self, config, timeout=LOOK_WITHIN):
+    def reports(self, config, look=LOOK_WITHIN):
         """Both nodes' reports, ``None`` for one that does not answer, and the errors by node."""
         ids = (config["primary"]["id"], config["secondary"]["id"])
-        answers, errors = self.try_all(ids, "pair.report", config["name"], timeout=timeout)
+        answers, errors = self.try_all(ids, "pair.report", config["name"], look=look)
         return answers.get(ids[0]), answers.get(ids[1]), errors
 
 
@@ -288,7 +291,7 @@ def _applied(nodes, ids, *sls):
     """
     answers, errors = nodes.try_all(ids, "state.apply", *sls, queue=True)
     silent = [node for node, error in errors.items() if isinstance(error, NoAnswer)]
-    there, _ = nodes.try_all(silent, "salt_minion.process", timeout=5)
+    there, _ = nodes.try_all(silent, "salt_minion.process", look=5)
     if there:
         again, still = nodes.try_all(sorted(there), "state.apply", *sls, queue=True)
         answers.update(again)
@@ -302,7 +305,7 @@ def _wait_restarted(nodes, before):
     """Until other processes than these minions' old ones answer; by node, see ``salt_minion.process``."""
     waiting, end = dict(before), time.monotonic() + RESTARTED_WITHIN
     while waiting:
-        answers, _ = nodes.try_all(sorted(waiting), "salt_minion.process", timeout=2)
+        answers, _ = nodes.try_all(sorted(waiting), "salt_minion.process", look=2)
         for node, found in answers.items():
             if found and found != waiting[node]:
                 del waiting[node]
@@ -437,8 +440,8 @@ class Run:
 
     def look(self):
         """Both nodes' reports and the errors, as ``Nodes.reports`` gives them."""
-        timeout = LOOK_BESIDE_DEAD_WITHIN if self.fenced else LOOK_WITHIN
-        return self.nodes.reports(self.config, timeout)
+        look = LOOK_BESIDE_DEAD_WITHIN if self.fenced else LOOK_WITHIN
+        return self.nodes.reports(self.config, look)
 
     def judge(self):
         """Look at both nodes. Returns ``(reports, errors)``; sets the verdict."""
@@ -465,7 +468,7 @@ class Run:
         self._cover(outlives)
         if reports is None:
             looked = self.nodes.try_all(
-                self.members, "pair.report", self.config["name"], timeout=LOOK_WITHIN
+                self.members, "pair.report", self.config["name"], look=LOOK_WITHIN
             )
             reports = looked[0].values()
         dead = sorted(dead_runs(reports, self.nodes, self.id))
@@ -541,7 +544,7 @@ class Run:
         terms = (self.config["name"], self.id, self._lease())
         asked = system.boottime()
         answers, errors = nodes.try_all(
-            self.members, "pair.renew", *terms, timeout=LOOK_WITHIN, hold=self.holding
+            self.members, "pair.renew", *terms, look=LOOK_WITHIN, hold=self.holding
         )
         if all(answers.get(node) is True for node in self.members):
             self._renewed_at = asked

@@ -140,9 +140,9 @@ def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     ]
     members, _, arguments, options = renewals(run, 3)[-1]
     assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, lock.LEASE))
-    assert options == {"timeout": pair_master.LOOK_WITHIN, "hold": False}
+    assert options == {"look": pair_master.LOOK_WITHIN, "hold": False}
     run.holding = True
-    assert renewals(run, 3)[-1][3] == {"timeout": pair_master.LOOK_WITHIN, "hold": True}
+    assert renewals(run, 3)[-1][3] == {"look": pair_master.LOOK_WITHIN, "hold": True}
     run.let_go()
     number = len(run.told)
     assert not [one for one in threading.enumerate() if one.name == "failback-heartbeat"]
@@ -259,8 +259,8 @@ def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_short
         def __init__(self, opts):
             pass
 
-        def reports(self, config, timeout):
-            waited.append(timeout)
+        def reports(self, config, look):
+            waited.append(look)
             return None, None, {}
 
     monkeypatch.setattr(pair_master, "Nodes", Silent)

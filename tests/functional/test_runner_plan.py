@@ -51,7 +51,7 @@ class Nodes:
         self.asked = {}
         self._preview, self._refusals = preview(conflicting), refusals
 
-    def reports(self, config, timeout):
+    def reports(self, config, look):
         old, new = samples.ledger(3, "salt1", "an earlier boot"), samples.ledger(4, "salt2")
         common = {"time": 1.0, "sources": {}}
         return (
