@@ -4,7 +4,8 @@
 
 Suites: lint, unit, functional, integration, lab, bench; all by default. Everything but the lab runs on
 both Salt releases, beside the lab's tests: these measure times, so they go first. The images for the lab
-are made before, if they are not in the cache.
+are made before, if they are not in the cache. What pytest reports of each suite is kept, as JUnit's XML, in
+the folder ``results`` of the cache until the suite's next run.
 """
 
 import collections
@@ -32,12 +33,13 @@ PRINTING = threading.Lock()
 
 
 class Result(typing.NamedTuple):
-    """What one step gave: ``tests`` counts those that passed, failed and were skipped."""
+    """What one step gave: how many ``tests`` passed, failed and were skipped, and which ``failed``."""
 
     name: str
     passed: bool
     seconds: float
     tests: collections.Counter = collections.Counter()
+    failed: tuple = ()
 
 
 def main(wanted):
@@ -58,6 +60,8 @@ def main(wanted):
     for each in results:
         said = f": {spoken(each.tests)}" if each.tests else ""
         print(f"  {'passed' if each.passed else 'FAILED'}  {each.seconds:6.0f} s  {each.name}{said}")
+        for test in each.failed:
+            print(f"                    {test}")
     minutes, seconds = divmod(time.monotonic() - started, 60)
     tests = sum((each.tests for each in results), collections.Counter())
     cache.say(f"{spoken(tests) or 'no tests'} in {minutes:.0f} min {seconds:.0f} s")
@@ -139,26 +143,41 @@ def run_pytest(suite, release, later=False, more=()):
         cache.say(f"{name}: there are none")
         return Result(name, True, 0)
     python = environments.tests(release) / "bin" / "python"
-    with tempfile.NamedTemporaryFile(suffix=".xml") as outcome:
-        junit = f"--junit-xml={outcome.name}"
-        done = step(name, [python, "-B", "-m", "pytest", "-q", junit, f"tests/{suite}", *more], later)
-        return done._replace(tests=counted(outcome.name))
+    outcome = cache.folder() / "results" / f"{suite.replace('/', '-')}-{release}.xml"
+    outcome.parent.mkdir(exist_ok=True)
+    outcome.unlink(missing_ok=True)  # what a run that is killed leaves must not be an earlier one's
+    junit = f"--junit-xml={outcome}"
+    done = step(name, [python, "-B", "-m", "pytest", "-q", junit, f"tests/{suite}", *more], later)
+    return done._replace(tests=counted(outcome), failed=failed(outcome))
 
 
 def counted(outcome):
-    """How many tests passed, failed and were skipped by a file in JUnit's format; none, if it is empty."""
+    """How many tests passed, failed and were skipped by a file in JUnit's format; none without it."""
     tests = collections.Counter()
-    try:
-        suites = ElementTree.parse(outcome).getroot().iter("testsuite")
-    except ElementTree.ParseError:  # pytest was killed, or found no test to collect
-        return tests
-    for suite in suites:
+    for suite in _elements(outcome, "testsuite"):
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped = int(suite.get("skipped", 0))
         tests += collections.Counter(
             passed=int(suite.get("tests", 0)) - failed - skipped, failed=failed, skipped=skipped
         )
     return tests
+
+
+def failed(outcome):
+    """The names of the tests that failed by a file in JUnit's format, each once."""
+    names = [
+        f"{test.get('classname')}::{test.get('name')}"
+        for test in _elements(outcome, "testcase")
+        if test.find("failure") is not None or test.find("error") is not None
+    ]
+    return tuple(dict.fromkeys(names))
+
+
+def _elements(outcome, tag):
+    try:
+        return list(ElementTree.parse(outcome).getroot().iter(tag))
+    except (FileNotFoundError, ElementTree.ParseError):  # pytest was killed, or could not begin
+        return []
 
 
 def spoken(tests):

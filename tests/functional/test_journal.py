@@ -397,7 +397,7 @@ def perform(top, what, path, more):
 
 
 @pytest.mark.slow_test
-@hypothesis.settings(max_examples=120, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=120, derandomize=True)
 @hypothesis.given(before=operations, after=operations)
 def test_whatever_was_done_both_trees_are_equal_and_the_journal_named_it(before, after):
     with tempfile.TemporaryDirectory() as folder:

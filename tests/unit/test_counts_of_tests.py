@@ -19,3 +19,23 @@ def test_tests_are_counted(tmp_path, text, spoken):
     outcome = tmp_path / "outcome.xml"
     outcome.write_text(text)
     assert test_runner.spoken(test_runner.counted(outcome)) == spoken
+
+
+def test_tests_that_failed_are_named(tmp_path):
+    outcome = tmp_path / "outcome.xml"
+    outcome.write_text(
+        """<testsuites><testsuite>
+        <testcase classname="lab.test_1" name="test_well"/>
+        <testcase classname="lab.test_1" name="test_bad[a]"><failure message="no">1 == 2</failure></testcase>
+        <testcase classname="lab.test_1" name="test_bad[a]"><error message="and its teardown"/></testcase>
+        <testcase classname="lab.test_1" name="test_not_begun"><error message="no hosts"/></testcase>
+        <testcase classname="lab.test_1" name="test_not_here"><skipped/></testcase>
+        </testsuite></testsuites>"""
+    )
+    assert test_runner.failed(outcome) == ("lab.test_1::test_bad[a]", "lab.test_1::test_not_begun")
+
+
+def test_a_suite_that_left_no_report_has_no_counts(tmp_path):
+    outcome = tmp_path / "none.xml"
+    assert test_runner.counted(outcome) == {}
+    assert test_runner.failed(outcome) == ()

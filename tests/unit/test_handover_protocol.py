@@ -858,7 +858,7 @@ class TwoHolders(stateful.RuleBasedStateMachine):
 
 TestTwoHolders = TwoHolders.TestCase
 TestTwoHolders.settings = settings(
-    max_examples=300, stateful_step_count=8, deadline=None, database=None, derandomize=True
+    max_examples=300, stateful_step_count=8, database=None, derandomize=True
 )
 
 

@@ -127,7 +127,7 @@ def test_our_notation(name, text):
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(names=strategies.lists(NAMES | TRICKY, min_size=1, max_size=40, unique=True))
 def test_real_rsync_agrees(tmp_path_factory, names):

@@ -61,7 +61,7 @@ def test_lua_reads_back_what_was_quoted(text):
 
 
 @needs_lua
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.binary(max_size=30).map(lambda data: os.fsdecode(data.replace(b"\0", b"0"))), max_size=20
@@ -161,7 +161,7 @@ def rsync_matches(names, pattern, folder):
 
 @needs_lua
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(
     pattern=st.text("ab*?[]!^-\\.%", min_size=1, max_size=8),

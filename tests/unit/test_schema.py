@@ -105,7 +105,7 @@ def test_a_sound_pair_has_no_violations():
     assert library()(schema.SCHEMA).is_valid({"pairs": {"salt": SOUND}})
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(CHANGES)
 def test_the_same_verdict_as_the_library(changes):
     value = SOUND
@@ -118,7 +118,7 @@ def test_the_same_verdict_as_the_library(changes):
     assert (list(schema.violations(value)) == []) is expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.one_of(
         VALUES,
@@ -131,7 +131,7 @@ def test_the_same_verdict_on_whole_files(pairs):
     assert (list(schema.violations(whole, schema.SCHEMA)) == []) is expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CHANGES)
 def test_the_places_that_the_library_names_are_named(changes):
     value = SOUND
