@@ -333,6 +333,8 @@ class Rehearsal:
         self.how = self.random.choice(("cut", "cut", "power"))
         if self.moment in moments.REBOOT:
             self.how = "cut"
+        # The run before may have died, and its pause outlives it by a minute: nobody takes over until then.
+        until(lambda: not self._paused(self.secondary), 90, "the watch of salt2 to go on", pause=1)
         self.note(f"salt1 is gone ({self.how})")
         if self.how == "power":
             self.lost(self.primary)
@@ -518,6 +520,9 @@ class Rehearsal:
         with contextlib.suppress(HostOff, subprocess.SubprocessError):
             return f" {ADDRESS}/" in host.run(["ip", "-4", "-o", "addr"], timeout=10).stdout
         return False
+
+    def _paused(self, host):
+        return json.loads(host.run(["/usr/local/sbin/failback", "report", "salt"]).stdout)["hold"] is not None
 
     def _master_runs(self, host):
         with contextlib.suppress(HostOff, subprocess.SubprocessError):
