@@ -515,7 +515,7 @@ def test_a_run_that_ended_before_its_moment_has_not_held():
 
 def kept(label, begin=10.0, end=40.0, **more):
     timeline = [[begin, "orch.recover begins on salt2"], [end, "orch.recover ended with 0"]]
-    return {"label": label, "exit": 0, "timeline": timeline, **more}
+    return {"label": label, "exit": 0, "hit": True, "timeline": timeline, **more}
 
 
 def test_how_long_an_undisturbed_run_takes_is_what_was_measured():
@@ -528,6 +528,9 @@ def test_how_long_an_undisturbed_run_takes_is_what_was_measured():
     ]
     assert campaign.undisturbed(reports) == {"recover": 28.0}
     assert campaign.undisturbed(reports[:1]) == {"recover": 30.0}
+    # Its moment did not come: nothing was in its way either, and the next random moment shall not be missed.
+    missed = kept("recover/rsync/random:7", hit=False, took=19.0)
+    assert campaign.undisturbed([*reports, missed]) == {"recover": 19.0}
 
 
 def test_a_random_moment_is_a_share_of_the_measured_time(monkeypatch):
@@ -541,17 +544,20 @@ def test_a_random_moment_is_a_share_of_the_measured_time(monkeypatch):
 
         def run(self):
             timeline = [[9, "the pair is normal"]]
-            return {**checker.judge(facts()), "label": self.label, "timeline": timeline, "took": 21.0}
+            seen = {"timeline": timeline, "took": 21.0, "hit": "random:9" not in self.label}
+            return {**checker.judge(facts()), "label": self.label, **seen}
 
     monkeypatch.setattr(rehearsal, "Rehearsal", Run)
     lab = types.SimpleNamespace(undisturbed={"recover": 29.0})
-    runs = [("failover", "rsync", "random:3"), ("recover", "rsync", "random:9"), ("boot", "rsync", "armed")]
+    runs = [("failover", "rsync", "random:3"), ("recover", "rsync", "random:9")]
+    runs += [("recover", "rsync", "random:8"), ("boot", "rsync", "armed")]
     campaign.make(lab, runs, 7, report=lambda text: None)
     assert made == [
         ("failover", "none", "pair.close_run:new", 7, None),
         ("failover", "rsync", "random:3", 7, 21.0),
         ("recover", "rsync", "random:9", 8, 29.0),
-        ("boot", "rsync", "armed", 9, None),
+        ("recover", "rsync", "random:8", 9, 21.0),
+        ("boot", "rsync", "armed", 10, None),
     ]
 
 
