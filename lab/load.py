@@ -32,6 +32,7 @@ import socket
 import socketserver
 import sys
 import time
+import typing
 
 PORT = 7000
 #: Seconds by which this host's clock is ahead of its kernel's (see lab/faults/clock.py), if it was set.
@@ -126,12 +127,19 @@ def _inside(root, name):
 # --- the client
 
 
+class Begun(typing.NamedTuple):
+    """The block of an operation of which nobody knows how far it came: a full disk takes a part of it."""
+
+    number: int
+
+
 class Model:
     """What the files hold after a list of operations, each known to have happened or doubtful.
 
     ``files`` maps a name to the list of contents that are right for it. A content is a tuple of
-    sequence numbers (the blocks that it is made of, in order); None stands for "no such file".
-    Without doubtful operations each list has one entry.
+    sequence numbers (the blocks that it is made of, in order) and of ``Begun`` (a block of which any
+    beginning may be there, nothing or all of it too); None stands for "no such file". Without doubtful
+    operations each list has one entry.
     """
 
     def __init__(self):
@@ -145,14 +153,12 @@ class Model:
         name, number = entry["name"], entry["sequence"]
         before = self.files.get(name, [None])
         operation = entry["operation"]
+        written = number if certain else Begun(number)
         if operation in ("create", "overwrite"):
-            after = [(number,)]
-            if not certain:
-                after.append(("begun", number))  # cut off before all of it was written
+            after = [(written,)]
         elif operation == "append":
-            after = [(*content, number) for content in before if content is not None]
-            if not certain:
-                after += [(*content, "begun", number) for content in before if content is not None]
+            after = [(*content, written) for content in before if content is not None]
+            before = [content for content in before if content is None]  # nothing of it: a beginning as well
         elif operation == "delete":
             after = [None]
         elif operation == "rename":
@@ -179,18 +185,23 @@ class Model:
 def _fits(wanted, content):
     if wanted is None or content is None:
         return wanted is None and content is None
-    whole, begun = wanted, None
-    if "begun" in wanted:
-        place = wanted.index("begun")
-        whole, begun = wanted[:place], wanted[place + 1]
-        if len(wanted) > place + 2:  # something was appended since: it was there as a whole
-            whole = tuple(part for part in wanted if part != "begun")
-            begun = None
-    sure = b"".join(block(number) for number in whole)
-    if begun is None:
-        return content == sure
-    rest = content[len(sure) :]
-    return content.startswith(sure) and block(begun).startswith(rest)
+    ends = {0}  # where what was looked at so far may end
+    for part in wanted:
+        if isinstance(part, Begun):
+            written = block(part.number)
+            ends = {
+                end
+                for begin in ends
+                for end in range(begin, begin + _common(written, content[begin : begin + len(written)]) + 1)
+            }
+        else:
+            written = block(part)
+            ends = {begin + len(written) for begin in ends if content.startswith(written, begin)}
+    return len(content) in ends
+
+
+def _common(one, other):
+    return len(os.path.commonprefix([one, other]))
 
 
 class Client:

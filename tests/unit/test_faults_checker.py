@@ -590,6 +590,41 @@ def test_nobody_looks_on_for_longer_than_until_somebody_serves(monkeypatch):
     assert one.after_fault == ["salt1"] and len(looked) == 4
 
 
+def entries_of_a_full_disk():
+    """An overwrite, three appends for which there was no room, one that was answered: recover, seed 47."""
+    return [
+        operation(87, "overwrite", "f"),
+        *(operation(number, "append", "f", answered=None) for number in (90, 96, 103)),
+        operation(113, "append", "f"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "right"),
+    [
+        (load.block(87) + load.block(113), True),
+        (load.block(87) + load.block(90)[:70] + load.block(96)[:3] + load.block(113), True),
+        (load.block(87) + load.block(90) + load.block(96)[:40] + load.block(103) + load.block(113), True),
+        (load.block(87) + load.block(96)[:40] + load.block(90)[:40] + load.block(113), False),
+        (load.block(87) + load.block(90)[:70] + load.block(113)[:-1], False),
+        (load.block(87)[:-1] + load.block(113), False),
+        (load.block(87) + load.block(90)[:70], False),
+    ],
+)
+def test_any_beginning_of_what_was_not_acknowledged_may_be_there(content, right):
+    model = load.model_of(entries_of_a_full_disk())
+    assert model.matches("f", content) is right
+
+
+def test_many_writes_that_fail_leave_a_model_that_can_be_searched():
+    entries = [operation(1, "create", "f")]
+    entries += [operation(number, "append", "f", answered=None) for number in range(2, 60)]
+    model = load.model_of(entries)
+    assert len(model.files["f"]) == 1
+    assert model.matches("f", load.block(1) + load.block(2)[:9] + load.block(59)[:9])
+    assert not model.matches("f", load.block(1) + load.block(60))
+
+
 def operations(path):
     """What a client did, without the part of the names that is new in every run."""
     return [
