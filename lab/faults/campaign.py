@@ -77,13 +77,16 @@ def random_runs(number, seed, operations=OPERATIONS):
     return runs
 
 
-def undisturbed(reports):
+def undisturbed(reports, known=()):
     """
     Seconds that each operation takes with nothing in its way: the shortest time of any report.
 
     A run that ended before its moment came had nothing in its way either.
+
+    known
+        What earlier reports gave.
     """
-    found = {}
+    found = dict(known)
     for one in reports:
         operation, fault, moment = one["label"].split("/")
         nothing = fault == "none" or not one["hit"]
@@ -135,8 +138,7 @@ def make(lab, runs, seed, report=print, folder=None, minutes=None):
             break
         one = rehearsal.Rehearsal(lab, *one).run()
         reports.append(one)
-        for operation, seconds in undisturbed([one]).items():
-            lab.undisturbed[operation] = min(seconds, lab.undisturbed.get(operation, seconds))
+        lab.undisturbed = undisturbed([one], lab.undisturbed)
         report(checker.shown(one))
         if folder:
             checker.saved(one, folder)
