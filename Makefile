@@ -1,6 +1,10 @@
-# Failback. Everything here runs as root on Debian 12; see docs/ for what it shows.
+# Failback. What boots a lab runs as root on Debian 12; `make doctor` says what a machine lacks for it.
 #
 #   LAB=name     the lab's name: several labs can be up at once       (default: failback)
+#   ONLY=tests/unit/test_plan.py::test_x    for make test: one test, file or folder; RELEASE=3006
+#   SUITES='unit functional'    for make test: only these             (default: all)
+#   KEEP=1       for make test: the labs stay up afterwards, for a look
+#   REQUIRE=all  for make test: what this machine cannot run is a failure, not a skip
 #   N=50 SEED=7  for make faults: so many runs, chosen at random from that seed  (default: all there are)
 #   BRIEF=1      for make faults: every fault once in every phase; MINUTES=60: begin no other run after that
 #   SITE=salt    which site lab-up builds: salt, or dalma (19 hosts)   (default: salt)
@@ -12,7 +16,9 @@ SITE ?= salt
 PAIRS ?=
 HOST ?= salt1
 PYTHON := /usr/bin/python3
-export LAB
+TESTS = $(PYTHON) -m lab.testing $(if $(ONLY),--only '$(ONLY)') $(if $(RELEASE),--release $(RELEASE))
+export LAB REQUIRE
+export FAILBACK_KEEP ?= $(KEEP)
 
 # What the machine itself needs. gcc and the headers compile one small library that Salt wants.
 PACKAGES := \
@@ -20,16 +26,25 @@ PACKAGES := \
     mmdebstrap systemd-container iproute2 procps util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench lint image lab-up lab-down lab-status lab-push shell deps
+.PHONY: help demo test check test-thorough doctor faults bench lint image lab-up lab-down lab-status lab-push shell deps
 
 help:               ## this list
-	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps          ## the story: a primary dies, and comes home; SITE=vm: virtual machines
 	@$(PYTHON) -m lab demo --site $(SITE)
 
-test: deps          ## all tests, on Salt 3006 and 3008; exits non-zero if any fails
-	@$(PYTHON) -m lab.test_runner $(SUITES)
+test: deps          ## all tests, on Salt 3006, 3007 and 3008; exits non-zero if any fails
+	@$(TESTS) $(SUITES)
+
+check: deps         ## the inner loop: lint, unit and functional tests on one release
+	@$(TESTS) --check
+
+test-thorough: deps ## the properties again, with 20 times as many examples; SEED=7 makes the same again
+	@$(TESTS) --thorough $(if $(SEED),--seed $(SEED)) $(or $(SUITES),unit functional)
+
+doctor: deps        ## what this machine lacks for a lab, and what to do about it
+	@$(PYTHON) -m lab doctor
 
 faults: deps        ## faults at every step of every orchestration; a table; or N=50 SEED=7, BRIEF=1
 	@$(PYTHON) -m lab.faults $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) \
@@ -39,7 +54,7 @@ bench: deps         ## beside keepalived, pacemaker and a script: docs/benchmark
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--only $(ROWS))
 
 lint: deps          ## ruff and salt-lint
-	@$(PYTHON) -m lab.test_runner lint
+	@$(TESTS) lint
 
 image: deps         ## the image that the lab's hosts are copies of (cached)
 	@$(PYTHON) -m lab image --site $(SITE)
@@ -60,13 +75,14 @@ shell: $(PYTHON)    ## a shell in a host: make shell HOST=salt2
 	@$(PYTHON) -m lab shell $(HOST)
 
 deps:               ## install what the machine needs, if it is missing
-	@if [ "$$(id -u)" != 0 ]; then echo "Run make as root: the lab makes mounts and namespaces."; exit 1; fi
 	@missing=; \
 	for package in $(PACKAGES); do \
 	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
 	        || missing="$$missing $$package"; \
 	done; \
-	if [ -n "$$missing" ]; then \
+	if [ -n "$$missing" ] && [ "$$(id -u)" != 0 ]; then \
+	    echo "==> not here, and only root may install them:$$missing"; \
+	elif [ -n "$$missing" ]; then \
 	    echo "==> apt-get install$$missing"; \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \

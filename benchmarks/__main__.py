@@ -24,6 +24,8 @@ from benchmarks import row as sizes  # noqa: E402
 from benchmarks import rows  # noqa: E402
 from benchmarks.nodes import Nodes  # noqa: E402
 from benchmarks.salt_rows import Cluster  # noqa: E402
+from lab import doctor  # noqa: E402
+from lab import machine  # noqa: E402
 from lab.site import Site  # noqa: E402
 
 
@@ -37,6 +39,10 @@ def main():
     size = sizes.QUICK if options.quick else sizes.FULL
     quickly = [each for each in rows.ROWS if each not in rows.NOT_QUICK]
     chosen = options.only or (quickly if options.quick else list(rows.ROWS))
+    try:
+        doctor.require(*{site for site in (rows.SITES.get(name, "bench") for name in chosen) if site})
+    except machine.Lacks as problem:
+        sys.exit(str(problem))
     output = options.output or (None if options.quick else HERE.parent / "docs")
     found, failed = [], []
     begun = time.monotonic()

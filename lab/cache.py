@@ -13,9 +13,18 @@ import time
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 
+def place():
+    """Where the cache is: ``FAILBACK_CACHE``, else /var/cache/failback, or for a user ~/.cache/failback."""
+    if os.environ.get("FAILBACK_CACHE"):
+        return pathlib.Path(os.environ["FAILBACK_CACHE"])
+    if os.geteuid() == 0:
+        return pathlib.Path("/var/cache/failback")
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "failback"
+
+
 def folder():
-    """The cache's folder: ``FAILBACK_CACHE``, else /var/cache/failback; it exists afterwards."""
-    path = pathlib.Path(os.environ.get("FAILBACK_CACHE") or "/var/cache/failback")
+    """The cache's folder; it exists afterwards."""
+    path = place()
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -24,6 +33,12 @@ def key(*ingredients):
     """A short key of everything that something is made from (anything JSON can hold)."""
     text = json.dumps(ingredients, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def has(name, ingredients):
+    """Whether that has been made; see ``made``."""
+    target = place() / f"{name}-{key(ingredients)}"
+    return target.with_name(target.name + ".made").exists() and target.is_dir()
 
 
 def made(name, ingredients, make, relocatable=True):
@@ -42,6 +57,7 @@ def made(name, ingredients, make, relocatable=True):
     target = folder() / f"{name}-{key(ingredients)}"
     mark = target.with_name(target.name + ".made")
     if mark.exists() and target.is_dir():
+        mark.touch()  # for ``forget``
         return target
     with locked(target.name):
         if mark.exists() and target.is_dir():
@@ -60,6 +76,14 @@ def made(name, ingredients, make, relocatable=True):
     return target
 
 
+def forget(name, days):
+    """Remove what was made under a name and has not been used for so many days."""
+    for mark in folder().glob(f"{name}-*.made"):
+        if mark.stat().st_mtime < time.time() - days * 86400:
+            mark.unlink()
+            shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
+
+
 @contextlib.contextmanager
 def locked(name):
     """One maker at a time, over all processes of this machine."""
@@ -75,6 +99,16 @@ def locked(name):
 def say(text):
     """Progress, as one line on standard output."""
     print(f"==> {text}", flush=True)
+
+
+def apt_options():
+    """The machine's proxies for Debian's packages, as options of mmdebstrap."""
+    options = []
+    for name in ("Acquire::http::Proxy", "Acquire::https::Proxy"):
+        setting = call(["apt-config", "dump", name]).strip()
+        if setting:
+            options.append(f"--aptopt={setting}")
+    return options
 
 
 def call(arguments, **options):

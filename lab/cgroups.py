@@ -11,6 +11,9 @@ import signal
 import time
 
 TOP = "failback-lab"
+#: What all labs together get of the processors when others want them too, as so many programs of their own:
+#: hosts stand for machines that have a processor each, and what is measured on them is time.
+SHARE = 20
 
 
 def hierarchies():
@@ -28,6 +31,11 @@ def create(group):
     """Make a group in all hierarchies."""
     for hierarchy in hierarchies():
         (hierarchy / TOP / group).mkdir(parents=True, exist_ok=True)
+        # One program has 1024 in the older kind of hierarchy, 100 in the unified one.
+        for name, one in (("cpu.shares", 1024), ("cpu.weight", 100)):
+            setting = hierarchy / TOP / name
+            if setting.exists():
+                setting.write_text(f"{SHARE * one}\n")
 
 
 def entrance(group):

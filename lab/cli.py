@@ -10,6 +10,8 @@ import sys
 import time
 
 from lab import cache
+from lab import doctor
+from lab import machine
 from lab import sites
 from lab.host import ENVIRONMENT
 from lab.site import Site
@@ -28,6 +30,7 @@ def main(arguments=None):
     up.add_argument("--pairs", default="", help="only these pairs, and the masters' own; or add them")
     up.add_argument("--no-masters", action="store_true", help="do not start salt-master by hand")
     up.add_argument("hosts", nargs="*", help="only these")
+    commands.add_parser("doctor", help="what this machine lacks for a lab, and what to do about it")
     commands.add_parser("down", help="remove the lab")
     commands.add_parser("status", help="which hosts are on")
     commands.add_parser("push", help="copy salt/ and pillar/ of the checkout to the running masters")
@@ -51,8 +54,13 @@ def main(arguments=None):
     demo.add_argument("--site", default="salt", choices=("salt", "vm"))
     options = parser.parse_args(arguments)
     try:
-        only_root()
+        if options.command in ("up", "image", "demo"):
+            doctor.require(options.site)
+        elif options.command != "doctor":
+            only_root()
         sys.exit(COMMANDS[options.command](options))
+    except machine.Lacks as problem:
+        sys.exit(str(problem))
     except (LookupError, RuntimeError, TimeoutError, OSError, ValueError) as problem:
         sys.exit(f"lab: {problem}")
 
@@ -118,6 +126,7 @@ def _demo(options):
 
 
 COMMANDS = {
+    "doctor": lambda options: doctor.main(),
     "image": _image,
     "up": _up,
     "down": _down,

@@ -1,12 +1,23 @@
-"""Virtual environments for the tests, and the wheels of Salt that the image is made from."""
+"""What the tests run in: a virtual environment for each release of Salt, a Debian for each Python."""
 
 import configparser
+import os
+import shutil
 
 from lab import cache
 
 #: The newest of each release that pip can install is taken; pip goes back by itself.
-RELEASES = {"3008": "salt==3008.*", "3006": "salt==3006.*"}
+RELEASES = {"3008": "salt==3008.*", "3007": "salt==3007.*", "3006": "salt==3006.*"}
+#: The one on which everything runs that runs on one release, and the lab.
+RELEASE = "3008"
 PYTHON = "/usr/bin/python3"
+#: The oldest and the newest Python that the library runs on, and the Debian that has it.
+PYTHONS = {"3.9": "bullseye", "3.13": "trixie"}
+#: What the tests that need no Salt are made with, and call.
+PACKAGES = (
+    *("python3", "python3-pytest", "python3-hypothesis", "python3-jsonschema", "python3-yaml"),
+    *("rsync", "git", "openssh-client", "lsyncd", "iproute2", "procps", "acl", "attr"),
+)
 
 
 def wheels(release):
@@ -53,7 +64,7 @@ def requirements():
     return parser["options.extras_require"]["test"].split()
 
 
-def tests(release):
+def tests(release=RELEASE):
     """The virtual environment in which the tests run on one Salt release."""
     wanted = requirements()
 
@@ -64,8 +75,41 @@ def tests(release):
             + [f"salt=={salt_version(release)}", *wanted]
         )
 
-    ingredients = [RELEASES[release], wanted, python_version()]
-    return cache.made(f"tests-{release}", ingredients, make, relocatable=False)
+    return cache.made(f"tests-{release}", _of_tests(release), make, relocatable=False)
+
+
+def is_ready(release):
+    """Whether that environment is in the cache."""
+    return cache.has(f"tests-{release}", _of_tests(release))
+
+
+def _of_tests(release):
+    return [RELEASES[release], requirements(), python_version()]
+
+
+def python(version):
+    """
+    The root of a Debian with a Python of that version and what the tests need that need no Salt.
+
+    version
+        A name of ``PYTHONS``. Enter it with ``lab.testing.in_root``; never write to it.
+    """
+    suite = PYTHONS[version]
+
+    def make(root):
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *cache.apt_options()]
+        command += [f"--include={','.join(PACKAGES)}", suite, root]
+        cache.call(command + ([mirror()] if mirror() else []), env=dict(os.environ, TMPDIR=str(root.parent)))
+        for name in ("checkout", "results"):
+            (root / name).mkdir()
+        shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
+
+    return cache.made(f"python-{version}", [suite, PACKAGES, mirror()], make)
+
+
+def mirror():
+    """``FAILBACK_MIRROR`` if a nearer Debian mirror is wanted; else mmdebstrap's own default."""
+    return os.environ.get("FAILBACK_MIRROR", "")
 
 
 def python_version():

@@ -222,6 +222,11 @@ class Host:
             cgroups.empty(self.group)
         self.mark_off()
 
+    def shut_down(self, limit=120):
+        """An orderly end from inside."""
+        self.run(["systemctl", "--no-block", "poweroff"])
+        until(lambda: not self.switched_on, limit, f"{self.name} to shut down")
+
     def reboot(self, wait=True, limit=120):
         """An orderly reboot from inside; with ``wait`` until it has booted again."""
         before = self.boot_id()
@@ -341,11 +346,14 @@ class Host:
         """Folders of the machine that this host shares with others, by their place in the host."""
         return {place: DISKS / self.lab / SHARED / name for name, place in self.machine.shared}
 
-    def make_disk(self, image):
+    def make_disk(self, image, snapshot=None):
         """An overlay over the image; returns True if it is new and has yet to be filled.
 
         A new disk holds what must differ between hosts. Until ``keep_disk`` is called it counts as
         half made, and is made anew the next time.
+
+        snapshot
+            A folder of ``lab.snapshots``: a new disk begins as that one has it, and is complete.
         """
         self.state.mkdir(parents=True, exist_ok=True)
         fresh = not (self.disk / "kept").exists()
@@ -353,10 +361,17 @@ class Host:
             self._discard_disk()
         for name in ("upper", "work", "root"):
             (self.disk / name).mkdir(parents=True, exist_ok=True)
+        if fresh and snapshot:
+            (self.disk / "below").symlink_to(snapshot / "disks" / self.name)
+            self.keep_disk()
+            fresh = False
         if not os.path.ismount(self.root):
-            layers = f"lowerdir={image},upperdir={self.disk / 'upper'},workdir={self.disk / 'work'}"
+            below = self.disk / "below"
+            lower = f"{below.resolve()}:{image}" if below.exists() else image
+            layers = f"lowerdir={lower},upperdir={self.disk / 'upper'},workdir={self.disk / 'work'}"
+            # Failback knows a disk again by this name: it is the same in a lab that begins from a snapshot.
             cache.call(
-                ["mount", "-t", "overlay", f"failback-{self.lab}-{self.name}"]
+                ["mount", "-t", "overlay", f"failback-{self.name}"]
                 + ["-o", f"redirect_dir=on,{layers}", self.root]
             )
         if not fresh:
@@ -373,6 +388,13 @@ class Host:
     def keep_disk(self):
         """The disk has all that belongs on it."""
         (self.disk / "kept").touch()
+
+    def give_disk(self, folder):
+        """Move what the host has written to its disk into a folder, as a layer for others; it is off."""
+        while os.path.ismount(self.root):
+            cache.call(["umount", self.root])
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        cache.call(["mv", self.disk / "upper", folder])
 
     def bind_volumes(self, places):
         """From its next start on, folders of ``<disk>/volumes`` are seen in the host at these places.
@@ -445,8 +467,13 @@ class Failed(subprocess.CalledProcessError):
         )
 
 
-def until(fact, limit, what, pause=0.03):
-    """Wait until ``fact()`` is true; TimeoutError after ``limit`` s says what was waited for."""
+def until(fact, limit, what, pause=0.1):
+    """
+    Wait until ``fact()`` is true; TimeoutError after ``limit`` s says what was waited for.
+
+    pause
+        Seconds between two looks. Most start a program in a host, which others need the processor for.
+    """
     deadline = time.monotonic() + limit
     while True:
         result = fact()

@@ -15,18 +15,28 @@ from lab import environments
 from lab.kinds import KINDS
 
 SUITE = "bookworm"
-SALT = "3008"
+SALT = environments.RELEASE
 FILES = pathlib.Path(__file__).resolve().parent / "files" / "image"
 PROGRAMS = ["salt", "salt-call", "salt-cp", "salt-key", "salt-master", "salt-minion", "salt-run"]
 
 
 def ready(kind="base"):
     """The folder of an image (a name of ``KINDS``); made first if it is not there. Never write to it."""
-    ingredients = {
+    return cache.made(f"image-{kind}", ingredients(kind), lambda root: make(root, KINDS[kind]))
+
+
+def is_ready(kind):
+    """Whether an image is in the cache."""
+    return cache.has(f"image-{kind}", ingredients(kind))
+
+
+def ingredients(kind):
+    """All that an image is made from."""
+    return {
         "suite": SUITE,
         "kind": dataclasses.asdict(KINDS[kind]),
         "salt": environments.RELEASES[SALT],
-        "mirror": mirror(),
+        "mirror": environments.mirror(),
         "files": {
             str(path.relative_to(FILES)): path.read_text()
             for path in sorted(FILES.rglob("*"))
@@ -34,12 +44,6 @@ def ready(kind="base"):
         },
         "recipe": pathlib.Path(__file__).read_text(),
     }
-    return cache.made(f"image-{kind}", ingredients, lambda root: make(root, KINDS[kind]))
-
-
-def mirror():
-    """``FAILBACK_MIRROR`` if a nearer Debian mirror is wanted; else mmdebstrap's own default."""
-    return os.environ.get("FAILBACK_MIRROR", "")
 
 
 def make(root, kind):
@@ -64,16 +68,11 @@ def make(root, kind):
 
 
 def debootstrap(root, packages):
-    options = []
-    for name in ("Acquire::http::Proxy", "Acquire::https::Proxy"):
-        setting = cache.call(["apt-config", "dump", name]).strip()
-        if setting:
-            options.append(f"--aptopt={setting}")
     cache.say(f"Debian {SUITE} with {len(packages)} packages (mmdebstrap)")
     cache.call(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *options]
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *cache.apt_options()]
         + [f"--include={','.join(packages)}", SUITE, root]
-        + ([mirror()] if mirror() else []),
+        + ([environments.mirror()] if environments.mirror() else []),
         env=dict(os.environ, TMPDIR=str(root.parent)),
     )
 

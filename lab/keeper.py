@@ -36,6 +36,7 @@ def life(host, links):
     arguments += ["--resolv-conf=off", "--timezone=off", "--link-journal=no"]
     arguments += ["--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE"]
     for interface, _ in host.machine.interfaces:
+        network.discard(host.lab, host.name, interface)
         outer = network.outer_name(host.name, interface)
         arguments.append(f"--network-veth-extra={outer}:{interface}")
     for place, folder in host.shared_folders().items():

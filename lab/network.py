@@ -82,6 +82,18 @@ def isolate(lab, host, interface):
     inside("ip", lab, "link", "set", outer_name(host, interface), "nomaster", "up")
 
 
+def discard(lab, host, interface):
+    """
+    Remove what is left of an interface of a host that is off; nothing if nothing is left.
+
+    The kernel takes a network away some time after the last process in it, longer on a busy machine.
+    """
+    outer = outer_name(host, interface)
+    if f" {outer}@" in inside("ip", lab, "-oneline", "link"):
+        with contextlib.suppress(RuntimeError):  # it has gone meanwhile
+            inside("ip", lab, "link", "delete", outer)
+
+
 class Links:
     """Waits for interfaces to appear, told by the kernel. Use it inside the lab's network."""
 

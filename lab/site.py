@@ -66,7 +66,7 @@ class Site:
     def exists(self):
         return self.state.exists() or (DISKS / self.name).exists() or network.exists(self.name)
 
-    def up(self, hosts=None, masters=True, limit=180):
+    def up(self, hosts=None, masters=True, limit=180, snapshot=None):
         """Build what is missing, switch on, wait until all have booted.
 
         hosts
@@ -75,6 +75,9 @@ class Site:
         masters
             Also start salt-master by hand on the hosts of the salt pair, and wait until their
             minions answer. Only when the lab is new: from then on Failback starts it.
+
+        snapshot
+            A folder of ``lab.snapshots``, for a lab that is new: its hosts boot from the disks in it.
         """
         only_root()
         make_room()
@@ -83,11 +86,13 @@ class Site:
         with self._locked():
             self.state.mkdir(parents=True, exist_ok=True)
             sites.remember(self.state, self.description)
+            if snapshot and not (self.state / "keys.json").exists():
+                shutil.copytree(snapshot / "state", self.state, dirs_exist_ok=True)
             for each in self.hosts:
                 cgroups.create(each.group)
                 cgroups.create(each.keeper_group)
             network.create(self.name, [each.name for each in self.description.networks])
-            fresh = [each for each in wanted if each.make_disk(base)]
+            fresh = [each for each in wanted if each.make_disk(base, snapshot)]
             if fresh:
                 provision.provide(self, fresh)
                 for each in fresh:
@@ -100,7 +105,7 @@ class Site:
             masters = [each for each in wanted if "master" in each.machine.roles]
             self.start_masters(masters, limit)
             witnesses = [each for each in wanted if "witness" in each.machine.roles]
-            if masters and witnesses:
+            if masters and witnesses and not snapshot:
                 self.settle(witnesses, masters, limit)
             begun.touch()
         return self
@@ -165,6 +170,15 @@ class Site:
         for each in self.hosts:
             if "master" in each.machine.roles and (hosts is None or each.name in hosts):
                 salt.push_tree(self, each)
+
+    def give(self, folder):
+        """Shut all hosts down, and move their disks into a folder: a snapshot. The lab is of no use then."""
+        in_parallel(Host.shut_down, self.hosts)
+        for each in self.hosts:
+            each.give_disk(folder / "disks" / each.name)
+        (folder / "state").mkdir()
+        shutil.copy(self.state / "keys.json", folder / "state")
+        shutil.copytree(self.state / "site.git", folder / "state/site.git", symlinks=True)
 
     def down(self):
         """Remove all of it: hosts, mounts, namespace, control groups, state. Nothing if not there.

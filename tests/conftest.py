@@ -1,20 +1,45 @@
-"""What every test level shares: where the tree is, and its pure package on the path."""
+"""What every test level shares: where the tree is, its pure package on the path, what this machine lacks."""
 
+import os
 import pathlib
 import sys
 
-import hypothesis
 import pytest
 
 TREE = pathlib.Path(__file__).resolve().parent.parent
 
-sys.path.insert(0, str(TREE / "salt" / "_utils"))
+sys.path[:0] = [str(TREE), str(TREE / "tests"), str(TREE / "salt" / "_utils")]
 
-# These tests run beside a lab on the same cores: how long an example takes says nothing about it.
-hypothesis.settings.register_profile(
-    "beside a lab", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("beside a lab")
+import effort  # noqa: E402
+from lab import machine  # noqa: E402
+
+effort.load_profile()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs(*what): powers or programs of the machine, see lab/machine.py")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            for what in marker.args:
+                if machine.lacks(what):
+                    item.add_marker(pytest.mark.skip(reason=f"{LACKING}{machine.lacks(what)}"))
+
+
+#: How the reason of a skip begins that is the machine's fault: ``REQUIRE=all`` makes it a failure.
+LACKING = "this machine: "
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.skipped and os.environ.get("REQUIRE") == "all" and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if reason.startswith(LACKING):
+            report.outcome = "failed"
+            report.longrepr = f"{reason} (and REQUIRE=all forbids to skip it)"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import random
 import sys
 import time
 
+from lab import doctor
+from lab import machine
 from lab.faults import checker
 from lab.faults import injectors
 from lab.faults import moments
@@ -175,6 +177,10 @@ def main(arguments=None):
         checker.saved(report, folder)
         print(checker.shown(report))
         return 1 if report["broken"] else 0
+    try:
+        doctor.require("salt")
+    except machine.Lacks as problem:
+        sys.exit(str(problem))
     seed = int(time.time()) % 100000 if options.seed is None else options.seed
     operations = tuple(options.operation or OPERATIONS)
     if options.only:

@@ -5,6 +5,8 @@ the phase of a handover on the node that serves (its state file). ``<moment>#2``
 ``random:<n>`` is n tenths of the time that an undisturbed run takes: as measured, else ``UNDISTURBED``.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import pathlib

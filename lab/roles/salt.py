@@ -66,33 +66,38 @@ def tree(site, checkout=cache.CHECKOUT):
 
     Its pillar/top.sls lists only pairs whose hosts the lab has.
     """
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in names(checkout):
+            entry = archive.gettarinfo(checkout / name, name)
+            entry.uid = entry.gid = 0
+            entry.uname = entry.gname = "root"
+            content = (checkout / name).read_bytes() if entry.isreg() else b""
+            if name == "pillar/top.sls":
+                content = pairs_of(site, content.decode()).encode()
+                entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def names(checkout=cache.CHECKOUT):
+    """The files of the checkout's salt/ and pillar/ that git tracks or would track, as sorted names."""
     listed = subprocess.run(
         ["git", "-C", str(checkout), "-c", f"safe.directory={checkout}", "ls-files", "-z"]
         + ["--cached", "--others", "--exclude-standard", "salt", "pillar"],
         capture_output=True,
     )
     if listed.returncode == 0:
-        names = [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+        found = [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
     else:  # not a git checkout: an unpacked archive
-        names = [
+        found = [
             str(path.relative_to(checkout))
             for top in ("salt", "pillar")
             for path in (checkout / top).rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         ]
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name in sorted(names):
-            if (checkout / name).exists():  # tracked, but deleted in the work tree
-                entry = archive.gettarinfo(checkout / name, name)
-                entry.uid = entry.gid = 0
-                entry.uname = entry.gname = "root"
-                content = (checkout / name).read_bytes() if entry.isreg() else b""
-                if name == "pillar/top.sls":
-                    content = pairs_of(site, content.decode()).encode()
-                    entry.size = len(content)
-                archive.addfile(entry, io.BytesIO(content))
-    return packed.getvalue()
+    # What is tracked may be deleted in the work tree.
+    return sorted(name for name in found if (checkout / name).exists())
 
 
 def pairs_of(site, top):

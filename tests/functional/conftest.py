@@ -1,23 +1,25 @@
-"""Modules and states loaded the way Salt loads them: by its own loaders, from this tree."""
+"""Modules and states loaded the way Salt loads them: by its own loaders, from this tree.
+
+What is in ``library/`` loads none, and runs where there is no Salt: so Salt is imported by the fixtures.
+"""
 
 import logging
 import shutil
 
 import pytest
-import salt.config
-from salt._logging.handlers import DeferredStreamHandler
-from saltfactories.utils.functional import Loaders
 
 
 def pytest_unconfigure():
     """Forget what Salt wants to print at its exit: pytest has shown it, and its stream is closed by then."""
     for handler in logging.root.handlers:
-        if isinstance(handler, DeferredStreamHandler):
+        if type(handler).__name__ == "DeferredStreamHandler":
             handler.sync_with_handlers([])
 
 
 @pytest.fixture(scope="module")
 def minion_opts(tree, tmp_path_factory):
+    import salt.config
+
     root = tmp_path_factory.mktemp("minion")
     opts = salt.config.DEFAULT_MINION_OPTS.copy()
     opts.update(
@@ -47,6 +49,8 @@ def minion_opts(tree, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaders(minion_opts):
+    from saltfactories.utils.functional import Loaders
+
     return Loaders(minion_opts)
 
 

@@ -21,21 +21,6 @@ _NEW_NETWORK = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def usable():
-    """Whether namespaces can be made here: root, and a kernel that has veth and bridges."""
-    if os.geteuid() != 0:
-        return False
-    name = f"fb{os.getpid()}try"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
-    if made.returncode:
-        return False
-    bridge = subprocess.run(
-        ["ip", "-n", name, "link", "add", "br0", "type", "bridge"], capture_output=True, check=False
-    )
-    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-    return bridge.returncode == 0
-
-
 def eventually(fact, limit, what):
     """Wait until a fact is true, or fail after a limit in seconds. Returns the fact."""
     end = time.monotonic() + limit

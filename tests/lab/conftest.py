@@ -1,4 +1,4 @@
-"""A lab for the tests: real hosts, there before the first test and gone after the last."""
+"""Labs for the tests: each folder has one of real hosts, there before its first test, gone after its last."""
 
 import os
 import pathlib
@@ -6,10 +6,14 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import fresh_lab  # noqa: E402
 import lab_pair  # noqa: E402
+
+from lab import snapshots  # noqa: E402
+from lab.site import Site  # noqa: E402
+from lab.testing import suites  # noqa: E402
 
 #: One of several of a kind is enough each time; ``FAILBACK_MORE=1`` asks for all of them. By the name of the
 #: test, the parameters that always run.
@@ -25,6 +29,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in pathlib.Path(item.fspath).parents:
             item.add_marker(pytest.mark.lab)
+            item.add_marker(pytest.mark.needs("lab"))
         name = getattr(item, "originalname", item.name)
         if name in ENOUGH and item.callspec.id not in ENOUGH[name] and not more:
             item.add_marker(pytest.mark.skip(reason="others like it run; FAILBACK_MORE=1 asks for all"))
@@ -34,35 +39,53 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item, call):
     """What the hosts' journals say goes beneath a failure: the lab is gone when one reads it."""
     report = (yield).get_result()
-    pair = getattr(item, "funcargs", {}).get("pair")
-    if not report.failed or pair is None:
-        return
-    for host in pair.site.hosts:
-        if host.running:
-            command = ["journalctl", "--no-pager", "-o", "short-precise", "-n", "30"]
-            command += ["-t", "failback", "-t", "lsyncd", "-t", "rsync"]
-            said = host.run(command, check=False).stdout
-            report.sections.append((f"journal of {host.name}", said))
+    if report.failed:
+        # Whatever goes wrong here must not take the rest of the tests with it.
+        try:
+            for host in _hosts(getattr(item, "funcargs", {})):
+                report.sections.append((f"journal of {host.name}", _journal(host)))
+        except Exception as problem:
+            report.sections.append(("journals", f"could not be read: {problem!r}"))
+
+
+def _hosts(fixtures):
+    """The hosts of the lab that a test has used: those of the first of its fixtures that has a site."""
+    for one in fixtures.values():
+        site = one if isinstance(one, Site) else getattr(one, "site", None)
+        if isinstance(site, Site):
+            return [host for host in site.hosts if host.running]
+    return []
+
+
+def _journal(host):
+    command = ["journalctl", "--no-pager", "-o", "short-precise", "-n", "30"]
+    try:
+        return host.run([*command, "-t", "failback", "-t", "lsyncd", "-t", "rsync"], check=False).stdout
+    except Exception as problem:  # it may go off at any moment
+        return f"could not be read: {problem!r}"
 
 
 @pytest.fixture(scope="session")
 def lab_name():
-    """``LAB`` from the environment, so that two people can test on one machine; else ``test``."""
-    if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
-    name = os.environ.get("LAB", "test")
-    return "test" if name == "failback" else name  # a demo's lab is left alone
+    """``LAB`` from the environment: ``make test`` gives each folder another one."""
+    return suites.base_name()
 
 
 @pytest.fixture(scope="session")
-def site(lab_name):
+def site(lab_name, snapshot):
     """The site ``salt``, freshly made, its masters started by hand, its minions answering.
 
-    One for all modules: each asks for the state that it needs (``running``, ``failed_over``), and gets
-    there from whatever state the one before has left.
+    One for all modules of a folder: each asks for the state that it needs (``running``, ``failed_over``), and
+    gets there from whatever state the one before has left.
     """
-    with fresh_lab.standing(lab_name, "salt") as lab:
+    with fresh_lab.standing(lab_name, "salt", snapshot=snapshot) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def snapshot():
+    """The disks that the hosts begin with: a pair that is adopted and was never booted."""
+    return snapshots.ready("salt", lab_pair.set_up)
 
 
 @pytest.fixture(scope="session")

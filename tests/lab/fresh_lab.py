@@ -7,7 +7,7 @@ from lab.site import Site
 
 
 @contextlib.contextmanager
-def standing(name, site, pairs=None, limit=180):
+def standing(name, site, pairs=None, limit=180, snapshot=None):
     """
     A lab that is made anew, and gone at the end.
 
@@ -17,7 +17,7 @@ def standing(name, site, pairs=None, limit=180):
     name
         Its name; what is too long for one is cut off.
 
-    site, pairs, limit
+    site, pairs, limit, snapshot
         As for ``lab.site.Site`` and its ``up``.
     """
     keep = os.environ.get("FAILBACK_KEEP")
@@ -25,7 +25,7 @@ def standing(name, site, pairs=None, limit=180):
     if not keep:
         lab.down()
     try:
-        yield lab.up(limit=limit)
+        yield lab.up(limit=limit, snapshot=None if lab.exists else snapshot)
     finally:
         if not keep:
             Site(lab.name).down()  # with the hosts that a test has added

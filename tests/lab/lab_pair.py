@@ -16,6 +16,8 @@ RUN = re.compile(r"[0-9]{8}T[0-9]{6}-[a-z]+-salt-[0-9a-f]{4}")
 LAG = 5
 #: What the lab's pair replicates beside the masters' own folders, so that tests can do as they like with it.
 MORE_PATHS = ("/srv/data", "/srv/site/*.conf")
+#: Where a minion notes the jobs that it is at.
+JOBS = "/var/cache/salt/minion/proc"
 PILLAR = "/srv/salt/pillar/pairs/salt.sls"
 
 
@@ -36,7 +38,10 @@ class Pair:
         if not self.salt1.running:
             self.salt1.power_on()
         if self.ledger(self.salt1) is None:
-            self._begin()
+            self.set_up()
+            self.orchestrate(self.salt1, "boot", check=True)
+        elif not self.holders() and not self.admitted():
+            self._boot()
         elif self.holders() != ["salt1"]:
             self.wait_idle(self.salt2, "salt1")
             done = self.recover(self.salt2, max_delete=1000)
@@ -70,17 +75,22 @@ class Pair:
     def come_back(self):
         """salt1 has power again, and its highstate at boot has run."""
         self.salt1.power_on()
-        find = ["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"]
-        until(
-            lambda: self.salt1.run(find, check=False).stdout.strip(),
-            120,
-            "the highstate at boot to have run",
-            pause=0.3,
-        )
+        wait_highstate(self.salt1)
         self.wait_idle(self.salt2, "salt1")
 
-    def _begin(self):
-        """What a site does once: its pillar, its data, ``orch.adopt`` and ``orch.boot``."""
+    def _boot(self):
+        """What an operator does when both nodes have booted; the masters of a lab that is new run already."""
+        for host in self.nodes:
+            wait_highstate(host)
+            self.wait_idle(self.salt1, host.name)
+        self.orchestrate(self.salt1, "boot", check=True)
+
+    def admitted(self):
+        """Whether a node has been let take part since it booted."""
+        return any(self.ledger(host)["boot_id"] == host.boot_id() for host in self.nodes)
+
+    def set_up(self):
+        """What a site does once: its pillar, its data, ``orch.adopt``."""
         more = "".join(f"      - '{path}'\n" for path in MORE_PATHS)
         for host in self.nodes:
             text = host.read(PILLAR)
@@ -97,8 +107,7 @@ class Pair:
         self.salt2.run(["/bin/sh", "-c", "mkdir -p /srv/site && echo 'of salt2' > /srv/site/a.txt"])
         for host in self.nodes:
             host.run(["salt-run", "saltutil.sync_all"])
-        for what in ("adopt", "boot"):
-            self.orchestrate(self.salt1, what, check=True)
+        self.orchestrate(self.salt1, "adopt", check=True)
 
     # --- asking
 
@@ -141,8 +150,13 @@ class Pair:
 
     def wait_idle(self, master, node):
         """Until a minion answers and no state runs on it."""
+        host = self.site.host(node)
+        # Cheap to look at; asked before it can answer, Salt would keep a processor busy.
+        connected = ["ss", "-Htn", "state", "established", "dst", master.address(), "dport", "=", ":4505"]
 
         def idle():
+            if not host.run(connected, check=False).stdout or host.run(["ls", JOBS], check=False).stdout:
+                return False
             command = ["salt", node, "saltutil.is_running", "state.*", "--timeout=2", "--out=json"]
             try:
                 return json.loads(master.run(command, check=False).stdout) == {node: []}
@@ -211,6 +225,18 @@ class Pair:
     def journal(self, host, *options):
         """Lines of a host's journal."""
         return host.run(["journalctl", "--no-pager", "-o", "cat", *options]).stdout
+
+
+def wait_highstate(host, limit=180):
+    """Until the highstate at boot has run on a host."""
+    find = ["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"]
+    what = f"the highstate at boot to have run on {host.name}"
+    until(lambda: host.run(find, check=False).stdout.strip(), limit, what, pause=0.3)
+
+
+def set_up(site):
+    """A new lab's pair as it is before its first ``orch.boot``: what a snapshot is made of."""
+    Pair(site).set_up()
 
 
 def differences(one, other):

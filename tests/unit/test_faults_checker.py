@@ -10,6 +10,7 @@ import threading
 import types
 
 import pytest
+from _pytest.monkeypatch import MonkeyPatch  # pytest 6 has it here alone
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 
@@ -667,7 +668,7 @@ def test_the_load_of_a_run_is_told_the_seed_of_the_run():
     one.local_log = "/var/log/local.jsonl"
     one._local_writer(host)
     assert told[-1][-2:] == ["--seed", "7/salt1"]
-    with pytest.MonkeyPatch.context() as patch:
+    with MonkeyPatch().context() as patch:
         patch.setattr(rehearsal.client, "start_writing", lambda *_, **options: told.append(options))
         patch.setattr(one, "_local_writer", lambda host: None)
         host.run = lambda argv, **options: types.SimpleNamespace(returncode=0)

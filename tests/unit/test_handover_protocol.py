@@ -13,12 +13,14 @@ import stat
 import pytest
 import samples
 import two_nodes
+from _pytest.monkeypatch import MonkeyPatch  # pytest 6 has it here alone
 from hypothesis import settings
 from hypothesis import stateful
 from hypothesis import strategies
 from two_nodes import Killed
 from two_nodes import World
 
+from effort import examples
 from failback import address
 from failback import files
 from failback import gate
@@ -772,7 +774,7 @@ class TwoHolders(stateful.RuleBasedStateMachine):
         import tempfile
 
         self.folder = tempfile.TemporaryDirectory()
-        self.patch = pytest.MonkeyPatch()
+        self.patch = MonkeyPatch()
         self.patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here loses its cache
         self.world = World(pathlib.Path(self.folder.name), self.patch)
         self.asked = None
@@ -858,7 +860,7 @@ class TwoHolders(stateful.RuleBasedStateMachine):
 
 TestTwoHolders = TwoHolders.TestCase
 TestTwoHolders.settings = settings(
-    max_examples=300, stateful_step_count=8, database=None, derandomize=True
+    max_examples=examples(300), stateful_step_count=8, database=None
 )
 
 

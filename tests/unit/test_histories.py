@@ -10,13 +10,14 @@ import os
 import pathlib
 import tempfile
 
-import pytest
 import samples
+from _pytest.monkeypatch import MonkeyPatch  # pytest 6 has it here alone
 from hypothesis import settings
 from hypothesis import stateful
 from hypothesis import strategies
 from two_nodes import World
 
+from effort import examples
 from failback import address
 from failback import gate
 from failback import ledger
@@ -34,7 +35,7 @@ class Histories(stateful.RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.patch = pytest.MonkeyPatch()
+        self.patch = MonkeyPatch()
         self.patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here loses its cache
         self.world = World(pathlib.Path(self.folder.name), self.patch)
         self.data = {"salt1": {0}, "salt2": {0, 1}}
@@ -265,7 +266,7 @@ class Histories(stateful.RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=400, stateful_step_count=25, deadline=None, database=None, derandomize=True
+    max_examples=examples(400), stateful_step_count=25, database=None
 )
 
 

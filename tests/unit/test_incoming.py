@@ -1,6 +1,8 @@
 """The rsyncs of the other node that write here: announced, found, and not disturbed by the next one."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -46,6 +48,28 @@ def test_two_at_once_do_not_remove_what_the_other_one_is_just_writing(node, monk
     incoming.announce("salt", node)
     assert len(replaced) == 2
     assert names(node) == [str(os.getpid())]
+
+
+def test_whoever_asks_for_the_end_of_all_does_not_end_itself(node):
+    """Seen in a test that was the leader of its session, as what sshd starts is."""
+    program = (
+        "import os, sys\n"
+        "from failback import incoming\n"
+        "from failback.paths import Paths\n"
+        "os.setsid()\n"
+        "node = Paths(sys.argv[1])\n"
+        "incoming.announce('salt', node)\n"
+        "print(incoming.end('salt', node))\n"
+    )
+    library = os.path.dirname(os.path.dirname(incoming.__file__))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(node.root)],
+        env={**os.environ, "PYTHONPATH": library},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
 def test_there_is_nothing_to_end_where_nobody_ever_came(node):

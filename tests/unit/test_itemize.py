@@ -4,11 +4,11 @@ import os
 import subprocess
 
 import pytest
-from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies
 
+from effort import examples
 from failback import itemize
 
 NAMES = strategies.binary(min_size=1, max_size=60).filter(
@@ -126,9 +126,7 @@ def test_our_notation(name, text):
     assert itemize.readable(name) == text
 
 
-@settings(
-    max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=examples(15))
 @given(names=strategies.lists(NAMES | TRICKY, min_size=1, max_size=40, unique=True))
 def test_real_rsync_agrees(tmp_path_factory, names):
     folder = tmp_path_factory.mktemp("names")

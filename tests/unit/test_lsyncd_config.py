@@ -5,11 +5,11 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from effort import examples
 from failback import lsyncd_config
 from failback import replication
 from failback.errors import FailbackError
@@ -61,7 +61,7 @@ def test_lua_reads_back_what_was_quoted(text):
 
 
 @needs_lua
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.binary(max_size=30).map(lambda data: os.fsdecode(data.replace(b"\0", b"0"))), max_size=20
@@ -160,9 +160,7 @@ def rsync_matches(names, pattern, folder):
 
 
 @needs_lua
-@settings(
-    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=examples(25))
 @given(
     pattern=st.text("ab*?[]!^-\\.%", min_size=1, max_size=8),
     names=st.lists(

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from effort import examples
 from failback import pillar
 from failback import schema
 
@@ -410,14 +411,14 @@ JUNK = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(JUNK)
 def test_no_pillar_whatever_makes_the_check_itself_fail(pairs):
     for problem in pillar.problems(pairs):
         assert pillar.sentence(problem)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.data())
 def test_what_has_no_problem_can_be_normalised(data):
     changed = pair()

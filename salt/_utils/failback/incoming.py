@@ -51,7 +51,8 @@ def stop(pair, paths):
     for pid in _sweep(_folder(pair, paths)):
         # sshd makes each command a session leader, so its group is that rsync and its child alone.
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
-            if os.getpgid(pid) == pid:
+            # Whoever asks for this is no rsync, though it may have been about to become one.
+            if pid != os.getpid() and os.getpgid(pid) == pid:
                 os.killpg(pid, signal.SIGTERM)
                 groups.append(pid)
     return groups

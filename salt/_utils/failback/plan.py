@@ -5,6 +5,8 @@ What an orchestration will do, decided before anything is changed.
 to run instead. ``digest`` names the facts a plan rests on, so that a run can be held to it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass

@@ -7,6 +7,8 @@ A pure function. Nothing but it decides which node has the newer data, and every
 data or addresses asks it first. What it cannot prove it calls ``unknown``.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from dataclasses import field
 

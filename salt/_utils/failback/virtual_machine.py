@@ -10,6 +10,8 @@ Everything here is pure: from what both hosts of a pair say of a guest, and what
 What a host says is described in ``failback.virsh.facts``.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re

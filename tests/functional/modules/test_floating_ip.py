@@ -5,7 +5,7 @@ import segment
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
-pytestmark = pytest.mark.skipif(not segment.usable(), reason="needs root and network namespaces")
+pytestmark = pytest.mark.needs("network")
 
 ADDRESS, ADDRESS6 = "10.99.0.5/24", "fd99::5/64"
 

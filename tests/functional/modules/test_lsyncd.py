@@ -12,10 +12,7 @@ from lsyncd_host import content
 from lsyncd_host import eventually
 from salt.exceptions import CommandExecutionError
 
-pytestmark = [
-    pytest.mark.skipif(not os.path.exists("/usr/bin/lsyncd"), reason="lsyncd is not installed"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="owners can only be carried by root"),
-]
+pytestmark = pytest.mark.needs("root", "lsyncd")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +100,7 @@ def test_a_first_pass_that_cannot_end_is_not_waited_for(host, lsyncd):
     assert content(host.target) == {b"a": b"1"}
 
 
+@pytest.mark.needs("mounts")
 def test_nothing_is_carried_from_a_folder_that_is_unmounted_while_lsyncd_runs(host, lsyncd, tmp_path):
     """The empty folder below would make rsync delete what has changed last."""
     names = ("a", "b", "c")

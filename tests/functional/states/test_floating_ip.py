@@ -3,7 +3,7 @@
 import pytest
 import segment
 
-pytestmark = pytest.mark.skipif(not segment.usable(), reason="needs root and network namespaces")
+pytestmark = pytest.mark.needs("network")
 
 ADDRESS = "10.99.0.5/24"
 

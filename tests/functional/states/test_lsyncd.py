@@ -1,17 +1,13 @@
 """The states with a real lsyncd, each in test mode first."""
 
 import json
-import os
 import sys
 
 import lsyncd_host
 import pytest
 import salt.loader
 
-pytestmark = [
-    pytest.mark.skipif(not os.path.exists("/usr/bin/lsyncd"), reason="lsyncd is not installed"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="owners can only be carried by root"),
-]
+pytestmark = pytest.mark.needs("root", "lsyncd")
 
 
 @pytest.fixture(scope="module")

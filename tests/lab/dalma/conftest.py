@@ -23,7 +23,7 @@ def site(lab_name):
     asked = (os.environ.get("FAILBACK_PAIRS") or "all").split()
     pairs = None if asked == ["all"] else asked
     started = time.monotonic()
-    with fresh_lab.standing(f"{lab_name}-dalma", "dalma", pairs, limit=600) as lab:
+    with fresh_lab.standing(lab_name, "dalma", pairs, limit=600) as lab:
         yield lab
         print(f"The lab was up for {time.monotonic() - started:.0f} s.")
 
@@ -41,17 +41,3 @@ def booted(cluster):
         cluster.first_boot()
     return cluster
 
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    """What the nodes' journals say of Failback goes beneath a failure."""
-    report = (yield).get_result()
-    cluster = getattr(item, "funcargs", {}).get("cluster")
-    if not report.failed or cluster is None:
-        return
-    for host in cluster.site.hosts:
-        if host.running:
-            command = ["journalctl", "--no-pager", "-o", "short-precise", "-n", "12", "-t", "failback"]
-            said = host.run(command, check=False).stdout
-            if len(said.splitlines()) > 1:
-                report.sections.append((f"journal of {host.name}", said))

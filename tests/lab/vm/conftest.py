@@ -8,8 +8,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def vm_site(lab_name):
-    """A lab of its own beside that of the other tests."""
-    with fresh_lab.standing(f"{lab_name[:13]}-vm", "vm") as lab:
+    """The hosts of virtual machines and their masters."""
+    with fresh_lab.standing(lab_name, "vm") as lab:
         yield lab
 
 

@@ -61,6 +61,7 @@ def without_created(found, created):
     return {name: one for name, one in found.items() if name not in names}
 
 
+@pytest.mark.needs("attributes")
 def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
     item, here, peer = changed
     before = trees.fingerprint(here)
@@ -74,6 +75,7 @@ def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
     assert done["created_names"] == ["/srv/salt/kind two/a"]
 
 
+@pytest.mark.needs("attributes")
 def test_created_files_are_listed_and_left(nodes, runs, changed):
     item, here, peer = changed
     trees.make(nodes.there / "srv/salt", {"only there": "1"})
@@ -83,6 +85,7 @@ def test_created_files_are_listed_and_left(nodes, runs, changed):
     assert (here / "only there").read_text() == "1"
 
 
+@pytest.mark.needs("attributes")
 def test_an_undo_can_be_undone(nodes, runs, changed):
     item, here, peer = changed
     pull.synced([item], peer, runs / "one", ALL)
@@ -93,6 +96,7 @@ def test_an_undo_can_be_undone(nodes, runs, changed):
     assert trees.differences(synced, trees.fingerprint(here)) == {}
 
 
+@pytest.mark.needs("attributes")
 def test_an_undo_repeated_changes_nothing_more(nodes, runs, changed):
     item, here, peer = changed
     before = trees.fingerprint(here)
@@ -102,6 +106,7 @@ def test_an_undo_repeated_changes_nothing_more(nodes, runs, changed):
     assert trees.differences(before, trees.fingerprint(here)) == {}
 
 
+@pytest.mark.needs("attributes")
 def test_preview_of_an_undo_changes_nothing(nodes, runs, changed):
     item, here, peer = changed
     pull.synced([item], peer, runs / "one", ALL)
@@ -113,6 +118,7 @@ def test_preview_of_an_undo_changes_nothing(nodes, runs, changed):
     assert seen == done
 
 
+@pytest.mark.needs("attributes")
 def test_preview_of_an_undo_of_an_undo_says_what_it_is_going_to_do(nodes, runs, changed):
     """What the first undo has brought back is created by it, and is not left alone."""
     item, here, peer = changed
@@ -167,6 +173,7 @@ def killed_at(moment, patch, *arguments):
         backup.restore(*arguments[:2], root=str(arguments[2]))
 
 
+@pytest.mark.needs("attributes")
 @pytest.mark.parametrize(
     "moment",
     ["_move_created", "_make_folders", "_put_back", "in rsync", "_link_again", "apply", "write_manifest"],

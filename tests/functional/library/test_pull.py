@@ -42,6 +42,7 @@ def same(one, other):
     return trees.differences(trees.fingerprint(one), trees.fingerprint(other)) == {}
 
 
+@pytest.mark.needs("attributes")
 def test_everything_about_a_tree_is_carried_over(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.hard_tree(there)
@@ -51,6 +52,7 @@ def test_everything_about_a_tree_is_carried_over(nodes, run):
     assert report["changed"] == ["/srv/salt"]
 
 
+@pytest.mark.needs("attributes")
 def test_a_second_sync_changes_nothing(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.hard_tree(there)
@@ -191,6 +193,7 @@ def test_no_reply_is_an_error_in_rsyncs_words(nodes, run):
         pull.synced([item], peer, run)
 
 
+@pytest.mark.needs("mounts")
 def test_a_partial_transfer_is_an_error(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"first": "1", "second": "2"})
@@ -353,6 +356,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.needs("mounts")
 def test_no_room_for_the_backup_is_refused(nodes, small_disk):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"big": b"n" * 3_000_000})
@@ -363,6 +367,7 @@ def test_no_room_for_the_backup_is_refused(nodes, small_disk):
     assert (here / "big").read_bytes() == b"o" * 3_000_000
 
 
+@pytest.mark.needs("mounts")
 def test_no_inodes_for_the_backup_are_refused(nodes, small_disk):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"kept": "1"})
@@ -372,6 +377,7 @@ def test_no_inodes_for_the_backup_are_refused(nodes, small_disk):
     assert len(os.listdir(here)) == 201
 
 
+@pytest.mark.needs("mounts")
 def test_a_backup_on_another_file_system_is_complete(nodes, small_disk):
     item, here, there = folder_pair(nodes)
     here.mkdir(parents=True)

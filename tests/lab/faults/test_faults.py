@@ -21,7 +21,7 @@ RUNS = [
 @pytest.fixture(scope="module")
 def faults(lab_name):
     """A lab with observers on its nodes, and volumes that can be filled up."""
-    lab = rehearsal.Lab(f"{lab_name[:9]}-faults")
+    lab = rehearsal.Lab(lab_name)
     try:
         yield lab.up()
     finally:

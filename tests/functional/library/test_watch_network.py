@@ -20,7 +20,7 @@ from failback.address import FloatingAddress
 from failback.address import Holder
 from failback.paths import Paths
 
-pytestmark = pytest.mark.skipif(not segment.usable(), reason="needs root and network namespaces")
+pytestmark = pytest.mark.needs("network")
 
 GATEWAY = FloatingAddress("10.99.0.5/24", "eth0", "eth0:0", "salt-gw")
 GATEWAY6 = FloatingAddress("fd99::5/64", "eth0", None, "salt-gw6")

@@ -9,6 +9,7 @@ import shlex
 
 import pytest
 from lab_pair import STATE
+from lab_pair import wait_highstate
 
 from lab.host import until
 
@@ -24,13 +25,6 @@ def rebooted(pair, host, other, holders, highstate=True):
     assert pair.holders() == holders
     assert pair.processes(host, "lsyncd") == [], "a node that has booted carries nothing"
     assert (other.boot_id(), pair.processes(other, "lsyncd")) == before
-
-
-def wait_highstate(host):
-    find = ["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"]
-    until(
-        lambda: host.run(find, check=False).stdout.strip(), 180, f"the highstate at boot of {host.name}", 0.3
-    )
 
 
 def way_out(pair, master, verdict):

@@ -1,0 +1,257 @@
+"""
+All tests, as ``make test`` runs them; exits non-zero if one fails or could not be run.
+
+    python3 -m lab.testing [--check] [--thorough] [--only TEST] [suite …]
+
+Suites: lint, unit, functional, integration, lab, bench; all by default. Parts of them run side by side
+(``suites``, ``scheduler``). Each part's output and what came of each test are kept in the folder
+``results/<LAB>`` of the cache until the next run with that ``LAB``.
+
+What this machine cannot run is skipped by name; ``REQUIRE=all`` in the environment makes that a failure.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from lab import cache
+from lab import environments
+from lab import image
+from lab import kinds
+from lab import machine
+from lab.host import STATE
+from lab.site import Site
+from lab.testing import in_root
+from lab.testing import outcomes
+from lab.testing import scheduler
+from lab.testing import suites
+
+#: Longest that one part may take, in seconds: what hangs must not take the others with it.
+LIMIT = 2400
+#: A share of the memory that is free is left to the machine.
+MEMORY_USED = 0.8
+#: Parts mostly wait; this many processors' worth of average work is begun for each that there is.
+CROWDED = 1.5
+#: Others on the machine wait for the tests, which measure times; see also lab/cgroups.py.
+NICENESS = "-10"
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser("python3 -m lab.testing", description=__doc__.strip().split("\n")[0])
+    parser.add_argument("suites", nargs="*", help=f"of {', '.join(suites.SUITES)}; all by default")
+    parser.add_argument("--check", action="store_true", help="lint, unit and functional on one release")
+    parser.add_argument("--only", metavar="TEST", help="one test, file or folder of tests")
+    parser.add_argument("--release", choices=list(environments.RELEASES), help="on this release of Salt")
+    parser.add_argument("--thorough", action="store_true", help="20 times as many examples")
+    parser.add_argument("--seed", type=int, help="of a thorough run: make the examples of that run again")
+    options = parser.parse_args(arguments)
+    unknown = set(options.suites) - set(suites.SUITES)
+    if unknown:
+        parser.error(f"unknown suite {', '.join(sorted(unknown))}; there are {', '.join(suites.SUITES)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))
+    try:
+        return Run(options).done()
+    except (LookupError, machine.Lacks) as problem:
+        sys.exit(f"tests: {problem}")
+
+
+class Run:
+    """One run of the tests: its parts, where their results lie, and what it starts."""
+
+    def __init__(self, options):
+        self.options = options
+        self.base = suites.base_name()
+        self.results = cache.folder() / "results" / self.base
+        self.begun = time.monotonic()
+        self._started = set()
+        self._printing = threading.Lock()
+        self.seed = options.seed if options.seed is not None else random.randrange(1 << 32)
+        self.parts = self._parts()
+
+    def _parts(self):
+        releases = [self.options.release] if self.options.release else None
+        if self.options.only:
+            return [suites.only(self.options.only, self.options.release or environments.RELEASE)]
+        wanted = suites.QUICK if self.options.check else suites.SUITES
+        if self.options.suites:
+            wanted = [suite for suite in suites.SUITES if suite in self.options.suites]
+        return suites.parts(wanted, releases, self.options.check)
+
+    def done(self):
+        """Run everything, print the table; the exit status."""
+        shutil.rmtree(self.results, ignore_errors=True)
+        self.results.mkdir(parents=True)
+        if self.options.thorough:
+            cache.say(f"thorough, seed {self.seed}: make test-thorough SEED={self.seed} makes the same again")
+        try:
+            found = self._run()
+        finally:
+            self._end()
+        print("\n".join(outcomes.shown(found)))
+        print(f"\n==> {outcomes.last_line(found, time.monotonic() - self.begun)}")
+        return 0 if all(each.passed for each in found) else 1
+
+    def _run(self):
+        jobs = [
+            scheduler.Job(
+                name=part.name,
+                run=lambda part=part: self._outcome(part),
+                needs=part.needs,
+                memory=part.memory,
+                busy=part.busy * max(1, part.workers),
+                seconds=part.seconds,
+                alone=bool(part.lab and part.lab.alone),
+            )
+            for part in self.parts
+        ]
+        cache.say(f"{len(jobs)} parts; what each prints is in {self.results}")
+        found = scheduler.run(jobs, makers(), machine.memory() * MEMORY_USED, machine.cores() * CROWDED)
+        return [
+            outcomes.Outcome(part.name, part.suite, 0, ended=f"could not be run: {each}")
+            if isinstance(each, Exception)
+            else each
+            for part, each in zip(self.parts, found)
+        ]
+
+    def _outcome(self, part):
+        """Run one part to its end."""
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", part.name)
+        record, log = self.results / f"{name}.jsonl", self.results / f"{name}.log"
+        lab = suites.lab_name(self.base, part)
+        if part.suite == "bench" and machine.lacks("lab"):
+            reason = f"this machine: {machine.lacks('lab')}"
+            outcome = "failed" if os.environ.get("REQUIRE") == "all" else "skipped"
+            tests = (outcomes.Result("benchmarks", outcome, 0, reason),)
+            return self._said(outcomes.Outcome(part.name, part.suite, 0, tests))
+        environment = dict(os.environ, LAB=lab, PYTHONDONTWRITEBYTECODE="1")
+        if self.options.thorough:
+            environment["FAILBACK_THOROUGH"] = "1"
+        command, environment = self._command(part, name, environment)
+        begun = time.monotonic()
+        cache.say(part.name)
+        try:
+            status = self._call(command, environment, log)
+        finally:
+            if part.lab and not os.environ.get("FAILBACK_KEEP"):
+                remove_labs(lab)
+        tests = outcomes.read(record)
+        seconds = time.monotonic() - begun
+        ended = ""
+        if status is None:
+            ended = f"it had not ended after {LIMIT} s, and was killed"
+        elif status not in (0, 1) or (status and not any(test.outcome == "failed" for test in tests)):
+            ended = f"exit status {status}"
+        return self._said(outcomes.Outcome(part.name, part.suite, seconds, tests, ended), log)
+
+    def _command(self, part, name, environment):
+        """The argument list of a part, and its environment."""
+        if part.suite == "lint":
+            program, *words = part.words
+            return [environments.tests() / "bin" / program, *words], environment
+        if part.suite == "bench":
+            return list(part.words), environment
+        pytest = ["-m", "pytest", "-p", "lab.testing.record", "-p", "no:cacheprovider"]
+        pytest += ["-v" if self.options.only else "-q", *part.words]
+        if part.workers > 1:
+            pytest += ["-n", str(part.workers), "--dist", "worksteal"]
+        if self.options.thorough:
+            pytest.append(f"--hypothesis-seed={self.seed}")
+        if part.interpreter != "machine":
+            places = [f"--record=/results/{name}.jsonl", f"--junit-xml=/results/{name}.xml"]
+            root = environments.python(part.interpreter)
+            return in_root.command(root, self.results, ["python3", *pytest, *places]), environment
+        python = environments.tests(part.release) / "bin" / "python"
+        places = [f"--record={self.results / name}.jsonl", f"--junit-xml={self.results / name}.xml"]
+        # Tests start Salt's programs by name.
+        environment["PATH"] = f"{python.parent}:{environment['PATH']}"
+        return [python, "-B", *pytest, *places], environment
+
+    def _call(self, command, environment, log):
+        """Its exit status, or None if it was killed; what it says goes to a file, or to the terminal."""
+        command = [*_first(), *(str(word) for word in command)]
+        with contextlib.ExitStack() as stack:
+            output = None if self.options.only else stack.enter_context(log.open("wb"))
+            process = subprocess.Popen(
+                command,
+                cwd=cache.CHECKOUT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._started.add(process)
+            try:
+                return process.wait(LIMIT)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                return None
+            finally:
+                self._started.discard(process)
+
+    def _said(self, outcome, log=None):
+        """Print what came of a part; all that it wrote, if it did not pass."""
+        with self._printing:
+            what = outcomes.spoken(outcome.counts) or outcome.ended or "good"
+            cache.say(f"{outcome.name}: {what} in {outcome.seconds:.0f} s")
+            if not outcome.passed and log and log.exists():
+                sys.stdout.flush()
+                with log.open("rb") as output:
+                    shutil.copyfileobj(output, sys.stdout.buffer)
+                sys.stdout.flush()
+        return outcome
+
+    def _end(self):
+        """Nothing that was started goes on, whatever has happened."""
+        for process in list(self._started):
+            _kill(process)
+        if not os.environ.get("FAILBACK_KEEP"):
+            for part in self.parts:
+                if part.lab:
+                    remove_labs(suites.lab_name(self.base, part))
+
+
+def _first():
+    """The words before a command that let it run before others on the machine, where that is allowed."""
+    return ["nice", "-n", NICENESS] if "SYS_NICE" not in machine.missing_capabilities() else []
+
+
+def _kill(process):
+    # Its own session: nothing else is in the group.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def remove_labs(lab):
+    """A lab of the tests, and those that the benchmarks have made beside it; if they are there."""
+    for path in sorted(STATE.glob("*")):
+        if path.name == lab or path.name.startswith(f"{lab[:14]}-"):
+            Site(path.name).down()
+
+
+def makers():
+    """By name, what makes something that a part needs."""
+    made = {f"tests-{each}": lambda each=each: environments.tests(each) for each in environments.RELEASES}
+    made |= {f"python-{each}": lambda each=each: environments.python(each) for each in environments.PYTHONS}
+    made |= {f"image-{each}": lambda each=each: image.ready(each) for each in kinds.KINDS}
+    return made | {"snapshot-salt": _snapshot}
+
+
+def _snapshot():
+    """In a process of its own: what prepares it lies beside the tests that need it."""
+    program = "import lab_pair; from lab import snapshots; snapshots.ready('salt', lab_pair.set_up)"
+    places = f"{cache.CHECKOUT}:{cache.CHECKOUT / 'tests/lab'}"
+    cache.call([environments.PYTHON, "-B", "-c", program], env=dict(os.environ, PYTHONPATH=places))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

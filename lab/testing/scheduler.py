@@ -1,0 +1,120 @@
+"""Jobs side by side: as many as the machine has memory and processors for, the longest first."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import threading
+import typing
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """
+    Something to run, and what it takes.
+
+    run
+        Called with nothing, in a thread; what it returns is the job's result.
+
+    needs
+        Names of what must have been made before it begins.
+
+    memory
+        Megabytes.
+
+    busy
+        How many processors it keeps busy on average: hosts mostly wait.
+
+    seconds
+        How long it takes, roughly: the longest begin first.
+
+    alone
+        It measures times that others on the machine would falsify.
+    """
+
+    name: str
+    run: typing.Callable
+    needs: tuple = ()
+    memory: int = 300
+    busy: float = 1.0
+    seconds: float = 60.0
+    alone: bool = False
+
+
+def run(jobs, makers, memory, processors):
+    """
+    Run all jobs; returns their results in the jobs' order.
+
+    makers
+        By name, a function that makes what jobs need. All begin at once. One that raises fails the jobs that
+        need it: their result is the exception.
+
+    memory, processors
+        What all jobs that run at one moment may take together; a job that takes more than all of it runs by
+        itself.
+    """
+    wanted = {name for job in jobs for name in job.needs}
+    changed = threading.Condition()
+    results, running = {}, []
+    with concurrent.futures.ThreadPoolExecutor(len(jobs) + len(wanted) + 1) as pool:
+        made = {name: pool.submit(makers[name]) for name in sorted(wanted)}
+        for each in made.values():
+            each.add_done_callback(lambda _: _notify(changed))
+        waiting = sorted(range(len(jobs)), key=lambda number: (jobs[number].alone, -jobs[number].seconds))
+
+        def work(number):
+            try:
+                result = jobs[number].run()
+            except Exception as problem:
+                result = problem
+            with changed:
+                running.remove(number)
+                results[number] = result
+                changed.notify_all()
+
+        with changed:
+            while waiting or running:
+                for number in list(waiting):
+                    failed = failure(jobs[number], made)
+                    if failed is not None:
+                        waiting.remove(number)
+                        results[number] = failed
+                    elif ready(jobs[number], made) and fits(
+                        jobs[number], [jobs[other] for other in running], memory, processors
+                    ):
+                        waiting.remove(number)
+                        running.append(number)
+                        pool.submit(work, number)
+                if waiting or running:
+                    changed.wait()
+    return [results[number] for number in range(len(jobs))]
+
+
+def fits(job, running, memory, processors):
+    """Whether a job can begin beside those that run."""
+    if not running:
+        return True
+    if job.alone or any(other.alone for other in running):
+        return False
+    sums = collections.Counter()
+    for each in (job, *running):
+        sums["memory"] += each.memory
+        sums["busy"] += each.busy
+    return sums["memory"] <= memory and sums["busy"] <= processors
+
+
+def ready(job, made):
+    """Whether all that a job needs has been made."""
+    return all(made[name].done() for name in job.needs)
+
+
+def failure(job, made):
+    """The exception of something that a job needs and that could not be made, or None."""
+    for name in job.needs:
+        if made[name].done() and made[name].exception() is not None:
+            return made[name].exception()
+    return None
+
+
+def _notify(changed):
+    with changed:
+        changed.notify_all()

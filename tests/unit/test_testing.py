@@ -1,0 +1,247 @@
+"""``make test`` itself: what runs side by side, what is noted of each test, what is said at the end."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from lab.testing import outcomes
+from lab.testing import scheduler
+from lab.testing import suites
+from lab.testing.outcomes import Outcome
+from lab.testing.outcomes import Result
+from lab.testing.scheduler import Job
+
+FILE = """
+import os
+import pytest
+
+def test_well(): pass
+def test_bad(): assert 1 == 2, "a reason"
+@pytest.mark.skip(reason="no moon")
+def test_skipped(): pass
+@pytest.fixture
+def broken(): raise RuntimeError("no hosts")
+def test_not_begun(broken): pass
+@pytest.fixture
+def ends_badly():
+    yield
+    raise RuntimeError("left something")
+def test_its_end_fails(ends_badly): pass
+def test_dies(): os._exit(3)
+def test_never_seen(): pass
+"""
+
+
+def recorded(folder, text, *words):
+    (folder / "test_it.py").write_text(text)
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-p", "lab.testing.record"]
+    command += [f"--record={folder / 'record'}", f"--rootdir={folder}", *words, str(folder / "test_it.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done, {test.name.split("::")[-1]: test for test in outcomes.read(folder / "record")}
+
+
+def test_what_came_of_each_test_is_there_though_their_process_died(tmp_path):
+    _, found = recorded(tmp_path, FILE)
+    assert {name: test.outcome for name, test in found.items()} == {
+        "test_well": "passed",
+        "test_bad": "failed",
+        "test_skipped": "skipped",
+        "test_not_begun": "failed",
+        "test_its_end_fails": "failed",
+        "test_dies": "not run",
+        "test_never_seen": "not run",
+    }
+    assert "a reason" in found["test_bad"].reason
+    assert found["test_skipped"].reason == "no moon"
+    assert found["test_not_begun"].reason.startswith("RuntimeError: no hosts")
+    assert "in the middle" in found["test_dies"].reason
+    assert "in the middle" not in found["test_never_seen"].reason
+
+
+def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path):
+    done, found = recorded(tmp_path, "import nothing_like_that")
+    assert done.returncode
+    ((name, test),) = found.items()
+    assert name == "test_it.py" and test.outcome == "failed" and "nothing_like_that" in test.reason
+
+
+def test_the_workers_of_one_suite_are_written_down_once(tmp_path):
+    pytest.importorskip("xdist")
+    _, found = recorded(tmp_path, FILE.replace("os._exit(3)", "pass"), "-n", "2")
+    counts = Outcome("", "", 0, tuple(found.values())).counts
+    assert counts == {"passed": 3, "failed": 3, "skipped": 1}
+
+
+def test_a_record_that_is_not_there_has_no_tests(tmp_path):
+    assert outcomes.read(tmp_path / "none") == ()
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path):
+    place = tmp_path / "record"
+    place.write_text(json.dumps({"collected": ["a", "b"]}) + '\n{"ended": "a", "outco')
+    assert [test.outcome for test in outcomes.read(place)] == ["not run", "not run"]
+
+
+WELL, BAD = Result("tests/a.py::well", "passed", 2), Result("tests/a.py::bad[x]", "failed", 30, "1 == 2")
+SKIPS = (Result("a.py::one[x]", "skipped", 0, "no moon"), Result("a.py::one[y]", "skipped", 0, "no moon"))
+UNSEEN = Result("a.py::unseen", "not run", 0, "its process had ended")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "passed"),
+    [
+        (Outcome("unit", "unit", 1, (WELL, *SKIPS)), True),
+        (Outcome("unit", "unit", 1, (WELL, BAD)), False),
+        (Outcome("unit", "unit", 1, (WELL, UNSEEN)), False),
+        (Outcome("ruff", "lint", 1), True),
+        (Outcome("ruff", "lint", 1, ended="exit status 1"), False),
+    ],
+)
+def test_what_was_not_run_or_did_not_end_well_has_not_passed(outcome, passed):
+    assert outcome.passed is passed
+
+
+def test_the_table_has_every_suite_what_went_wrong_and_the_slowest():
+    found = [
+        Outcome("unit on Python 3.9", "unit", 60, (WELL, *SKIPS)),
+        Outcome("unit on Python 3.13", "unit", 50, (WELL, BAD)),
+        Outcome("lab vm", "lab", 5, (UNSEEN,)),
+        Outcome("ruff", "lint", 1, ended="exit status 1"),
+    ]
+    text = "\n".join(outcomes.shown(found))
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.endswith("FAILED")}
+    assert rows == {
+        "unit": ["2", "1", "-", "2", "110", "FAILED"],
+        "lab": ["-", "-", "1", "-", "5", "FAILED"],
+        "lint": ["-", "-", "-", "-", "1", "FAILED"],
+    }
+    assert "failed   tests/a.py::bad[x] (unit on Python 3.13): 1 == 2" in text
+    assert "not run  a.py::unseen (lab vm)" in text
+    assert "ruff: exit status 1" in text
+    assert "2 because no moon\n        a.py::one (unit on Python 3.9) × 2" in text
+    assert text.index("30.0 s  tests/a.py::bad[x]") < text.index("2.0 s  tests/a.py::well")
+    assert outcomes.last_line(found, 116) == "2 passed, 1 failed, 1 not run, 2 skipped in 1 min 56 s"
+
+
+class Machine:
+    """Notes which jobs run at the same time."""
+
+    def __init__(self):
+        self.lock, self.running, self.together, self.order = threading.Lock(), [], [], []
+
+    def job(self, name, **words):
+        def run():
+            with self.lock:
+                self.running.append(name)
+                self.order.append(name)
+                self.together.append(frozenset(self.running))
+            time.sleep(0.05)
+            with self.lock:
+                self.running.remove(name)
+            return f"result of {name}"
+
+        return Job(name, run, **words)
+
+
+def run(jobs, makers=None, memory=1000, processors=2.0):
+    return scheduler.run(jobs, makers or {}, memory, processors)
+
+
+def test_results_come_in_the_jobs_order_and_the_longest_begins_first():
+    machine = Machine()
+    jobs = [machine.job("short", seconds=1, busy=2), machine.job("long", seconds=100, busy=2)]
+    assert run(jobs) == ["result of short", "result of long"]
+    assert machine.order == ["long", "short"]
+
+
+@pytest.mark.parametrize("what", [{"memory": 400}, {"busy": 0.9, "memory": 1}])
+def test_no_more_run_at_once_than_there_is_room_for(what):
+    machine = Machine()
+    run([machine.job(f"job {number}", **what) for number in range(6)])
+    assert max(len(each) for each in machine.together) == 2
+
+
+def test_one_that_is_too_large_for_the_machine_runs_by_itself():
+    machine = Machine()
+    jobs = [machine.job("huge", memory=5000), *(machine.job(f"job {number}") for number in range(3))]
+    assert len(run(jobs)) == 4
+    assert all(each == {"huge"} for each in machine.together if "huge" in each)
+
+
+def test_what_measures_times_is_left_alone():
+    machine = Machine()
+    others = [machine.job(f"job {number}", busy=0.1) for number in range(4)]
+    run([machine.job("clock", alone=True), *others])
+    assert [each for each in machine.together if "clock" in each] == [{"clock"}]
+    assert machine.order[-1] == "clock"
+
+
+def test_a_job_waits_for_what_it_needs_and_others_do_not():
+    machine, made = Machine(), []
+
+    def make():
+        time.sleep(0.2)
+        made.append(list(machine.order))
+
+    run([machine.job("lab", needs=("image",), seconds=100), machine.job("unit")], {"image": make})
+    assert machine.order == ["unit", "lab"] and made == [["unit"]]
+
+
+def test_what_cannot_be_made_fails_those_who_need_it_and_nobody_else():
+    def make():
+        raise RuntimeError("no network")
+
+    machine = Machine()
+    lab, unit = run([machine.job("lab", needs=("image",)), machine.job("unit")], {"image": make})
+    assert isinstance(lab, RuntimeError) and unit == "result of unit"
+
+
+def test_a_job_that_raises_is_its_result_and_the_others_go_on():
+    def bad():
+        raise OSError("no such program")
+
+    machine = Machine()
+    first, second = run([Job("bad", bad), machine.job("good")])
+    assert isinstance(first, OSError) and second == "result of good"
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "suite"),
+    [
+        ("tests/unit/test_plan.py", "tests/unit/test_plan.py", "unit"),
+        ("tests/unit/test_plan.py::test_x[a/b]", "tests/unit/test_plan.py::test_x[a/b]", "unit"),
+        ("tests/lab/recovery/test_recovery.py::test_y", "lab recovery", "lab"),
+        ("tests/lab/dalma", "lab dalma", "lab"),
+    ],
+)
+def test_one_test_is_run_where_it_belongs(place, name, suite):
+    part = suites.only(place)
+    assert (part.name, part.suite, part.words) == (name, suite, (place,))
+    assert bool(part.lab) is (suite == "lab")
+
+
+@pytest.mark.parametrize("place", ["tests/unit/none.py", "README.md", "salt/_modules/pair.py", "tests/lab"])
+def test_what_is_no_test_is_named(place):
+    with pytest.raises(LookupError):
+        suites.only(place)
+
+
+def test_each_lab_has_a_name_of_its_own():
+    parts = [part for part in suites.parts(["lab", "bench"]) if part.lab]
+    bases = ["test", "a", "a-very-long-name", "a-very-long-namf"]
+    names = [suites.lab_name(base, part) for base in bases for part in parts]
+    assert len(set(names)) == len(names)
+    assert all(len(name) <= 16 and name.strip("-") == name for name in names)
+
+
+def test_everything_runs_somewhere():
+    places = {word for part in suites.parts(suites.SUITES) for word in part.words}
+    here = suites.cache.CHECKOUT / "tests"
+    for path in here.rglob("test_*.py"):
+        folders = {f"tests/{parent.relative_to(here)}" for parent in path.parents if here in parent.parents}
+        assert folders & places, path
