@@ -296,3 +296,21 @@ def test_children_of_a_process():
     with subprocess.Popen(["sleep", "61"]) as child:
         assert "sleep 61" in lsyncd_status.children(os.getpid())
         child.kill()
+
+
+def test_a_name_that_is_noted_while_one_looks_is_not_taken_for_noted_earlier(tmp_path, monkeypatch):
+    """Seen under load: a drain went by the time of an older name, and by a status from before its own."""
+    place = tmp_path / "lsyncd.seen"
+    place.write_text("an earlier name")
+    os.utime(place, ns=(10**18, 10**18))
+    stat = os.stat
+
+    def noted_meanwhile(path, *arguments, **options):
+        facts = stat(path, *arguments, **options)
+        if str(path) == str(place):
+            place.write_text("name")
+        return facts
+
+    monkeypatch.setattr(lsyncd_status.os, "stat", noted_meanwhile)
+    assert lsyncd_status._seen(place, "name") != 10**18
+    assert lsyncd_status._seen(place, "name") in (None, stat(place).st_mtime_ns)

@@ -404,10 +404,10 @@ def _names(syncs):
 
 def _seen(path, name):
     # When lsyncd noted the name, or None.
-    with contextlib.suppress(FileNotFoundError):
-        written = os.stat(path).st_mtime_ns
-        if path.read_text(errors="replace") == name:
-            return written
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as handle:
+        # In this order: asked for before it is read, the time may be that of an older name.
+        if os.fsdecode(handle.read()) == name:
+            return os.fstat(handle.fileno()).st_mtime_ns
     return None
 
 

@@ -84,6 +84,7 @@ def test_a_hard_tree_that_is_new_is_carried_over_by_its_names(pair):
     assert pair.differences() == {}
 
 
+@trees.needs_rsync_that_knows_missing_names
 @pytest.mark.parametrize(
     "change",
     [
@@ -115,6 +116,7 @@ def test_one_change_is_named_and_brought_over(pair, change):
     assert pair.differences() == {}
 
 
+@trees.needs_rsync_that_knows_missing_names
 def test_what_happens_in_a_folder_before_it_can_be_watched_is_found_with_it(pair):
     # The journal reads its queue long after all of this.
     for number in range(5):
@@ -398,6 +400,7 @@ def perform(top, what, path, more):
             os.utime(one, ns=(more, more), follow_symlinks=False)
 
 
+@trees.needs_rsync_that_knows_missing_names
 @pytest.mark.slow_test
 @hypothesis.settings(max_examples=examples(120))
 @hypothesis.given(before=operations, after=operations)

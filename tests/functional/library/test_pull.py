@@ -447,6 +447,7 @@ def test_a_running_rsync_keeps_the_next_one_out(nodes, run):
         rsync.locked(lock, wait=0.2)
 
 
+@trees.needs_rsync_that_knows_missing_names
 def test_last_pass_of_names_looks_at_nothing_else(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"a/changed": "1", "a/gone": "1", "a/unseen": "1"})
@@ -468,6 +469,7 @@ def test_last_pass_of_names_looks_at_nothing_else(nodes, run):
     assert sorted(os.listdir(kept / "a")) == ["changed", "gone"]
 
 
+@trees.needs_rsync_that_knows_missing_names
 @pytest.mark.parametrize("named", [True, False], ids=["named", "everything compared"])
 def test_last_pass_stops_at_the_limit_on_deletions(nodes, run, named):
     item, here, there = folder_pair(nodes)
