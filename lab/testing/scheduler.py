@@ -7,6 +7,10 @@ import threading
 import typing
 
 
+#: Seconds in which something is there that has been made before.
+SOON = 2
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """
@@ -71,6 +75,8 @@ def run(jobs, makers, memory, processors):
                 results[number] = result
                 changed.notify_all()
 
+        # What is in the cache is there at once: then the longest job begins first, and not what needs nothing.
+        concurrent.futures.wait(made.values(), timeout=SOON)
         with changed:
             while waiting or running:
                 for number in list(waiting):
@@ -78,9 +84,10 @@ def run(jobs, makers, memory, processors):
                     if failed is not None:
                         waiting.remove(number)
                         results[number] = failed
-                    elif ready(jobs[number], made) and fits(
-                        jobs[number], [jobs[other] for other in running], memory, processors
-                    ):
+                    elif ready(jobs[number], made):
+                        if not fits(jobs[number], [jobs[other] for other in running], memory, processors):
+                            # A shorter one in its place would keep it waiting again and again.
+                            break
                         waiting.remove(number)
                         running.append(number)
                         pool.submit(work, number)

@@ -181,7 +181,16 @@ def test_what_measures_times_is_left_alone():
     assert machine.order[-1] == "clock"
 
 
-def test_a_job_waits_for_what_it_needs_and_others_do_not():
+def test_the_longest_does_not_wait_for_all_that_are_shorter():
+    """It needs both processors, and there is always one that needs a single one."""
+    machine = Machine()
+    jobs = [machine.job(f"job {number}", seconds=50 - number) for number in range(6)]
+    run([*jobs, machine.job("first", seconds=60), machine.job("wide", seconds=49.5, busy=2)])
+    assert machine.order.index("wide") <= 3
+
+
+def test_a_job_waits_for_what_it_needs_and_others_do_not(monkeypatch):
+    monkeypatch.setattr(scheduler, "SOON", 0.05)
     machine, made = Machine(), []
 
     def make():
@@ -199,6 +208,13 @@ def test_what_cannot_be_made_fails_those_who_need_it_and_nobody_else():
     machine = Machine()
     lab, unit = run([machine.job("lab", needs=("image",)), machine.job("unit")], {"image": make})
     assert isinstance(lab, RuntimeError) and unit == "result of unit"
+
+
+def test_what_is_in_the_cache_does_not_let_a_shorter_job_begin_first():
+    machine = Machine()
+    jobs = [machine.job("unit", busy=2), machine.job("lab", needs=("image",), seconds=900, busy=2)]
+    run(jobs, {"image": lambda: time.sleep(0.1)})
+    assert machine.order == ["lab", "unit"]
 
 
 def test_a_job_that_raises_is_its_result_and_the_others_go_on():
