@@ -72,6 +72,7 @@ class Run:
         self.results = cache.folder() / "results" / self.base
         self.begun = time.monotonic()
         self._started = set()
+        self._stopped = False
         self._printing = threading.Lock()
         self.seed = options.seed if options.seed is not None else random.randrange(1 << 32)
         self.parts = self._parts()
@@ -113,7 +114,8 @@ class Run:
             for part in self.parts
         ]
         cache.say(f"{len(jobs)} parts; what each prints is in {self.results}")
-        found = scheduler.run(jobs, makers(), machine.memory() * MEMORY_USED, machine.cores() * CROWDED)
+        memory, processors = machine.memory() * MEMORY_USED, machine.cores() * CROWDED
+        found = scheduler.run(jobs, makers(), memory, processors, stop=self._stop)
         return [
             outcomes.Outcome(part.name, part.suite, 0, ended=f"could not be run: {each}")
             if isinstance(each, Exception)
@@ -189,6 +191,8 @@ class Run:
                 start_new_session=True,
             )
             self._started.add(process)
+            if self._stopped:
+                _kill(process)
             try:
                 return process.wait(LIMIT)
             except subprocess.TimeoutExpired:
@@ -209,10 +213,15 @@ class Run:
                 sys.stdout.flush()
         return outcome
 
-    def _end(self):
-        """Nothing that was started goes on, whatever has happened."""
+    def _stop(self):
+        """End all parts that run; none begins any more."""
+        self._stopped = True
         for process in list(self._started):
             _kill(process)
+
+    def _end(self):
+        """Nothing that was started goes on, whatever has happened."""
+        self._stop()
         if not os.environ.get("FAILBACK_KEEP"):
             for part in self.parts:
                 if part.lab:

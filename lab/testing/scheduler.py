@@ -6,7 +6,6 @@ import dataclasses
 import threading
 import typing
 
-
 #: Seconds in which something is there that has been made before.
 SOON = 2
 
@@ -44,7 +43,7 @@ class Job:
     alone: bool = False
 
 
-def run(jobs, makers, memory, processors):
+def run(jobs, makers, memory, processors, stop=lambda: None):
     """
     Run all jobs; returns their results in the jobs' order.
 
@@ -55,6 +54,9 @@ def run(jobs, makers, memory, processors):
     memory, processors
         What all jobs that run at one moment may take together; a job that takes more than all of it runs by
         itself.
+
+    stop
+        Called when this is interrupted: it must bring all jobs that run to their end.
     """
     wanted = {name for job in jobs for name in job.needs}
     changed = threading.Condition()
@@ -75,24 +77,31 @@ def run(jobs, makers, memory, processors):
                 results[number] = result
                 changed.notify_all()
 
-        # What is in the cache is there at once: then the longest job begins first, and not what needs nothing.
+        def begin():
+            for number in list(waiting):
+                failed = failure(jobs[number], made)
+                if failed is not None:
+                    waiting.remove(number)
+                    results[number] = failed
+                elif ready(jobs[number], made):
+                    if not fits(jobs[number], [jobs[other] for other in running], memory, processors):
+                        # A shorter one in its place would keep it waiting again and again.
+                        break
+                    waiting.remove(number)
+                    running.append(number)
+                    pool.submit(work, number)
+
+        # What is in the cache is there at once: then the longest job begins first, not what needs nothing.
         concurrent.futures.wait(made.values(), timeout=SOON)
-        with changed:
-            while waiting or running:
-                for number in list(waiting):
-                    failed = failure(jobs[number], made)
-                    if failed is not None:
-                        waiting.remove(number)
-                        results[number] = failed
-                    elif ready(jobs[number], made):
-                        if not fits(jobs[number], [jobs[other] for other in running], memory, processors):
-                            # A shorter one in its place would keep it waiting again and again.
-                            break
-                        waiting.remove(number)
-                        running.append(number)
-                        pool.submit(work, number)
-                if waiting or running:
-                    changed.wait()
+        try:
+            with changed:
+                while waiting or running:
+                    begin()
+                    if waiting or running:
+                        changed.wait()
+        except BaseException:
+            stop()
+            raise
     return [results[number] for number in range(len(jobs))]
 
 
