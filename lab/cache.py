@@ -38,7 +38,8 @@ def key(*ingredients):
 def has(name, ingredients):
     """Whether that has been made; see ``made``."""
     target = place() / f"{name}-{key(ingredients)}"
-    return target.with_name(target.name + ".made").exists() and target.is_dir()
+    # What this user may not see is not there for him.
+    return os.path.exists(f"{target}.made") and os.path.isdir(target)
 
 
 def made(name, ingredients, make, relocatable=True):

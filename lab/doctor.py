@@ -6,6 +6,7 @@
 with these sentences before anything is made.
 """
 
+import os
 import shutil
 import subprocess
 import typing
@@ -189,7 +190,7 @@ def _other_disk(folder):
 
 
 def _parent(folder):
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
     return folder
 

@@ -203,7 +203,7 @@ def memory():
 def disk(folder):
     """Megabytes that are free where a folder lies, or will lie."""
     place = pathlib.Path(folder)
-    while not place.exists():
+    while not os.path.exists(place):
         place = place.parent
     return shutil.disk_usage(place).free >> 20
 
