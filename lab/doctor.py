@@ -84,7 +84,8 @@ def findings(names=("salt",), registries=None):
     )
     found += [_programs(), _memory(names), *_disks(names), _debian()]
     missing = to_make(names)
-    if registries or (registries is None and missing):
+    able = not any(one.problem and not one.optional for one in found)
+    if registries or (registries is None and missing and able):
         found += _registries(missing)
     return found
 

@@ -133,7 +133,8 @@ class Run:
             outcome = "failed" if os.environ.get("REQUIRE") == "all" else "skipped"
             tests = (outcomes.Result("benchmarks", outcome, 0, reason),)
             return self._said(outcomes.Outcome(part.name, part.suite, 0, tests))
-        environment = dict(os.environ, LAB=lab, PYTHONDONTWRITEBYTECODE="1")
+        # Salt's programs would compile this tree's modules at each start if they could not keep the result.
+        environment = dict(os.environ, LAB=lab, PYTHONPYCACHEPREFIX=str(self.results / "bytecode"))
         if self.options.thorough:
             environment["FAILBACK_THOROUGH"] = "1"
         command, environment = self._command(part, name, environment)
@@ -174,7 +175,7 @@ class Run:
         places = [f"--record={self.results / name}.jsonl", f"--junit-xml={self.results / name}.xml"]
         # Tests start Salt's programs by name.
         environment["PATH"] = f"{python.parent}:{environment['PATH']}"
-        return [python, "-B", *pytest, *places], environment
+        return [python, *pytest, *places], environment
 
     def _call(self, command, environment, log):
         """Its exit status, or None if it was killed; what it says goes to a file, or to the terminal."""

@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     # As setup.cfg has it, for a pytest that is older than that setting.
     "PYTHONPATH": "/checkout:/checkout/tests:/checkout/tests/unit:/checkout/tests/functional",
-    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPYCACHEPREFIX": "/tmp/bytecode",
 }
 
 

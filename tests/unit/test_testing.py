@@ -1,6 +1,7 @@
 """``make test`` itself: what runs side by side, what is noted of each test, what is said at the end."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -36,12 +37,13 @@ def test_never_seen(): pass
 """
 
 
-def recorded(folder, text, *words):
+def recorded(folder, text, *words, **variables):
     (folder / "test_it.py").write_text(text)
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-p", "lab.testing.record"]
     command += [f"--record={folder / 'record'}", f"--rootdir={folder}", *words, str(folder / "test_it.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return done, {test.name.split("::")[-1]: test for test in outcomes.read(folder / "record")}
 
 
@@ -61,6 +63,26 @@ def test_what_came_of_each_test_is_there_though_their_process_died(tmp_path):
     assert found["test_not_begun"].reason.startswith("RuntimeError: no hosts")
     assert "in the middle" in found["test_dies"].reason
     assert "in the middle" not in found["test_never_seen"].reason
+
+
+HOSTILE = """
+import pytest
+
+class Broken:
+    @property
+    def site(self): raise RuntimeError("no such lab")
+
+@pytest.mark.parametrize("pair", ["salt", None, Broken()])
+def test_bad(pair): assert pair == 0
+def test_next(): pass
+"""
+
+
+def test_whatever_a_fixture_of_a_lab_test_is_its_failure_is_one_and_the_next_test_runs(tmp_path):
+    """The hook that adds the journals took a parameter named ``pair`` for the pair, and ended the suite."""
+    place = suites.cache.CHECKOUT / "tests/lab"
+    _, found = recorded(tmp_path, HOSTILE, "-p", "conftest", PYTHONPATH=f"{place.parent}:{place}")
+    assert sorted(test.outcome for test in found.values()) == ["failed", "failed", "failed", "passed"]
 
 
 def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path):
