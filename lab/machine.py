@@ -33,6 +33,10 @@ CAPABILITIES = {
 NETLINK_NETFILTER, NFT_MSG_GETGEN = 12, (10 << 8) | 16
 
 
+#: How the reason of a skip begins that is the machine's fault: ``REQUIRE=all`` makes it a failure.
+LACKING = "this machine: "
+
+
 class Lacks(RuntimeError):
     """The machine lacks something; the message says what, in words that follow "needs root, but"."""
 

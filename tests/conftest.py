@@ -25,11 +25,7 @@ def pytest_collection_modifyitems(items):
         for marker in item.iter_markers("needs"):
             for what in marker.args:
                 if machine.lacks(what):
-                    item.add_marker(pytest.mark.skip(reason=f"{LACKING}{machine.lacks(what)}"))
-
-
-#: How the reason of a skip begins that is the machine's fault: ``REQUIRE=all`` makes it a failure.
-LACKING = "this machine: "
+                    item.add_marker(pytest.mark.skip(reason=f"{machine.LACKING}{machine.lacks(what)}"))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -37,7 +33,7 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.skipped and os.environ.get("REQUIRE") == "all" and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
-        if reason.startswith(LACKING):
+        if reason.startswith(machine.LACKING):
             report.outcome = "failed"
             report.longrepr = f"{reason} (and REQUIRE=all forbids to skip it)"
 

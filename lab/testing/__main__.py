@@ -129,7 +129,7 @@ class Run:
         record, log = self.results / f"{name}.jsonl", self.results / f"{name}.log"
         lab = suites.lab_name(self.base, part)
         if part.suite == "bench" and machine.lacks("lab"):
-            reason = f"this machine: {machine.lacks('lab')}"
+            reason = f"{machine.LACKING}{machine.lacks('lab')}"
             outcome = "failed" if os.environ.get("REQUIRE") == "all" else "skipped"
             tests = (outcomes.Result("benchmarks", outcome, 0, reason),)
             return self._said(outcomes.Outcome(part.name, part.suite, 0, tests))

@@ -45,13 +45,13 @@ class Lab:
 
 #: By the name of the folder. One that is not listed is taken for one like ``OTHER``.
 LABS = {
-    "dalma": Lab(memory=5000, busy=1.3, seconds=900, images=("services",)),
-    "vm": Lab(memory=2000, busy=0.7, seconds=600, images=("services",)),
-    "moving": Lab(memory=1500, busy=0.6, seconds=700, snapshot="salt"),
-    "masters": Lab(memory=1500, busy=0.7, seconds=500, snapshot="salt"),
-    "recovery": Lab(memory=1500, busy=0.7, seconds=300, snapshot="salt"),
-    "serving": Lab(memory=1500, busy=0.7, seconds=450),
-    "faults": Lab(memory=1500, busy=0.7, seconds=350),
+    "dalma": Lab(memory=5000, busy=1.2, seconds=1150, images=("services",)),
+    "vm": Lab(memory=2000, busy=0.6, seconds=1300, images=("services",)),
+    "moving": Lab(memory=1500, busy=0.6, seconds=950, snapshot="salt"),
+    "masters": Lab(memory=1500, busy=0.6, seconds=550, snapshot="salt"),
+    "recovery": Lab(memory=1500, busy=0.6, seconds=260, snapshot="salt"),
+    "serving": Lab(memory=1500, busy=0.6, seconds=600),
+    "faults": Lab(memory=1500, busy=0.8, seconds=280),
 }
 OTHER = Lab(memory=1500, busy=0.7, seconds=300)
 
@@ -184,8 +184,9 @@ def _integration(releases, check):
             "integration",
             ("tests/integration",),
             release=release,
-            seconds=400,
+            seconds=450,
             memory=1500,
+            busy=0.8,
         )
         for release in releases
     ]
@@ -208,9 +209,20 @@ def _labs(releases, check):
 
 
 def _bench(releases, check):
-    lab = Lab(memory=900, busy=0.8, seconds=150, images=("peers",))
+    lab = Lab(memory=900, busy=0.3, seconds=500, images=("peers",))
     command = ("/usr/bin/python3", "-B", "-m", "benchmarks", "--quick")
-    return [Part("benchmarks, a quick look", "bench", command, "", lab=lab, seconds=150, memory=900)]
+    return [
+        Part(
+            "benchmarks, a quick look",
+            "bench",
+            command,
+            "",
+            lab=lab,
+            seconds=lab.seconds,
+            memory=lab.memory,
+            busy=lab.busy,
+        )
+    ]
 
 
 PARTS = {

@@ -12,6 +12,7 @@ import pytest
 
 from failback import replication
 from failback import rsync
+from lab import machine
 
 HARD_NAMES = (
     b"with space",
@@ -58,6 +59,9 @@ class Nodes:
     """
 
     def __init__(self, folder, program="rsync"):
+        for what in ("root", "rsync"):  # the daemon changes its root, and owners are carried
+            if machine.lacks(what):
+                pytest.skip(f"{machine.LACKING}{machine.lacks(what)}")
         self.folder = folder
         self.here = folder / "here"
         self.there = folder / "there"

@@ -1,5 +1,6 @@
 """A real master and two real minions, from this tree, for the whole session."""
 
+import getpass
 import os
 import pathlib
 import shutil
@@ -36,7 +37,7 @@ def salt_master(salt_factories, tree, pillar):
     master = salt_factories.salt_master_daemon(
         "master_master",
         overrides={
-            "user": "root",
+            "user": getpass.getuser(),
             "auto_accept": True,
             "file_roots": {"base": [str(tree / "salt")]},
             "pillar_roots": {"base": [str(pillar.root)]},
@@ -57,7 +58,7 @@ def whole_site(salt_factories, salt_master, tree, pillar, short_root):
         node.minion = salt_master.salt_minion_daemon(
             node.id,
             overrides={
-                "user": "root",
+                "user": getpass.getuser(),
                 "failback_root": str(node.root),
                 "log_level_logfile": "error",
             },

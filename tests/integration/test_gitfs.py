@@ -1,5 +1,6 @@
 """GitFS and git_pillar from a bare repository, with the very configuration that docs/install.md shows."""
 
+import getpass
 import json
 import re
 import subprocess
@@ -34,7 +35,7 @@ def master(tree, tmp_path_factory):
     page = (tree / "docs/install.md").read_text()
     (shown,) = [one for one in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL) if REPOSITORY in one]
     assert shown.count(REPOSITORY) == 2
-    settings = {"id": "salt1_master", "root_dir": str(root), "user": "root"}
+    settings = {"id": "salt1_master", "root_dir": str(root), "user": getpass.getuser()}
     settings |= {f"{key}_dir": str(root / key) for key in ("pki", "sock")}
     settings |= {"cachedir": str(root / "cache"), "log_file": str(root / "log")}
     (root / "etc").mkdir()

@@ -101,12 +101,14 @@ def stubborn(tmp_path, paths):
     os.waitpid(child, 0)
 
 
+@pytest.mark.needs("root", "rsync")
 def test_it_leaves_no_temporary_file_in_the_data_that_are_served(pushing, paths):
     assert incoming.end("salt", paths) == 1
     assert [one.name for one in pushing.iterdir()] == ["large"]
     assert (pushing / "large").read_text() == "old"
 
 
+@pytest.mark.needs("root", "rsync")
 def test_one_that_is_told_to_end_writes_nothing_more_and_is_not_waited_for(pushing, paths):
     (name,) = temporary(pushing)
     begun = time.monotonic()
