@@ -13,12 +13,14 @@ What this machine cannot run is skipped by name; ``REQUIRE=all`` in the environm
 import argparse
 import contextlib
 import os
+import pathlib
 import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -76,6 +78,7 @@ class Run:
         self._printing = threading.Lock()
         self.seed = options.seed if options.seed is not None else random.randrange(1 << 32)
         self.parts = self._parts()
+        self._temporary = tempfile.mkdtemp(prefix="fb")
 
     def _parts(self):
         releases = [self.options.release] if self.options.release else None
@@ -175,7 +178,14 @@ class Run:
         places = [f"--record={self.results / name}.jsonl", f"--junit-xml={self.results / name}.xml"]
         # Tests start Salt's programs by name.
         environment["PATH"] = f"{python.parent}:{environment['PATH']}"
+        # Short, since sockets lie there, and no other part's.
+        places.append(f"--basetemp={self._folder(part.name)}")
         return [python, *pytest, *places], environment
+
+    def _folder(self, name):
+        """Where the tests of a part put their files; gone with the run."""
+        names = [part.name for part in self.parts]
+        return pathlib.Path(self._temporary, str(names.index(name)))
 
     def _call(self, command, environment, log):
         """Its exit status, or None if it was killed; what it says goes to a file, or to the terminal."""
@@ -223,6 +233,7 @@ class Run:
     def _end(self):
         """Nothing that was started goes on, whatever has happened."""
         self._stop()
+        shutil.rmtree(self._temporary, ignore_errors=True)
         if not os.environ.get("FAILBACK_KEEP"):
             for part in self.parts:
                 if part.lab:
