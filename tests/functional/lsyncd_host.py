@@ -1,5 +1,6 @@
 """A primary and a standby in two folders, a real lsyncd between them, no systemd and no SSH."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -138,6 +139,15 @@ class Host:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, number)
             self.process.wait(timeout=20)
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """lsyncd sees all that is done meanwhile at once, however busy the machine is."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def remove(self):
         self.kill()
