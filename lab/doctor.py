@@ -34,7 +34,7 @@ PROGRAMS = {
     "sysctl": "procps",
     "chroot": "coreutils",
 }
-#: Megabytes of memory that the hosts of a site take at their busiest, measured, and a quarter more.
+#: Megabytes of memory that must be free for the hosts of a site: estimates, on the safe side.
 MEMORY = {"bench": 700, "salt": 1800, "vm": 2600, "dalma": 8000}
 #: Megabytes of disk: an image, an environment of the tests, and what a lab's hosts write.
 IMAGE_DISK = {"base": 900, "peers": 900, "services": 2100}

@@ -14,6 +14,8 @@ from lab import environments
 from lab import machine
 
 SUITES = ("lint", "unit", "functional", "integration", "lab", "bench")
+#: Those that are folders of ``tests``.
+TESTED = ("unit", "functional", "integration", "lab")
 #: What ``make check`` runs, on one release: the inner loop.
 QUICK = ("lint", "unit", "functional")
 #: Functional tests that load no module.
@@ -26,7 +28,7 @@ class Lab:
     What a folder of ``tests/lab`` takes.
 
     memory, busy, seconds, alone
-        As for ``scheduler.Job``; measured on two cores.
+        As for ``scheduler.Job``. The seconds were measured on two cores; the rest is estimated.
 
     images
         The kinds of image that its hosts are copies of.
@@ -121,16 +123,13 @@ def only(place, release=environments.RELEASE):
     if not (cache.CHECKOUT / path).exists():
         raise LookupError(f"There is no {path} in {cache.CHECKOUT}.")
     words = path.rstrip("/").split("/")
-    if words[0] != "tests" or len(words) < 2 or words[1] not in SUITES:
+    if words[0] != "tests" or len(words) < 2 or words[1] not in TESTED:
         raise LookupError(f"{place} is not in one of {', '.join(f'tests/{each}' for each in TESTED)}.")
     if words[1] == "lab":
-        if len(words) < 3:
+        if len(words) < 3 or words[2] not in _lab_folders():
             raise LookupError(f"Name one folder of tests/lab: {', '.join(_lab_folders())}.")
         return _lab(words[2], (place,))
     return Part(place, words[1], (place,), release=release)
-
-
-TESTED = ("unit", "functional", "integration", "lab")
 
 
 def _lint(releases, check):

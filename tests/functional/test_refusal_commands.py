@@ -4,20 +4,9 @@ import shlex
 
 import pytest
 import salt.utils.args
+from samples import preview as seen
 
 from failback import guard
-
-
-def seen(overwritten=0, deleted=0, total=1000):
-    return {
-        "path": "/srv/salt",
-        "overwritten": overwritten,
-        "deleted": deleted,
-        "created": 0,
-        "total_files": total,
-        "bytes": 0,
-        "kept_bytes": 0,
-    }
 
 
 def typed(problem):

@@ -75,7 +75,7 @@ class Pair:
     def come_back(self):
         """salt1 has power again, and its highstate at boot has run."""
         self.salt1.power_on()
-        wait_highstate(self.salt1)
+        wait_highstate(self.salt1, limit=120)
         self.wait_idle(self.salt2, "salt1")
 
     def _boot(self):

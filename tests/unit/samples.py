@@ -116,3 +116,17 @@ def lies_elsewhere(paths, path="/srv/salt"):
     was = {**before["file_system"], "source": "/dev/vdz9"}
     own = {path: {**before, "exists": True, "empty": False, "file_system": was}}
     files.write_json(paths.state("salt") / "sources.json", {"version": 1, "own": own, "peer": None})
+
+
+def preview(path="/srv/salt", overwritten=0, deleted=0, total=1000, **more):
+    """What a preview of one path says."""
+    return {
+        "path": path,
+        "overwritten": overwritten,
+        "deleted": deleted,
+        "created": 0,
+        "total_files": total,
+        "bytes": 0,
+        "kept_bytes": 0,
+        **more,
+    }

@@ -3,22 +3,10 @@
 import os
 
 import pytest
+from samples import preview as seen
 
 from failback import guard
 from failback import sources
-
-
-def seen(path="/srv/salt", overwritten=0, deleted=0, total=1000, **more):
-    return {
-        "path": path,
-        "overwritten": overwritten,
-        "deleted": deleted,
-        "created": 0,
-        "total_files": total,
-        "bytes": 0,
-        "kept_bytes": 0,
-        **more,
-    }
 
 
 @pytest.mark.parametrize(

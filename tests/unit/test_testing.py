@@ -263,7 +263,10 @@ def test_one_test_is_run_where_it_belongs(place, name, suite):
     assert bool(part.lab) is (suite == "lab")
 
 
-@pytest.mark.parametrize("place", ["tests/unit/none.py", "README.md", "salt/_modules/pair.py", "tests/lab"])
+@pytest.mark.parametrize(
+    "place",
+    ["tests/unit/none.py", "README.md", "salt/_modules/pair.py", "tests/lab", "tests/lab/conftest.py"],
+)
 def test_what_is_no_test_is_named(place):
     with pytest.raises(LookupError):
         suites.only(place)

@@ -4,6 +4,8 @@ A few runs of the fault campaign (``make faults`` makes all of them), in a lab o
 Each ends with the pair as the next one wants it. What is checked is in lab/faults/checker.py.
 """
 
+import os
+
 import pytest
 
 from lab.faults import checker
@@ -25,7 +27,8 @@ def faults(lab_name):
     try:
         yield lab.up()
     finally:
-        lab.site.down()
+        if not os.environ.get("FAILBACK_KEEP"):
+            lab.site.down()
 
 
 @pytest.mark.parametrize("operation, fault, moment", RUNS, ids=["/".join(one) for one in RUNS])
