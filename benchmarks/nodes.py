@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LIBRARY = HERE.parent / "salt" / "_utils" / "failback"
 PROGRAM = HERE.parent / "salt" / "pair" / "files" / "failback"
 TOOLS = "/usr/local/lib/failback-bench"
+RELEASE = "/usr/local/lib/failback/releases/benchmark"
 ADDRESS, PREFIX, INTERFACE = "10.0.0.5", 24, "eth0"
 PAIR = "bench"
 PROBE = 0.0002
@@ -56,8 +57,9 @@ class Nodes:
         """Failback's program, keys for it and for root's own ssh, and the tools."""
         keys = {}
         for host in self.both:
-            for path in LIBRARY.glob("*.py"):
-                host.write(f"/usr/local/lib/failback/failback/{path.name}", path.read_text())
+            for path in LIBRARY.rglob("*.py"):
+                host.write(f"{RELEASE}/failback/{path.relative_to(LIBRARY)}", path.read_text())
+            host.run(["ln", "-sfn", RELEASE, "/usr/local/lib/failback/current"])
             host.write("/usr/local/sbin/failback", PROGRAM.read_text(), 0o755)
             for path in (HERE / "on_node").glob("*.py"):
                 host.write(f"{TOOLS}/{path.name}", path.read_text())

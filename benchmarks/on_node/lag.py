@@ -11,7 +11,7 @@ import select
 import sys
 import time
 
-sys.path.insert(0, "/usr/local/lib/failback")
+sys.path.insert(0, "/usr/local/lib/failback/current")
 
 from failback import inotify  # noqa: E402
 

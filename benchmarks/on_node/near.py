@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-sys.path.insert(0, "/usr/local/lib/failback")
+sys.path.insert(0, "/usr/local/lib/failback/current")
 
 from failback import address  # noqa: E402
 from failback import configuration  # noqa: E402

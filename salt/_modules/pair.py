@@ -14,7 +14,6 @@ Salt as ``/usr/local/sbin/failback``.
 
 import json
 import os
-import pathlib
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -91,33 +90,13 @@ def report(pair=None, guests=False):
                 f"{__opts__['id']} has {', '.join(known) or 'no pair'} configured; name one pair."
             )
         pair = known[0]
-    found = {**reports.report(pair, _paths()), "package": package()}
+    found = {**reports.report(pair, _paths()), "package": __salt__["pair.package"]()}
     if guests and configuration.load(pair, _paths())["vms"]:
         try:
             found["guests"] = __salt__["shared_vm.report"](pair)
         except CommandExecutionError as error:
             found["guests"] = {"error": str(error)}
     return found
-
-
-def package():
-    """
-    Name the code that this node runs, so that two nodes and a master can be compared.
-
-    Returns ``{"modules": …, "program": …}``: digests of the package that Salt has synced and of the
-    copy that runs without Salt, ``None`` where there is none.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt*' pair.package
-    """
-    installed = _paths().library / "failback"
-    return {
-        "modules": system.package_digest(pathlib.Path(system.__file__).parent),
-        "program": system.package_digest(installed) if installed.is_dir() else None,
-    }
 
 
 def names_():

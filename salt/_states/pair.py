@@ -39,3 +39,56 @@ def key_present(name):
     except SaltException as error:
         ret.update(result=False, changes={}, comment=str(error))
     return ret
+
+
+def release_in_force(name):
+    """
+    What runs on the node without Salt is of the release that Salt has synced.
+
+    name
+        What this is, in words.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "It already is."}
+    try:
+        found = __salt__["pair.package"]()
+        if found["program"] == found["modules"]:
+            return ret
+        ret["changes"] = {"release": {"old": found["program"], "new": found["modules"]}}
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = "Would put the new release in force."
+            return ret
+        __salt__["pair.install_program"]()
+        ret["comment"] = "The new release is in force."
+    except SaltException as error:
+        ret.update(result=False, changes={}, comment=str(error))
+    return ret
+
+
+def flat_program_absent(name):
+    """
+    The library does not lie on the node as the first releases had it, all files in one folder.
+
+    A watch that still runs from there starts anew first. If it does not in time, it may be taking addresses:
+    the folder stays, and the next highstate looks again.
+
+    name
+        What this is, in words.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "There is none."}
+    try:
+        if not __salt__["pair.has_flat_program"]():
+            return ret
+        ret["changes"] = {"library": "removed"}
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = "Would remove it."
+            return ret
+        late = __salt__["pair.remove_flat_program"]()
+        ret["comment"] = "It was removed."
+        if late:
+            left = f"Left for the next highstate: {', '.join(late)} still runs from it."
+            ret.update(changes={}, comment=left)
+    except SaltException as error:
+        ret.update(result=False, changes={}, comment=str(error))
+    return ret

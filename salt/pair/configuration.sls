@@ -8,20 +8,18 @@ The node knows the pair {{ pair }}:
     - makedirs: true
 {%- endfor %}
 
-# A pair that left the pillar must not be watched or synced from an old file.
+# A pair that left the pillar must not be watched or synced from an old file. On a new node there is none.
+{%- if salt['file.directory_exists']('/etc/failback/pairs') %}
 The node knows no pair that the pillar does not have:
   file.tidied:
     - name: /etc/failback/pairs
     - matches:
       - '^(?!({{ salt['pair.names']() | join('|') }})\.json$).*\.json$'
     - rmlinks: false
-    # In a test on a new node nothing has been written there yet.
-    - onlyif:
-      - fun: file.directory_exists
-        path: /etc/failback/pairs
-{%- if salt['pair.names']() %}
+  {%- if salt['pair.names']() %}
     - require:
-  {%- for pair in salt['pair.names']() %}
+    {%- for pair in salt['pair.names']() %}
       - file: The node knows the pair {{ pair }}
-  {%- endfor %}
+    {%- endfor %}
+  {%- endif %}
 {%- endif %}

@@ -1,13 +1,8 @@
 # The very files that Salt's modules import, for the times when Salt is not there: the watch, the gate
-# of lsyncd, the far end of a handover.
+# of lsyncd, the far end of a handover. Each release has a folder of its own and one link is swapped, so
+# that whatever starts meanwhile finds one release, whole.
 The library that works without Salt is current:
-  file.recurse:
-    - name: /usr/local/lib/failback/failback
-    - source: salt://_utils/failback
-    - include_pat: '*.py'
-    - clean: true
-    - dir_mode: '0755'
-    - file_mode: '0644'
+  pair.release_in_force: []
 
 The program failback is in place:
   file.managed:
@@ -15,4 +10,10 @@ The program failback is in place:
     - source: salt://pair/files/failback
     - mode: '0755'
     - require:
-      - file: The library that works without Salt is current
+      - pair: The library that works without Salt is current
+
+# The first releases replaced the files of one folder. What runs from it starts anew before it goes.
+No library of an earlier layout is left:
+  pair.flat_program_absent:
+    - require:
+      - file: The program failback is in place

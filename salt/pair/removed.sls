@@ -4,13 +4,13 @@ include:
   - pair.git
   - pair.watch
 
+{%- set keys = '/root/.ssh/authorized_keys' %}
+{%- set begin = '# failback: begin (managed by Salt)' %}
+{%- if salt['file.file_exists'](keys) and salt['file.contains'](keys, begin) %}
 Nobody's key may ask for the far end any more:
   file.blockreplace:
-    - name: /root/.ssh/authorized_keys
-    - marker_start: '# failback: begin (managed by Salt)'
+    - name: {{ keys }}
+    - marker_start: '{{ begin }}'
     - marker_end: '# failback: end'
     - content: ''
-    - onlyif:
-      - fun: file.contains
-        path: /root/.ssh/authorized_keys
-        text: '# failback: begin (managed by Salt)'
+{%- endif %}

@@ -17,6 +17,7 @@ import sys
 from failback import ledger
 from failback import lock
 from failback import pillar as pillars
+from failback import release
 from failback import runs
 from failback import system
 from failback.paths import Paths
@@ -88,11 +89,8 @@ class Node:
             shutil.rmtree(self.root / folder, ignore_errors=True)
         self.units.mkdir()
         self.set_unit("lsyncd.service", "inactive")
-        library = self.paths.library / "failback"
-        shutil.rmtree(library, ignore_errors=True)
-        library.mkdir(parents=True)
-        for path in (self._tree / "salt/_utils/failback").glob("*.py"):
-            shutil.copy(path, library)
+        shutil.rmtree(self.paths.library, ignore_errors=True)
+        release.install(self._tree / "salt/_utils/failback", self.paths)
         self.configure(pair)
 
     def configure(self, pair):

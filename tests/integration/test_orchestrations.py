@@ -267,7 +267,7 @@ def test_a_node_with_a_broken_configuration_stops_the_run_and_says_so(cold):
 
 
 def test_nodes_of_another_release_are_refused(cold):
-    (cold.secondary.paths.library / "failback" / "verdict.py").write_text("# of last year\n")
+    (cold.secondary.paths.release / "failback" / "verdict.py").write_text("# of last year\n")
     before = cold.trees()
     cold.run(*BOOT).refused("salt2 runs another release of Failback", "saltutil.sync_all")
     assert cold.trees() == before

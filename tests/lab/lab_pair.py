@@ -175,7 +175,7 @@ class Pair:
 
     def python(self, host, text, *words):
         """Run Python in a host with the library there that works without Salt; returns its output."""
-        text = f"import sys\nsys.path.insert(0, '/usr/local/lib/failback')\n{text}"
+        text = f"import sys\nsys.path.insert(0, '/usr/local/lib/failback/current')\n{text}"
         return host.run(["python3", "-", *words], input=text).stdout.strip()
 
     # --- looking

@@ -78,10 +78,11 @@ def test_other_words_end_as_those_of_any_program(words, status, capsys):
 @pytest.mark.parametrize("library", ["raise OSError('a bad sector')", "def", None])
 def test_a_program_whose_library_is_damaged_refuses_aloud(tmp_path, library):
     text = PROGRAM.read_text().replace("/usr/local/lib/failback", str(tmp_path))
-    files.make_folder(tmp_path / "failback")
-    (tmp_path / "failback/__init__.py").touch()
+    package = tmp_path / "current/failback"
+    files.make_folder(package)
+    (package / "__init__.py").touch()
     if library is not None:
-        (tmp_path / "failback/cli.py").write_text(library)
+        (package / "cli.py").write_text(library)
     command = [sys.executable, "-I", "-", "gate", "salt"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 255

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_what_is_called_by_hand_shows_how(path, node):
     assert "CLI Example:\n\n.. code-block:: bash\n" in text
     example = text.split(".. code-block:: bash", 1)[1]
     public = node.name.rstrip("_")
-    assert f"{path.stem}.{public}" in example, "the example calls something else"
+    named = re.search(r'^__virtualname__ = "(\w+)"', path.read_text(), flags=re.MULTILINE)
+    assert f"{named.group(1) if named else path.stem}.{public}" in example, "the example calls something else"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ class Paths:
         self.root = pathlib.Path(root)
         self.program = self.root / "usr/local/sbin/failback"
         self.library = self.root / "usr/local/lib/failback"
+        #: A link to the release of the library that is in force; see ``failback.release``.
+        self.release = self.library / "current"
         self.configuration = self.root / "etc/failback"
         self.ssh = self.configuration / "ssh"
         self.private_key = self.ssh / "id_ed25519"

@@ -69,11 +69,17 @@ def process_started(pid):
 
 
 def package_digest(folder):
-    """SHA-256 over the names and contents of a folder's ``*.py``: are two copies the same?"""
+    """
+    SHA-256 over the places and contents of all ``*.py`` below a folder: are two copies the same?
+
+    What is in folders inside it counts as well: nodes that differ there are not of one release.
+    """
     digest = hashlib.sha256()
     folder = pathlib.Path(folder)
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(folder.rglob("*.py")):
+        content = path.read_bytes()
+        # With its length, a content cannot pass for the next file.
+        digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

@@ -531,7 +531,7 @@ def _mark(path):
 
 def _fingerprint(paths):
     """What tells whether the package or the configuration of this node have changed."""
-    found = {}
+    found = {"release": os.readlink(paths.release) if os.path.islink(paths.release) else None}
     for folder, end in ((PACKAGE, ".py"), (paths.pairs, ".json")):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for one in entries:

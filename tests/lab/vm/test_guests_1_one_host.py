@@ -63,9 +63,7 @@ def test_a_test_changes_nothing(guests):
 @pytest.mark.parametrize("emulator", ["/usr/bin/qemu-system-x86_64", hypervisor.UNLOCKED])
 def test_a_start_by_hand_on_the_second_host_is_refused(guests, emulator):
     """By virtlockd, whether or not the emulator has locks of its own. The guest on the first host goes on."""
-    for host in guests.hosts:
-        host.write("/root/hand.xml", hypervisor.definition("syslog", emulator), 0o600)
-        guests.virsh(host, "define", "/root/hand.xml")
+    guests.defined_by_hand("syslog", emulator)
     guests.virsh(guests.mgmt1, "start", "shared-syslog")
     before = guests.wait_beats("syslog")
     done = guests.mgmt2.run(["virsh", "start", "shared-syslog"], check=False)
@@ -79,9 +77,7 @@ def test_a_start_by_hand_on_the_second_host_is_refused(guests, emulator):
 
 def test_the_emulator_without_locks_has_none(guests):
     """What the test above rests on: without virtlockd two of them could have one disk."""
-    for host in guests.hosts:
-        host.write("/root/hand.xml", hypervisor.definition("syslog", hypervisor.UNLOCKED), 0o600)
-        guests.virsh(host, "define", "/root/hand.xml")
+    guests.defined_by_hand("syslog", hypervisor.UNLOCKED)
     guests.virsh(guests.mgmt1, "start", "shared-syslog")
     ((_, pid),) = guests.processes()["syslog"]
     assert b'"locking":"off"' in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
