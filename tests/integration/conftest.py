@@ -70,6 +70,7 @@ def whole_site(salt_factories, salt_master, tree, pillar, short_root):
         done = salt_master.salt_cli(timeout=90).run("saltutil.sync_all", minion_tgt="salt*")
         assert done.returncode == 0, done
         yield site
+        site.close()
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import stat
 import subprocess
 import sys
 
+import warm
+
 from failback import ledger
 from failback import lock
 from failback import pillar as pillars
@@ -178,10 +180,8 @@ class Site:
     def __init__(self, master, nodes, pillar, tree):
         self.master = master
         self.tree = tree
-        self._salt_run = [
-            *(self.program("salt-run"), "-c", master.config_dir),
-            *("--no-color", "--log-level=error"),
-        ]
+        words = (self.program("salt-run"), "-c", master.config_dir, "--no-color", "--log-level=error")
+        self._salt_run = warm.SaltRun(words)
         self.nodes = nodes
         self.primary, self.secondary = nodes
         self.pillar = pillar
@@ -206,13 +206,7 @@ class Site:
 
     def start(self, *words):
         """salt-run in the background, as an operator types it."""
-        return subprocess.Popen(
-            [*self._salt_run, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return self._salt_run.start(*words)
 
     def run(self, *words):
         """salt-run to its end."""
@@ -222,6 +216,9 @@ class Site:
         """Several of them at once, for questions that change nothing."""
         begun = [(words, self.start(*words)) for words in commands]
         return [Said(words, process) for words, process in begun]
+
+    def close(self):
+        self._salt_run.close()
 
     def trees(self):
         return [node.tree() for node in self.nodes]
