@@ -38,7 +38,7 @@ MASTER = {
     "interface": "0.0.0.0",
     "timeout": 10,
     "gather_job_timeout": 5,
-    "worker_threads": 4,
+    "worker_threads": 3,
     "ping_on_rotate": True,
     # Salt 3008 warns on each command of objects of its own that nobody has closed.
     "log_level": "error",

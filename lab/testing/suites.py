@@ -212,7 +212,7 @@ def _bench(releases, check):
     command = ("/usr/bin/python3", "-B", "-m", "benchmarks", "--quick")
     return [
         Part(
-            "benchmarks, a quick look",
+            "benchmarks",
             "bench",
             command,
             "",
@@ -245,7 +245,7 @@ def lab_name(base, part):
     base
         ``LAB``.
     """
-    word = part.name.removeprefix("lab ").split(",")[0]
+    word = part.name.removeprefix("lab ")
     name = f"{base}-{word}"
     if len(name) <= 16:
         return name
