@@ -12,6 +12,7 @@ import time
 from lab import client
 from lab import load
 from lab.host import until
+from lab.roles import salt
 from lab.story import told
 
 ADDRESS = "10.0.0.5"
@@ -90,9 +91,9 @@ def _lose_power(story):
 def _return(story):
     story.chapter("salt1 has power again, and boots")
     story.salt1.power_on()
-    until(lambda: _highstate_ran(story.salt1), 120, "the highstate at boot to have run", pause=0.5)
+    until(lambda: salt.had_highstate(story.salt1), 120, "the highstate at boot to have run", pause=0.5)
     until(lambda: _idle(story.salt2, "salt1"), 120, "salt1's minion to be idle", pause=0.5)
-    story.proof("highstate at boot has run on salt1", _highstate_ran(story.salt1))
+    story.proof("highstate at boot has run on salt1", salt.had_highstate(story.salt1))
     story.proof("nothing has started lsyncd on salt1", not _active(story.salt1, "lsyncd"))
     story.proof("nothing has started salt-master on salt1", not _active(story.salt1, "salt-master"))
     story.proof("salt2 alone answers for salt-gw", story.site.holders(ADDRESS) == ["salt2"])
@@ -245,12 +246,6 @@ def _idle(master, node):
         return json.loads(said) == {node: []}
     except ValueError:
         return False
-
-
-def _highstate_ran(host):
-    """The minion keeps the result of its last highstate in its cache; this boot's is newer than the boot."""
-    found = host.run(["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"], check=False)
-    return bool(found.stdout.strip())
 
 
 def _runs(host):

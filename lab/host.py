@@ -129,7 +129,11 @@ class Host:
             raise HostOff(f"{self.name} is not running, so {argv[0]} cannot run in it.")
         arguments = ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
         arguments += ["--", *(str(each) for each in argv)]
-        return cgroups.entering(cgroups.neighbours(pid), arguments)
+        try:
+            groups = cgroups.neighbours(pid)
+        except (ProcessLookupError, FileNotFoundError):
+            raise HostOff(f"{self.name} has gone off, so {argv[0]} cannot run in it.") from None
+        return cgroups.entering(groups, arguments)
 
     def read(self, path):
         """A file's content as str; also when the host is off (its disk is there)."""

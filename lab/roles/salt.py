@@ -12,6 +12,7 @@ import tempfile
 
 from lab import cache
 from lab import disk
+from lab.host import HostOff
 
 PKI = "etc/salt/pki"
 #: A pair in the list of pillar/top.sls: its name, primary and secondary.
@@ -115,6 +116,19 @@ def push_tree(site, host):
     """Replace the tree on a running host."""
     script = "rm -rf /srv/salt/salt /srv/salt/pillar && mkdir -p /srv/salt && tar -x -C /srv/salt"
     host.run(["/bin/sh", "-c", script], input=tree(site))
+
+
+def had_highstate(host):
+    """
+    Whether the highstate at boot has run on a host since it booted; not, while it reboots.
+
+    The minion keeps the result of its last one; that of this boot is newer than the boot.
+    """
+    find = ["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"]
+    try:
+        return bool(host.run(find, check=False).stdout.strip())
+    except HostOff:
+        return False
 
 
 def _unpack(packed, folder):

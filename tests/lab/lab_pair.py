@@ -7,6 +7,7 @@ import time
 
 from lab import client
 from lab.host import until
+from lab.roles import salt
 
 HERE = pathlib.Path(__file__).resolve().parent
 ADDRESS = "10.0.0.5"
@@ -229,9 +230,8 @@ class Pair:
 
 def wait_highstate(host, limit=180):
     """Until the highstate at boot has run on a host."""
-    find = ["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"]
     what = f"the highstate at boot to have run on {host.name}"
-    until(lambda: host.run(find, check=False).stdout.strip(), limit, what, pause=0.3)
+    until(lambda: salt.had_highstate(host), limit, what, pause=0.3)
 
 
 def set_up(site):

@@ -7,6 +7,7 @@ import time
 
 from lab import client
 from lab.host import until
+from lab.roles import salt
 from lab.site import in_parallel
 
 #: Floating addresses: the pair, the interface of the client on the same network, the address.
@@ -99,16 +100,10 @@ class Cluster:
         hosts = [self.pairs[pair][0] for pair in pairs]
         for host in hosts:
             host.power_on(wait=False)
-        find = ["find", "/var/cache/salt/minion/highstate.cache.p", "-newer", "/proc/1"]
 
         def ready(host):
             host.wait_booted(300)
-            until(
-                lambda: host.running and host.run(find, check=False).stdout.strip(),
-                300,
-                f"the highstate at boot of {host.name}",
-                pause=1,
-            )
+            until(lambda: salt.had_highstate(host), 300, f"the highstate at boot of {host.name}", pause=1)
 
         in_parallel(ready, hosts)
 
