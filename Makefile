@@ -1,7 +1,7 @@
 # Failback. What boots a lab runs as root on Debian 12; `make doctor` says what a machine lacks for it.
 #
 #   LAB=name     the lab's name: several labs can be up at once       (default: failback)
-#   ONLY=tests/unit/test_plan.py::test_x    for make test: one test, file or folder; RELEASE=3006
+#   ONLY=tests/unit/decisions/test_plan.py::test_x    for make test: one test, file or folder; RELEASE=3006
 #   SUITES='unit functional'    for make test: only these             (default: all)
 #   KEEP=1       for make test: the labs stay up afterwards, for a look
 #   REQUIRE=all  for make test: what this machine cannot run is a failure, not a skip

@@ -39,9 +39,9 @@ DATA = {
 def configuration(**changes):
     """The pair of the bench as its nodes have it; ``watch`` and the like replace what ``DATA`` has."""
     # The library is on the path by the time that anything is measured.
-    from failback import pillar
+    from failback.pillar import normalise
 
-    return {**pillar.normalise(PAIR, {**DATA, **changes}), "version": 1}
+    return {**normalise.normalise(PAIR, {**DATA, **changes}), "version": 1}
 
 
 class Nodes:
@@ -189,10 +189,10 @@ class Nodes:
 
 def client_config(host, other):
     """The configuration of the pair's own SSH client, as highstate writes it."""
-    from failback import peer
-    from failback.paths import Paths
+    from failback.host.paths import Paths
+    from failback.peer import ssh
 
-    return peer.client_config([{"id": other.name, "host": other.address()}], Paths())
+    return ssh.client_config([{"id": other.name, "host": other.address()}], Paths())
 
 
 def _notices(name, process):

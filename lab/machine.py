@@ -249,4 +249,3 @@ def _tried(command, problem):
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise Lacks(f"{problem} ({said[-1] if said else f'exit status {done.returncode}'})")
-

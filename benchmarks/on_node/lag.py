@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, "/usr/local/lib/failback/current")
 
-from failback import inotify  # noqa: E402
+from failback.journal import inotify  # noqa: E402
 
 
 def write(folder, rate, seconds):

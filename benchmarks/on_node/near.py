@@ -7,15 +7,17 @@ import time
 
 sys.path.insert(0, "/usr/local/lib/failback/current")
 
-from failback import address  # noqa: E402
-from failback import configuration  # noqa: E402
-from failback import handover  # noqa: E402
-from failback import journal_service  # noqa: E402
-from failback import ledger  # noqa: E402
-from failback import lock  # noqa: E402
-from failback import pull  # noqa: E402
-from failback import reverse_rsync  # noqa: E402
-from failback.paths import Paths  # noqa: E402
+from failback.handover import taker  # noqa: E402
+from failback.host.paths import Paths  # noqa: E402
+from failback.journal import service  # noqa: E402
+from failback.network import address_holder
+from failback.network import floating  # noqa: E402
+from failback.recovery import handover_pass
+from failback.recovery import pull  # noqa: E402
+from failback.recovery import reverse_rsync  # noqa: E402
+from failback.state import configuration  # noqa: E402
+from failback.state import ledger  # noqa: E402
+from failback.state import lock  # noqa: E402
 
 PAIR = "bench"
 
@@ -39,8 +41,8 @@ def let_go(config, paths, run):
 def begin(config, paths, generation, active):
     """Ledger and addresses as if this had gone on for long."""
     ledger.write(PAIR, paths, int(generation), active, None, "benchmark")
-    wanted = address.of_pair(config)
-    with address.Holder(wanted) as holder:
+    wanted = floating.of_pair(config)
+    with address_holder.Holder(wanted) as holder:
         if active == config["node"]:
             holder.take(wanted, check=False)
             holder.announce(wanted)
@@ -61,7 +63,7 @@ def warm(config, paths, run, journals="yes"):
         run,
         paths,
         gate=lambda: None,
-        journals=journal_service.Both(config, run, paths) if journals == "yes" else None,
+        journals=service.Both(config, run, paths) if journals == "yes" else None,
         max_delete=10**9,
         max_change_percent=100,
     )
@@ -103,21 +105,21 @@ def resident(field="VmRSS"):
 def hand_over(config, paths, run):
     """This node becomes active. Adds the moment, on the kernel's clock, at which it had the addresses."""
     moments = []
-    take = address.Holder.take
+    take = address_holder.Holder.take
 
     def noted(self, *arguments, **options):
         result = take(self, *arguments, **options)
         moments.append(time.monotonic())
         return result
 
-    address.Holder.take = noted
+    address_holder.Holder.take = noted
 
     def last_pass(control):
         if not config["replicate"]:
             return None
-        return reverse_rsync.LastPass(config, run, paths, control, max_delete=10**9)
+        return handover_pass.LastPass(config, run, paths, control, max_delete=10**9)
 
-    done = handover.become_active(config, run, paths, last_pass)
+    done = taker.become_active(config, run, paths, last_pass)
     return {**done, "taken": moments[-1]}
 
 

@@ -15,6 +15,7 @@ from lab.faults import checker
 from lab.faults import injectors
 from lab.faults import moments
 from lab.faults import rehearsal
+from lab.faults import stage
 
 OPERATIONS = ("recover", "failover", "boot")
 #: Phases, the one in which most can go wrong first.
@@ -167,7 +168,7 @@ def main(arguments=None):
     parser.add_argument("--follow", action="store_true", help="print what happens as it happens")
     parser.add_argument("--push", action="store_true", help="bring the checkout's tree to a lab that is up")
     options = parser.parse_args(arguments)
-    folder = rehearsal.folder()
+    folder = stage.folder()
     kept = [json.loads(one.read_text()) for one in sorted(folder.glob("*.json"))]
     if options.table:
         print(checker.table(kept))
@@ -194,7 +195,7 @@ def main(arguments=None):
     if options.missing:
         runs = missing(runs, kept)
     name = os.environ.get("LAB") or "failback"
-    lab = rehearsal.Lab("faults" if name == "failback" else name)
+    lab = stage.Lab("faults" if name == "failback" else name)
     lab.follow = options.follow
     lab.undisturbed = undisturbed(kept)
     print(f"{len(runs)} runs, seed {seed}", flush=True)

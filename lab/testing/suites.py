@@ -118,7 +118,7 @@ def parts(suites, releases=None, check=False):
 
 
 def only(place, release=environments.RELEASE):
-    """The ``Part`` that runs one test, file or folder of tests: ``tests/unit/test_verdict.py::test_x``."""
+    """The ``Part`` that runs one test, file or folder of tests: ``tests/unit/test_cli.py::test_x``."""
     path = place.split("::")[0]
     if not (cache.CHECKOUT / path).exists():
         raise LookupError(f"There is no {path} in {cache.CHECKOUT}.")
@@ -198,9 +198,7 @@ def _lab_folders():
 
 def _lab(folder, words):
     lab = LABS.get(folder, OTHER)
-    return Part(
-        f"lab {folder}", "lab", words, lab=lab, seconds=lab.seconds, memory=lab.memory, busy=lab.busy
-    )
+    return Part(f"lab {folder}", "lab", words, lab=lab, seconds=lab.seconds, memory=lab.memory, busy=lab.busy)
 
 
 def _labs(releases, check):

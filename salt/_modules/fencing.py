@@ -10,10 +10,10 @@ they call. By hand only ``fencing.status`` and ``fencing.void`` are meant.
 """
 
 import salt_errors
-from failback import configuration
-from failback import fencing
-from failback import lock as locks
-from failback import paths as places
+from failback.host import paths as places
+from failback.state import configuration
+from failback.state import fencing
+from failback.state import lock as locks
 
 __virtualname__ = "fencing"
 
@@ -44,7 +44,7 @@ def declare(pair, node, reason, run, owner):
         The run in which the word was given; it must hold the pair here.
 
     owner
-        The process that orchestrates; see ``failback.lock.acquire``.
+        The process that orchestrates; see ``failback.state.lock.acquire``.
 
     Returns the record. Raises ``CommandExecutionError``, for one when that node answers after all.
 

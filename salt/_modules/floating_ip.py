@@ -11,8 +11,8 @@ afterwards:
     salt 'salt2' floating_ip.answered_by 10.0.0.5 eth0
     salt 'salt2' floating_ip.present 10.0.0.5/24 eth0 label=eth0:0
 
-Everything is read from and done by the kernel itself, see ``failback.address``. Nothing here is
-remembered: an address is gone after a reboot, as it must be.
+Everything is read from and done by the kernel itself, see ``failback.network``. Nothing here is remembered:
+an address is gone after a reboot, as it must be.
 """
 
 import json
@@ -23,9 +23,11 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 import salt_errors
-from failback import address as addresses
-from failback import system
 from failback.errors import FailbackError
+from failback.host import system
+from failback.network import address_holder
+from failback.network import floating
+from failback.network import neighbours
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ def _floating(address, interface, label=None):
     if not isinstance(address, str) or not isinstance(interface, str):
         raise SaltInvocationError("Address and interface are text, as in 10.0.0.5/24 eth0")
     try:
-        return addresses.FloatingAddress(address, interface, label or None)
+        return floating.FloatingAddress(address, interface, label or None)
     except FailbackError as error:
         raise SaltInvocationError(str(error)) from error
 
@@ -80,7 +82,7 @@ def status(address, interface, label=None):
 
         salt 'salt1' floating_ip.status 10.0.0.5/24 eth0 label=eth0:0
     """
-    return addresses.status(_floating(address, interface, label))
+    return floating.status(_floating(address, interface, label))
 
 
 @salt_errors.translated
@@ -117,7 +119,7 @@ def present(address, interface, label=None, check=True):
         salt 'salt1' floating_ip.present 10.0.0.5/24 eth0 label=eth0:0
     """
     floating = _floating(address, interface, label)
-    with addresses.Holder([floating]) as holder:
+    with address_holder.Holder([floating]) as holder:
         (found,) = holder.status()
         relabel = _differs_in_label_alone(found, floating)
         if relabel:
@@ -158,7 +160,7 @@ def absent(address, interface):
 
         salt 'salt1' floating_ip.absent 10.0.0.5/24 eth0
     """
-    with addresses.Holder([_floating(address, interface)]) as holder:
+    with address_holder.Holder([_floating(address, interface)]) as holder:
         (result,) = holder.release()
         if result["connections_reset"]:
             # Clients that came back before the address had gone.
@@ -199,7 +201,7 @@ def answered_by(address, interface=None, timeout=0.5, count=1):
         salt 'client1' floating_ip.answered_by 10.0.0.5 eth0
         salt 'client1' floating_ip.answered_by 10.0.0.5 eth0 count=2
     """
-    return addresses.probe(
+    return neighbours.probe(
         _without_prefix(address, interface or _interface_to(address)),
         timeout=float(timeout),
         count=int(count),
@@ -243,5 +245,5 @@ def announce(address, interface):
 
         salt 'salt1' floating_ip.announce 10.0.0.5/24 eth0
     """
-    with addresses.Holder([_floating(address, interface)]) as holder:
+    with address_holder.Holder([_floating(address, interface)]) as holder:
         return bool(holder.announce())

@@ -24,13 +24,14 @@ import time
 from salt.exceptions import CommandExecutionError
 
 import salt_errors
-from failback import configuration
-from failback import files
-from failback import gate
-from failback import lsyncd_config
-from failback import lsyncd_status
-from failback import replication
-from failback.paths import Paths
+from failback.decisions import roles
+from failback.host import files
+from failback.host.paths import Paths
+from failback.replication import gate
+from failback.replication import lsyncd_config
+from failback.replication import lsyncd_status
+from failback.replication import replicated
+from failback.state import configuration
 
 __virtualname__ = "lsyncd"
 
@@ -104,11 +105,11 @@ def config(pair, rendered=None):
     pair without replicated paths. A path that does not exist yet is taken for a folder.
     """
     pair_config = configuration.load(pair, _paths()) if rendered is None else json.loads(rendered)
-    if configuration.role(pair_config) != "primary" or not pair_config["replicate"]:
+    if roles.role(pair_config) != "primary" or not pair_config["replicate"]:
         return None
     paths = _paths()
     items = [
-        replication.items_on_disk(entry["path"], str(paths.root))[0] for entry in pair_config["replicate"]
+        replicated.items_on_disk(entry["path"], str(paths.root))[0] for entry in pair_config["replicate"]
     ]
     return lsyncd_config.render(pair_config, items, paths)
 
@@ -245,7 +246,7 @@ def status(pair):
     Returns ``running``, ``pid``, ``since`` (seconds since 1970), ``waiting`` (number of changed
     names, None when not known), ``waiting_for`` (the first of them), ``watched`` (number of
     folders), ``status_age`` (seconds), ``trustworthy`` and ``why``; see
-    ``failback.lsyncd_status.observe``.
+    ``failback.replication.lsyncd_status.observe``.
     """
     configuration.load(pair, _paths())
     return lsyncd_status.observe(_paths(), pair, _unit())
@@ -388,7 +389,7 @@ def _require_folders(pair_config, paths):
     missing = [
         entry["path"]
         for entry in pair_config["replicate"]
-        for item in replication.items_on_disk(entry["path"], str(paths.root))[:1]
+        for item in replicated.items_on_disk(entry["path"], str(paths.root))[:1]
         if not os.path.isdir(f"{paths.root}/{item.root}")
     ]
     if missing:

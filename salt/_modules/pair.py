@@ -3,6 +3,9 @@ The two nodes of an active/standby pair, as seen and changed on one of them.
 
 An operator uses ``salt-run pair.status`` and the orchestrations; these functions are what those call
 on the nodes. Only ``report``, ``gate``, ``hold`` and ``resume`` are meant to be called by hand.
+The module is several files of one virtual name: ``pair_access`` (keys and SSH), ``pair_pillar`` (what
+highstate needs of the pillar), ``pair_lock`` (lock, pause, runs), ``pair_ledger``, and this one: what is
+true of the node, and what an orchestration does on it.
 
 .. code-block:: bash
 
@@ -12,45 +15,38 @@ What is decided here is decided in ``failback`` (this tree's ``_utils``), which 
 Salt as ``/usr/local/sbin/failback``.
 """
 
-import json
 import os
 import time
 
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
-import cluster_master
 import salt_errors
-from failback import address
-from failback import configuration
-from failback import files
-from failback import gate as gates
-from failback import git_push
-from failback import guard
-from failback import handover as handovers
-from failback import hold as holds
-from failback import ledger
-from failback import lock as locks
-from failback import nagios
-from failback import paths as places
-from failback import peer as peers
-from failback import pillar as pillars
-from failback import plan as plans
 from failback import report as reports
-from failback import reverse_rsync as data
-from failback import runs
-from failback import services
-from failback import sources as source_facts
-from failback import system
-from failback import takeover as takeovers
-from failback import trust as trusts
-from failback import virsh
-from failback import watch
+from failback.decisions import places
+from failback.decisions import plan as plans
+from failback.decisions import roles
 from failback.errors import FailbackError
-from failback.errors import Unreadable
+from failback.guests import virsh
+from failback.handover import takeover as takeovers
+from failback.handover import taker
+from failback.host import files
+from failback.host import services
+from failback.host import system
+from failback.host.paths import Paths
+from failback.network import address_holder
+from failback.network import floating
+from failback.recovery import handover_pass
+from failback.replication import gate as gates
+from failback.replication import git_push
+from failback.replication import sources as source_facts
+from failback.state import configuration
+from failback.state import ledger
+from failback.state import lock as locks
+from failback.watch import loop
+from failback_master import cluster
 
 __virtualname__ = "pair"
-__func_alias__ = {"names_": "names"}
 
 
 def __virtual__():
@@ -58,7 +54,7 @@ def __virtual__():
 
 
 def _paths():
-    return places.Paths(__opts__.get("failback_root", "/"))
+    return Paths(__opts__.get("failback_root", "/"))
 
 
 @salt_errors.translated
@@ -97,568 +93,6 @@ def report(pair=None, guests=False):
         except CommandExecutionError as error:
             found["guests"] = {"error": str(error)}
     return found
-
-
-def names_():
-    """
-    List the pairs of this node's pillar that it takes part in.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.names
-    """
-    return sorted(_own_pairs())
-
-
-def _own_pairs():
-    """This node's pairs as the pillar has them, normalised, by name. Raises ``CommandExecutionError``."""
-    known = __pillar__.get("pairs") or {}
-    wrong = [pillars.sentence(one) for one in pillars.problems(known)] if known else []
-    if wrong:
-        raise CommandExecutionError(" ".join(wrong))
-    node = __opts__["id"]
-    pairs = [{**pillars.normalise(name, content), "node": node} for name, content in known.items()]
-    return {one["name"]: one for one in pairs if node in (one["primary"]["id"], one["secondary"]["id"])}
-
-
-def _own_pair(pair):
-    found = _own_pairs()
-    if pair not in found:
-        raise SaltInvocationError(
-            f"The pillar of {__opts__['id']} has no pair {pair} that it takes part in "
-            f"(it has: {', '.join(found) or 'none'})."
-        )
-    return found[pair]
-
-
-@salt_errors.translated
-def rendered(pair):
-    """
-    Render a pair's pillar into the configuration that this node keeps of it.
-
-    pair
-        Name of the pair.
-
-    Returns the JSON text of ``/etc/failback/pairs/<pair>.json``. Raises ``SaltInvocationError`` when
-    the pillar knows no such pair for this node, ``CommandExecutionError`` when the pillar is wrong.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.rendered salt
-    """
-    config = {**_own_pair(pair), "version": configuration.VERSION}
-    return json.dumps(config, indent=1, sort_keys=True) + "\n"
-
-
-# --- identity: how the two nodes reach each other ----------------------------------------------
-
-
-@salt_errors.translated
-def identity():
-    """
-    Show how the other node of a pair can recognise this one.
-
-    Returns ``{"public_key": str, "host_keys": [str, …]}``: the pair's own public key (made by
-    highstate) and sshd's host keys. Raises ``CommandExecutionError`` when either is missing.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.identity
-    """
-    return trusts.identity(_paths())
-
-
-@salt_errors.translated
-def trust(pair, public_key, host_keys):
-    """
-    Remember how to recognise the other node of a pair; highstate lets it in from then on.
-
-    pair
-        Name of the pair.
-
-    public_key, host_keys
-        What ``pair.identity`` said on the other node.
-
-    Returns True when this was news, False when it was known.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.trust salt 'ssh-ed25519 AAAA…' '[ssh-ed25519 AAAA…]'
-    """
-    return trusts.remember(pair, public_key, host_keys, _paths())
-
-
-@salt_errors.translated
-def trusted():
-    """
-    List what this node knows of its peers.
-
-    Returns ``{pair: {"public_key": …, "host_keys": […]}}``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.trusted
-    """
-    return trusts.known(_paths())
-
-
-@salt_errors.translated
-def reaches_peer(pair):
-    """
-    Prove that this node reaches the other one with the pair's key.
-
-    Returns the id of the node that answered. Raises ``CommandExecutionError``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.reaches_peer salt
-    """
-    return peers.report(configuration.load(pair, _paths()), _paths())["node"]
-
-
-@salt_errors.translated
-def has_key():
-    """
-    Say whether this node has its key for pairs.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.has_key
-    """
-    return trusts.has_key(_paths())
-
-
-@salt_errors.translated
-def make_key():
-    """
-    Make this node's key for pairs. Returns its public half; an existing key is never replaced.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.make_key
-    """
-    return trusts.make_key(_paths(), __opts__["id"])
-
-
-@salt_errors.translated
-def known_hosts():
-    """
-    Render known_hosts for the peers that this node was told of.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.known_hosts
-    """
-    return trusts.known_hosts(_peers(), trusted())
-
-
-@salt_errors.translated
-def authorized_keys():
-    """
-    Render the lines of authorized_keys that let each peer ask for the far end, and for nothing else.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.authorized_keys
-    """
-    return trusts.authorized_keys(_peers(), trusted(), _paths())
-
-
-@salt_errors.translated
-def ssh_config():
-    """
-    Render the SSH client's configuration for this node's peers.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.ssh_config
-    """
-    return peers.client_config(list(_peers().values()), _paths())
-
-
-def _peers():
-    """The other node of each of this node's pairs, from pillar."""
-    return {name: configuration.peer(one) for name, one in _own_pairs().items()}
-
-
-def service_names(pair):
-    """
-    List the units of a pair that no boot may start: its services and active services.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.service_names salt
-    """
-    config = _own_pair(pair)
-    return [one["name"] for one in config["services"] + config["active_services"]]
-
-
-def sharing_master_key():
-    """
-    List the nodes of this node's pairs that share a Salt master's key, because they replicate its folder.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.sharing_master_key
-    """
-    found = set()
-    for config in _own_pairs().values():
-        if any(pillars.covers(one["path"], "/etc/salt/pki/master") for one in config["replicate"]):
-            found.update((config["primary"]["id"], config["secondary"]["id"]))
-    return sorted(found)
-
-
-def nagios_units(pair):
-    """
-    List the units of a pair that turn a switch inside Nagios on and off.
-
-    Returns a list of ``{"name": unit, "on": command, "off": command}`` for unit files; empty unless the
-    pair's ``active_services`` name such units.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'monitor1' pair.nagios_units monitor
-    """
-    found = [nagios.unit_commands(one) for one in _own_pair(pair)["active_services"]]
-    return [one for one in found if one]
-
-
-def repositories(pair):
-    """
-    List the bare repositories of a pair.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.repositories salt
-    """
-    return _own_pair(pair)["git"]
-
-
-def crons():
-    """
-    List the names in /etc/cron.d of the watches that this node must run.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt2' pair.crons
-    """
-    found = set()
-    for config in _own_pairs().values():
-        for one in config["floating_ips"]:
-            if one["watch"]["on"] in ("both", configuration.role(config)):
-                found.add(one["watch"]["cron"])
-    return sorted(found)
-
-
-def stale_crons():
-    """
-    List the watches in /etc/cron.d that are this tree's and no longer for this node.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.stale_crons
-    """
-    return [name for name in _crons_of("pair.watch") if name not in crons()]
-
-
-def stale_git_crons():
-    """
-    List the files in /etc/cron.d that push repositories of pairs that have none here any more.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.stale_git_crons
-    """
-    wanted = {f"failback-git-{pair}" for pair in names_() if repositories(pair)}
-    return [name for name in _crons_of("pair.git") if name not in wanted]
-
-
-def _crons_of(state):
-    """The names of the files in /etc/cron.d that a state of this tree has written."""
-    return [
-        path.name
-        for path in sorted((_paths().root / "etc/cron.d").glob("*"))
-        if path.is_file() and f"Managed by Salt ({state})" in path.read_text(errors="replace")
-    ]
-
-
-# --- lock, hold, ledger --------------------------------------------------------------------------
-
-
-@salt_errors.translated
-def lock(pair, run, operation, owner, seconds, dead_runs=()):
-    """
-    Take a pair for a run on this node, or renew what the run has.
-
-    run, operation
-        Id of the run, and what it is: ``recover``.
-
-    owner
-        The process that orchestrates; see ``failback.lock.acquire``.
-
-    seconds
-        How long the lock holds without being renewed.
-
-    dead_runs
-        Runs that the other node has proved dead.
-
-    Returns the lock. Raises ``CommandExecutionError``, naming the run that holds the pair.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.lock salt 20261122T183000-recover-salt-4f2a recover '{master: salt2_master}' 60
-    """
-    paths = _paths()
-    taken = locks.acquire(pair, paths, run, operation, owner, float(seconds), tuple(dead_runs))
-    if taken["taken_over"]:
-        # What a dead run has paused would stay paused for as long as its step might have taken.
-        holds.clear(pair, paths, taken["taken_over"])
-    return taken
-
-
-@salt_errors.translated
-def renew(pair, run, seconds, hold=False):
-    """
-    Prolong the lock of a run on this node; the living run asks for it several times a minute.
-
-    seconds
-        How long it holds from now on.
-
-    hold
-        Pause the watch as well, for as long as the lock holds, or prolong that.
-
-    Returns True, or False when the run does not have the pair: nothing was changed then.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.renew salt 20261122T183000-recover-salt-4f2a 60
-    """
-    paths = _paths()
-    renewed = locks.renew(pair, paths, run, float(seconds))
-    if renewed and hold:
-        holds.set_hold(pair, paths, min(float(seconds), holds.LONGEST), f"run {run}", run)
-    return renewed
-
-
-def owner_has_ended(owner):
-    """
-    Say whether this node can prove that the process which orchestrated a run is gone.
-
-    owner
-        As the run's lock has it. Only the machine on which that process ran can prove it.
-
-    Returns True or False.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt2' pair.owner_has_ended '{machine: 4f2a, boot_id: 77c1, pid: 4711, started: 12345}'
-    """
-    return locks.owner_has_ended(owner)
-
-
-@salt_errors.translated
-def unlock(pair, run):
-    """
-    Give a pair back. Returns True when this run had it.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.unlock salt 20261122T183000-recover-salt-4f2a
-    """
-    return locks.release(pair, _paths(), run)
-
-
-@salt_errors.translated
-def hold(pair, seconds, reason, run=None):
-    """
-    Pause the watch of a pair on this node; it resumes by itself.
-
-    seconds
-        For how long.
-
-    reason
-        Shown by ``pair.status``.
-
-    run
-        The run on whose behalf; that run ends it early.
-
-    Returns the hold.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt2' pair.hold salt 600 'switch maintenance'
-    """
-    configuration.load(pair, _paths())
-    return holds.set_hold(pair, _paths(), seconds, reason, run)
-
-
-@salt_errors.translated
-def resume(pair, run=None):
-    """
-    End a pause of the watch. Returns True when there was one.
-
-    run
-        End only that run's hold. Without it all of them; refused while a run holds the pair, for it may
-        be in the middle of a handover.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt2' pair.resume salt
-    """
-    paths = _paths()
-    found = locks.read(pair, paths)
-    if run is None and found and found["state"] == "held":
-        raise CommandExecutionError(locks.refusal(pair, found))
-    return holds.clear(pair, paths, run)
-
-
-@salt_errors.translated
-def admit(pair, generation, active, run, why, admitted=True, unsaved=False):
-    """
-    Admit this node to a generation in its current boot: the gate opens on the active primary.
-
-    Only an orchestration that has looked at both nodes calls this.
-
-    generation, active
-        From the verdict. The ledger refuses to go back.
-
-    admitted
-        False only tells it who is active: a standby whose data are not current yet takes nothing over.
-
-    unsaved
-        True: what this node alone has is in no backup yet, so the other one may not write here.
-
-    Returns the ledger's entry. Raises ``CommandExecutionError``, also when a node that would be admitted has
-    its data elsewhere than they were.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt2' pair.admit salt 7 salt1 20261122T183000-recover-salt-4f2a 'recovered'
-    """
-    paths = _paths()
-    locks.require(pair, paths, run)
-    if admitted:
-        config = configuration.load(pair, paths)
-        gates.require_in_place(config, paths, f"{config['node']} is not admitted to {pair}.")
-    return ledger.write(pair, paths, int(generation), active, run, why, admitted, unsaved)
-
-
-@salt_errors.translated
-def adopt(pair, active, run):
-    """
-    Begin a pair's ledger in generation 1, with nobody admitted yet.
-
-    Returns True when there was no ledger, False when there is one. Raises ``CommandExecutionError``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.adopt salt salt1 20261122T183000-adopt-salt-4f2a
-    """
-    paths = _paths()
-    locks.require(pair, paths, run)
-    if ledger.read(pair, paths) is not None:
-        return False
-    ledger.write(pair, paths, 1, active, run, "adopted", admitted=False)
-    return True
-
-
-@salt_errors.translated
-def record_sources(pair, run, peer, moved=False):
-    """
-    Remember where the pair's paths lie on both nodes; from what lies elsewhere later, and to it, nothing is
-    carried.
-
-    peer
-        The ``sources`` of the other node's report.
-
-    moved
-        Also of paths that lie elsewhere than they did. A standby of which one does is not admitted any more:
-        an orchestration has to compare everything first.
-
-    Returns True.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.record_sources salt 20261122T183000-adopt-salt-4f2a '{/srv/salt: {…}}'
-    """
-    paths = _paths()
-    locks.require(pair, paths, run)
-    own = ledger.read(pair, paths)
-    config = configuration.load(pair, paths)
-    if moved and own and own["active"] != config["node"] and _misplaced(config, paths):
-        ledger.write(
-            pair,
-            paths,
-            own["generation"],
-            own["active"],
-            run,
-            "its data were moved",
-            admitted=False,
-            unsaved=bool(own.get("unsaved")),
-        )
-    source_facts.record(pair, paths, peer, moved)
-    return True
-
-
-def _misplaced(config, paths):
-    try:
-        return source_facts.misplaced(config, paths)
-    except Unreadable as error:
-        return {"error": str(error)}
 
 
 @salt_errors.translated
@@ -763,15 +197,15 @@ def take(pair, run):
             raise CommandExecutionError(
                 f"{config['node']} is not admitted as the active node of {pair}, so it takes no address."
             )
-        wanted = address.of_pair(config)
-        missing = [one for one in wanted if not address.status(one)["held"]]
+        wanted = floating.of_pair(config)
+        missing = [one for one in wanted if not floating.status(one)["held"]]
         if missing:
-            linked, _ = address.by_link(missing)
-            with address.Holder(missing) as holder:
+            linked, _ = floating.by_link(missing)
+            with address_holder.Holder(missing) as holder:
                 # With a dead link among them the others are of use all the same.
                 holder.check(linked or missing)
                 holder.take(missing, check=False)
-            address.announce_later(pair, paths)
+            address_holder.announce_later(pair, paths)
     return [one.address for one in missing]
 
 
@@ -781,7 +215,7 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     Make this node active without the other one, which is off by an operator's word.
 
     owner
-        The process that orchestrates; see ``failback.lock.acquire``.
+        The process that orchestrates; see ``failback.state.lock.acquire``.
 
     fenced, reason
         The operator's word, as for ``fencing.declare``: the node that is off, and how that is known.
@@ -803,7 +237,7 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     config = configuration.load(pair, paths)
     __salt__["fencing.declare"](pair, fenced, reason, run, owner)
     own = ledger.read(pair, paths)
-    held = [one for one in address.of_pair(config) if address.status(one)["held"]]
+    held = [one for one in floating.of_pair(config) if floating.status(one)["held"]]
     if ledger.is_active(own, config["node"]) and (held or not config["floating_ips"]):
         return {"generation": own["generation"], "addresses": take(pair, run)}
     if moved:
@@ -864,7 +298,7 @@ def give_way(pair, run, generation):
     paths = _paths()
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
-    other = configuration.peer(config)["id"]
+    other = roles.peer(config)["id"]
     own = ledger.read(pair, paths)
     if own and (own["generation"], own["active"]) == (int(generation), other):
         return f"{config['node']} has given way to {other} already."
@@ -882,7 +316,7 @@ def handover(pair, run, max_delete=None):
     Once this node has them, services read the files again that have come over, and the active services
     start: also when nobody is left to ask for it, for they do not run on the other node any more.
 
-    Returns what ``failback.handover.become_active`` returns: generation, window in milliseconds, the
+    Returns what ``failback.handover.taker.become_active`` returns: generation, window in milliseconds, the
     timeline, and who answers now; with ``started``, the active services that did not run before, and
     ``problems``, sentences about what did not reload or start. Raises ``CommandExecutionError`` whose message
     says who serves.
@@ -899,9 +333,9 @@ def handover(pair, run, max_delete=None):
     def prepare_last_pass(control):
         if not config["replicate"]:
             return None
-        return data.LastPass(config, run, paths, control, max_delete=max_delete)
+        return handover_pass.LastPass(config, run, paths, control, max_delete=max_delete)
 
-    done = handovers.become_active(config, run, paths, prepare_last_pass)
+    done = taker.become_active(config, run, paths, prepare_last_pass)
     done.update(started=[], problems=[])
     brought = done["last_pass"]
     try:
@@ -940,7 +374,7 @@ def activate(pair, run, anew=False, carry=True):
     config = configuration.load(pair, paths)
     locks.require(pair, paths, run)
     started = []
-    carries = carry and config["replicate"] and configuration.role(config) == "primary"
+    carries = carry and config["replicate"] and roles.role(config) == "primary"
     if carries and __salt__["lsyncd.start"](pair, anew=anew):
         started.append(services.LSYNCD)
     return {"started": started + start_active_services(pair, run)}
@@ -1016,7 +450,7 @@ def stand_by(pair, run, sources=None):
     made, absent = _make_folders(config, sources or {}, paths)
     elsewhere = source_facts.misplaced(config, paths)
     if elsewhere:
-        absent.append(guard.misplaced_sentence(config["node"], elsewhere, pair))
+        absent.append(places.misplaced_sentence(config["node"], elsewhere, pair))
     return {
         "stopped": stopped,
         "made": made,
@@ -1065,7 +499,7 @@ def watching(pair, limit=30):
     """
     paths = _paths()
     config = configuration.load(pair, paths)
-    role = configuration.role(config)
+    role = roles.role(config)
     crons = sorted(
         {one["watch"]["cron"] for one in config["floating_ips"] if one["watch"]["on"] in ("both", role)}
     )
@@ -1086,7 +520,7 @@ def watching(pair, limit=30):
 
 def _unwatched(pair, cron, paths):
     """What keeps a watch from taking over, as sentences, by its own status file."""
-    found = files.read_json(watch.status_file(paths, cron), f"the status of the watch {cron}") or {}
+    found = files.read_json(loop.status_file(paths, cron), f"the status of the watch {cron}") or {}
     if system.process_started(found.get("pid") or 0) is None:
         return [f"{cron} does not run."]
     addresses = found.get("pairs", {}).get(pair, {}).get("addresses")
@@ -1104,8 +538,8 @@ def push_git(pair, run):
     """
     Push the pair's repositories from this node to the other one; nothing is forced.
 
-    Returns a list, one entry a repository, see ``failback.git_push.push``: a diverged reference is
-    in its ``diverged`` and left alone on both nodes.
+    Returns a list, one entry a repository, see ``failback.replication.git_push.push``: a diverged reference
+    is in its ``diverged`` and left alone on both nodes.
 
     CLI Example:
 
@@ -1168,7 +602,7 @@ def orchestrate(operation, pillar):
     if operation not in plans.OPERATIONS:
         known = ", ".join(plans.OPERATIONS)
         raise SaltInvocationError(f"operation must be one of {known}, not {operation!r}.")
-    _, states, text = cluster_master.salt_run(__opts__["config_dir"], operation, pillar)
+    _, states, text = cluster.salt_run(__opts__["config_dir"], operation, pillar)
     if not states:
         raise CommandExecutionError(f"orch.{operation} did not begin on {__opts__['id']}: {text}")
     found = {name: one for state in states for name, one in state["changes"].items()}
@@ -1176,70 +610,3 @@ def orchestrate(operation, pillar):
         raise CommandExecutionError(" ".join(one["comment"] for one in states))
     idle = {"result": True, "comment": "Nothing to do.", "seconds": 0}
     return {**{name: idle for name in pillar["pair"]}, **found}
-
-
-# --- runs ------------------------------------------------------------------------------------------
-
-
-@salt_errors.translated
-def open_run(pair, run, record):
-    """
-    Begin the record of a run on this node.
-
-    record
-        Dict; see ``failback.runs``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.open_run salt 20261122T183000-recover-salt-4f2a '{operation: recover}'
-    """
-    runs.write(pair, run, record, _paths())
-    return True
-
-
-@salt_errors.translated
-def close_run(pair, run, record, sources=None):
-    """
-    End a run on this node: its record is written, its hold and its lock are given back.
-
-    record
-        As for ``open_run``.
-
-    sources
-        After a success, what the other node reports of its paths: a later reverse rsync from other
-        file systems is refused.
-
-    Returns True.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.close_run salt 20261122T183000-recover-salt-4f2a '{result: succeeded}'
-    """
-    paths = _paths()
-    runs.write(pair, run, record, paths)
-    if sources is not None:
-        source_facts.record(pair, paths, sources)
-        data.pruned(configuration.load(pair, paths), paths, (run,))
-    holds.clear(pair, paths, run)
-    locks.release(pair, paths, run)
-    return True
-
-
-@salt_errors.translated
-def history(pair=None):
-    """
-    List the runs that this node remembers, oldest first.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'salt1' pair.history salt
-    """
-    paths = _paths()
-    chosen = [pair] if pair else configuration.names(paths)
-    return [record for one in chosen for record in runs.history(one, paths)]

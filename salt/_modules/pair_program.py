@@ -8,12 +8,10 @@ It is the very package that Salt has synced for its own modules, so both always 
     salt 'salt*' pair.package
 """
 
-import pathlib
-
 import salt_errors
-from failback import paths as places
-from failback import release
-from failback import system
+from failback.host import release
+from failback.host import system
+from failback.host.paths import Paths
 
 __virtualname__ = "pair"
 
@@ -23,12 +21,7 @@ def __virtual__():
 
 
 def _paths():
-    return places.Paths(__opts__.get("failback_root", "/"))
-
-
-def _synced():
-    """The package as Salt has synced it."""
-    return pathlib.Path(system.__file__).parent
+    return Paths(__opts__.get("failback_root", "/"))
 
 
 def package():
@@ -44,7 +37,7 @@ def package():
 
         salt 'salt*' pair.package
     """
-    return {"modules": system.package_digest(_synced()), "program": release.digest(_paths())}
+    return {"modules": system.package_digest(system.PACKAGE), "program": release.digest(_paths())}
 
 
 @salt_errors.translated
@@ -63,7 +56,7 @@ def install_program():
 
         salt 'salt1' pair.install_program
     """
-    return release.install(_synced(), _paths())
+    return release.install(system.PACKAGE, _paths())
 
 
 def has_flat_program():

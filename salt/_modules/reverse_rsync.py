@@ -13,19 +13,19 @@ lost.
 
 An operator uses ``orch.recover``, ``salt-run pair.plan`` and ``salt-run pair.undo``, which call
 these functions on the node that has come back. Names of files in all results are in the notation of
-``failback.itemize``: bytes that are not printable UTF-8 are written as ``\\#ooo``.
+``failback.host.notation``: bytes that are not printable UTF-8 are written as ``\\#ooo``.
 """
 
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 import salt_errors
-from failback import configuration
-from failback import conflicts
-from failback import journal_service
-from failback import reverse_rsync as library
-from failback import runs
-from failback.paths import Paths
+from failback.decisions import conflicts
+from failback.host.paths import Paths
+from failback.journal import service
+from failback.recovery import reverse_rsync as library
+from failback.state import configuration
+from failback.state import runs
 
 __virtualname__ = "reverse_rsync"
 
@@ -48,7 +48,7 @@ def _remote_shell():
 
 
 def _gate(pair, run):
-    from failback import gate
+    from failback.replication import gate
 
     gate.require_pull(_load(pair), run, _paths())
 
@@ -110,7 +110,7 @@ def preview(pair, sources=None, names=200, takeover=None):
 def _preview_for_handover(pair, sources, names, takeover, run):
     config, paths = _load(pair), _paths()
     takeover = _moments(takeover)
-    journals = None if _remote_shell() else journal_service.Both(config, run, paths)
+    journals = None if _remote_shell() else service.Both(config, run, paths)
     return library.preview(config, paths, sources, names, _remote_shell(), takeover, journals)
 
 
@@ -251,7 +251,7 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
         sources,
         remote_shell=_remote_shell(),
         gate=lambda: _gate(pair, run),
-        journals=None if _remote_shell() else journal_service.Both(config, run, paths),
+        journals=None if _remote_shell() else service.Both(config, run, paths),
         max_delete=_number("max_delete", max_delete),
         max_change_percent=_number("max_change_percent", max_change_percent),
         takeover=_moments(takeover),

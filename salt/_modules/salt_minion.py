@@ -20,8 +20,8 @@ import salt.utils.minion
 from salt.exceptions import CommandExecutionError
 
 import salt_errors
-from failback import system
 from failback.errors import FailbackError
+from failback.host import system
 
 log = logging.getLogger(__name__)
 

@@ -19,15 +19,19 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 import salt_errors
-from failback import configuration
-from failback import fencing
-from failback import lock as locks
-from failback import paths as places
-from failback import system
-from failback import virsh
-from failback import virtual_machine
+from failback.decisions import guests
+from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Refused
+from failback.guests import claims
+from failback.guests import migration
+from failback.guests import storage
+from failback.guests import virsh
+from failback.host import paths as places
+from failback.host import system
+from failback.state import configuration
+from failback.state import fencing
+from failback.state import lock as locks
 
 __virtualname__ = "shared_vm"
 
@@ -48,7 +52,7 @@ def report(pair):
     pair
         Name of the pair.
 
-    Returns a dict; its keys are those of ``failback.virsh.facts`` in this tree's ``_utils``. Raises
+    Returns a dict; its keys are those of ``failback.guests.virsh.facts`` in this tree's ``_utils``. Raises
     ``CommandExecutionError`` when libvirt does not answer.
 
     CLI Example:
@@ -111,7 +115,7 @@ def lock_config(pair):
 
         salt mgmt1 shared_vm.lock_config mgmt
     """
-    return virsh.lock_config(_pair(pair))
+    return storage.lock_config(_pair(pair))
 
 
 def _pair(pair):
@@ -130,7 +134,7 @@ def storage_gone(pair):
 
         salt 'mgmt*' shared_vm.storage_gone mgmt
     """
-    return virsh.storage_gone(configuration.load(pair, _paths()), _paths())
+    return storage.storage_gone(configuration.load(pair, _paths()), _paths())
 
 
 @salt_errors.translated
@@ -146,7 +150,7 @@ def marked(pair):
 
         salt mgmt1 shared_vm.marked mgmt
     """
-    return virsh.missing_marks(configuration.load(pair, _paths()), _paths())
+    return storage.missing_marks(configuration.load(pair, _paths()), _paths())
 
 
 @salt_errors.translated
@@ -162,7 +166,7 @@ def mark_storage(pair):
 
         salt mgmt1 shared_vm.mark_storage mgmt
     """
-    return virsh.mark_storage(configuration.load(pair, _paths()), _paths())
+    return storage.mark_storage(configuration.load(pair, _paths()), _paths())
 
 
 @salt_errors.translated
@@ -238,7 +242,7 @@ def plan(pair, guest, only_if_active=False, how="live"):
     how
         ``live`` or ``restart``.
 
-    Returns ``{"action", "source", "sentence", "refusal"}``; see ``failback.virtual_machine.decide``.
+    Returns ``{"action", "source", "sentence", "refusal"}``; see ``failback.decisions.guests.decide``.
 
     CLI Example:
 
@@ -282,23 +286,23 @@ def start(pair, guest, run=None):
     paths = _paths()
     config = _config(pair, guest, paths)
     _require_turn(pair, run, paths)
-    name = virtual_machine.domain(config, guest)
-    with virsh.claim(pair, guest, paths):
+    name = guests.domain(config, guest)
+    with claims.claim(pair, guest, paths):
         found = _decide(config, guest, config["node"], paths, own_claim=config["node"])
         if found.refusal:
             raise Refused(found.refusal)
-        if found.action == virtual_machine.NOTHING:
+        if found.action == guests.NOTHING:
             return {"done": "nothing", "comment": found.sentence}
-        if found.action == virtual_machine.START:
+        if found.action == guests.START:
             virsh.start(name)
-        elif found.action == virtual_machine.RESUME and found.source == config["node"]:
+        elif found.action == guests.RESUME and found.source == config["node"]:
             virsh.resume(name)
         else:
             raise Refused(f"{found.sentence} That is what orch.vm does; nothing was done here.")
         state, _ = virsh.state(name)
         if state != "running":
             raise CommandExecutionError(f"{guest} was started on {config['node']} and is {state}.")
-    done = "started" if found.action == virtual_machine.START else "resumed"
+    done = "started" if found.action == guests.START else "resumed"
     return {"done": done, "comment": f"{guest} was {done} on {config['node']}."}
 
 
@@ -325,25 +329,25 @@ def migrate(pair, guest, run):
     paths = _paths()
     config = _config(pair, guest, paths)
     locks.require(pair, paths, run)
-    target = configuration.peer(config)["id"]
-    name = virtual_machine.domain(config, guest)
-    with virsh.claim(pair, guest, paths):
+    target = roles.peer(config)["id"]
+    name = guests.domain(config, guest)
+    with claims.claim(pair, guest, paths):
         found = _decide(config, guest, target, paths, own_claim=config["node"])
         if found.refusal:
             raise Refused(found.refusal)
-        if found.action == virtual_machine.NOTHING:
+        if found.action == guests.NOTHING:
             return {"done": "nothing", "comment": found.sentence}
-        if found.action != virtual_machine.MIGRATE:
+        if found.action != guests.MIGRATE:
             raise Refused(f"{found.sentence} It is not migrated from here; nothing was done.")
         try:
-            virsh.migrate(config, name, run, paths, config["virtualization"]["migration_timeout"])
+            migration.migrate(config, name, run, paths, config["virtualization"]["migration_timeout"])
         except FailbackError as error:
             state, _ = virsh.state(name)
             raise CommandExecutionError(
                 f"{guest} could not be migrated to {target}; it is {state} on {config['node']} now. {error}"
             ) from error
-        here, there = virsh.facts(config, paths), virsh.ask_peer(config, paths)
-        if virtual_machine.active(here["guests"][guest]) or there["guests"][guest]["state"] != "running":
+        here, there = virsh.facts(config, paths), migration.ask_peer(config, paths)
+        if guests.active(here["guests"][guest]) or there["guests"][guest]["state"] != "running":
             raise CommandExecutionError(
                 f"After its migration {guest} is {here['guests'][guest]['state']} on {config['node']} and "
                 f"{there['guests'][guest]['state']} on {target}: salt-run pair.status {pair}"
@@ -374,10 +378,10 @@ def stop(pair, guest, run=None):
     paths = _paths()
     config = _config(pair, guest, paths)
     _require_turn(pair, run, paths)
-    name, node = virtual_machine.domain(config, guest), config["node"]
-    with virsh.claim(pair, guest, paths):
+    name, node = guests.domain(config, guest), config["node"]
+    with claims.claim(pair, guest, paths):
         before = virsh.facts(config, paths)["guests"][guest]
-        if not virtual_machine.active(before):
+        if not guests.active(before):
             return {"done": "nothing", "comment": f"{guest} does not run on {node}."}
         if before["state"] != "running":
             raise Refused(
@@ -386,7 +390,7 @@ def stop(pair, guest, run=None):
             )
         virsh.shut_down(name, config["virtualization"]["shutdown_timeout"])
         after = virsh.facts(config, paths)["guests"][guest]
-        if virtual_machine.active(after):
+        if guests.active(after):
             raise CommandExecutionError(
                 f"{guest} was shut down on {node} and still has processes: {after['processes']}"
             )
@@ -415,11 +419,11 @@ def _require_turn(pair, run, paths):
 
 def _decide(config, guest, target, paths, own_claim, **terms):
     """What both hosts say now, this one by itself and the other one over SSH, judged."""
-    other = configuration.peer(config)["id"]
+    other = roles.peer(config)["id"]
     reports = {config["node"]: virsh.facts(config, paths)}
     fenced = False
     try:
-        reports[other] = virsh.ask_peer(config, paths)
+        reports[other] = migration.ask_peer(config, paths)
     except FailbackError as error:
         reports[other] = {"error": str(error)}
         try:
@@ -427,4 +431,4 @@ def _decide(config, guest, target, paths, own_claim, **terms):
             fenced = True
         except Refused as refusal:
             reports[other] = {"error": f"{error} {refusal}"}
-    return virtual_machine.decide(guest, target, config, reports, fenced=fenced, own_claim=own_claim, **terms)
+    return guests.decide(guest, target, config, reports, fenced=fenced, own_claim=own_claim, **terms)

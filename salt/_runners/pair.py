@@ -27,13 +27,15 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
-import pair_master
-from failback import pillar as pillars
-from failback import plan as plans
-from failback import runs
-from failback import verdict as verdicts
-from failback import virtual_machine
+from failback.decisions import guests
+from failback.decisions import plan as plans
+from failback.decisions import verdict as verdicts
 from failback.errors import FailbackError
+from failback.pillar import check as pillar_check
+from failback.state import runs
+from failback_master import checks
+from failback_master import minions
+from failback_master import orchestration
 
 __virtualname__ = "pair"
 
@@ -43,10 +45,25 @@ NAMES = 1000
 #: What each orchestration takes in ``pillar=``.
 ORCHESTRATIONS = {
     "orch.recover": {  # fmt: skip
-        "pair", "plan", "max_delete", "max_change_percent", "winner", "reason", "at_once", "vms"
+        "pair",
+        "plan",
+        "max_delete",
+        "max_change_percent",
+        "winner",
+        "reason",
+        "at_once",
+        "vms",
     },
     "orch.failover": {  # fmt: skip
-        "pair", "plan", "max_delete", "max_change_percent", "fenced", "reason", "moved", "at_once", "vms"
+        "pair",
+        "plan",
+        "max_delete",
+        "max_change_percent",
+        "fenced",
+        "reason",
+        "moved",
+        "at_once",
+        "vms",
     },
     "orch.boot": {"pair", "plan", "at_once"},
     "orch.adopt": {"pair", "moved", "at_once"},
@@ -103,7 +120,7 @@ def _pairs():
     wrong = pillar.get("_errors") if isinstance(pillar, dict) else [str(pillar)]
     if wrong:
         raise CommandExecutionError(f"The pillar of {__opts__['id']} cannot be rendered: {' '.join(wrong)}")
-    return pair_master.pairs_of(pillar)
+    return checks.pairs_of(pillar)
 
 
 def _command(function):
@@ -150,7 +167,7 @@ def check():
         salt-run pair.check
     """
     pairs = _pairs()
-    wrong = [pillars.sentence(one) for one in pillars.problems(pairs)]
+    wrong = [pillar_check.sentence(one) for one in pillar_check.problems(pairs)]
     if wrong:
         return _bad({"problems": wrong})
     return {"comment": f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}: the pillar is right."}
@@ -180,12 +197,12 @@ def status(pair=None):
     """
     pairs = _pairs()
     chosen = [pair] if pair is not None else sorted(pairs)
-    configs = [pair_master.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen]
-    nodes = pair_master.Nodes(__opts__)
+    configs = [checks.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen]
+    nodes = minions.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     # Nodes that still have an earlier tree are asked for nothing that they do not know.
     more = {"guests": True} if any(one["vms"] for one in configs) else {}
-    answers, errors = nodes.try_all(ids, "pair.report", look=pair_master.LOOK_WITHIN, **more)
+    answers, errors = nodes.try_all(ids, "pair.report", look=minions.LOOK_WITHIN, **more)
     found, good = {}, True
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
@@ -193,8 +210,8 @@ def status(pair=None):
         shown = found[config["name"]] = _shown(config, one, (primary, secondary), errors)
         if config["vms"]:
             said = _guests(config, answers, errors)
-            shown["guests"] = virtual_machine.shown(config, said)
-            wrong = virtual_machine.wrong(config, said)
+            shown["guests"] = guests.shown(config, said)
+            wrong = guests.wrong(config, said)
             if wrong:
                 shown["guests_wrong"] = wrong
         good = good and one.name == verdicts.NORMAL and not one.drift and not shown.get("guests_wrong")
@@ -309,13 +326,13 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         salt-run pair.plan salt
     """
     usage = "salt-run pair.plan <pair> [operation=recover] [names=1000] [winner=<node>]"
-    config = pair_master.configuration(_pairs(), pair, usage)
+    config = checks.configuration(_pairs(), pair, usage)
     if operation not in plans.OPERATIONS:
         known = ", ".join(plans.OPERATIONS)
         raise SaltInvocationError(f"operation must be one of {known}, not {operation!r}. Usage: {usage}")
     if isinstance(names, bool) or not isinstance(names, int) or names < 0:
         raise SaltInvocationError(f"names must be a whole number, not {names!r}. Usage: {usage}")
-    run = pair_master.Run(__opts__, config, operation, {"winner": winner})
+    run = orchestration.Run(__opts__, config, operation, {"winner": winner})
     reports, errors = run.decide()
     shown = {
         "pair": pair,
@@ -338,7 +355,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             pair,
             serving["sources"],
             names=names,
-            takeover=pair_master.takeover(run, reports),
+            takeover=checks.takeover(run, reports),
         )
         found = {path: why for one in previews for path, why in one["conflict_names"].items()}
         if found:
@@ -399,10 +416,10 @@ def history(pair=None):
     """
     pairs = _pairs()
     chosen = [pair] if pair is not None else sorted(pairs)
-    configs = [pair_master.configuration(pairs, one, "salt-run pair.history [<pair>]") for one in chosen]
-    nodes = pair_master.Nodes(__opts__)
+    configs = [checks.configuration(pairs, one, "salt-run pair.history [<pair>]") for one in chosen]
+    nodes = minions.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
-    answers, errors = nodes.try_all(ids, "pair.history", look=pair_master.LOOK_WITHIN, pair=pair)
+    answers, errors = nodes.try_all(ids, "pair.history", look=minions.LOOK_WITHIN, pair=pair)
     merged = {}
     for node, records in answers.items():
         for record in records:
@@ -458,8 +475,8 @@ def undo(run=None, paths=None, test=False):
     except FailbackError as error:
         raise SaltInvocationError(f"{error} Usage: {usage}") from error
     pair = re.fullmatch(r"[^-]+-[^-]+-(.+)-[0-9a-f]{4}", run).group(1)
-    config = pair_master.configuration(_pairs(), pair, usage)
-    mine = pair_master.Run(__opts__, config, "undo")
+    config = checks.configuration(_pairs(), pair, usage)
+    mine = orchestration.Run(__opts__, config, "undo")
     answers, errors = mine.nodes.try_all(mine.ids, "pair.history", pair=pair)
     keeping = [
         node
@@ -481,8 +498,8 @@ def undo(run=None, paths=None, test=False):
         return _bad({**shown, "refused": refusal}) if refusal else shown
     if refusal:
         raise CommandExecutionError(f"Refused, nothing was changed. {refusal}")
-    pair_master.require_free(pair, reports, mine.nodes)
-    pair_master.require_in_step(reports)
+    checks.require_free(pair, reports, mine.nodes)
+    checks.require_in_step(reports)
     mine.lock(reports)
     mine.opened = True
     keeping = [mine.verdict.active]
@@ -490,9 +507,7 @@ def undo(run=None, paths=None, test=False):
     try:
         mine.nodes.all(mine.ids, "pair.open_run", pair, mine.id, mine.record())
         for node in keeping:
-            done[node] = mine.nodes.one(
-                node, "reverse_rsync.restored", pair, run, mine.id, paths=paths
-            )
+            done[node] = mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths)
         result = "succeeded"
     finally:
         mine.let_go()
@@ -529,10 +544,10 @@ def hold(pair=None, minutes=None, reason="held by an operator"):
         salt-run pair.hold salt 30 reason='switch maintenance'
     """
     usage = "salt-run pair.hold <pair> <minutes> [reason='…']"
-    config = pair_master.configuration(_pairs(), pair, usage)
+    config = checks.configuration(_pairs(), pair, usage)
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0 < minutes <= 1440:
         raise SaltInvocationError(f"minutes must be from 1 to 1440, not {minutes!r}. Usage: {usage}")
-    nodes = pair_master.Nodes(__opts__)
+    nodes = minions.Nodes(__opts__)
     ids = (config["primary"]["id"], config["secondary"]["id"])
     return nodes.all(ids, "pair.hold", pair, minutes * 60, reason)
 
@@ -553,6 +568,6 @@ def resume(pair=None):
 
         salt-run pair.resume salt
     """
-    config = pair_master.configuration(_pairs(), pair, "salt-run pair.resume <pair>")
-    nodes = pair_master.Nodes(__opts__)
+    config = checks.configuration(_pairs(), pair, "salt-run pair.resume <pair>")
+    nodes = minions.Nodes(__opts__)
     return nodes.all((config["primary"]["id"], config["secondary"]["id"]), "pair.resume", pair)

@@ -11,10 +11,10 @@ One orchestration on several pairs, as a state that runs on the master.
 
 from salt.exceptions import SaltException
 
-import cluster_master
-import pair_master
-from failback import order
+from failback.decisions import order
 from failback.errors import FailbackError
+from failback_master import checks
+from failback_master import cluster
 
 __virtualname__ = "cluster_run"
 
@@ -62,8 +62,8 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
         return ret
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
     try:
-        known = pair_master.pairs_of(__pillar__)
-        outcomes = cluster_master.Cluster(
+        known = checks.pairs_of(__pillar__)
+        outcomes = cluster.Cluster(
             __opts__,
             known,
             order.chosen(pairs, known),

@@ -11,10 +11,13 @@ The steps of ``orch.adopt``, which sets a new pair up once and for good; they ru
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 
-import pair_master
-from failback import guard
-from failback import plan as plans
-from failback import verdict as verdicts
+from failback.decisions import places
+from failback.decisions import plan as plans
+from failback.decisions import verdict as verdicts
+from failback_master import checks
+from failback_master import highstate
+from failback_master import minions
+from failback_master import orchestration
 
 __virtualname__ = "pair_adoption"
 
@@ -32,8 +35,8 @@ def _step(name, pair, would, work):
     """What the steps have in common: the pair is looked up, test mode changes nothing, errors are said."""
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
     try:
-        config = pair_master.configuration(pair_master.pairs_of(__pillar__), pair, USAGE)
-        nodes = pair_master.Nodes(__opts__)
+        config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
+        nodes = minions.Nodes(__opts__)
         ids = (config["primary"]["id"], config["secondary"]["id"])
         if __opts__["test"] and would:
             ret["result"] = None
@@ -77,7 +80,7 @@ def configured(name, pair=None, sls=None):
     """
 
     def work(config, nodes, ids):
-        changed = pair_master.highstate(nodes, ids, sls)
+        changed = highstate.highstate(nodes, ids, sls)
         changes = {node: states for node, states in changed.items() if states}
         return changes, f"Both nodes have {sls or 'their static configuration'}."
 
@@ -162,10 +165,10 @@ def begun(name, pair=None, moved=None):
                 f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
             )
         elsewhere = {node: reports[node]["misplaced"] for node in ids if reports[node]["misplaced"]}
-        told = " ".join(guard.misplaced_sentence(node, found, pair) for node, found in elsewhere.items())
+        told = " ".join(places.misplaced_sentence(node, found, pair) for node, found in elsewhere.items())
         if elsewhere and moved is not True:
             raise CommandExecutionError(f"Where the paths of {pair} lie was not recorded. {told}")
-        run = pair_master.Run(__opts__, config, "adopt")
+        run = orchestration.Run(__opts__, config, "adopt")
         run.lock(reports.values())
         try:
             for node, other in (ids, reversed(ids)):

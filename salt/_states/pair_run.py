@@ -18,23 +18,21 @@ a change and says that it was not needed. Every step ends with a look that prove
 ``test=True`` nothing is changed, not even a lock.
 """
 
-import contextlib
 import time
 
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
-from salt.exceptions import SaltInvocationError
 
-import pair_master
-from failback import guard
-from failback import plan as plans
-from failback import system
-from failback import verdict as verdicts
+from failback.decisions import plan as plans
+from failback.decisions import verdict as verdicts
+from failback_master import checks
+from failback_master import highstate
+from failback_master import minions
+from failback_master import opening
+from failback_master import orchestration
 
 __virtualname__ = "pair_run"
 
-#: Seconds between two looks at a node that reboots; each look waits for an answer itself.
-LOOK_EVERY = 1.0
 #: Seconds for which a handover may go on without the run that began it.
 HANDOVER_LIMIT = 300
 
@@ -95,29 +93,31 @@ def opened(
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
     words = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
     try:
-        run, reports = _planned(pair, operation, plan, limits, words)
+        run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, words)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
     if run.plan.nothing_to_do:
-        __context__[pair_master.CONTEXT] = run
+        __context__[orchestration.CONTEXT] = run
         ret["result"] = True
         ret["comment"] = f"Nothing to do: {pair} is {run.verdict.name}. {run.verdict.sentence}"
         return ret
     ret["changes"] = {"run": run.id, "verdict": run.verdict.name, "steps": list(run.plan.steps)}
     if __opts__["test"]:
-        __context__[pair_master.CONTEXT] = run
+        __context__[orchestration.CONTEXT] = run
         ret["result"] = None
         ret["comment"] = f"Would {operation} {pair}, which is {run.verdict.name}. {run.verdict.sentence}"
         return ret
     try:
-        _take(run, reports)
+        opening.take(run, reports)
     except SaltException as error:
         ret["changes"] = {}
         ret["comment"] = f"Refused, nothing was changed. {error}"
         if run.opened:
+            __context__[orchestration.CONTEXT] = run
             run.note("precheck", False, str(error), time.monotonic() - begun)
         return ret
+    __context__[orchestration.CONTEXT] = run
     ret["result"] = True
     said = [run.verdict.sentence]
     if run.took_over:
@@ -125,123 +125,6 @@ def opened(
     ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} holds it."
     run.note("precheck", True, " ".join(said), time.monotonic() - begun)
     return ret
-
-
-def _planned(pair, operation, plan, allowed, words):
-    """Look, decide, and check all that can be checked before anything changes. Returns run and reports."""
-    usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
-    config = pair_master.configuration(pair_master.pairs_of(__pillar__), pair, usage)
-    for key, value in allowed.items():
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise SaltInvocationError(f"{key} must be a number of 0 or more, not {value!r}.")
-        config["recovery"][key] = value
-    pair_master.require_words(config, words)
-    run = pair_master.Run(__opts__, config, operation, words)
-    reports, errors = run.decide()
-    pair_master.require_free(pair, reports, run.nodes)
-    if run.plan.refusal:
-        # A node whose report failed counts as silent; its error says that it is not.
-        why = " ".join([run.verdict.sentence, *errors.values(), run.plan.refusal])
-        raise CommandExecutionError(f"{pair} is {run.verdict.name}: {why}")
-    pair_master.require_in_step(reports)
-    _require_elsewhere(run, reports)
-    _require_interfaces(run, reports)
-    previews = _previews(run, reports)
-    digest = plans.digest(run.plan, run.verdict, previews, reports)
-    if plan is not None and str(plan) != digest:
-        raise CommandExecutionError(
-            f"The facts have moved since plan {plan} was made: they give plan {digest} now. Look at it: "
-            f"salt-run pair.plan {pair}{'' if operation == plans.RECOVER else f' operation={operation}'}"
-        )
-    return run, reports
-
-
-def _take(run, reports):
-    """Take the pair for a run on both nodes; what it was planned by must still be true then."""
-    pair, seen = run.config["name"], run.verdict
-    run.lock(reports)
-    try:
-        # Another run may have ended between the look and the lock.
-        run.decide()
-        if (run.verdict.name, run.verdict.generation) != (seen.name, seen.generation):
-            raise CommandExecutionError(
-                f"The facts moved while this run waited for its lock: {pair} was {seen.name} and is "
-                f"{run.verdict.name}. {run.verdict.sentence} Look at it (salt-run pair.status {pair}), "
-                f"then run this again."
-            )
-    except SaltException:
-        run.let_go()
-        with contextlib.suppress(SaltException):
-            run.nodes.try_all(run.members, "pair.unlock", pair, run.id)
-        raise
-    run.opened = True
-    __context__[pair_master.CONTEXT] = run
-    run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())
-    # A third host gets no highstate from here, so it would not know the question, many steps from now.
-    run.nodes.begin(run.config["witnesses"], "saltutil.sync_all")
-
-
-def _require_elsewhere(run, reports):
-    """The node that will reboot must not be the one on which this very run lives."""
-    if "static" not in run.plan.steps or not run.config["recovery"]["reboot"]:
-        return
-    for report in reports:
-        if report["node"] == run.plan.returned and report["boot_id"] == system.boot_id():
-            raise CommandExecutionError(
-                f"This run would reboot {run.plan.returned}, on which it runs itself, and never end. Run "
-                f"it on the master of {run.other(run.plan.returned)}."
-            )
-    _require_no_guests(run)
-
-
-def _require_no_guests(run):
-    """The node that will reboot must not run virtual machines: they would be shut down with it."""
-    if not run.config["vms"]:
-        return
-    node, pair = run.plan.returned, run.config["name"]
-    there = run.nodes.one(node, "shared_vm.running", pair)
-    if there:
-        raise CommandExecutionError(
-            f"This run would reboot {node}, which runs {', '.join(there)}. Move them away first: "
-            f"salt-run state.orch orch.vm pillar='{{vm: all, away_from: {node}}}'"
-        )
-
-
-def _require_interfaces(run, reports):
-    """The node that is to hold the addresses must have the interfaces for them."""
-    if "static" in run.plan.steps:
-        # Highstate and the reboot may bring them; the handover looks again before anything is released.
-        return
-    for report in reports:
-        if report["node"] != run.plan.active or not {"handover", "take", "takeover"} & set(run.plan.steps):
-            continue
-        missing = [one for one in report["addresses"] if not one["interface_exists"]]
-        if missing:
-            named = "; ".join(f"floating_ips.{one['name']}.interface: {one['interface']}" for one in missing)
-            raise CommandExecutionError(
-                f"{report['node']} has no such interface: {run.config['name']}: {named}. Bring it up there, "
-                f"or correct the pillar and apply highstate."
-            )
-
-
-def _previews(run, reports):
-    """What is going to be carried, judged by the delete guard, the sources and the room for the backup."""
-    if not {"warm", "drain"} & set(run.plan.steps):
-        return []
-    serving = next(one for one in reports if one["node"] != run.plan.target)
-    return run.nodes.one(
-        run.plan.target,
-        "reverse_rsync.checked",
-        run.config["name"],
-        serving["sources"],
-        takeover=pair_master.takeover(run, reports),
-        max_delete=run.config["recovery"]["max_delete"],
-        max_change_percent=run.config["recovery"]["max_change_percent"],
-        operation=run.operation,
-        words=run.words,
-    )
 
 
 def watch_held(name):
@@ -331,19 +214,19 @@ def returned_node_is_current(name):
 
     def work(run, changes):
         node, pair = run.plan.returned, run.config["name"]
-        first = _highstate(run, node)
+        first = highstate.highstate(run.nodes, [node])[node]
         if first:
             changes["highstate"] = first
         if run.config["recovery"]["reboot"]:
             before = run.nodes.one(node, "pair.reboot", pair, run.id)
-            seconds = _wait_rebooted(run, node, before, run.config["recovery"]["boot_timeout"])
+            seconds = highstate.wait_rebooted(run, node, before, run.config["recovery"]["boot_timeout"])
             changes["reboot"] = f"new boot after {seconds:.0f} s"
-            _wait_idle(run, node, run.config["recovery"]["boot_timeout"])
-            again = _highstate(run, node)
+            highstate.wait_idle(run, node, run.config["recovery"]["boot_timeout"])
+            again = highstate.highstate(run.nodes, [node])[node]
             if again:
                 # What the first boot with the new configuration still had to put right.
                 changes["highstate after the reboot"] = again
-                last = _highstate(run, node)
+                last = highstate.highstate(run.nodes, [node])[node]
                 if last:
                     raise CommandExecutionError(
                         f"Highstate on {node} does not come to rest; it still changes: {', '.join(last)}."
@@ -351,38 +234,6 @@ def returned_node_is_current(name):
         return f"The static configuration of {node} is current."
 
     return _step(name, "static", work)
-
-
-def _highstate(run, node):
-    """Run highstate on a node; returns the names of the states that changed something."""
-    return pair_master.highstate(run.nodes, [node])[node]
-
-
-def _wait_rebooted(run, node, before, limit):
-    """Wait for a boot id that is another one: a start event alone may be the old boot's."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < limit:
-        looked = time.monotonic()
-        answers, _ = run.nodes.try_all([node], "pair.report", run.config["name"], look=2)
-        if node in answers and answers[node]["boot_id"] != before:
-            return time.monotonic() - begun
-        time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
-    raise CommandExecutionError(
-        f"{node} was told to reboot and has not answered with a new boot id within {limit} s. "
-        f"{run.other(node)} still serves. Look at its console; then run this again."
-    )
-
-
-def _wait_idle(run, node, limit):
-    """Wait until no state runs on a node: the highstate at boot comes first."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < limit:
-        looked = time.monotonic()
-        answers, _ = run.nodes.try_all([node], "saltutil.is_running", "state.*", look=5)
-        if answers.get(node) == []:
-            return
-        time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
-    raise CommandExecutionError(f"A state still runs on {node} after {limit} s: salt {node} state.running")
 
 
 def services_started(name):
@@ -455,7 +306,7 @@ def files_warm(name):
             run.config["name"],
             run.id,
             serving["sources"],
-            takeover=pair_master.takeover(run, reports.values()),
+            takeover=checks.takeover(run, reports.values()),
             max_delete=run.config["recovery"]["max_delete"],
             max_change_percent=run.config["recovery"]["max_change_percent"],
         )
@@ -483,9 +334,7 @@ def repositories_pushed(name):
     def work(run, changes):
         if not run.config["git"]:
             return "The pair has no repositories."
-        done = run.nodes.one(
-            run.other(run.plan.target), "pair.push_git", run.config["name"], run.id
-        )
+        done = run.nodes.one(run.other(run.plan.target), "pair.push_git", run.config["name"], run.id)
         changes.update({one["repository"]: one["pushed"] for one in done if one["pushed"]})
         diverged = [f"{one['repository']}: {reference}" for one in done for reference in one["diverged"]]
         comment = "The repositories are pushed."
@@ -532,7 +381,7 @@ def handed_over(name):
             changes["started"] = done["started"]
         active = f"{run.plan.active} is active in generation {done['generation']}"
         try:
-            witnessed = _witnessed(run)
+            witnessed = checks.witnessed(run)
         except CommandExecutionError as error:
             done["problems"].append(str(error))
         else:
@@ -554,32 +403,6 @@ def _compared(one):
     if one["named"] is not None:
         return f"; {one['named']} names compared, from the journal of changes"
     return f"; everything compared, because {one['why']}"
-
-
-def _witnessed(run):
-    """
-    Ask the third hosts who answers for the addresses.
-
-    Returns ``{"<address> by <witness>": link-layer address or why it could not be asked}``. Raises when
-    one of them sees nobody, or more than one host, answer. A witness that cannot be asked proves
-    nothing and stops nothing: the other node of the pair has proved the same.
-    """
-    seen = {}
-    for witness in run.config["witnesses"]:
-        for one in run.config["floating_ips"]:
-            answers, errors = run.nodes.try_all([witness], "floating_ip.answered_by", one["address"], count=2)
-            key = f"{one['address']} by {witness}"
-            if errors:
-                seen[key] = f"not asked: {errors[witness]}"
-                continue
-            if len(answers[witness]) != 1:
-                raise CommandExecutionError(
-                    f"{witness} sees {' and '.join(answers[witness]) or 'nobody'} answer for "
-                    f"{one['address']}; exactly one host must. "
-                    f"Run `salt-run pair.status {run.config['name']}`."
-                )
-            seen[key] = answers[witness][0]
-    return seen
 
 
 def files_equal(name):
@@ -695,30 +518,9 @@ def active_alone(name):
             # It has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
         run.nodes.all(run.members, "pair.watching", pair)
-        return _proved(run)
+        return checks.proved(run)
 
     return _step(name, "activate", work)
-
-
-def _proved(run):
-    """A last look after all steps, as a sentence. Raises when it is not what was wanted."""
-    pair = run.config["name"]
-    reports, errors = run.judge()
-    unexpected = {node: error for node, error in errors.items() if node in run.members}
-    if unexpected:
-        raise CommandExecutionError(" ".join(unexpected.values()))
-    for report in reports:
-        if report["node"] == run.plan.active and report["misplaced"]:
-            raise CommandExecutionError(guard.misplaced_sentence(report["node"], report["misplaced"], pair))
-    # To complete a takeover says nothing of a primary that waits to come home.
-    drift = run.verdict.drift if "services" in run.plan.steps else run.verdict.incomplete
-    if run.verdict.active != run.plan.active or drift:
-        raise CommandExecutionError(
-            f"After all steps {pair} is {run.verdict.name}: {run.verdict.sentence} "
-            f"{' '.join(run.verdict.drift)}"
-        )
-    seen = "".join(f" {what}: {mac}." for what, mac in _witnessed(run).items())
-    return f"{pair} is {run.verdict.name}: {run.verdict.sentence}{seen}"
 
 
 def closed(name):
@@ -730,9 +532,9 @@ def closed(name):
     name
         What this step is, in words.
     """
-    run = __context__.pop(pair_master.CONTEXT, None)
+    run = __context__.pop(orchestration.CONTEXT, None)
     if run is None or not run.opened:
-        return {**_ret(name), **pair_master.NOT_OPENED}
+        return {**_ret(name), **orchestration.NOT_OPENED}
 
     def give_back(record):
         primary, secondary, errors = run.look()
@@ -741,11 +543,9 @@ def closed(name):
             if node not in run.members:
                 continue
             sources = other["sources"] if other and not run.failed else None
-            look = pair_master.LOOK_BESIDE_DEAD_WITHIN if node in errors else pair_master.LOOK_WITHIN
+            look = orchestration.LOOK_BESIDE_DEAD_WITHIN if node in errors else minions.LOOK_WITHIN
             terms = (run.config["name"], run.id, record)
-            closing = run.nodes.try_all(
-                [node], "pair.close_run", *terms, look=look, sources=sources
-            )
+            closing = run.nodes.try_all([node], "pair.close_run", *terms, look=look, sources=sources)
             unclosed.update(closing[1])
         found = verdicts.judge(run.config, primary, secondary)
         return unclosed, f"{run.config['name']} is now {found.name}: {found.sentence}"
@@ -767,10 +567,10 @@ def _step(name, step, work, outlives=0):
         raises when it cannot prove its work. What was changed until then stays in the dict.
 
     outlives
-        See ``pair_master.Run.renew``.
+        See ``failback_master.orchestration.Run.renew``.
     """
     ret = _ret(name)
-    run = __context__.get(pair_master.CONTEXT)
+    run = __context__.get(orchestration.CONTEXT)
     if run is None:
         ret["comment"] = "No run is open: the precheck refused, or was left out."
         return ret

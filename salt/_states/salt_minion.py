@@ -19,7 +19,7 @@ import os
 
 from salt.exceptions import CommandExecutionError
 
-from failback import files
+from failback.host import files
 
 __virtualname__ = "salt_minion"
 

@@ -29,12 +29,15 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
-import guest_master
-import pair_master
-from failback import fencing
-from failback import pillar as pillars
-from failback import virtual_machine
+from failback.decisions import guests as guest_rules
 from failback.errors import FailbackError
+from failback.pillar import check
+from failback.pillar import normalise
+from failback.state import fencing
+from failback_master import checks
+from failback_master import guest_run
+from failback_master import minions
+from failback_master import orchestration
 
 __virtualname__ = "vm_run"
 
@@ -112,31 +115,31 @@ def opened(name, vm=None, host=None, away_from=None, how=None, fenced=None, reas
 
 def _planned(vm, host, away_from, how, fenced, reason):
     """Check the words, look, and decide; nothing is changed. Returns the run."""
-    pairs = pair_master.pairs_of(__pillar__)
-    wrong = {one["pair"] for one in pillars.problems(pairs)}
-    sound = {key: pillars.normalise(key, one) for key, one in pairs.items() if key not in wrong}
+    pairs = checks.pairs_of(__pillar__)
+    wrong = {one["pair"] for one in check.problems(pairs)}
+    sound = {key: normalise.normalise(key, one) for key, one in pairs.items() if key not in wrong}
     try:
-        pair, guests, target = virtual_machine.chosen(sound, vm, host, away_from)
+        pair, guests, target = guest_rules.chosen(sound, vm, host, away_from)
     except FailbackError as error:
         broken = f" (the pillar of {', '.join(sorted(wrong))} is wrong: salt-run pair.check)" if wrong else ""
         raise SaltInvocationError(f"{error}{broken} {USAGE}") from error
-    config = pair_master.configuration(pairs, pair, USAGE)
-    how = virtual_machine.LIVE if how is None else how
-    if how not in virtual_machine.HOW:
-        raise SaltInvocationError(f"how must be {' or '.join(virtual_machine.HOW)}, not {how!r}. {USAGE}")
+    config = checks.configuration(pairs, pair, USAGE)
+    how = guest_rules.LIVE if how is None else how
+    if how not in guest_rules.HOW:
+        raise SaltInvocationError(f"how must be {' or '.join(guest_rules.HOW)}, not {how!r}. {USAGE}")
     word = fencing.declared(config, fenced, reason)
     if word and word["node"] == target:
         raise SaltInvocationError(f"{target} is where it should run, so it cannot be declared off. {USAGE}")
     terms = {"how": how, "only_if_active": away_from is not None}
-    run = guest_master.GuestRun(__opts__, config, target, guests, terms, word)
-    reports, errors = run.nodes.try_all(run.ids, "pair.report", pair, look=pair_master.LOOK_WITHIN)
-    run.silent = guest_master.found_silent(errors)
+    run = guest_run.GuestRun(__opts__, config, target, guests, terms, word)
+    reports, errors = run.nodes.try_all(run.ids, "pair.report", pair, look=minions.LOOK_WITHIN)
+    run.silent = guest_run.found_silent(errors)
     if word and word["node"] in reports:
         raise CommandExecutionError(
             f"{word['node']} answers, so it is not off. Leave `fenced` out; or take its power away first."
         )
-    pair_master.require_free(pair, list(reports.values()), run.nodes)
-    pair_master.require_in_step(reports.values())
+    checks.require_free(pair, list(reports.values()), run.nodes)
+    checks.require_in_step(reports.values())
     # No verdict is asked for: ledgers say nothing of guests, and a split is settled by a reboot of the loser,
     # which its guests have to leave first.
     if word is None:
@@ -151,7 +154,7 @@ def _planned(vm, host, away_from, how, fenced, reason):
 
 def _recall(run, reports):
     """A word that was given to an earlier run still counts on the host that keeps it, until it expires."""
-    other = virtual_machine.other(run.config, run.target)
+    other = guest_rules.other(run.config, run.target)
     kept = (reports.get(run.target) or {}).get("fenced") or {}
     if other not in reports and kept.get("node") == other:
         run.word = {"node": other, "reason": kept["reason"], "kept": True}
@@ -221,13 +224,13 @@ def _place(run, wanted, silent):
     Carry plans out, one guest after the other. One that fails does not keep the others where they are.
 
     silent
-        As for ``guest_master.look``.
+        As for ``failback_master.guest_run.look``.
 
     Returns ``({guest: what was done}, [sentence of a failure, …])``.
     """
     done, failed = {}, []
     for plan in wanted:
-        if plan.action == virtual_machine.NOTHING:
+        if plan.action == guest_rules.NOTHING:
             continue
         virtualization = run.config["virtualization"]
         try:
@@ -240,7 +243,7 @@ def _place(run, wanted, silent):
         except SaltException as error:
             failed.append(str(error))
     try:
-        reports = guest_master.look(run.nodes, run.config, silent)
+        reports = guest_run.look(run.nodes, run.config, silent)
     except SaltException as error:
         return done, [*failed, str(error)]
     for plan in wanted:
@@ -256,11 +259,11 @@ def _act(run, plan):
     def call(node, function):
         return run.nodes.one(node, f"shared_vm.{function}", pair, guest, run.id)["done"]
 
-    if plan.action == virtual_machine.START:
+    if plan.action == guest_rules.START:
         return f"{call(plan.target, 'start')} on {plan.target}"
-    if plan.action == virtual_machine.RESUME:
+    if plan.action == guest_rules.RESUME:
         return f"{call(plan.source, 'start')} on {plan.source}"
-    if plan.action == virtual_machine.MIGRATE:
+    if plan.action == guest_rules.MIGRATE:
         return f"{call(plan.source, 'migrate')} from {plan.source} to {plan.target}"
     call(plan.source, "stop")
     try:
@@ -279,14 +282,14 @@ def _act(run, plan):
 
 def _unproved(config, plan, reports):
     """What does not look as it should after a plan was carried out, as sentences."""
-    home = plan.source if plan.action == virtual_machine.RESUME else plan.target
+    home = plan.source if plan.action == guest_rules.RESUME else plan.target
     here = reports[home].get("guests", {}).get(plan.guest)
-    there = reports[virtual_machine.other(config, home)].get("guests", {}).get(plan.guest)
+    there = reports[guest_rules.other(config, home)].get("guests", {}).get(plan.guest)
     if here is None or here["state"] != "running":
         found = reports[home].get("error") or here["state"]
         yield f"{plan.guest} should run on {home} now, and does not: {found}."
-    if there is not None and virtual_machine.active(there):
-        other = virtual_machine.other(config, home)
+    if there is not None and guest_rules.active(there):
+        other = guest_rules.other(config, home)
         yield f"{plan.guest} is {there['state']} on {other} as well: salt-run pair.status {config['name']}."
 
 
@@ -299,7 +302,7 @@ def closed(name):
     """
     run = __context__.pop(CONTEXT, None)
     if run is None or not run.opened:
-        return {**_ret(name), **pair_master.NOT_OPENED}
+        return {**_ret(name), **orchestration.NOT_OPENED}
 
     def give_back(record):
         # Also to a host that was silent a moment ago: it may be back, and cannot know that this run is over.
@@ -338,7 +341,7 @@ def asked(name, pair=None, vms=None):
         if not isinstance(pair, str) or pair == "all":
             raise SaltInvocationError("vms: move is for one pair at a time.")
         usage = "pillar='{pair: <pair>, vms: move}'"
-        config = pair_master.configuration(pair_master.pairs_of(__pillar__), pair, usage)
+        config = checks.configuration(checks.pairs_of(__pillar__), pair, usage)
         if not config["vms"]:
             raise SaltInvocationError(f"{pair} has no virtual machines (`vms` in the pillar).")
     except SaltException as error:
@@ -364,7 +367,7 @@ def followed(name, vms=None):
         As for ``vm_run.asked``.
     """
     ret = _ret(name)
-    run = __context__.get(pair_master.CONTEXT)
+    run = __context__.get(orchestration.CONTEXT)
     ret["result"] = True
     if vms is None or run is None:
         ret["comment"] = "The virtual machines are left alone."
@@ -372,20 +375,20 @@ def followed(name, vms=None):
     fenced = bool(run.plan.alone)
     silent = {run.other(run.plan.alone): "it is declared off"} if fenced else {}
     try:
-        reports = guest_master.look(run.nodes, run.config, silent)
+        reports = guest_run.look(run.nodes, run.config, silent)
     except SaltException as error:
         ret["result"] = False
         ret["comment"] = str(error)
         run.note("vms", False, ret["comment"], 0.0)
         return ret
     plans = [
-        virtual_machine.decide(
+        guest_rules.decide(
             guest, run.plan.active, run.config, reports, fenced=fenced, only_if_active=not fenced
         )
         for guest in run.config["vms"]
     ]
     failed = [one.refusal for one in plans if one.refusal]
-    wanted = [one for one in plans if not one.refusal and one.action != virtual_machine.NOTHING]
+    wanted = [one for one in plans if not one.refusal and one.action != guest_rules.NOTHING]
     if run.plan.nothing_to_do and wanted:
         host = run.plan.active
         ret["result"] = False

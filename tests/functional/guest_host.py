@@ -1,17 +1,20 @@
 """
 A host of virtual machines for tests: its libvirt and its peer answer from what a test has said.
 
-``failback.virsh.call`` is the only way to libvirt, and ``failback.virsh.ask_peer`` the only one to the other
+``guests.virsh.call`` is the only way to libvirt, and ``guests.migration.ask_peer`` the only one to the other
 host; both are replaced. All that is decided and locked in between is the real thing.
 """
 
 import json
 
-from failback import lock
-from failback import system
-from failback import virsh
 from failback.errors import Unavailable
-from failback.paths import Paths
+from failback.guests import claims
+from failback.guests import migration
+from failback.guests import storage
+from failback.guests import virsh
+from failback.host import system
+from failback.host.paths import Paths
+from failback.state import lock
 
 RUN = "20261122T183000-vm-mgmt-4f2a"
 OTHER_RUN = "20261122T184500-vm-mgmt-77aa"
@@ -42,23 +45,23 @@ class Host:
         self.folder = self.paths.root / "etc/libvirt/qemu"
         self.folder.mkdir(parents=True, exist_ok=True)
         monkeypatch.setattr(virsh, "call", self._call)
-        monkeypatch.setattr(virsh, "ask_peer", self._ask_peer)
+        monkeypatch.setattr(migration, "ask_peer", self._ask_peer)
         monkeypatch.setattr(virsh, "emulators", self._emulators)
-        monkeypatch.setattr(virsh, "mounted", lambda folder, paths: True)
+        monkeypatch.setattr(storage, "mounted", lambda folder, paths: True)
         monkeypatch.setattr(system, "log", lambda sentence: None)
         self._write("etc/failback/pairs/mgmt.json", json.dumps(self.config()))
-        self._write("etc/libvirt/qemu-lockd.conf", virsh.lock_config(self.config()))
+        self._write("etc/libvirt/qemu-lockd.conf", storage.lock_config(self.config()))
         self._write("etc/libvirt/qemu.conf", 'lock_manager = "lockd"\n')
         (self.paths.root / "srv/vms").mkdir(parents=True, exist_ok=True)
-        virsh.mark_storage(self.config(), self.paths)
+        storage.mark_storage(self.config(), self.paths)
         for guest in GUESTS:
             (self.folder / f"shared-{guest}.xml").write_text(DEFINITION.format(guest))
         self.peer = self.peer_with()
 
     def config(self):
-        from failback import pillar
+        from failback.pillar import normalise
 
-        return {**pillar.normalise("mgmt", PILLAR), "node": "salt1", "version": 1}
+        return {**normalise.normalise("mgmt", PILLAR), "node": "salt1", "version": 1}
 
     def hold(self, run=RUN):
         """A run holds the pair here."""
@@ -84,7 +87,8 @@ class Host:
         path.write_text(text)
 
     def _ask_peer(self, config, paths):
-        assert virsh.claimed("mgmt", "idm", paths) or virsh.claimed("mgmt", "repo", paths) or self.only_looks
+        claimed = [guest for guest in GUESTS if claims.claimed("mgmt", guest, paths)]
+        assert claimed or self.only_looks
         if isinstance(self.peer, Exception):
             raise self.peer
         return self.peer

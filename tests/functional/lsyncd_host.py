@@ -9,9 +9,9 @@ import signal
 import subprocess
 import time
 
-from failback import ledger
-from failback import replication
-from failback.paths import Paths
+from failback.host.paths import Paths
+from failback.replication import replicated
+from failback.state import ledger
 
 PAIR = {
     "name": "salt",
@@ -65,11 +65,11 @@ class Host:
 
     def _far_end(self):
         items = [
-            replication.item("/srv/salt", is_directory=True),
-            replication.item("/etc/qemu/shared-[a-z]*", is_directory=False),
-            replication.item("/etc/hosts--cluster", is_directory=False),
+            replicated.item("/srv/salt", is_directory=True),
+            replicated.item("/etc/qemu/shared-[a-z]*", is_directory=False),
+            replicated.item("/etc/hosts--cluster", is_directory=False),
         ]
-        text = replication.daemon_config(items, writable=True)
+        text = replicated.daemon_config(items, writable=True)
         text = text.replace("path = /", f"path = {self.standby}/").replace(
             "use chroot = yes", "use chroot = no"
         )

@@ -5,8 +5,9 @@ import os
 import pytest
 from salt.exceptions import CommandExecutionError
 
-import pair_master
-from failback import system
+from failback.host import system
+from failback_master import checks
+from failback_master import orchestration
 
 RUN = "20261122T183000-recover-salt-4f2a"
 
@@ -42,21 +43,21 @@ def report(node, state=None, **owner):
 def test_dead_runs(salt1, salt2, answers, dead):
     nodes = Nodes(**answers)
     reports = [report("salt1", salt1, boot_id="elsewhere"), report("salt2", salt2, boot_id="elsewhere")]
-    assert pair_master.dead_runs(reports, nodes) == dead
+    assert orchestration.dead_runs(reports, nodes) == dead
     if "held" not in (salt1, salt2):
         assert nodes.asked == []
 
 
 def test_a_run_does_not_ask_whether_it_lives_itself():
     nodes = Nodes(salt1=True, salt2=True)
-    assert pair_master.dead_runs([report("salt1", "held")], nodes, own=RUN) == set()
+    assert orchestration.dead_runs([report("salt1", "held")], nodes, own=RUN) == set()
     assert nodes.asked == []
 
 
 def test_a_master_knows_of_its_own_dead_runs_though_it_is_no_node_of_the_pair():
     mine = {"boot_id": system.boot_id(), "pid": os.getpid(), "started": 1}
     nodes = Nodes(salt1=False, salt2=False)
-    assert pair_master.dead_runs([report("salt1", "held", **mine)], nodes) == {RUN}
+    assert orchestration.dead_runs([report("salt1", "held", **mine)], nodes) == {RUN}
     assert nodes.asked == []
 
 
@@ -64,12 +65,12 @@ def test_the_machine_of_the_process_is_asked_though_it_is_no_node_of_the_pair():
     """Another master's: its minion tells."""
     reports = [report("mgmt1", "held", machine="4f2a/salt1", boot_id="elsewhere"), report("mgmt2")]
     nodes = Nodes(mgmt1=False, mgmt2=False, salt1=True)
-    assert pair_master.dead_runs(reports, nodes) == {RUN}
+    assert orchestration.dead_runs(reports, nodes) == {RUN}
     assert nodes.asked[0][0] == ("mgmt1", "mgmt2", "salt1")
-    assert pair_master.dead_runs(reports, Nodes(mgmt1=False, mgmt2=False)) == set()
+    assert orchestration.dead_runs(reports, Nodes(mgmt1=False, mgmt2=False)) == set()
 
 
 def test_a_pair_that_a_living_run_holds_is_not_free():
     with pytest.raises(CommandExecutionError, match=f"held by run {RUN}"):
-        pair_master.require_free("salt", [report("salt1", "held")], Nodes(salt1=False))
-    pair_master.require_free("salt", [report("salt1", "held")], Nodes(salt1=True))
+        checks.require_free("salt", [report("salt1", "held")], Nodes(salt1=False))
+    checks.require_free("salt", [report("salt1", "held")], Nodes(salt1=True))

@@ -15,10 +15,11 @@ import salt.loader
 import salt.state
 import yaml
 
-from failback import configuration
-from failback import nagios
-from failback import pillar as pillars
-from failback.paths import Paths
+from failback.host import nagios
+from failback.host.paths import Paths
+from failback.pillar import check
+from failback.pillar import normalise
+from failback.state import configuration
 
 #: What is done only when somebody has looked at both nodes: no highstate contains it.
 NEVER = {"lsyncd.running", "floating_ip.present", "cmd.run"}
@@ -34,14 +35,14 @@ def shipped(tree):
 
 def nodes():
     for name, content in shipped(pathlib.Path(__file__).resolve().parents[2]).items():
-        pair = pillars.normalise(name, content)
+        pair = normalise.normalise(name, content)
         for role in ("primary", "secondary"):
             yield pytest.param(name, role, id=f"{name}-{role}-{pair[role]['id']}")
 
 
 @pytest.fixture(scope="module")
 def pairs(tree):
-    return {name: pillars.normalise(name, content) for name, content in shipped(tree).items()}
+    return {name: normalise.normalise(name, content) for name, content in shipped(tree).items()}
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +241,7 @@ def test_every_minion_finds_a_master_that_has_moved(compiled, pairs, pair, role)
 def test_the_orchestrations_see_all_pairs(compiled, tree):
     found = compiled("salt1_master").pillar
     assert found == {"pairs": shipped(tree)}
-    assert pillars.problems(found["pairs"]) == []
+    assert check.problems(found["pairs"]) == []
 
 
 def test_all_shipped_pairs_are_listed_for_their_two_nodes(pairs, tree):

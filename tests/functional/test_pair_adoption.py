@@ -6,7 +6,7 @@ import pathlib
 import pytest
 import samples
 
-import pair_master
+from failback_master import minions
 
 STATES = pathlib.Path(__file__).parents[2] / "salt/_states"
 
@@ -56,7 +56,7 @@ def adoption(tmp_path, monkeypatch):
 
     def found(ledgers):
         nodes = Nodes(ledgers)
-        monkeypatch.setattr(pair_master, "Nodes", lambda opts: nodes)
+        monkeypatch.setattr(minions, "Nodes", lambda opts: nodes)
         return nodes
 
     return module, found

@@ -6,7 +6,7 @@ import pytest
 import salt.utils.args
 from samples import preview as seen
 
-from failback import guard
+from failback.decisions import limits
 
 
 def typed(problem):
@@ -22,18 +22,18 @@ def typed(problem):
 @pytest.mark.parametrize("changed", range(21, 400, 7))
 def test_what_a_refusal_advises_is_enough(changed):
     previews = [seen(overwritten=changed, deleted=changed, total=997)]
-    problems = guard.limit_problems(previews, 0, 1, "salt")
+    problems = limits.limit_problems(previews, 0, 1, "salt")
     for problem in problems:
         allowed = {"max_delete": 0, "max_change_percent": 1, **typed(problem)}
         assert allowed.pop("pair") == "salt"
-        assert guard.limit_problems(previews, **allowed, pair="salt") == []
+        assert limits.limit_problems(previews, **allowed, pair="salt") == []
 
 
 @pytest.mark.parametrize(
     "reason",
     [
         "the clients were on salt2",
-        "it's the \"newer\" one",
+        'it\'s the "newer" one',
         "50 % {of} [them], at 3:00 # or so; $(reboot) `x` \\ !",
         "null",
         "007",
@@ -44,6 +44,6 @@ def test_what_a_refusal_advises_is_enough(changed):
 def test_what_a_refusal_advises_has_the_words_of_the_run(reason):
     """After a split the command was refused as it was typed: the winner was left out."""
     words = {"winner": "salt2", "reason": reason, "moved": True, "max_change_percent": 60}
-    (problem,) = guard.limit_problems([seen(deleted=101)], 100, 60, "salt", "recover", words)
+    (problem,) = limits.limit_problems([seen(deleted=101)], 100, 60, "salt", "recover", words)
     assert typed(problem) == {"pair": "salt", **words, "max_delete": 101}
     assert "See which: salt-run pair.plan salt winner=salt2. To allow" in problem

@@ -6,9 +6,9 @@ import pathlib
 import pytest
 import samples
 
-import pair_master
-from failback import conflicts
-from failback import itemize
+from failback.decisions import conflicts
+from failback.recovery import itemize
+from failback_master import minions
 
 RUNNER = pathlib.Path(__file__).parents[2] / "salt/_runners/pair.py"
 ADDRESS = {"address": "10.0.0.5/24", "interface": "eth0"}
@@ -77,7 +77,7 @@ def runner(tmp_path, monkeypatch):
 
     def say(conflicting, refusals=()):
         nodes = Nodes(conflicting, list(refusals))
-        monkeypatch.setattr(pair_master, "Nodes", lambda opts: nodes)
+        monkeypatch.setattr(minions, "Nodes", lambda opts: nodes)
         return nodes
 
     return module, say

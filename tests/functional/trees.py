@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from failback import replication
-from failback import rsync
+from failback.recovery import rsync
+from failback.replication import replicated
 from lab import machine
 
 HARD_NAMES = (
@@ -70,12 +70,12 @@ class Nodes:
         self.program = program
 
     def item(self, path, is_directory=True):
-        return replication.item(path, is_directory)
+        return replicated.item(path, is_directory)
 
     def peer(self, items, writable=False, before=""):
         """A peer that serves the items; ``before`` is shell run by the far end first."""
         configuration = self.folder / "rsyncd.conf"
-        text = replication.daemon_config(items, writable, str(self.there))
+        text = replicated.daemon_config(items, writable, str(self.there))
         configuration.write_bytes(os.fsencode(text))
         shell = self.folder / "far-end"
         shell.write_text(

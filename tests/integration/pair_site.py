@@ -16,13 +16,13 @@ import sys
 
 import warm
 
-from failback import ledger
-from failback import lock
-from failback import pillar as pillars
-from failback import release
-from failback import runs
-from failback import system
-from failback.paths import Paths
+from failback.host import release
+from failback.host import system
+from failback.host.paths import Paths
+from failback.pillar import normalise
+from failback.state import ledger
+from failback.state import lock
+from failback.state import runs
 
 PRIMARY = "salt1"
 SECONDARY = "salt2"
@@ -43,8 +43,8 @@ ADDRESS = {
 
 SINCE = "2026-11-22T18:00:00Z"
 
-#: Answers what ``failback.services`` and ``pair.start_services`` ask; a unit's state is a file. Where a file
-#: says so, a unit that is started is something else than active a moment later.
+#: Answers what ``failback.host.services`` and ``pair.start_services`` ask; a unit's state is a file. Where
+#: one says so, a unit that is started is something else than active a moment later.
 SYSTEMCTL = """#!/bin/sh
 case "$1" in
 --version) echo "systemd 252"; exit 0 ;;
@@ -96,7 +96,7 @@ class Node:
         self.configure(pair)
 
     def configure(self, pair):
-        config = {**pillars.normalise("salt", pair), "node": self.id, "version": 1}
+        config = {**normalise.normalise("salt", pair), "node": self.id, "version": 1}
         self._write(self.paths.pair_config("salt"), json.dumps(config))
 
     def set_unit(self, unit, state):

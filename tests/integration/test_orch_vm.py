@@ -75,9 +75,7 @@ def asked(site):
     jobs = pathlib.Path(site.master.config["cachedir"], "jobs")
     loads = [salt.payload.loads(path.read_bytes()) for path in jobs.glob("*/*/.load.p")]
     # Neither a job of Salt's own (find_job) nor a runner's entry was asked of a node.
-    return collections.Counter(
-        one["fun"] for one in loads if one["fun"].startswith(("pair.", "shared_vm."))
-    )
+    return collections.Counter(one["fun"] for one in loads if one["fun"].startswith(("pair.", "shared_vm.")))
 
 
 def vm(**pillar):

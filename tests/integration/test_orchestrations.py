@@ -12,9 +12,9 @@ import pair_site
 import pytest
 import salt.config
 
-import pair_master
-from failback import pillar as pillars
-from failback import system
+from failback.host import system
+from failback.pillar import normalise
+from failback_master import orchestration
 
 RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
 BOOT = ("state.orch", "orch.boot", "pillar={pair: salt}")
@@ -108,9 +108,9 @@ def test_a_second_run_is_refused_and_names_the_first(cold):
 
 def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
     """The renewals are a thread's, with a client of Salt's of its own."""
-    monkeypatch.setattr(pair_master, "RENEW_EVERY", 0.2)
-    config = pillars.normalise("salt", pair_site.PLAIN)
-    run = pair_master.Run(salt.config.master_config(cold.master.config["conf_file"]), config, "boot")
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.2)
+    config = normalise.normalise("salt", pair_site.PLAIN)
+    run = orchestration.Run(salt.config.master_config(cold.master.config["conf_file"]), config, "boot")
     run.lock()
     try:
         places = [node.paths.lock("salt") for node in cold.nodes]
@@ -267,7 +267,7 @@ def test_a_node_with_a_broken_configuration_stops_the_run_and_says_so(cold):
 
 
 def test_nodes_of_another_release_are_refused(cold):
-    (cold.secondary.paths.release / "failback" / "verdict.py").write_text("# of last year\n")
+    (cold.secondary.paths.release / "failback/decisions/verdict.py").write_text("# of last year\n")
     before = cold.trees()
     cold.run(*BOOT).refused("salt2 runs another release of Failback", "saltutil.sync_all")
     assert cold.trees() == before
@@ -393,13 +393,13 @@ def test_a_split_without_a_proper_word(site, given, words):
 
 
 def test_a_run_is_held_to_the_plan_whose_digest_it_is_given(site):
-    """What the digest is of is tested in tests/unit/test_plan.py; here, that a run looks at it anew."""
+    """What the digest is of is tested in tests/unit/decisions; here, that a run looks at it anew."""
     # Both nodes are this machine, which no run reboots under itself.
     site.begin(recovery={"reboot": False})
     site.ledgers((6, "salt1", True), (6, "salt1", False))
     shown = site.run("pair.plan", "salt").good("standby_returned")
     digest = re.search(r"^\s*([0-9a-f]{16})$", shown.text, re.MULTILINE)[1]
-    assert f'orch.recover pillar=\'{{pair: salt, plan: "{digest}"}}\'' in shown.flat
+    assert f"orch.recover pillar='{{pair: salt, plan: \"{digest}\"}}'" in shown.flat
     given = orchestrate("orch.recover", pair="salt", plan=digest)
     site.run(*given, "test=True").good("Would recover salt, which is standby_returned")
     # The same verdict and the same steps; only that it has changed hands and back since.

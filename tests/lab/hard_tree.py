@@ -1,7 +1,7 @@
 """Files that are hard to carry over: run in a host by ``lab_pair``.
 
-    hard_tree.py begin <folder>      what is there before the primary dies
-    hard_tree.py change <folder>     what becomes of it while the secondary serves
+hard_tree.py begin <folder>      what is there before the primary dies
+hard_tree.py change <folder>     what becomes of it while the secondary serves
 """
 
 import os

@@ -2,9 +2,9 @@
 
 import copy
 
-from failback import files
-from failback import sources
-from failback import system
+from failback.host import files
+from failback.host import system
+from failback.replication import sources
 
 PAIR = {
     "name": "salt",

@@ -5,23 +5,24 @@ import json
 import pytest
 import samples
 
-from failback import backup
-from failback import configuration
-from failback import fencing
-from failback import gate
-from failback import hold
-from failback import ledger
-from failback import lock
 from failback import report
-from failback import runs
-from failback import sources
-from failback import system
-from failback import takeover
-from failback import verdict
+from failback.decisions import verdict
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unreadable
-from failback.paths import Paths
+from failback.handover import takeover
+from failback.host import system
+from failback.host.paths import Paths
+from failback.network import floating
+from failback.recovery import backup
+from failback.replication import gate
+from failback.replication import sources
+from failback.state import configuration
+from failback.state import fencing
+from failback.state import ledger
+from failback.state import lock
+from failback.state import pause
+from failback.state import runs
 
 #: What a file holds: each is one of those that a full disk, a crash or an upgrade leaves behind.
 CONTENTS = {
@@ -38,7 +39,7 @@ CONTENTS = {
 READERS = {
     "ledger.json": lambda paths: ledger.read("salt", paths),
     "lock.json": lambda paths: lock.read("salt", paths),
-    "hold.json": lambda paths: hold.read("salt", paths),
+    "hold.json": lambda paths: pause.read("salt", paths),
     "sources.json": lambda paths: sources.recorded("salt", paths),
     "fenced.json": lambda paths: fencing.read("salt", paths),
     f"runs/{samples.RUN}/run.json": lambda paths: runs.read("salt", samples.RUN, paths),
@@ -80,7 +81,7 @@ def test_it_is_named_in_a_sentence_and_left_alone(node, name, content):
 
 @pytest.mark.parametrize("content", CONTENTS)
 def test_nothing_moves_on_a_ledger_that_cannot_be_read(node, content, monkeypatch):
-    monkeypatch.setattr(report.address, "statuses", lambda wanted: [])
+    monkeypatch.setattr(floating, "statuses", lambda wanted: [])
     monkeypatch.setattr(report.services, "states", lambda entries: {"lsyncd.service": "inactive"})
     place(node, "ledger.json").write_bytes(CONTENTS[content])
     config = configuration.load("salt", node)

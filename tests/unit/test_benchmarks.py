@@ -8,9 +8,13 @@ import pytest
 
 from benchmarks import report
 from benchmarks import rows
+from benchmarks import window
 from benchmarks.nodes import configuration
 from benchmarks.nodes import overlap
 from benchmarks.on_node import tree
+from benchmarks.row import Row
+from benchmarks.row import at_most
+from benchmarks.row import at_most_times
 from lab import sites
 
 
@@ -31,7 +35,7 @@ def test_how_long_two_held_the_address(notices, expected):
 
 @pytest.fixture
 def row():
-    made = rows.Row("A title with <&>", "ms", goal="≤ 5 ms", met=rows.at_most(5))
+    made = Row("A title with <&>", "ms", goal="≤ 5 ms", met=at_most(5))
     for what, figures in (("Failback", [1, 2, 9]), ("another & more", [20, 10, 30])):
         for one in figures:
             made.add(what, one)
@@ -48,12 +52,12 @@ def test_a_row_in_figures(row):
 @pytest.mark.parametrize(
     ("met", "expected"),
     [
-        (rows.at_most(2), True),
-        (rows.at_most(1.9), False),
-        (rows.at_most(1, "nobody"), None),
-        (rows.at_most_times(0.1, "another & more"), True),
-        (rows.at_most_times(0.09, "another & more"), False),
-        (rows.at_most_times(1, "nobody"), None),
+        (at_most(2), True),
+        (at_most(1.9), False),
+        (at_most(1, "nobody"), None),
+        (at_most_times(0.1, "another & more"), True),
+        (at_most_times(0.09, "another & more"), False),
+        (at_most_times(1, "nobody"), None),
     ],
 )
 def test_goals(row, met, expected):
@@ -100,12 +104,12 @@ def test_the_steps_of_a_window_count_from_its_first():
         "timeline": [{"step": "begun", "milliseconds": 5.0}, {"step": "ended", "milliseconds": 7.5}],
         "far_timeline": [{"step": "asked", "milliseconds": 100.0}],
     }
-    assert rows.step_times(done) == [{"begun": 0.0, "ended": 2.5}, {"asked": 0.0}]
+    assert window.step_times(done) == [{"begun": 0.0, "ended": 2.5}, {"asked": 0.0}]
 
 
 def test_a_row_of_nothing_can_be_shown(tmp_path):
-    report.write([report.summary(rows.Row("Empty", "ms"))], "Here.", tmp_path)
-    assert "not judged" in report.text(report.summary(rows.Row("Empty", "ms", goal="some")))
+    report.write([report.summary(Row("Empty", "ms"))], "Here.", tmp_path)
+    assert "not judged" in report.text(report.summary(Row("Empty", "ms", goal="some")))
 
 
 @pytest.mark.parametrize(("files", "count"), [(1000, 20), (3000, 900)])

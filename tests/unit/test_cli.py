@@ -10,10 +10,10 @@ import pytest
 import samples
 
 from failback import cli
-from failback import configuration
-from failback import files
 from failback.errors import Refused
-from failback.paths import Paths
+from failback.host import files
+from failback.host.paths import Paths
+from failback.state import configuration
 
 PROGRAM = pathlib.Path(__file__).parents[2] / "salt/pair/files/failback"
 

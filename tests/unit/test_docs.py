@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from failback import cli
-from failback import handover
-from failback import plan
-from failback import schema
-from failback import verdict
+from failback.decisions import plan
+from failback.decisions import verdict
+from failback.handover import phases
+from failback.pillar import schema
 from lab import sites
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
@@ -230,11 +230,11 @@ def test_the_published_schema_is_the_one_of_the_code():
 @each_document
 def test_examples_of_pairs_are_right(path):
     yaml = pytest.importorskip("yaml")
-    from failback import pillar
+    from failback.pillar import check
 
     for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL):
         if "pairs:\n" in block and "{%" not in block:
-            assert pillar.problems(yaml.safe_load(block)["pairs"]) == []
+            assert check.problems(yaml.safe_load(block)["pairs"]) == []
 
 
 # --- the design --------------------------------------------------------------------------------
@@ -257,19 +257,19 @@ def test_each_step_is_explained_in_its_order():
 
 def test_the_handover_is_as_explained():
     table = rows("design.md", "## The handover")
-    phases = [row[0].strip("`") for row in table if len(row) == 3 and row[0].startswith("`")]
-    states = [phase for phase in phases if not phase.startswith("recovery.")]
+    named = [row[0].strip("`") for row in table if len(row) == 3 and row[0].startswith("`")]
+    states = [phase for phase in named if not phase.startswith("recovery.")]
     assert states == [
-        handover.ARMED,
-        handover.RELEASED,
-        handover.COMMITTED,
-        handover.DONE,
-        handover.TAKEN_BACK,
+        phases.ARMED,
+        phases.RELEASED,
+        phases.COMMITTED,
+        phases.DONE,
+        phases.TAKEN_BACK,
     ]
     limits = {row[0]: row[1] for row in table if len(row) == 3}
-    assert limits["commit margin"] == f"{handover.COMMIT_MARGIN:g} s"
-    assert limits["take within"] == f"{handover.TAKE_WITHIN:g} s"
-    assert limits["last pass"] == f"timeout − {handover.COMMIT_MARGIN + 1:g} s"
+    assert limits["commit margin"] == f"{phases.COMMIT_MARGIN:g} s"
+    assert limits["take within"] == f"{phases.TAKE_WITHIN:g} s"
+    assert limits["last pass"] == f"timeout − {phases.COMMIT_MARGIN + 1:g} s"
     assert limits["`recovery.handover_timeout`"] == f"{schema.defaults('recovery')['handover_timeout']:g} s"
 
 

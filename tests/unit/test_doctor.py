@@ -50,7 +50,7 @@ def test_an_ordinary_user_is_told_to_become_root():
 
 @needs_root
 def test_a_test_that_cannot_run_is_skipped_by_name_and_with_the_reason(tmp_path):
-    place = TREE / "tests/functional/library/test_address_network.py"
+    place = TREE / "tests/functional/library/network/test_address_network.py"
     command = [*POWERLESS, sys.executable, "-B", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", place]
     done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and " passed" not in done.stdout.splitlines()[-1], done.stdout

@@ -385,7 +385,8 @@ def test_a_moment_by_chance_is_one_of_the_operation_or_of_its_time():
 
 def test_what_a_moment_is_named_after_is_a_job_of_an_orchestration():
     tree = pathlib.Path(__file__).resolve().parents[2] / "salt"
-    text = "".join((tree / name).read_text() for name in ("_states/pair_run.py", "_utils/pair_master.py"))
+    sources = [tree / "_states/pair_run.py", *(tree / "_utils/failback_master").glob("*.py")]
+    text = "".join(source.read_text() for source in sources)
     named = {one.partition(":")[0] for each in moments.BY_OPERATION.values() for one in each if ":" in one}
     assert {one for one in named if f'"{one}"' not in text} == set()
     assert {"lsyncd.drain", "lsyncd.first_pass", "pair.renew", "pair.admit"} <= named

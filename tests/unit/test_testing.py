@@ -248,11 +248,14 @@ def test_a_job_that_raises_is_its_result_and_the_others_go_on():
     assert isinstance(first, OSError) and second == "result of good"
 
 
+PLAN = "tests/unit/decisions/test_plan.py"
+
+
 @pytest.mark.parametrize(
     ("place", "name", "suite"),
     [
-        ("tests/unit/test_plan.py", "tests/unit/test_plan.py", "unit"),
-        ("tests/unit/test_plan.py::test_x[a/b]", "tests/unit/test_plan.py::test_x[a/b]", "unit"),
+        (PLAN, PLAN, "unit"),
+        (f"{PLAN}::test_x[a/b]", f"{PLAN}::test_x[a/b]", "unit"),
         ("tests/lab/recovery/test_recovery.py::test_y", "lab recovery", "lab"),
         ("tests/lab/dalma", "lab dalma", "lab"),
     ],

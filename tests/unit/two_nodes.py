@@ -10,18 +10,24 @@ import io
 import os
 import subprocess
 import threading
+import time
 import types
 
 import samples
 
-from failback import address
-from failback import files
-from failback import handover
-from failback import ledger
-from failback import lock
-from failback import system
 from failback.errors import Refused
-from failback.paths import Paths
+from failback.handover import giver
+from failback.handover import phases
+from failback.handover import taker
+from failback.handover import way_back
+from failback.host import files
+from failback.host import system
+from failback.host.paths import Paths
+from failback.network import address_holder
+from failback.network import floating
+from failback.network import neighbours
+from failback.state import ledger
+from failback.state import lock
 
 MACS = {"salt1": "02:00:00:00:00:01", "salt2": "02:00:00:00:00:02"}
 
@@ -70,11 +76,11 @@ class World:
                 lock.acquire("salt", self.paths[node], samples.RUN, "recover", {"boot_id": "elsewhere"}, 600)
 
     def _replace(self, monkeypatch):
-        monkeypatch.setattr(address, "Holder", lambda wanted: Holder(self, wanted))
-        monkeypatch.setattr(address, "probe", self.probe)
-        monkeypatch.setattr(address, "status", self.status)
-        monkeypatch.setattr(address, "probe_all", self.probe_all)
-        monkeypatch.setattr(address, "announce_later", lambda pair, paths: True)
+        monkeypatch.setattr(address_holder, "Holder", lambda wanted: Holder(self, wanted))
+        monkeypatch.setattr(neighbours, "probe", self.probe)
+        monkeypatch.setattr(floating, "status", self.status)
+        monkeypatch.setattr(neighbours, "probe_all", self.probe_all)
+        monkeypatch.setattr(address_holder, "announce_later", lambda pair, paths: True)
         monkeypatch.setattr(system, "boot_id", lambda: f"{self.node} boot {self.boots[self.node]}")
         monkeypatch.setattr(system, "boottime", lambda: self.now)
         monkeypatch.setattr(system, "run", self.run)
@@ -82,29 +88,30 @@ class World:
         monkeypatch.setattr(
             system, "start_detached", lambda argv: self.detached.append((self.node, argv[1:]))
         )
-        monkeypatch.setattr(address, "by_link", self.by_link)
-        monkeypatch.setattr(handover, "_macs", self.macs)
-        monkeypatch.setattr(
-            handover,
-            "subprocess",
-            types.SimpleNamespace(
-                run=self.run,
-                Popen=self.connect,
-                PIPE=subprocess.PIPE,
-                DEVNULL=subprocess.DEVNULL,
-                TimeoutExpired=subprocess.TimeoutExpired,
-            ),
-        )
+        monkeypatch.setattr(floating, "by_link", self.by_link)
+        monkeypatch.setattr(floating, "own_macs", self.macs)
+        for module in (way_back, taker):
+            monkeypatch.setattr(
+                module,
+                "subprocess",
+                types.SimpleNamespace(
+                    run=self.run,
+                    Popen=self.connect,
+                    PIPE=subprocess.PIPE,
+                    DEVNULL=subprocess.DEVNULL,
+                    TimeoutExpired=subprocess.TimeoutExpired,
+                ),
+            )
         for name in ("take_back", "disarm"):
-            monkeypatch.setattr(handover, name, self._unless_killed(getattr(handover, name)))
-        real = handover.time.monotonic
-        monkeypatch.setattr(
-            handover,
-            "time",
-            types.SimpleNamespace(
-                monotonic=lambda: real() + self.lag, monotonic_ns=handover.time.monotonic_ns
-            ),
-        )
+            monkeypatch.setattr(way_back, name, self._unless_killed(getattr(way_back, name)))
+        for module in (phases, giver, taker):
+            monkeypatch.setattr(
+                module,
+                "time",
+                types.SimpleNamespace(
+                    monotonic=lambda: time.monotonic() + self.lag, monotonic_ns=time.monotonic_ns
+                ),
+            )
 
     # --- who acts ---
 
@@ -190,7 +197,7 @@ class World:
     def bring_home(self, last_pass=lambda limit: None):
         """The near end on salt1."""
         with self.on("salt1"):
-            return handover.become_active(
+            return taker.become_active(
                 self.configs["salt1"],
                 samples.RUN,
                 self.paths["salt1"],
@@ -201,17 +208,18 @@ class World:
         """One function of the far end: arm, release, commit, disarm or take_back."""
         with self.on(self.server):
             config, paths = self.configs[self.server], self.paths[self.server]
-            return getattr(handover, verb)(config, *arguments, paths, **words)
+            module = way_back if hasattr(way_back, verb) else giver
+            return getattr(module, verb)(config, *arguments, paths, **words)
 
     def release(self):
         """The far end's release, with a Holder of its own."""
         node = self.server
-        with self.on(node), address.Holder(self.wanted) as holder:
-            return handover.release(self.configs[node], samples.RUN, holder, self.paths[node])
+        with self.on(node), address_holder.Holder(self.wanted) as holder:
+            return giver.release(self.configs[node], samples.RUN, holder, self.paths[node])
 
     @property
     def wanted(self):
-        return address.of_pair(self.configs["salt2"])
+        return floating.of_pair(self.configs["salt2"])
 
     def deadline(self):
         """Let the time pass until systemd's timer, if there is one, and past it."""
@@ -244,7 +252,7 @@ class World:
 
     def phase(self):
         """The phase of the handover on salt2."""
-        return handover.read_state(self.configs["salt2"], self.paths["salt2"]).get("phase")
+        return phases.read_state(self.configs["salt2"], self.paths["salt2"]).get("phase")
 
 
 class _On:
@@ -347,7 +355,7 @@ class Connection:
         world = self._world
         try:
             with world.on("salt2"):
-                handover.serve(world.configs["salt2"], self._run, world.paths["salt2"], *self._streams)
+                giver.serve(world.configs["salt2"], self._run, world.paths["salt2"], *self._streams)
         except BaseException as error:
             self.ended_with = error
         finally:

@@ -5,10 +5,10 @@ import json
 import os
 import sys
 
-from failback import configuration
 from failback import errors
 from failback.errors import FailbackError
-from failback.paths import Paths
+from failback.host.paths import Paths
+from failback.state import configuration
 
 #: systemd.service(5): ExecCondition= takes 1 to 254 for "skip silently" and 255 for "fail". A refusal
 #: at 3 in the morning must be loud.
@@ -96,49 +96,50 @@ def _report(arguments, paths):
 
 
 def _gate(arguments, paths):
-    from failback import gate
+    from failback.replication import gate
 
     gate.require_lsyncd(configuration.load(arguments.pair, paths), paths)
 
 
 def _watch(arguments, paths):
-    from failback import watch
+    from failback.watch import loop
 
-    return watch.main(arguments.cron, paths)
+    return loop.main(arguments.cron, paths)
 
 
 def _announce(arguments, paths):
-    from failback import address
+    from failback.network import address_holder
+    from failback.network import floating
 
-    address.announce_repeatedly(address.of_pair(configuration.load(arguments.pair, paths)))
+    address_holder.announce_repeatedly(floating.of_pair(configuration.load(arguments.pair, paths)))
 
 
 def _push_git(arguments, paths):
-    from failback import git_push
+    from failback.replication import git_push
 
     git_push.carry(configuration.load(arguments.pair, paths), paths)
 
 
 def _far_end(arguments, paths):
-    from failback import far_end
+    from failback import peer_requests
 
-    return far_end.main(arguments.pair, os.environ.get("SSH_ORIGINAL_COMMAND", ""), paths)
+    return peer_requests.main(arguments.pair, os.environ.get("SSH_ORIGINAL_COMMAND", ""), paths)
 
 
 def _journal(arguments, paths):
-    from failback import journal_service
+    from failback.journal import service
 
-    journal_service.keep(configuration.load(arguments.pair, paths), arguments.run, paths)
+    service.keep(configuration.load(arguments.pair, paths), arguments.run, paths)
 
 
 def _take_back(arguments, paths):
-    from failback import handover
+    from failback.handover import way_back
 
-    print(handover.take_back(configuration.load(arguments.pair, paths), arguments.run, paths))
+    print(way_back.take_back(configuration.load(arguments.pair, paths), arguments.run, paths))
 
 
 def _nagios(arguments, paths):
-    from failback import nagios
+    from failback.host import nagios
 
     switch, do = arguments.switch, arguments.do
     try:
@@ -155,8 +156,8 @@ def _nagios(arguments, paths):
 
 
 def _ask_to_yield(arguments, paths):
-    from failback import system
-    from failback import takeover
+    from failback.handover import takeover
+    from failback.host import system
 
     answer = takeover.ask_to_yield(configuration.load(arguments.pair, paths), paths)
     system.log(answer)
@@ -164,21 +165,21 @@ def _ask_to_yield(arguments, paths):
 
 
 def _learn_guests(arguments, paths):
-    from failback import virsh
+    from failback.guests import virsh
 
     for guest in virsh.learn(configuration.load(arguments.pair, paths), paths):
         print(f"libvirt knows the definition of {guest} as it is now.")
 
 
 def _observe(arguments, paths):
-    from failback import fencing
+    from failback.state import fencing
 
     print(fencing.observe(configuration.load(arguments.pair, paths), paths))
 
 
 def _activate(arguments, paths):
-    from failback import system
-    from failback import takeover
+    from failback.handover import takeover
+    from failback.host import system
 
     for sentence in takeover.activate(configuration.load(arguments.pair, paths), paths):
         system.log(sentence)

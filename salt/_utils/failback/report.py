@@ -3,18 +3,19 @@
 import os
 import time
 
-from failback import address
-from failback import configuration
-from failback import fencing
-from failback import gate
-from failback import hold
-from failback import ledger
-from failback import lock
-from failback import runs
-from failback import services
-from failback import sources
-from failback import system
+from failback.decisions import gate
+from failback.decisions import roles
 from failback.errors import FailbackError
+from failback.host import services
+from failback.host import system
+from failback.network import floating
+from failback.replication import sources
+from failback.state import configuration
+from failback.state import fencing
+from failback.state import ledger
+from failback.state import lock
+from failback.state import pause
+from failback.state import runs
 
 
 def report(pair, paths):
@@ -30,18 +31,18 @@ def report(pair, paths):
     ``ledger``, ``ledger_error``
         The ledger or None; why it cannot be read, or None.
     ``addresses``
-        For each floating IP what ``failback.address.statuses`` says: ``held``, ``interface_exists``,
+        For each floating IP what ``failback.network.floating.statuses`` says: ``held``, ``interface_exists``,
         ``carrier``, ``mac`` and others.
     ``lsyncd``
         ``running``.
     ``gate``
         Why lsyncd must not start here, or None.
     ``services``, ``active_services``
-        Unit to state, see ``failback.services``.
+        Unit to state, see ``failback.host.services``.
     ``hold``, ``lock``, ``fenced``
         Those in force, or None; the last is an operator's word that the other node is off.
     ``sources``
-        What each replicated path is on this node, see ``failback.sources``.
+        What each replicated path is on this node, see ``failback.replication.sources``.
     ``misplaced``
         Those that lie elsewhere than they did, path to a predicate; ``{"error": sentence}`` when what was
         recorded of them cannot be read.
@@ -59,7 +60,7 @@ def report(pair, paths):
         own = ledger.read(pair, paths)
     except FailbackError as error:
         ledger_error = str(error)
-    addresses = address.statuses(address.of_pair(config))
+    addresses = floating.statuses(floating.of_pair(config))
     holds = any(one["held"] for one in addresses) if addresses else None
     unit_names = [one["name"] for one in config["services"]]
     active_names = [one["name"] for one in config["active_services"]]
@@ -68,7 +69,7 @@ def report(pair, paths):
     return {
         "node": config["node"],
         "pair": pair,
-        "role": configuration.role(config),
+        "role": roles.role(config),
         "time": time.time(),
         "boot_id": boot_id,
         "ledger": own,
@@ -78,7 +79,7 @@ def report(pair, paths):
         "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
         "services": {name: states[name] for name in unit_names},
         "active_services": {name: states[name] for name in active_names},
-        "hold": _readable(hold.read, pair, paths),
+        "hold": _readable(pause.read, pair, paths),
         "lock": _readable(lock.read, pair, paths),
         "fenced": _readable(fencing.read, pair, paths),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),

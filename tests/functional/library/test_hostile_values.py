@@ -2,7 +2,7 @@
 Values of the pillar that a shell, an option parser or a template would take for something else.
 
 Each is either refused by the pillar's check, or arrives where it is used as the very text that it is. For git
-see tests/unit/test_git_push.py, for lsyncd's configuration tests/unit/test_lsyncd_config.py.
+see test_git_push.py, for lsyncd's configuration test_lsyncd_config.py, in tests/unit/replication.
 """
 
 import json
@@ -12,13 +12,14 @@ import sys
 import pytest
 import trees
 
-from failback import far_end
-from failback import pillar
-from failback import pull
-from failback import replication
-from failback import services
-from failback import virsh
+from failback import peer_requests
 from failback.errors import Refused
+from failback.guests import storage
+from failback.host import services
+from failback.pillar import check
+from failback.pillar import normalise
+from failback.recovery import pull
+from failback.replication import replicated
 
 MARK = "was-here"
 HOSTILE = {
@@ -106,15 +107,15 @@ def test_where_a_name_is_wanted_nothing_else_is_taken(field, name):
         pytest.skip("an empty label is no label")
     if field == "virtualization.prefix" and name == "nothing":
         pytest.skip("libvirt's names of the guests may be the plain ones")
-    found = pillar.problems({"salt": made(HOSTILE[name])})
+    found = check.problems({"salt": made(HOSTILE[name])})
     assert found, f"{field} takes {HOSTILE[name]!r}"
     for one in found:
-        assert pillar.sentence(one).isprintable()
+        assert check.sentence(one).isprintable()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_such_name_of_a_pair_is_taken(name):
-    assert pillar.problems({HOSTILE[name]: BASE})
+    assert check.problems({HOSTILE[name]: BASE})
 
 
 @pytest.mark.parametrize("field", [name for name, (free, _) in FIELDS.items() if free])
@@ -125,7 +126,7 @@ def test_where_text_is_free_it_is_still_a_line_of_text(field, name):
         pytest.skip("a word of a command may be two dots")
     if HOSTILE[name] == "" and field in ("replicate", "git", "virtualization.storage", "proof", "status"):
         pytest.skip("/srv/ is a folder, and an empty word a word")
-    assert pillar.problems({"salt": made(HOSTILE[name])})
+    assert check.problems({"salt": made(HOSTILE[name])})
 
 
 @pytest.mark.parametrize("field", ["proof", "status"])
@@ -139,7 +140,7 @@ def test_a_word_of_a_command_arrives_as_it_is(field, name, tmp_path, monkeypatch
     )
     program.chmod(0o755)
     _, made = FIELDS[field]
-    assert not pillar.problems({"salt": made(HOSTILE[name])})
+    assert not check.problems({"salt": made(HOSTILE[name])})
     service = {"name": "a", "proof": None, "status": None, field: [str(program), HOSTILE[name], "end"]}
     if field == "proof":
         services._prove("a (services)", service, "salt1")
@@ -155,18 +156,18 @@ def test_on_a_storage_of_that_name_the_locks_lie_where_they_should(name):
     pair = FIELDS["virtualization.storage"][1](value)
     if '"' in value or ".." in value:
         # libvirt's configuration knows no way to write a quote in a text.
-        assert pillar.problems({"salt": pair})
+        assert check.problems({"salt": pair})
         return
-    assert not pillar.problems({"salt": pair})
-    last = virsh.lock_config(pillar.normalise("salt", pair)).splitlines()[-1]
-    assert last == f'file_lockspace_dir = "/srv/{value}/{virsh.LOCKSPACE}"'
+    assert not check.problems({"salt": pair})
+    last = storage.lock_config(normalise.normalise("salt", pair)).splitlines()[-1]
+    assert last == f'file_lockspace_dir = "/srv/{value}/{storage.LOCKSPACE}"'
 
 
 @pytest.mark.parametrize("name", IN_A_FOLDER)
 def test_a_folder_of_that_name_is_carried_with_its_backup(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = f"/srv/{IN_A_FOLDER[name]}"
-    assert not pillar.problems({"salt": FIELDS["replicate"][1](IN_A_FOLDER[name])})
+    assert not check.problems({"salt": FIELDS["replicate"][1](IN_A_FOLDER[name])})
     nodes = trees.Nodes(tmp_path)
     trees.make(nodes.there / path[1:], {"file": "new", IN_A_FOLDER[name]: "1"})
     trees.make(nodes.here / path[1:], {"file": "old", "gone": "1"})
@@ -184,7 +185,7 @@ def test_a_pattern_of_that_name_matches_what_it_says(name, tmp_path):
     value = PRINTABLE[name]
     if "/" in value or set(value) & set("*[") or value.strip() != value:
         pytest.skip("a folder, or a pattern by intention")
-    matches = replication.matching(replication.item(f"/srv/{value}-*", False))
+    matches = replicated.matching(replicated.item(f"/srv/{value}-*", False))
     assert matches(f"{value}-1")
     assert not matches("a-1") or value == "a"
     assert not matches(f"x{value}-1")
@@ -197,4 +198,4 @@ def test_the_far_end_takes_none_for_a_verb(name):
         if command.strip() == "report":
             continue
         with pytest.raises(Refused):
-            far_end.parse(command)
+            peer_requests.parse(command)

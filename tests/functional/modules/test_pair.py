@@ -1,7 +1,9 @@
 """The module ``pair`` on one node, loaded as Salt loads it; what needs a peer is in the lab."""
 
+import ast
 import json
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -9,13 +11,15 @@ import samples
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
-from failback import files
-from failback import hold
-from failback import ledger
-from failback import lock
-from failback import sources
-from failback import system
-from failback.paths import Paths
+from failback.host import files
+from failback.host import system
+from failback.host.paths import Paths
+from failback.replication import sources
+from failback.state import ledger
+from failback.state import lock
+from failback.state import pause
+
+MODULES = pathlib.Path(__file__).resolve().parents[3] / "salt/_modules"
 
 RUN = "20261122T183000-recover-salt-4f2a"
 NEXT = "20261122T184500-recover-salt-77aa"
@@ -119,7 +123,7 @@ def test_a_living_run_keeps_the_pair_and_its_pause(modules, node):
     hold_the_watch(modules, living())
     with pytest.raises(CommandExecutionError, match=RUN):
         modules.pair.lock("salt", NEXT, "recover", living(), 600)
-    assert hold.read("salt", node)["run"] == RUN
+    assert pause.read("salt", node)["run"] == RUN
     with pytest.raises(CommandExecutionError, match=RUN):
         modules.pair.resume("salt")
 
@@ -127,15 +131,15 @@ def test_a_living_run_keeps_the_pair_and_its_pause(modules, node):
 def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, node):
     hold_the_watch(modules, owner(2**22 + 1, 1))
     assert modules.pair.lock("salt", NEXT, "recover", living(), 600)["taken_over"] == RUN
-    assert hold.read("salt", node) is None
+    assert pause.read("salt", node) is None
     assert lock.read("salt", node)["run"] == NEXT
 
 
 def test_an_operators_pause_outlives_all_runs(modules, node):
-    hold.set_hold("salt", node, 900, "switch maintenance")
+    pause.set_hold("salt", node, 900, "switch maintenance")
     hold_the_watch(modules, owner(2**22 + 1, 1))
     modules.pair.lock("salt", NEXT, "recover", living(), 600)
-    assert hold.read("salt", node)["reason"] == "switch maintenance"
+    assert pause.read("salt", node)["reason"] == "switch maintenance"
 
 
 @pytest.mark.parametrize("name", ["../salt", "", "sa lt", "-x", None])
@@ -160,3 +164,23 @@ def test_a_pillar_that_is_wrong_is_named_and_no_traceback(modules, node, minion_
 def test_a_pair_that_is_not_in_the_pillar_is_named(modules, node):
     with pytest.raises(SaltInvocationError, match="no pair typo"):
         modules.pair.service_names("typo")
+
+
+def test_the_files_of_the_module_are_one_for_salt(modules):
+    """Salt merges them by their virtual name: nothing is hidden, and nothing is there twice."""
+    public, files_of = [], sorted(MODULES.glob("pair*.py"))
+    for path in files_of:
+        tree = ast.parse(path.read_text())
+        public += [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    public = [f"pair.{name.rstrip('_')}" for name in public if not name.startswith("_")]
+    assert len(files_of) > 3 and len(set(public)) == len(public)
+    assert modules.sys.list_functions("pair") == sorted(public)
+    documents = modules.sys.doc("pair")
+    assert {name for name in public if "CLI Example" not in documents.get(name, "")} == set()
+
+
+@pytest.mark.parametrize("function", ["report", "trusted", "names", "history", "admit"])
+def test_whichever_of_them_is_asked_for_first_is_found(loaders, function):
+    """Each is in another file; the loader must not stop at the file that bears the module's name."""
+    loaders.reset_state()
+    assert f"pair.{function}" in loaders.modules

@@ -9,12 +9,13 @@ import trees
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
-from failback import gate
-from failback import itemize
-from failback import reverse_rsync
-from failback import runs
-from failback import sources
-from failback.paths import Paths
+from failback.host import notation
+from failback.host.paths import Paths
+from failback.recovery import handover_pass
+from failback.recovery import reverse_rsync
+from failback.replication import gate
+from failback.replication import sources
+from failback.state import runs
 
 RUN = "20261122T183000-recover-salt-4f2a"
 UNDO = "20261122T190000-undo-salt-0c11"
@@ -237,7 +238,7 @@ def test_last_pass_and_comparison(modules, nodes, pair):
     paths = Paths(nodes.here)
     config = json.loads(paths.pair_config("salt").read_text())
     shell = str(nodes.folder / "far-end")
-    last = reverse_rsync.LastPass(config, RUN, paths, remote_shell=shell)
+    last = handover_pass.LastPass(config, RUN, paths, remote_shell=shell)
     last.expect()
     assert runs.uncompared("salt", RUN, paths) == RUN, "also if it is killed in the window"
     done = last.run(limit=10)
@@ -270,7 +271,7 @@ def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):
             done.append(("mark", item.path))
 
         def note(self, item, names):
-            done.append((item.path, {itemize.raw(name) for name in names}))
+            done.append((item.path, {notation.raw(name) for name in names}))
 
     shell = str(nodes.folder / "far-end")
     reverse_rsync.preview(config, paths, remote_shell=shell, journals=Journals())

@@ -9,7 +9,7 @@ import pytest
 import salt.payload
 from salt.exceptions import CommandExecutionError
 
-from failback import system
+from failback.host import system
 
 
 class Systemd:

@@ -7,10 +7,11 @@ import pytest
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
-from failback import fencing
-from failback import virsh
 from failback.errors import Unavailable
-from failback.paths import Paths
+from failback.guests import claims
+from failback.guests import virsh
+from failback.host.paths import Paths
+from failback.state import fencing
 
 SILENT = Unavailable("Cannot ask salt2 over SSH for `guests`: exit status 255.")
 
@@ -46,7 +47,7 @@ def test_a_guest_is_started_when_the_other_host_says_that_it_does_not_run(shared
     assert host.running() == ["idm"]
     assert shared_vm.start("mgmt", "idm", guest_host.RUN)["done"] == "nothing"
     assert host.done == [("start", "idm")]
-    assert not virsh.claimed("mgmt", "idm", host.paths)
+    assert not claims.claimed("mgmt", "idm", host.paths)
 
 
 def test_a_guest_is_not_started_while_the_other_host_is_silent(shared_vm, host):
@@ -77,7 +78,7 @@ def test_a_guest_is_claimed_while_it_is_started(shared_vm, host):
 
     def call(*words, **terms):
         if words[0] == "start":
-            seen.append(virsh.claimed("mgmt", "idm", host.paths))
+            seen.append(claims.claimed("mgmt", "idm", host.paths))
         return real(*words, **terms)
 
     virsh.call = call

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from failback import release
-from failback import system
-from failback.paths import Paths
+from failback.host import release
+from failback.host import system
+from failback.host.paths import Paths
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pytest
 import trees
 
-from failback import gate
-from failback.paths import Paths
+from failback.host.paths import Paths
+from failback.replication import gate
 
 RUN = "20261122T183000-recover-salt-4f2a"
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from failback import system
+from failback.host import system
 
 SETTINGS = {"tcp_keepalive_idle": 2, "recon_max": 500, "recon_randomize": False}
 

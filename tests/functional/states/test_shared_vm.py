@@ -5,8 +5,8 @@ import shutil
 import guest_host
 import pytest
 
-from failback import virsh
 from failback.errors import Unavailable
+from failback.guests import storage
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_storage_that_is_gone_fails_no_highstate(shared_vm, host, testmode, monk
     """It is said, and nothing is made on the node's own disk in its stead."""
     mark = host.paths.root / "srv/vms/.failback-storage"
     mark.unlink()
-    monkeypatch.setattr(virsh, "mounted", lambda folder, paths: False)
+    monkeypatch.setattr(storage, "mounted", lambda folder, paths: False)
     ret = shared_vm.storage_marked("mgmt", test=testmode)
     assert (ret.result, ret.changes) == (True, {})
     assert "/srv/vms is not mounted on salt1" in " ".join(ret.warnings)

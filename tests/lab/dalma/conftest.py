@@ -40,4 +40,3 @@ def booted(cluster):
     if cluster.status()["status"]:
         cluster.first_boot()
     return cluster
-

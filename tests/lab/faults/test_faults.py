@@ -10,6 +10,7 @@ import pytest
 
 from lab.faults import checker
 from lab.faults import rehearsal
+from lab.faults import stage
 
 #: The worst moments: nobody serves, the pair has just been given away, two at once, data out of sight.
 RUNS = [
@@ -23,7 +24,7 @@ RUNS = [
 @pytest.fixture(scope="module")
 def faults(lab_name):
     """A lab with observers on its nodes, and volumes that can be filled up."""
-    lab = rehearsal.Lab(lab_name)
+    lab = stage.Lab(lab_name)
     try:
         yield lab.up()
     finally:
@@ -35,6 +36,6 @@ def faults(lab_name):
 def test_nothing_is_lost_and_running_it_again_is_the_repair(faults, operation, fault, moment):
     report = rehearsal.Rehearsal(faults, operation, fault, moment, seed=7).run()
     print(checker.shown(report))
-    checker.saved(report, rehearsal.folder())
+    checker.saved(report, stage.folder())
     assert report["hit"], "the moment did not come"
     assert report["broken"] == []

@@ -30,7 +30,7 @@ class Handover:
         for host in pair.nodes:
             pair.python(
                 host,
-                "from failback import lock, paths\n"
+                "from failback.host import paths\nfrom failback.state import lock\n"
                 f"lock.acquire('salt', paths.Paths(), sys.argv[1], 'recover', {owner}, 120)",
                 run,
             )
@@ -57,7 +57,8 @@ class Handover:
             if host.running:
                 self.pair.python(
                     host,
-                    "from failback import lock, paths\nlock.release('salt', paths.Paths(), sys.argv[1])",
+                    "from failback.host import paths\nfrom failback.state import lock\n"
+                    "lock.release('salt', paths.Paths(), sys.argv[1])",
                     self.run,
                 )
 

@@ -32,7 +32,7 @@ def failed_over_or_running(pair):
 
 def module(pair, path="/srv/data"):
     """The name of the rsync module of a folder."""
-    text = "from failback import replication\nprint(replication.item(sys.argv[1], True).module)"
+    text = "from failback.replication import replicated\nprint(replicated.item(sys.argv[1], True).module)"
     return pair.python(pair.salt1, text, path)
 
 

@@ -1,0 +1,156 @@
+"""The hosts on which the runs of a campaign are made, and where things lie on them."""
+
+import json
+import pathlib
+
+from lab import cache
+from lab import load
+from lab.faults import clock
+from lab.faults import volumes
+from lab.host import until
+from lab.site import Site
+from lab.site import in_parallel
+
+ADDRESS = "10.0.0.5"
+STATE = "/var/lib/failback/salt"
+TOOLS = "/usr/local/lib/failback-lab"
+PILLAR = "/srv/salt/pillar/pairs/salt.sls"
+CLIENT_FILES = "/srv/salt/files"
+SMALL = volumes.PLACES["small"]
+#: Seconds that an orchestration may take with a fault in it, before it counts as hanging.
+LIMIT = 300
+#: Allowed to one run: the load deletes and overwrites what it likes.
+ALLOWED = {"max_delete": 100000, "max_change_percent": 100}
+OBSERVED = "/var/log/observer.jsonl"
+UNIT = """[Unit]
+Description=What can be seen of this node from outside Failback
+
+[Service]
+ExecStart=/usr/bin/python3 {tools}/observer.py --address {address} --ledger {state}/ledger.json --log {log}
+{time}
+Restart=always
+RestartSec=0.1
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+class Lab:
+    """The hosts of a campaign, used by one run after the other: each ends as the next one begins."""
+
+    def __init__(self, name):
+        self.site = Site(name, "salt")
+        self.primary, self.secondary, self.client = (
+            self.site.host(one) for one in ("salt1", "salt2", "client")
+        )
+        self.nodes = (self.primary, self.secondary)
+        self.follow = False  # print what happens as it happens
+        self.undisturbed = {}  # operation to seconds, for random moments
+
+    def up(self):
+        """A pair that is ``normal``, with volumes that can be filled, and observers on its nodes."""
+        fresh = not (self.site.state / "faults").exists()
+        if fresh:
+            self.site.down()
+            self.site.up(masters=False)
+            in_parallel(lambda host: host.power_off(), self.nodes)
+            for host in self.nodes:
+                volumes.prepare(host)
+        for host in self.site.hosts:
+            host.power_on(wait=False)
+        in_parallel(lambda host: host.wait_booted(), self.site.hosts)
+        for host in self.site.hosts:
+            for name in ("observer.py", "follow_arp.py"):
+                text = pathlib.Path(__file__).with_name(name).read_text()
+                host.write(f"{TOOLS}/{name}", text)
+            host.write(f"{TOOLS}/load.py", pathlib.Path(load.__file__).read_text())
+        if fresh:
+            self._set_up()
+        for host in self.nodes:
+            host.run(["systemctl", "restart", "lab-observer"])
+            # What a campaign that was ended has left at work would change files behind the next run's back.
+            host.run(["systemctl", "stop", "lab-local-*.service"], timeout=60)
+        self.client.run(["pkill", "-f", f"{TOOLS}/load.py write"], check=False)
+        follow = [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            "--unit=lab-arp",
+            "--property=Restart=always",
+            "python3",
+        ]
+        follow += [f"{TOOLS}/follow_arp.py", "--address", ADDRESS, "--interface", "eth0"]
+        if self.client.run(["systemctl", "is-active", "lab-arp"], check=False).returncode:
+            self.client.run([*follow, "--log", "/var/log/arp.jsonl"])
+        self.macs = {host.mac(): host.name for host in self.nodes}
+        return self
+
+    def _set_up(self):
+        for host in self.nodes:
+            unit = UNIT.format(
+                tools=TOOLS, address=ADDRESS, state=STATE, log=OBSERVED, time=clock.MACHINES_TIME
+            )
+            host.write("/etc/systemd/system/lab-observer.service", unit)
+            host.run(["systemctl", "enable", "--now", "--quiet", "lab-observer"])
+            text = host.read(PILLAR)
+            text = text.replace("    replicate:\n", f"    replicate:\n      - {SMALL}\n")
+            text = text.replace(
+                "boot_timeout: 300", "boot_timeout: 60\n      reboot: false\n      keep_backups: 50"
+            )
+            # As a site has its router: without it a node that is cut off takes what clients still write to.
+            text += f"    watch: {{reachable: [{self.client.address()}]}}\n"
+            host.write(PILLAR, text)
+        minions = {host: _minion(host) for host in self.nodes}
+        self.site.start_masters(list(self.nodes))
+        (self.site.state / "masters-begun").touch()
+        # The highstate at boot finds a master now, and restarts the minion with its new settings: a job that
+        # came in between would be lost with it.
+        for host, before in minions.items():
+            until(
+                lambda host=host, before=before: _minion(host) not in (before, "0"),
+                120,
+                f"the minion of {host.name} to restart after the highstate at boot",
+            )
+        in_parallel(lambda host: self.site.wait_answered(host, ["salt1", "salt2"], 60), self.nodes)
+        self.primary.run(["mkdir", "-p", f"{SMALL}/local", CLIENT_FILES])
+        for host in self.nodes:
+            host.run(["salt-run", "saltutil.sync_all"], timeout=120)
+        for what in ("adopt", "boot"):
+            self.orchestrate(self.primary, what)
+        (self.site.state / "faults").touch()
+
+    def push(self):
+        """The checkout's tree on both masters, and what it makes of the nodes."""
+        pillars = [host.read(PILLAR) for host in self.nodes]
+        self.site.push_tree()
+        for host, text in zip(self.nodes, pillars):
+            host.write(PILLAR, text)
+            host.run(["salt-run", "saltutil.sync_all"], timeout=120)
+        done = self.primary.run(["salt", "-L", "salt1,salt2", "state.apply"], timeout=300, check=False)
+        if done.returncode:
+            raise RuntimeError(f"highstate failed: {done.stdout[-3000:]}")
+
+    def orchestrate(self, host, what, **pillar):
+        """An orchestration that must succeed."""
+        pillar = json.dumps({"pair": "salt", **pillar})
+        return host.run(
+            ["salt-run", "--no-color", "state.orch", f"orch.{what}", f"pillar={pillar}"], timeout=600
+        )
+
+    def status(self, host, limit=90):
+        """What ``pair.status`` says of the pair on a master; raises when it says nothing usable."""
+        done = host.run(["salt-run", "--out=json", "pair.status", "salt"], check=False, timeout=limit)
+        return json.loads(done.stdout)["salt"]
+
+
+def _minion(host):
+    """The process of a host's salt-minion."""
+    return host.run(["systemctl", "show", "--property=MainPID", "--value", "salt-minion"]).stdout.strip()
+
+
+def folder():
+    """Where reports of failed runs are kept."""
+    place = cache.folder() / "faults"
+    place.mkdir(exist_ok=True)
+    return place

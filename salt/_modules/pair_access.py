@@ -1,0 +1,179 @@
+"""
+How the two nodes of a pair reach each other: keys, and what highstate writes of them for SSH.
+
+Functions of the module ``pair``, by its virtual name; highstate and ``orch.adopt`` call them.
+
+.. code-block:: bash
+
+    salt 'salt1' pair.reaches_peer salt
+"""
+
+import salt_errors
+from failback.decisions import roles
+from failback.host.paths import Paths
+from failback.peer import ssh
+from failback.peer import trust as trusts
+from failback.pillar import pairs
+from failback.state import configuration
+
+__virtualname__ = "pair"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _paths():
+    return Paths(__opts__.get("failback_root", "/"))
+
+
+@salt_errors.translated
+def _own_pairs():
+    """This node's pairs as the pillar has them, normalised, by name. Raises ``CommandExecutionError``."""
+    return pairs.of_node(__pillar__.get("pairs") or {}, __opts__["id"])
+
+
+@salt_errors.translated
+def identity():
+    """
+    Show how the other node of a pair can recognise this one.
+
+    Returns ``{"public_key": str, "host_keys": [str, …]}``: the pair's own public key (made by
+    highstate) and sshd's host keys. Raises ``CommandExecutionError`` when either is missing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.identity
+    """
+    return trusts.identity(_paths())
+
+
+@salt_errors.translated
+def trust(pair, public_key, host_keys):
+    """
+    Remember how to recognise the other node of a pair; highstate lets it in from then on.
+
+    pair
+        Name of the pair.
+
+    public_key, host_keys
+        What ``pair.identity`` said on the other node.
+
+    Returns True when this was news, False when it was known.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.trust salt 'ssh-ed25519 AAAA…' '[ssh-ed25519 AAAA…]'
+    """
+    return trusts.remember(pair, public_key, host_keys, _paths())
+
+
+@salt_errors.translated
+def trusted():
+    """
+    List what this node knows of its peers.
+
+    Returns ``{pair: {"public_key": …, "host_keys": […]}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.trusted
+    """
+    return trusts.known(_paths())
+
+
+@salt_errors.translated
+def reaches_peer(pair):
+    """
+    Prove that this node reaches the other one with the pair's key.
+
+    Returns the id of the node that answered. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.reaches_peer salt
+    """
+    return ssh.report(configuration.load(pair, _paths()), _paths())["node"]
+
+
+@salt_errors.translated
+def has_key():
+    """
+    Say whether this node has its key for pairs.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.has_key
+    """
+    return trusts.has_key(_paths())
+
+
+@salt_errors.translated
+def make_key():
+    """
+    Make this node's key for pairs. Returns its public half; an existing key is never replaced.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.make_key
+    """
+    return trusts.make_key(_paths(), __opts__["id"])
+
+
+@salt_errors.translated
+def known_hosts():
+    """
+    Render known_hosts for the peers that this node was told of.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.known_hosts
+    """
+    return trusts.known_hosts(_peers(), trusted())
+
+
+@salt_errors.translated
+def authorized_keys():
+    """
+    Render the lines of authorized_keys that let each peer ask for the far end, and for nothing else.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.authorized_keys
+    """
+    return trusts.authorized_keys(_peers(), trusted(), _paths())
+
+
+@salt_errors.translated
+def ssh_config():
+    """
+    Render the SSH client's configuration for this node's peers.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.ssh_config
+    """
+    return ssh.client_config(list(_peers().values()), _paths())
+
+
+def _peers():
+    """The other node of each of this node's pairs, from pillar."""
+    return {name: roles.peer(one) for name, one in _own_pairs().items()}

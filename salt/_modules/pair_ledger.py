@@ -1,0 +1,129 @@
+"""
+What an orchestration records on a node: who is active in which generation, and where the data lie.
+
+Functions of the module ``pair``, by its virtual name.
+
+.. code-block:: bash
+
+    salt 'salt1' pair.adopt salt salt1 20261122T183000-adopt-salt-4f2a
+"""
+
+import salt_errors
+from failback.errors import Unreadable
+from failback.host.paths import Paths
+from failback.replication import gate as gates
+from failback.replication import sources as source_facts
+from failback.state import configuration
+from failback.state import ledger
+from failback.state import lock as locks
+
+__virtualname__ = "pair"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _paths():
+    return Paths(__opts__.get("failback_root", "/"))
+
+
+@salt_errors.translated
+def admit(pair, generation, active, run, why, admitted=True, unsaved=False):
+    """
+    Admit this node to a generation in its current boot: the gate opens on the active primary.
+
+    Only an orchestration that has looked at both nodes calls this.
+
+    generation, active
+        From the verdict. The ledger refuses to go back.
+
+    admitted
+        False only tells it who is active: a standby whose data are not current yet takes nothing over.
+
+    unsaved
+        True: what this node alone has is in no backup yet, so the other one may not write here.
+
+    Returns the ledger's entry. Raises ``CommandExecutionError``, also when a node that would be admitted has
+    its data elsewhere than they were.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.admit salt 7 salt1 20261122T183000-recover-salt-4f2a 'recovered'
+    """
+    paths = _paths()
+    locks.require(pair, paths, run)
+    if admitted:
+        config = configuration.load(pair, paths)
+        gates.require_in_place(config, paths, f"{config['node']} is not admitted to {pair}.")
+    return ledger.write(pair, paths, int(generation), active, run, why, admitted, unsaved)
+
+
+@salt_errors.translated
+def adopt(pair, active, run):
+    """
+    Begin a pair's ledger in generation 1, with nobody admitted yet.
+
+    Returns True when there was no ledger, False when there is one. Raises ``CommandExecutionError``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.adopt salt salt1 20261122T183000-adopt-salt-4f2a
+    """
+    paths = _paths()
+    locks.require(pair, paths, run)
+    if ledger.read(pair, paths) is not None:
+        return False
+    ledger.write(pair, paths, 1, active, run, "adopted", admitted=False)
+    return True
+
+
+@salt_errors.translated
+def record_sources(pair, run, peer, moved=False):
+    """
+    Remember where the pair's paths lie on both nodes; from what lies elsewhere later, and to it, nothing is
+    carried.
+
+    peer
+        The ``sources`` of the other node's report.
+
+    moved
+        Also of paths that lie elsewhere than they did. A standby of which one does is not admitted any more:
+        an orchestration has to compare everything first.
+
+    Returns True.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.record_sources salt 20261122T183000-adopt-salt-4f2a '{/srv/salt: {…}}'
+    """
+    paths = _paths()
+    locks.require(pair, paths, run)
+    own = ledger.read(pair, paths)
+    config = configuration.load(pair, paths)
+    if moved and own and own["active"] != config["node"] and _misplaced(config, paths):
+        ledger.write(
+            pair,
+            paths,
+            own["generation"],
+            own["active"],
+            run,
+            "its data were moved",
+            admitted=False,
+            unsaved=bool(own.get("unsaved")),
+        )
+    source_facts.record(pair, paths, peer, moved)
+    return True
+
+
+def _misplaced(config, paths):
+    try:
+        return source_facts.misplaced(config, paths)
+    except Unreadable as error:
+        return {"error": str(error)}

@@ -1,0 +1,234 @@
+"""
+A run on this node: the lock of the pair, the pause of its watch, and the record that is kept of it.
+
+Functions of the module ``pair``, by its virtual name. ``hold`` and ``resume`` are meant to be called by
+hand, the others by orchestrations.
+
+.. code-block:: bash
+
+    salt 'salt*' pair.hold salt 600 'work on the switch'
+"""
+
+from salt.exceptions import CommandExecutionError
+
+import salt_errors
+from failback.host.paths import Paths
+from failback.recovery import reverse_rsync as data
+from failback.replication import sources as source_facts
+from failback.state import configuration
+from failback.state import lock as locks
+from failback.state import pause
+from failback.state import runs
+
+__virtualname__ = "pair"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _paths():
+    return Paths(__opts__.get("failback_root", "/"))
+
+
+@salt_errors.translated
+def lock(pair, run, operation, owner, seconds, dead_runs=()):
+    """
+    Take a pair for a run on this node, or renew what the run has.
+
+    run, operation
+        Id of the run, and what it is: ``recover``.
+
+    owner
+        The process that orchestrates; see ``failback.state.lock.acquire``.
+
+    seconds
+        How long the lock holds without being renewed.
+
+    dead_runs
+        Runs that the other node has proved dead.
+
+    Returns the lock. Raises ``CommandExecutionError``, naming the run that holds the pair.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.lock salt 20261122T183000-recover-salt-4f2a recover '{master: salt2_master}' 60
+    """
+    paths = _paths()
+    taken = locks.acquire(pair, paths, run, operation, owner, float(seconds), tuple(dead_runs))
+    if taken["taken_over"]:
+        # What a dead run has paused would stay paused for as long as its step might have taken.
+        pause.clear(pair, paths, taken["taken_over"])
+    return taken
+
+
+@salt_errors.translated
+def renew(pair, run, seconds, hold=False):
+    """
+    Prolong the lock of a run on this node; the living run asks for it several times a minute.
+
+    seconds
+        How long it holds from now on.
+
+    hold
+        Pause the watch as well, for as long as the lock holds, or prolong that.
+
+    Returns True, or False when the run does not have the pair: nothing was changed then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.renew salt 20261122T183000-recover-salt-4f2a 60
+    """
+    paths = _paths()
+    renewed = locks.renew(pair, paths, run, float(seconds))
+    if renewed and hold:
+        pause.set_hold(pair, paths, min(float(seconds), pause.LONGEST), f"run {run}", run)
+    return renewed
+
+
+def owner_has_ended(owner):
+    """
+    Say whether this node can prove that the process which orchestrated a run is gone.
+
+    owner
+        As the run's lock has it. Only the machine on which that process ran can prove it.
+
+    Returns True or False.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.owner_has_ended '{machine: 4f2a, boot_id: 77c1, pid: 4711, started: 12345}'
+    """
+    return locks.owner_has_ended(owner)
+
+
+@salt_errors.translated
+def unlock(pair, run):
+    """
+    Give a pair back. Returns True when this run had it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.unlock salt 20261122T183000-recover-salt-4f2a
+    """
+    return locks.release(pair, _paths(), run)
+
+
+@salt_errors.translated
+def hold(pair, seconds, reason, run=None):
+    """
+    Pause the watch of a pair on this node; it resumes by itself.
+
+    seconds
+        For how long.
+
+    reason
+        Shown by ``pair.status``.
+
+    run
+        The run on whose behalf; that run ends it early.
+
+    Returns the hold.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.hold salt 600 'switch maintenance'
+    """
+    configuration.load(pair, _paths())
+    return pause.set_hold(pair, _paths(), seconds, reason, run)
+
+
+@salt_errors.translated
+def resume(pair, run=None):
+    """
+    End a pause of the watch. Returns True when there was one.
+
+    run
+        End only that run's hold. Without it all of them; refused while a run holds the pair, for it may
+        be in the middle of a handover.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.resume salt
+    """
+    paths = _paths()
+    found = locks.read(pair, paths)
+    if run is None and found and found["state"] == "held":
+        raise CommandExecutionError(locks.refusal(pair, found))
+    return pause.clear(pair, paths, run)
+
+
+@salt_errors.translated
+def open_run(pair, run, record):
+    """
+    Begin the record of a run on this node.
+
+    record
+        Dict; see ``failback.state.runs``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.open_run salt 20261122T183000-recover-salt-4f2a '{operation: recover}'
+    """
+    runs.write(pair, run, record, _paths())
+    return True
+
+
+@salt_errors.translated
+def close_run(pair, run, record, sources=None):
+    """
+    End a run on this node: its record is written, its hold and its lock are given back.
+
+    record
+        As for ``open_run``.
+
+    sources
+        After a success, what the other node reports of its paths: a later reverse rsync from other
+        file systems is refused.
+
+    Returns True.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.close_run salt 20261122T183000-recover-salt-4f2a '{result: succeeded}'
+    """
+    paths = _paths()
+    runs.write(pair, run, record, paths)
+    if sources is not None:
+        source_facts.record(pair, paths, sources)
+        data.pruned(configuration.load(pair, paths), paths, (run,))
+    pause.clear(pair, paths, run)
+    locks.release(pair, paths, run)
+    return True
+
+
+@salt_errors.translated
+def history(pair=None):
+    """
+    List the runs that this node remembers, oldest first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.history salt
+    """
+    paths = _paths()
+    chosen = [pair] if pair else configuration.names(paths)
+    return [record for one in chosen for record in runs.history(one, paths)]

@@ -1,0 +1,34 @@
+"""The commands that refusals and plans name, as an operator types them. Pure."""
+
+import json
+import shlex
+
+
+def plan(pair, operation, words=None):
+    """How to look at what an operation would do; ``words`` as for :py:func:`command`."""
+    winner = (words or {}).get("winner")
+    return (
+        f"salt-run pair.plan {pair}"
+        + ("" if operation == "recover" else f" operation={operation}")
+        + (f" winner={winner}" if winner else "")
+    )
+
+
+def command(operation, pair, words):
+    """
+    How an orchestration is typed: quoted for YAML, and that for the shell.
+
+    words
+        Dict of what its pillar has beside the pair.
+    """
+    pillar = ", ".join(f"{key}: {_yaml(key, word)}" for key, word in {"pair": pair, **words}.items())
+    return f"salt-run state.orch orch.{operation} pillar={shlex.quote('{' + pillar + '}')}"
+
+
+def _yaml(key, word):
+    if key not in ("plan", "reason") and not isinstance(word, bool):
+        # A name or a number.
+        return str(word)
+    # JSON is YAML, but for what YAML calls not printable.
+    text = json.dumps(word, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)

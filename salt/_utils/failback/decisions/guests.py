@@ -1,0 +1,465 @@
+"""
+Where a virtual machine on shared storage may be started, and what it takes to get it there.
+
+Everything here is pure: from what both hosts of a pair say of a guest, and what the operator wants,
+``decide`` draws a plan or a refusal::
+
+    plan = decide("idm", "mgmt2", config, {"mgmt1": facts, "mgmt2": facts})
+    plan.action                     # nothing, start, resume, migrate or restart; or plan.refusal
+
+What a host says is described in ``failback.guests.virsh.facts``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from failback.errors import Refused
+from failback.errors import Unreadable
+
+#: What a guest's name may look like. The pillar's schema says the same: it becomes a file name, and a
+#: word on virsh's command line.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+#: Word that stands for every guest of a pair.
+ALL = "all"
+
+NOTHING = "nothing"
+START = "start"
+RESUME = "resume"
+MIGRATE = "migrate"
+RESTART = "restart"
+
+#: How a guest changes its host.
+LIVE = "live"
+HOW = (LIVE, RESTART)
+
+#: libvirt's virDomainState (include/libvirt/libvirt-domain.h), in the words of ``virsh domstate``; those
+#: with a process of the emulator's.
+ACTIVE = {
+    1: "running",
+    2: "running",  # "blocked": it waits for a resource
+    3: "paused",
+    4: "in shutdown",
+    6: "crashed",
+    7: "suspended",
+}
+OFF = "off"
+UNDEFINED = "undefined"
+
+#: virDomainPausedReason; the words are for people.
+PAUSED = {
+    1: "by a person",
+    2: "in a migration",
+    3: "to be saved",
+    4: "to be dumped",
+    5: "because of an I/O error",
+    6: "by its watchdog",
+    7: "from a snapshot",
+    8: "while it shuts down",
+    9: "for a snapshot",
+    10: "because it crashed",
+    11: "while it starts",
+    12: "in a migration",
+    13: "because a migration failed",
+    14: "because its disk was not to be had",
+}
+#: A migration that was cut off leaves the guest paused for one of these (14: virtlockd did not give the
+#: disk back at once).
+LEFT_BY_MIGRATION = (2, 14)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done to a guest. ``refusal`` is None or the reason why nothing will."""
+
+    guest: str
+    target: str
+    action: str = NOTHING
+    #: The host that runs it now, or None.
+    source: str | None = None
+    sentence: str = ""
+    refusal: str | None = None
+
+
+def chosen(pairs, vm, host, away_from):
+    """
+    Find the pair and the guests that an operator means.
+
+    pairs
+        Normalised pairs by name.
+
+    vm
+        Name of a guest, or ``all``.
+
+    host, away_from
+        Where it should run, or which host it should leave; one of them.
+
+    Returns ``(pair, [guest, …], target)``: the name of the pair, and the id of the node where they should
+    run. Raises ``Refused``.
+    """
+    homes = {guest: name for name, pair in sorted(pairs.items()) for guest in pair["vms"]}
+    known = ", ".join(sorted(homes)) or "none: no pair lists `vms` in the pillar"
+    if not isinstance(vm, str) or not vm:
+        raise Refused(f"No guest was named (guests: {known}; or all).")
+    if vm != ALL and not NAME.fullmatch(vm):
+        raise Refused(f"{vm!r} is not the name of a guest (guests: {known}; or all).")
+    if vm != ALL and vm not in homes:
+        raise Refused(f"There is no guest {vm} (guests: {known}; or all).")
+    if (host is None) == (away_from is None):
+        raise Refused(
+            "Name the host where it should run, or the one that it should leave: host or away_from."
+        )
+    word, node = ("host", host) if host is not None else ("away_from", away_from)
+    hosts = {
+        pair[role]["id"]: name
+        for name, pair in sorted(pairs.items())
+        if pair["vms"]
+        for role in ("primary", "secondary")
+    }
+    if not isinstance(node, str) or node not in hosts:
+        raise Refused(f"{word} must be one of {', '.join(hosts) or 'no hosts'}, not {node!r}.")
+    name = homes.get(vm, hosts[node])
+    if hosts[node] != name:
+        ids = " or ".join(pairs[name][role]["id"] for role in ("primary", "secondary"))
+        raise Refused(f"{vm} belongs to the pair {name}; its host is {ids}, not {node}.")
+    target = node if host is not None else other(pairs[name], node)
+    return name, list(pairs[name]["vms"]) if vm == ALL else [vm], target
+
+
+def other(config, node):
+    """The id of the other node of a pair."""
+    ids = (config["primary"]["id"], config["secondary"]["id"])
+    return ids[1] if node == ids[0] else ids[0]
+
+
+def domain(config, guest):
+    """What libvirt calls a guest; its definition is ``/etc/libvirt/qemu/<domain>.xml``."""
+    return f"{config['virtualization']['prefix']}{guest}"
+
+
+def active(found):
+    """Whether a host's word on a guest says that it has, or may have, a process of it."""
+    return found["state"] not in (OFF, UNDEFINED) or bool(found["processes"])
+
+
+def decide(guest, target, config, reports, how=LIVE, fenced=False, only_if_active=False, own_claim=None):
+    """
+    Decide how a guest gets to a host, or why it must not.
+
+    guest, target
+        The guest, and the id of the node where it should run.
+
+    config
+        The normalised pair.
+
+    reports
+        What each node said (``failback.guests.virsh.facts``), by id; None for one that did not answer.
+
+    how
+        ``live``, or ``restart``: an orderly shutdown there and a start here.
+
+    fenced
+        Whether an operator's word that the other node is off counts (``failback.state.fencing``).
+
+    only_if_active
+        Leave a guest alone that runs nowhere (``away_from``).
+
+    own_claim
+        The node whose claim on the guest is the caller's own.
+
+    Returns a ``Plan``.
+    """
+    source = other(config, target)
+    name = domain(config, guest)
+
+    def refused(sentence):
+        return Plan(guest, target, refusal=f"{guest}: {sentence}")
+
+    def done(action, sentence, source=None):
+        return Plan(guest, target, action, source, f"{guest}: {sentence}")
+
+    here, there = ((reports.get(node) or {}).get("guests", {}).get(guest) for node in (target, source))
+    if here is None:
+        return refused(_silence(config, target, reports) + " A guest is not started where nobody can look.")
+    if fenced and there is not None:
+        return refused(
+            f"{source} answers, so it is not off, and the word that it is counts no more. Leave "
+            "`fenced` out; "
+            f"or take its power away first."
+        )
+    if there is None and not active(here) and not fenced:
+        return refused(
+            _silence(config, source, reports)
+            + f" {guest} may run there, and two hosts with one disk destroy "
+            f"it. Bring {source} back; or, if you know that it is off, say so: "
+            f'fenced: {source}, reason: "how you know"'
+        )
+    # First: in the middle of a move two hosts that are asked one after the other may both say that it runs.
+    for node, found in ((target, here), (source, there)):
+        if found is not None and found["claimed"] and node != own_claim:
+            return refused(
+                f"it is just being started, moved or stopped on {node}. Wait, then run this again."
+            )
+    both = active(here) and there is not None and active(there)
+    if both and not _migrates(here, there):
+        return refused(
+            f"RUNS ON BOTH HOSTS: {_words(here)} on {target}, {_words(there)} on {source}. Each moment "
+            "may destroy "
+            f"its disk. End it at once where it does not serve: virsh destroy {name}"
+        )
+    if both:
+        return refused(
+            f"a migration is at work or was cut off: {_words(here)} on {target}, {_words(there)} on "
+            f"{source}. "
+            f"libvirt ends it within half a minute; then run this again."
+        )
+    for node, found in ((target, here), (source, there)):
+        if found is not None and found["processes"] and found["state"] in (OFF, UNDEFINED):
+            return refused(
+                f"{node} has a process of it ({_numbers(found['processes'])}) that libvirt there does "
+                "not know: it "
+                f"runs, and nobody can stop it in order. Look at it before you end it."
+            )
+    if active(here):
+        return _stays(refused, done, name, target, here, other_is_off=fenced or there is not None)
+    if there is not None and active(there):
+        return _moves(refused, done, config, guest, reports, how)
+    if only_if_active:
+        return done(NOTHING, "runs nowhere, and stays off.")
+    wrong = _unfit(config, guest, target, reports)
+    if wrong:
+        return refused(wrong)
+    return done(START, f"runs nowhere; will be started on {target}.")
+
+
+def _migrates(here, there):
+    """Is the one the source and the other the target of a migration?"""
+    return any(one["state"] == "paused" and one["reason"] in LEFT_BY_MIGRATION for one in (here, there))
+
+
+def _silence(config, node, reports):
+    why = (reports.get(node) or {}).get("error")
+    return f"{node} does not say whether it runs there{f' ({why})' if why else ''}."
+
+
+def _words(found):
+    if found["state"] == "paused":
+        return f"paused {PAUSED.get(found['reason'], 'for an unknown reason')}"
+    if found["state"] in (OFF, UNDEFINED) and found["processes"]:
+        return f"running unknown to libvirt (process {_numbers(found['processes'])})"
+    return found["state"]
+
+
+def _numbers(processes):
+    return ", ".join(str(one) for one in processes)
+
+
+def _stays(refused, done, name, target, here, other_is_off):
+    """The guest is on the wanted host already, and not known to be on the other one: is it well?"""
+    if here["state"] == "running":
+        return done(NOTHING, f"runs on {target}.", target)
+    if here["state"] == "paused" and here["reason"] in LEFT_BY_MIGRATION and other_is_off:
+        return done(RESUME, f"was left paused on {target} by a migration; will be resumed.", target)
+    return refused(_odd(name, target, here))
+
+
+def _odd(name, node, found):
+    advice = {
+        "paused": f"If nothing speaks against it: virsh resume {name}",
+        "crashed": f"It was kept for a look; when you have had it: virsh destroy {name}, then run this "
+        "again.",
+        "suspended": f"Wake it: virsh dompmwakeup {name}",
+        "in shutdown": "Wait until it is off, then run this again.",
+    }
+    return f"it is {_words(found)} on {node}, and is not touched. {advice[found['state']]}"
+
+
+def _moves(refused, done, config, guest, reports, how):
+    """The guest is on the other host."""
+    target = next(node for node, one in reports.items() if one and not active(one["guests"][guest]))
+    source = other(config, target)
+    there = reports[source]["guests"][guest]
+    if there["state"] == "paused" and there["reason"] in LEFT_BY_MIGRATION:
+        return done(RESUME, f"was left paused on {source} by a migration; will be resumed there.", source)
+    if there["state"] != "running":
+        return refused(_odd(domain(config, guest), source, there))
+    wrong = _unfit(config, guest, target, reports)
+    if wrong:
+        return refused(wrong)
+    if how == RESTART:
+        return done(RESTART, f"will be shut down on {source} and started on {target}.", source)
+    return done(MIGRATE, f"will be migrated live from {source} to {target}.", source)
+
+
+def _unfit(config, guest, target, reports):
+    """What keeps a host from running a guest that it does not run now, or None."""
+    source = other(config, target)
+    here, there = reports[target]["guests"][guest], (reports.get(source) or {}).get("guests", {}).get(guest)
+    place = f"/etc/libvirt/qemu/{domain(config, guest)}.xml"
+    if here["state"] == UNDEFINED:
+        return f"it is not defined on {target}: {place} is missing there, or libvirt refuses it."
+    for node, found in ((target, here), (source, there)):
+        if found is not None and found["file"] != found["definition"] and found["state"] != UNDEFINED:
+            return (
+                f"libvirt on {node} does not know {place} as it is on the disk: it is missing, or "
+                "libvirt refuses "
+                f"it. See why: virsh define {place}"
+            )
+    if here["problems"]:
+        return f"its definition on {target} does not fit: {' '.join(here['problems'])}"
+    if there is not None and there["state"] == UNDEFINED:
+        return (
+            f"it is defined on {target} alone. Without {place} on {source} it could not come back: let the "
+            f"replication carry it, or remove it from `vms`."
+        )
+    if there is not None and here["definition"] != there["definition"]:
+        return (
+            f"its definitions differ between {target} and {source}: it would start as another machine. "
+            "Compare "
+            f"{place} on both, and let the replication carry the right one."
+        )
+    for node, found in ((target, here), (source, there)):
+        if found is not None and found["saved"]:
+            name = domain(config, guest)
+            return (
+                f"{node} keeps its saved memory. Resumed later over a disk that has changed, it would "
+                "destroy it. "
+                f"Start it there by hand (virsh start {name}), or give the memory up: virsh "
+                f"managedsave-remove {name}"
+            )
+    own = reports[target]
+    if own["storage_error"]:
+        return own["storage_error"]
+    peer = reports.get(source)
+    if peer and "guests" in peer and not peer["storage_error"] and own["storage"] != peer["storage"]:
+        return (
+            f"{config['virtualization']['storage']} is not the same storage on {target} and {source}: "
+            "each has a "
+            f"mark of its own. Is it mounted on both?"
+        )
+    return own["locks_error"]
+
+
+def shown(config, reports):
+    """
+    Where each guest runs, in words: ``{guest: sentence}``.
+
+    reports
+        What each node said, by id, as for ``decide``.
+    """
+    found = {}
+    for guest in config["vms"]:
+        known = {node: one["guests"][guest] for node, one in reports.items() if one and "guests" in one}
+        silent = [node for node in reports if node not in known]
+        words = [f"{_words(one)} on {node}" for node, one in known.items() if active(one)]
+        at_work = [node for node, one in known.items() if one["claimed"]]
+        words += [f"just being started, moved or stopped by {node}" for node in at_work]
+        if not words and not silent:
+            undefined = all(one["state"] == UNDEFINED for one in known.values())
+            words = ["defined nowhere" if undefined else "runs nowhere"]
+        words += [f"not known of {node}" for node in silent]
+        found[guest] = ", ".join(words)
+    return found
+
+
+def wrong(config, reports):
+    """What is not as it should be with the guests of a pair, as sentences; see ``decide``."""
+    found = []
+    known = {node: one for node, one in reports.items() if one and "guests" in one}
+    for node, one in reports.items():
+        if node not in known:
+            found.append(f"{node} says nothing of its guests: {(one or {}).get('error')}")
+        else:
+            found += [one[key] for key in ("storage_error", "locks_error") if one[key]]
+    for guest in config["vms"]:
+        at_work = any(one["guests"][guest]["claimed"] for one in known.values())
+        for node, one in known.items():
+            here = one["guests"][guest]
+            if active(here) and here["state"] != "running" and not at_work:
+                found.append(f"{guest} is {_words(here)} on {node}.")
+            if here["autostart"]:
+                found.append(f"{guest} would be started at boot on {node}: highstate ends that.")
+            if here["saved"]:
+                found.append(f"{node} keeps a saved memory of {guest}.")
+            found += [f"{guest} on {node}: {problem}" for problem in here["problems"]]
+        if len(known) == 2:
+            found += _differences(config, guest, known)
+    if len(known) == 2:
+        first, second = known.values()
+        usable = not first["storage_error"] and not second["storage_error"]
+        if usable and first["storage"] != second["storage"]:
+            found.append(f"{config['virtualization']['storage']} is not the same storage on both hosts.")
+    return found
+
+
+def _differences(config, guest, known):
+    (node, here), (other_node, there) = ((node, one["guests"][guest]) for node, one in known.items())
+    at_work = here["claimed"] or there["claimed"] or _migrates(here, there)
+    if active(here) and active(there) and not at_work:
+        yield f"{guest} RUNS ON BOTH HOSTS. End it at once on one: virsh destroy {domain(config, guest)}"
+    for mine, his, where in ((here, there, node), (there, here, other_node)):
+        if mine["state"] != UNDEFINED and his["state"] == UNDEFINED:
+            yield f"{guest} is defined on {where} alone."
+    if here["definition"] and there["definition"] and here["definition"] != there["definition"]:
+        yield f"The definitions of {guest} differ between {node} and {other_node}."
+
+
+def definition_digest(text):
+    """
+    Name what a definition says: the same for the same content, however it is written.
+
+    text
+        A domain's XML. Raises ``Unreadable`` when it is none.
+    """
+    try:
+        plain = ElementTree.canonicalize(text, strip_text=True)
+    except ElementTree.ParseError as error:
+        raise Unreadable(f"It is no XML: {error}.") from error
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+def problems(text, storage, resolved=posixpath.normpath):
+    """
+    What keeps a definition from being safe on two hosts, as sentences.
+
+    text
+        A domain's XML as libvirt prints it.
+
+    storage
+        The folder that both hosts share.
+
+    resolved
+        Function that follows links in a path.
+
+    virtlockd locks each disk that is written to, by its path, and lets one host have it. It locks nothing
+    for a disk that is marked shareable, and knows no path for one that is reached over the network
+    (libvirt, Virtual machine lock manager).
+    """
+    found = []
+    written = 0
+    for disk in ElementTree.fromstring(text).findall("devices/disk"):
+        if disk.find("readonly") is not None or disk.get("device") == "cdrom":
+            continue
+        written += 1
+        source = disk.find("source")
+        path = source.get("file") or source.get("dev") if source is not None else None
+        name = path or f"its disk {disk.find('target').get('dev')}"
+        if disk.get("type") not in ("file", "block") or not path:
+            found.append(f"{name} is neither a file nor a block device, so virtlockd cannot lock it.")
+        elif disk.find("shareable") is not None:
+            found.append(f"{name} is marked shareable, so virtlockd would let both hosts have it.")
+        elif disk.get("type") == "file" and not inside(resolved(path), resolved(storage)):
+            found.append(f"{name} does not lie in {storage}, which both hosts share.")
+    if not written:
+        found.append("It has no disk that it writes to, so virtlockd has nothing to lock.")
+    return found
+
+
+def inside(path, folder):
+    """Whether a path lies in a folder."""
+    return path.startswith(folder.rstrip("/") + "/")

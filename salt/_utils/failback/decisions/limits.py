@@ -1,0 +1,141 @@
+"""
+Whether a sync may begin: limits on deletions and changes, and room for the backup.
+
+Pure: facts go in, sentences come out. No sentence means yes; each says what was found, why that is
+dangerous, and which command to run next.
+"""
+
+from failback.decisions import commands
+
+ALWAYS_ALLOWED = 20
+"""Up to this number of overwritten and deleted files the percentage is not looked at: in a folder
+of eight files three changes are everyday life. They are in the backup like any others."""
+
+RESERVE = 0.05
+"""Share of a file system that must remain free after a sync."""
+
+
+def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operation="recover", words=None):
+    """
+    Compare previews with the limits of the pair.
+
+    previews
+        List of dicts as :py:func:`failback.recovery.dry_run.preview` returns them, one a path.
+
+    max_delete
+        Files that may be deleted on this node in all paths together.
+
+    max_change_percent
+        Share of the files of one path that may be overwritten or deleted, in percent.
+
+    pair
+        Name of the pair, for the command in the sentence.
+
+    operation
+        What is to be run, likewise.
+
+    words
+        Dict of what the operator has said beside the pair, likewise: without the ``winner`` and the
+        ``reason`` of a split, for instance, the command would be refused as it stands.
+
+    Returns a list of sentences, empty if all is within the limits. Their command allows all that was found.
+    """
+    needed, problems = {}, []
+    deleted = sum(each["deleted"] for each in previews)
+    if deleted > max_delete:
+        where = ", ".join(f"{each['path']} {each['deleted']}" for each in previews if each["deleted"])
+        problems.append(
+            f"{deleted} files would be deleted here ({where}), and the pair allows {max_delete}. "
+            "A source that is not mounted or was emptied by mistake looks just like this. "
+            f"See which: {commands.plan(pair, operation, words)}. To allow this one run: "
+        )
+        needed["max_delete"] = deleted
+    worst = 0
+    found = []
+    for each in previews:
+        changed = each["overwritten"] + each["deleted"]
+        total = each["total_files"]
+        if changed <= ALWAYS_ALLOWED or not total:
+            continue
+        percent = min(100.0, 100.0 * changed / total)
+        if percent > max_change_percent:
+            found.append(f"{each['path']}: {changed} of {total} files ({percent:.0f} %)")
+            worst = max(worst, int(percent) + (percent > int(percent)))
+    if found:
+        problems.append(
+            f"More than {max_change_percent} % of the files here would be overwritten or deleted: "
+            + "; ".join(found)
+            + ". That is more than an outage usually leaves behind. "
+            f"See which: {commands.plan(pair, operation, words)}. To allow this one run: "
+        )
+        needed["max_change_percent"] = worst
+    allowing = commands.command(operation, pair, {**(words or {}), **needed})
+    return [problem + allowing for problem in problems]
+
+
+def last_pass_sentence(path, max_delete, pair="PAIR", operation="recover"):
+    """What is said when the last pass was stopped because it went beyond ``max_delete`` in a path."""
+    more = 10 * max(10, max_delete)
+    return (
+        f"More than {max_delete} files of {path} were deleted on the serving node since the pass before, "
+        f"and the pair allows {max_delete}. Somebody may be deleting what should be kept. What was deleted "
+        f"here up to then is in this run's backup. See what is left there: "
+        f"{commands.plan(pair, operation)}. If it is meant, run the same orchestration again: it compares "
+        f"everything anew before it begins. For a service that deletes so many within a minute, allow more: "
+        f"salt-run state.orch orch.{operation} pillar='{{pair: {pair}, max_delete: {more}}}'"
+    )
+
+
+def room_needed(previews):
+    """
+    What previews say about the room that a sync takes.
+
+    Returns a dict: ``incoming`` and ``kept`` bytes, ``incoming_files`` and ``kept_files``.
+    """
+    return {
+        "incoming": sum(each["bytes"] for each in previews),
+        "kept": sum(each["kept_bytes"] for each in previews),
+        "incoming_files": sum(each["created"] for each in previews),
+        "kept_files": sum(each["overwritten"] + each["deleted"] for each in previews),
+    }
+
+
+def room_problems(demands, pair="PAIR"):
+    """
+    Judge whether the file systems can take what a sync adds to them.
+
+    demands
+        List of dicts, one a file system: ``where`` (a folder on it), ``bytes`` and ``files`` that
+        will be added, ``free``, ``size`` (bytes), ``free_files``, ``all_files`` (inodes; 0 if
+        unlimited).
+
+    Returns a list of sentences.
+    """
+    problems = []
+    for each in demands:
+        remaining = each["free"] - each["bytes"]
+        reserve = int(each["size"] * RESERVE)
+        if each["bytes"] and remaining < reserve:
+            problems.append(
+                f"The file system of {each['where']} has {_size(each['free'])} free; what comes "
+                f"in and the backup of what is overwritten or deleted need {_size(each['bytes'])}, "
+                f"and {_size(reserve)} (5 %) must remain. Without the backup files would be lost. "
+                f"Make room, for instance by deleting old runs, then run: salt-run pair.plan {pair}"
+            )
+        reserve = int(each["all_files"] * RESERVE)
+        if each["all_files"] and each["files"] and each["free_files"] - each["files"] < reserve:
+            problems.append(
+                f"The file system of {each['where']} can take {each['free_files']} more files; "
+                f"{each['files']} are needed, and {reserve} (5 %) must remain. Without the backup "
+                "files would be lost. Delete what is not needed there, then run: "
+                f"salt-run pair.plan {pair}"
+            )
+    return problems
+
+
+def _size(number):
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"

@@ -1,0 +1,1 @@
+"""Addresses change hands, planned or after a failure, so that one node serves and never two."""

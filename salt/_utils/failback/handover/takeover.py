@@ -1,0 +1,243 @@
+"""
+An active node that has gone, a node that takes over, and a node that gives way.
+
+These are the changes of hands that no orchestration makes: they work with no master and no minion.
+"""
+
+import contextlib
+import json
+
+from failback.decisions import roles
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unavailable
+from failback.errors import Unreadable
+from failback.handover import phases
+from failback.host import services
+from failback.host import system
+from failback.network import address_holder
+from failback.network import floating
+from failback.peer import ssh
+from failback.replication import gate
+from failback.replication import incoming
+from failback.state import ledger
+
+
+def take_over(config, reason, paths, run=None):
+    """
+    Make this node active: raise the generation, take all addresses, announce them.
+
+    The ledger is written first. Should this node die in between, its higher generation says that it
+    may have served, which is the safe side to be wrong on.
+
+    config
+        This node's configuration of the pair.
+
+    reason
+        Why, for the ledger: ``salt-gw did not answer for 2.0 s``.
+
+    run
+        The orchestration on whose behalf this happens, or None for the watch.
+
+    Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
+    ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
+    another host answers for one of the addresses.
+    """
+    pair, node, other = config["name"], config["node"], roles.peer(config)["id"]
+    wanted = floating.of_pair(config)
+    with ledger.changing_hands(pair, paths):
+        own = ledger.read(pair, paths)
+        if not ledger.is_admitted(own):
+            raise Refused(
+                f"{node} has not been admitted to {pair} since it booted, so its data may be old and "
+                f"it takes no address. Run `salt-run pair.status {pair}` on the master."
+            )
+        _require_no_handover(config, paths)
+        if wanted and ledger.is_active(own, node) and all(floating.status(one)["held"] for one in wanted):
+            # The watch looked just before a handover that had failed gave the addresses back to this node.
+            return {"generation": own["generation"], "addresses": []}
+        # A record that cannot be read says nothing against it, and nobody else serves.
+        with contextlib.suppress(Unreadable):
+            gate.require_in_place(
+                config,
+                paths,
+                f"{node} does not take {pair} over.",
+                f"or, if its data are where they lie now and {other} is off, say so: salt-run "
+                f"state.orch orch.failover pillar='{{pair: {pair}, fenced: {other}, moved: true, "
+                f"reason: <how you know>}}'",
+            )
+        with address_holder.Holder(wanted) as holder:
+            # The fastest settings must not spend most of their time on this question.
+            holder.check(wait=min(0.3, config["watch"]["patience"] / 4))
+            new = ledger.write(pair, paths, own["generation"] + 1, node, run, reason)
+            # A stale primary that is merely cut off may be writing here at this moment.
+            incoming.stop(pair, paths)
+            taken = holder.take(wanted, check=False)
+    address_holder.announce_later(pair, paths)
+    incoming.end(pair, paths)
+    system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
+    # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
+    # may as well be dead, and then this must not be waited for.
+    verb = "activate" if run is None and starts_services(config) else "ask-to-yield"
+    system.start_detached([str(paths.program), verb, pair])
+    return {"generation": new["generation"], "addresses": taken}
+
+
+def _require_no_handover(config, paths):
+    """In the middle of a handover its own timer decides who serves, and two must not."""
+    state = phases.read_state(config, paths)
+    under_way = state.get("phase") in (phases.RELEASED, phases.COMMITTED, phases.TAKING)
+    if under_way and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
+        raise Refused(
+            f"A handover of {config['name']} is under way (run {state['run']}): it ends by itself, and the "
+            f"node that served takes the addresses back if it fails."
+        )
+
+
+def starts_services(config):
+    """Whether a takeover by the watch also starts what only the active node runs: ``mode: automatic``."""
+    return config["mode"] == "automatic" and bool(config["active_services"])
+
+
+def activate(config, paths):
+    """
+    Start the active services on a node that has taken over by itself: in order, each proved up.
+
+    The other node is asked first to stop what it runs of them, for it may be alive and merely unheard.
+    In a ``manual`` pair nothing is started: that is ``orch.failover``'s. lsyncd never is, because it
+    carries from the primary to the secondary only.
+
+    Returns sentences, for the log: what was started, and why the rest was not. Raises nothing that
+    concerns one service.
+    """
+    pair, node = config["name"], config["node"]
+    if not starts_services(config):
+        return [f"{node} starts no services of {pair}: there are none, or its mode is manual."]
+    told = [_asked_to_yield(config, paths)]
+    for one in config["active_services"]:
+        reason = _not_serving(config, paths)
+        if reason:
+            return [*told, f"{one['name']} and what follows it were not started: {reason}"]
+        try:
+            done = services.start(pair, "active_services", one, node)
+        except FailbackError as error:
+            return [*told, str(error)]
+        told.append(f"{pair}: {one['name']} on {node}: {done}.")
+        reason = _not_serving(config, paths)
+        if reason:
+            # Whoever took the pair away has stopped what ran then; this was started behind its back.
+            return [*told, f"{reason} {one['name']} was stopped again. {' '.join(_stop_all(config))}".strip()]
+    return told
+
+
+def _asked_to_yield(config, paths):
+    try:
+        return ask_to_yield(config, paths, timeout=60)
+    except FailbackError as error:
+        return str(error)
+
+
+def _not_serving(config, paths):
+    """Why this node must not start what only the active node runs, or None."""
+    pair, node = config["name"], config["node"]
+    try:
+        own = ledger.read(pair, paths)
+        state = phases.read_state(config, paths)
+    except FailbackError as error:
+        return str(error)
+    if not ledger.is_active(own, node):
+        return f"{node} is not the active node of {pair} any more."
+    unsettled = (phases.ARMED, phases.RELEASED, phases.COMMITTED, phases.TAKING)
+    if state.get("phase") in unsettled and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
+        return f"A handover of {pair} is under way (run {state['run']}), which starts and stops them itself."
+    return None
+
+
+def conflict(config, macs, paths):
+    """
+    Another host answers for an address that this node holds: the older generation gives way.
+
+    macs
+        The link-layer addresses that answered.
+
+    Returns a sentence about what was done.
+    """
+    pair = config["name"]
+    own = ledger.read(pair, paths)
+    try:
+        theirs = json.loads(ssh.ask(config, paths, "report", timeout=5)).get("ledger")
+    except (FailbackError, ValueError) as error:
+        return f"{', '.join(macs)} answers for an address of {pair} too, and the peer does not: {error}"
+    if own and theirs and theirs["generation"] > own["generation"]:
+        return yield_to(config, theirs["generation"], theirs["active"], paths)
+    return ask_to_yield(config, paths)
+
+
+def ask_to_yield(config, paths, timeout=10):
+    """
+    Tell the peer in which generation this node is active. Returns its answer, or why there is none.
+
+    timeout
+        Seconds for it to give way and to stop its services; one that is dead takes less.
+    """
+    own = ledger.read(config["name"], paths)
+    if own is None or own["active"] != config["node"]:
+        return f"{config['node']} is not active in {config['name']}, so nobody is asked to give way."
+    try:
+        return ssh.ask(config, paths, "yield", str(own["generation"]), timeout=timeout).strip()
+    except FailbackError as error:
+        return f"The peer was not told to give way: {error}"
+
+
+def yield_to(config, generation, active, paths, run=None):
+    """
+    Give way to a newer generation: stop lsyncd and the active services, release the addresses.
+
+    generation
+        The other node's; an equal or lower one is refused.
+
+    active
+        The node that is active in it.
+
+    run
+        The orchestration that wants it, if one does.
+
+    Returns a sentence. Raises ``Refused``, and ``Unavailable`` when this node gave way and something of
+    it still runs.
+    """
+    pair, node = config["name"], config["node"]
+    with ledger.changing_hands(pair, paths):
+        own = ledger.read(pair, paths)
+        if active == node:
+            raise Refused(f"{node} does not give way to itself.")
+        if own is None or generation <= own["generation"]:
+            known = "no generation" if own is None else f"generation {own['generation']}"
+            raise Refused(f"{node} knows {known} of {pair} and does not give way to {generation}.")
+        with address_holder.Holder(floating.of_pair(config)) as holder:
+            # Addresses first: from here on no new write is acknowledged by this node.
+            holder.release()
+        # Also in an earlier boot: what it has written then is on no other node.
+        served = own["active"] == node
+        why = f"gave way to {active}" + (", after it had served too" if served else "")
+        # Not an admission to the new generation: this node has missed writes. Written before anything
+        # that can fail, for a node still named active would take over again.
+        unsaved = served or bool(own.get("unsaved"))
+        ledger.write(pair, paths, generation, active, run, why, admitted=False, unsaved=unsaved)
+        still = _stop_all(config)
+    sentence = f"{node} gave way to {active} in {pair}, generation {generation}"
+    system.log(" ".join([sentence, *still]))
+    if still:
+        raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")
+    return sentence
+
+
+def _stop_all(config):
+    """Stop what only the active node runs, last started first. Returns what did not stop, as sentences."""
+    still = []
+    for key, one in services.of_the_active_node(config):
+        try:
+            # Each on its own: one that does not stop must not keep the others running.
+            services.stop(config["name"], key, one, config["node"])
+        except FailbackError as error:
+            still.append(str(error))
+    return still

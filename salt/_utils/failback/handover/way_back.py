@@ -1,0 +1,210 @@
+"""
+The way back of a handover: the node that served serves again, whatever has died.
+
+It is armed before anything is stopped or released: a timer of systemd takes the addresses back at the
+deadline, unless the handover has ended by then. The table in :py:mod:`failback.handover.phases` says what it
+does in each phase.
+"""
+
+import contextlib
+import subprocess
+
+from failback.decisions import places
+from failback.errors import Refused
+from failback.errors import Unavailable
+from failback.handover import phases
+from failback.host import system
+from failback.network import address_holder
+from failback.network import floating
+from failback.network import neighbours
+from failback.network import reachable
+from failback.replication import sources
+from failback.state import ledger
+from failback.state import lock
+
+
+def _timer(config):
+    return f"failback-take-back-{config['name']}"
+
+
+def arm(config, run, seconds, paths, again=False):
+    """
+    Arm this node's own way back, before it stops or releases anything; or set its deadline anew.
+
+    seconds
+        After which the addresses are taken back unless the handover has ended by then.
+
+    again
+        It must be armed by this run: what has been stopped since must not run again already.
+
+    Raises ``Refused`` when this node does not hold the pair for this run, or does not serve.
+    """
+    pair, node = config["name"], config["node"]
+    lock.require(pair, paths, run)
+    with ledger.changing_hands(config["name"], paths):
+        own = ledger.read(pair, paths)
+        if not ledger.is_active(own, node):
+            raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
+        _require_own_sources(config, paths)
+        before = phases.read_state(config, paths)
+        if again and (before.get("run"), before.get("phase")) != (run, phases.ARMED):
+            raise Refused(
+                f"It took too long to get ready for the handover: {node} has started again what it had "
+                f"stopped, and serves {pair} on. Run it again."
+            )
+        phases.require_no_other(config, run, before)
+        _stop_timer(config)
+        unfinished = (phases.ARMED, phases.RELEASED, phases.TAKEN_BACK)
+        phases.write_state(
+            config,
+            paths,
+            run=run,
+            phase=phases.ARMED,
+            deadline=system.boottime() + seconds,
+            generation=own["generation"],
+            # Also what a run had stopped that died, and that was not started again: nobody else knows.
+            stopped=before.get("stopped", []) if before.get("phase") in unfinished else [],
+        )
+    system.run(
+        [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            f"--unit={_timer(config)}",
+            f"--on-active={seconds}",
+            "--timer-property=AccuracySec=50ms",
+            # A cable that is out at that very moment must not be the end of it.
+            "--property=Restart=on-failure",
+            "--property=RestartSec=1",
+            "--property=StartLimitIntervalSec=0",
+            f"--description=Takes the addresses of {pair} back when a handover does not end",
+            str(paths.program),
+            "take-back",
+            pair,
+            run,
+        ],
+        10,
+        "arm the timer that takes the addresses back",
+    )
+    return {"armed": True}
+
+
+def _start_again(config, paths):
+    """What ``quiesce`` has stopped runs again, for this node serves on; the gate still judges lsyncd."""
+    stopped = phases.read_state(config, paths).get("stopped")
+    if stopped:
+        # Not waited for: this must end within the time in which somebody has to serve.
+        system.run(["systemctl", "start", "--no-block", "--", *reversed(stopped)], 10, "start services again")
+        phases.write_state(config, paths, stopped=[])
+
+
+def _require_own_sources(config, paths):
+    """
+    The paths that are handed over must be where they were.
+
+    The warm pass has looked at this minutes ago. A path that has been unmounted since is empty, and the last
+    pass would make it empty on the other node, which then serves.
+    """
+    pair = config["name"]
+    now = sources.facts([one["path"] for one in config["replicate"]], str(paths.root))
+    recorded = sources.recorded(pair, paths)["own"]
+    problems = places.own_source_problems(now, recorded, pair, places.LAST_PASS_WOULD)
+    if problems:
+        raise Refused(f"{config['node']} does not hand {pair} over and serves on. {' '.join(problems)}")
+
+
+def disarm(config, run, paths):
+    """End this run's handover: the timer is stopped, nothing is taken back any more."""
+    with ledger.changing_hands(config["name"], paths):
+        state = phases.read_state(config, paths)
+        if state.get("run") != run:
+            raise Refused(f"The handover of {config['name']} is not that of run {run}.")
+        if state.get("phase") in (phases.RELEASED, phases.TAKEN_BACK):
+            raise Refused(f"{config['node']} serves {config['name']} again, or is about to.")
+        if state.get("phase") == phases.ARMED:
+            # First: should it fail, the timer does it.
+            _start_again(config, paths)
+        phases.write_state(config, paths, phase=phases.DONE)
+        _stop_timer(config)
+    return {"disarmed": True}
+
+
+def _stop_timer(config):
+    # One that goes off all the same finds that there is nothing to do; one that does not exist is no error.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            ["systemctl", "stop", f"{_timer(config)}.timer"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=10,
+            check=False,
+        )
+
+
+def take_back(config, run, paths, asked=False):
+    """
+    Serve again when a handover did not end. Run by the far end itself, and by the timer.
+
+    asked
+        The near end gives the pair back: it can be heard, so this node is not cut off.
+
+    Returns a sentence about what was done.
+    """
+    pair, node = config["name"], config["node"]
+    with ledger.changing_hands(config["name"], paths):
+        state = phases.read_state(config, paths)
+        phase = state.get("phase") if state.get("run") == run else None
+        if phase == phases.ARMED:
+            # The time is over before anything was released, and nothing may be released any more.
+            _start_again(config, paths)
+            phases.write_state(config, paths, phase=phases.DONE)
+        elif phase == phases.TAKEN_BACK:
+            # Once more, after an end in which not everything had been started again.
+            _start_again(config, paths)
+        if phase not in (phases.RELEASED, phases.COMMITTED):
+            return f"Nothing to take back in {pair}: the handover is {state.get('phase', 'unknown')}."
+        wanted = floating.of_pair(config)
+        if not wanted:
+            if phase == phases.RELEASED:
+                # Its ledger still names it active: without addresses that is all there is to serving.
+                _start_again(config, paths)
+            phases.write_state(config, paths, phase=phases.DONE)
+            return f"{pair} has no addresses to take back."
+        if phase == phases.COMMITTED and system.boottime() > state["deadline"] + phases.TAKEN_BACK_WITHIN:
+            phases.write_state(config, paths, phase=phases.DONE)
+            sentence = (
+                f"{node} leaves the addresses of {pair} alone: it could not look in time whether the other "
+                f"node has them, which may have served since. See salt-run pair.status {pair}"
+            )
+            system.log(sentence)
+            return sentence
+        linked, _ = floating.by_link(wanted)
+        # With no link at all this raises, and the timer's unit tries again. So it does while this node may be
+        # the one that is cut off: the other one has been given the pair, and clients may be with it.
+        if phase == phases.COMMITTED and not asked and reachable.answers(config) is False:
+            raise Unavailable(
+                f"None of {', '.join(config['watch']['reachable'])} answers {node}, which may be the one "
+                f"that is cut off: the addresses of {pair} were given away, and are not taken back."
+            )
+        found = neighbours.probe_all(linked or wanted, timeout=0.3)
+        answering = sorted({mac for macs in found.values() for mac in macs})
+        if answering:
+            phases.write_state(config, paths, phase=phases.DONE)
+            return f"{', '.join(answering)} answers for {pair}: {node} leaves the addresses alone."
+        given_away = ledger.read(pair, paths)["active"] != node
+        if given_away:
+            # Whatever the phase says: a crash may lie between the two.
+            own = ledger.read(pair, paths)
+            ledger.write(pair, paths, own["generation"] + 1, node, run, "nobody answered after a handover")
+        with address_holder.Holder(wanted) as holder:
+            holder.take(wanted, check=False)
+        phases.write_state(config, paths, phase=phases.TAKEN_BACK)
+        address_holder.announce_later(pair, paths)
+        _start_again(config, paths)
+    if given_away:
+        # The near end's ledger may name it active already, and its watch would rely on that.
+        system.start_detached([str(paths.program), "ask-to-yield", pair])
+    sentence = f"{node} took the addresses of {pair} back: the handover of run {run} did not end"
+    system.log(sentence)
+    return sentence

@@ -1,0 +1,399 @@
+"""
+Who answers for an address on the network, and telling the network who does: ARP and neighbour discovery.
+
+:func:`probe` asks once; :class:`Prober` keeps its sockets open for who asks, listens and announces often.
+Needs root (CAP_NET_RAW), and Linux: packet sockets with a filter in the kernel.
+"""
+
+import ctypes
+import errno
+import os
+import pathlib
+import select
+import socket
+import struct
+import time
+
+from failback.errors import Unavailable
+from failback.network import netlink
+
+#: Probes sent within the time of one question at least, as RFC 5227's PROBE_NUM.
+CHECK_PROBES = 3
+
+_INFINIBAND = 32
+
+# From linux/if_ether.h, if_packet.h, in6.h, icmpv6.h, filter.h.
+_ARP, _IPV6 = 0x0806, 0x86DD
+_ICMP6_FILTER = 1
+_ATTACH_FILTER = 26
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+
+
+def probe(floating, timeout=0.5, count=1):
+    """
+    Who answers for an address, as seen on the network and from outside this node.
+
+    Asks as duplicate-address detection does: ARP with sender 0.0.0.0 (RFC 5227), so that nobody's
+    table changes; for IPv6 a neighbour solicitation from the interface's link-local address, so
+    that a node in the middle of its own detection is not disturbed (RFC 4862, 5.4.3).
+
+    floating
+        A :class:`FloatingAddress`; only its address and interface matter.
+
+    timeout
+        Seconds to wait at most. At least three probes are sent in this time.
+
+    count
+        Return as soon as so many hardware addresses have answered.
+
+    Returns a list of hardware addresses as text, in the order of their answers; this node's own are
+    left out. Empty if nobody answered. Raises :class:`~failback.errors.Unavailable` if the
+    interface is missing, down or without carrier, because then silence proves nothing.
+    """
+    return probe_all([floating], timeout, count)[floating.address]
+
+
+def probe_all(floatings, timeout=0.5, count=1):
+    """
+    :func:`probe` of several addresses at once, in the time of one.
+
+    Returns a dict of ``FloatingAddress.address`` to the list of hardware addresses.
+    """
+    with netlink.Netlink() as kernel:
+        links = kernel.links()
+        require_link(floatings, links)
+        with Prober(floatings, links, kernel.addresses()) as prober:
+            answered = answers(prober, floatings, timeout, count)
+            return {one.address: answered[one.ip] for one in floatings}
+
+
+class Prober:
+    """
+    Asks the segment who answers for addresses, and tells it who does, over sockets kept open.
+
+    A filter in the kernel lets through only ARP that names one of the addresses as its sender, so
+    a busy segment costs nothing.
+
+    addresses
+        List of :class:`FloatingAddress` whose interfaces exist.
+
+    links, borne
+        What :meth:`Netlink.links` and :meth:`Netlink.addresses` gave.
+    """
+
+    def __init__(self, addresses, links, borne):
+        self._own = {link.mac for link in links.values()}
+        self._links = links
+        self._by_packed = {one.packed: one.ip for one in addresses}
+        self._arp, self._neighbour, self._source, self._router = {}, {}, {}, {}
+        try:
+            for name in sorted({one.interface for one in addresses if one.version == 4}):
+                mine = [one for one in addresses if (one.interface, one.version) == (name, 4)]
+                self._arp[name] = self._open_arp(links[name], mine)
+            for name in sorted({one.interface for one in addresses if one.version == 6}):
+                self._neighbour[name] = self._open_neighbour(links[name])
+                self._source[name] = netlink.link_local(links[name], borne)
+                self._router[name] = _forwards(name)
+        except PermissionError as error:
+            self.close()
+            raise Unavailable(f"Packet sockets need root (CAP_NET_RAW): {error.strerror}.") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Close every socket."""
+        for opened in self.sockets():
+            opened.close()
+
+    def sockets(self):
+        """For select: those that become readable when somebody answers."""
+        return [*self._arp.values(), *self._neighbour.values()]
+
+    def ask(self, addresses):
+        """
+        Send one question for each address.
+
+        Returns the addresses asked for; those whose interface is down or gone are left out.
+        """
+        asked = []
+        for one in addresses:
+            link = self._links[one.interface]
+            if not link.speaks:
+                continue
+            try:
+                if one.version == 4:
+                    packet = _arp(link, 1, bytes(4), bytes(len(link.mac)), one.packed)
+                    _send(self._arp[one.interface], link, packet, link.broadcast, _ARP)
+                else:
+                    self._solicit(one, link)
+            except OSError:
+                continue
+            asked.append(one)
+        return asked
+
+    def read(self):
+        """
+        What has arrived, without waiting.
+
+        Returns a list of (address without prefix length, hardware address as text) of foreign
+        hosts that answered or announced themselves.
+        """
+        heard = []
+        for name, opened in self._arp.items():
+            size = len(self._links[name].mac)
+            for packet in _drain(opened):
+                if len(packet) < 12 + 2 * size or packet[4] != size:
+                    continue
+                sender = packet[8 : 8 + size]
+                heard.append((packet[8 + size : 12 + size], sender))
+        for name, opened in self._neighbour.items():
+            for packet in _drain(opened):
+                if len(packet) >= 24 and packet[0] == _ADVERTISEMENT:
+                    sender = _link_layer_option(packet[24:], len(self._links[name].mac))
+                    heard.append((packet[8:24], sender))
+        return [
+            (self._by_packed[packed], netlink.readable(sender))
+            for packed, sender in heard
+            if packed in self._by_packed and sender not in self._own
+        ]
+
+    def announce(self, floating):
+        """Tell the segment that this node holds the address. OSError if it cannot be sent."""
+        link = self._links[floating.interface]
+        if not link.speaks:
+            return
+        if floating.version == 4:
+            for operation, target in ((1, bytes(len(link.mac))), (2, link.broadcast)):
+                packet = _arp(link, operation, floating.packed, target, floating.packed)
+                _send(self._arp[floating.interface], link, packet, link.broadcast, _ARP)
+            return
+        override, router = 0x20000000, 0x80000000 if self._router[floating.interface] else 0
+        packet = struct.pack(">BBHI", _ADVERTISEMENT, 0, 0, override | router) + floating.packed
+        packet += _option(2, link)
+        self._send6(link, packet, floating.packed, "ff02::1")
+
+    def _solicit(self, floating, link):
+        group = (
+            "ff02::1:ff"
+            + f"{floating.packed[13]:02x}:{floating.packed[14]:02x}"
+            + (f"{floating.packed[15]:02x}")
+        )
+        packet = struct.pack(">BBHI", _SOLICITATION, 0, 0, 0) + floating.packed
+        source = self._source[floating.interface]
+        if source:
+            self._send6(link, packet + _option(1, link), source, group)
+            return
+        # No link-local address yet: ask from ::, which a raw socket cannot do.
+        destination = socket.inet_pton(socket.AF_INET6, group)
+        packet = _checksummed(packet, bytes(16), destination)
+        header = struct.pack(">IHBB", 6 << 28, len(packet), 58, 255) + bytes(16) + destination
+        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as opened:
+            _send(opened, link, header + packet, b"\x33\x33" + destination[12:], _IPV6)
+
+    def _send6(self, link, packet, source, destination):
+        control = struct.pack("=16sI", source, link.index)
+        self._neighbour[link.name].sendmsg(
+            [packet],
+            [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, control)],
+            0,
+            (destination, 0, 0, link.index),
+        )
+
+    @staticmethod
+    def _open_arp(link, addresses):
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+        try:
+            _attach(opened, _sender_filter(8 + len(link.mac), [one.packed for one in addresses]))
+            opened.bind((link.name, _ARP))
+            opened.setblocking(False)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    @staticmethod
+    def _open_neighbour(link):
+        opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ICMPV6)
+        try:
+            opened.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, icmp6_filter(_ADVERTISEMENT))
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.name.encode() + b"\0")
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            opened.setblocking(False)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+
+def answers(prober, addresses, timeout, count, any_one=False):
+    """Ask several times until the timeout. Returns {address: [hardware addresses]}."""
+    answered = {one.ip: [] for one in addresses}
+    spacing = min(timeout / CHECK_PROBES, 0.2)
+    begin = time.monotonic()
+    poll = select.poll()
+    for opened in prober.sockets():
+        poll.register(opened, select.POLLIN)
+    prober.read()  # what was heard before the question is no answer to it
+    asked = 0
+    while True:
+        passed = time.monotonic() - begin
+        if passed >= timeout and asked:
+            break
+        if passed >= asked * spacing:
+            prober.ask(addresses)
+            asked += 1
+        # A millisecond more, because poll rounds down and would spin through the last one.
+        poll.poll(max(0.0, begin + min(timeout, asked * spacing) - time.monotonic()) * 1000 + 1)
+        for ip, mac in prober.read():
+            if ip in answered and mac not in answered[ip]:
+                answered[ip].append(mac)
+        enough = [len(macs) >= count for macs in answered.values()]
+        if all(enough) or (any_one and any(enough)):
+            break
+    return answered
+
+
+def require_link(addresses, links, carrier=True):
+    """Raise ``Unavailable`` unless each address has its interface, up and, if wanted, with a carrier."""
+    for one in addresses:
+        link = links.get(one.interface)
+        what = f"{one.name} ({one.address})"
+        if link is None:
+            raise Unavailable(
+                f"{what} belongs on the interface {one.interface}, which this node does not have; "
+                f"it has {', '.join(sorted(links)) or 'none'}."
+            )
+        if not link.up:
+            raise Unavailable(
+                f"{what} belongs on the interface {one.interface}, which is down: nobody would "
+                "reach it, and who else holds it cannot be seen. Run: "
+                f"ip link set {one.interface} up"
+            )
+        if carrier and not link.carrier:
+            raise Unavailable(
+                f"{what} belongs on the interface {one.interface}, which has no carrier: who else "
+                "holds it cannot be seen. Look at its cable and its switch."
+            )
+
+
+def _drain(opened):
+    """The packets that wait in a socket. A network that is down is no reason to fail."""
+    packets = []
+    while len(packets) < 1000:
+        try:
+            packets.append(opened.recv(2048))
+        except BlockingIOError:
+            break
+        except OSError as error:
+            if error.errno in (errno.ENETDOWN, errno.EINTR, errno.ENODEV):
+                if error.errno == errno.ENODEV:
+                    break
+                continue
+            break
+    return packets
+
+
+def _arp(link, operation, sender, target_mac, target):
+    # Ethernet is 1; InfiniBand has its own number and 20-byte addresses (RFC 4391).
+    hardware = _INFINIBAND if link.hardware == _INFINIBAND else 1
+    return (
+        struct.pack(">HHBBH", hardware, 0x0800, len(link.mac), 4, operation)
+        + link.mac
+        + sender
+        + target_mac
+        + target
+    )
+
+
+def _send(opened, link, packet, destination, protocol):
+    if len(destination) <= 8:
+        opened.sendto(packet, (link.name, protocol, 0, link.hardware, destination))
+    else:
+        _send_long(opened, link, packet, destination, protocol)
+
+
+def _send_long(opened, link, packet, destination, protocol):
+    # Python refuses link-layer addresses of more than 8 bytes, the kernel takes InfiniBand's 20.
+    place = struct.pack(
+        "=HHiHBB",
+        socket.AF_PACKET,
+        socket.htons(protocol),
+        link.index,
+        link.hardware,
+        0,
+        len(destination),
+    )
+    place = (place + destination).ljust(20, b"\0")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.sendto(opened.fileno(), packet, len(packet), 0, place, len(place)) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _option(kind, link):
+    """A link-layer address option of neighbour discovery; InfiniBand's has two bytes of padding."""
+    padding = b"\0\0" if link.hardware == _INFINIBAND else b""
+    value = padding + link.mac
+    value += bytes(-(2 + len(value)) % 8)
+    return struct.pack("BB", kind, (2 + len(value)) // 8) + value
+
+
+def _link_layer_option(options, size):
+    while len(options) >= 8 and options[1]:
+        if options[0] == 2:
+            at = 4 if size == 20 else 2
+            return options[at : at + size]
+        options = options[options[1] * 8 :]
+    return b""
+
+
+def _checksummed(packet, source, destination):
+    pseudo = source + destination + struct.pack(">IxxxB", len(packet), 58) + packet
+    pseudo += bytes(len(pseudo) % 2)
+    total = sum(struct.unpack(f">{len(pseudo) // 2}H", pseudo))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return packet[:2] + struct.pack(">H", ~total & 0xFFFF) + packet[4:]
+
+
+def icmp6_filter(kind):
+    """The socket option that lets through one type of ICMPv6 alone (linux/icmpv6.h)."""
+    words = [0xFFFFFFFF] * 8
+    words[kind >> 5] &= ~(1 << (kind & 31))
+    return struct.pack("=8I", *words)
+
+
+def _forwards(interface):
+    try:
+        return pathlib.Path("/proc/sys/net/ipv6/conf", interface, "forwarding").read_text().strip() == "1"
+    except OSError:
+        return False
+
+
+def _sender_filter(offset, addresses):
+    """A classic packet filter: accept what has one of the addresses at the offset."""
+    load, equal, give = 0x20, 0x15, 0x06
+    program = [struct.pack("=HBBI", load, 0, 0, offset)]
+    for number, packed in enumerate(addresses):
+        (value,) = struct.unpack(">I", packed)
+        program.append(struct.pack("=HBBI", equal, len(addresses) - number, 0, value))
+    program.append(struct.pack("=HBBI", give, 0, 0, 0))
+    program.append(struct.pack("=HBBI", give, 0, 0, 0xFFFFFFFF))
+    return program
+
+
+def _attach(opened, program):
+    code = ctypes.create_string_buffer(b"".join(program))
+    opened.setsockopt(
+        socket.SOL_SOCKET,
+        _ATTACH_FILTER,
+        struct.pack("@HP", len(program), ctypes.addressof(code)),
+    )

@@ -1,0 +1,232 @@
+"""
+The kernel's own word on interfaces and addresses (rtnetlink), over one socket and without a process.
+
+:class:`Netlink` reads links and addresses, sends requests and tells of changes; its constants are those of
+linux/netlink.h, rtnetlink.h, if_link.h and if_addr.h, without their prefixes.
+"""
+
+import dataclasses
+import os
+import select
+import socket
+import struct
+
+ACKNOWLEDGE, REQUEST, DUMP = 0x04, 0x01, 0x300
+EXCLUSIVE, CREATE = 0x200, 0x400
+DUMP_INTERRUPTED = 0x10
+ERROR, DONE = 2, 3
+GET_LINK, NEW_ADDRESS, DELETE_ADDRESS, GET_ADDRESS, GET_ROUTE = 18, 20, 21, 22, 26
+LINK_ADDRESS, LINK_BROADCAST, LINK_NAME, LINK_MASK = 1, 2, 3, 29
+SKIP_STATISTICS = 1 << 3
+ADDRESS, LOCAL, LABEL, BROADCAST, FLAGS = 1, 2, 3, 4, 8
+UP, NO_ARP, LOWER_UP = 0x1, 0x80, 0x10000
+SECONDARY, NO_DETECTION, DETECTION_FAILED, TENTATIVE = 0x01, 0x02, 0x08, 0x40
+GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_IPV6_ROUTE = 0x1, 0x10, 0x100, 0x400
+ROUTE_DESTINATION, ROUTE_LOCAL = 1, 2
+#: The groups that tell of changed interfaces and addresses.
+CHANGES = GROUP_LINK | GROUP_IPV4_ADDRESS | GROUP_IPV6_ADDRESS
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """One interface as the kernel describes it."""
+
+    index: int
+    name: str
+    hardware: int
+    flags: int
+    mac: bytes
+    broadcast: bytes
+
+    @property
+    def up(self):
+        """Whether an administrator has set it up."""
+        return bool(self.flags & UP)
+
+    @property
+    def carrier(self):
+        """Whether it is up and something is at the other end of the cable."""
+        return bool(self.flags & UP and self.flags & LOWER_UP)
+
+    @property
+    def speaks(self):
+        """Whether there are neighbours to ask at all: not on loopback or point-to-point links."""
+        return not self.flags & NO_ARP and bool(self.mac) and any(self.broadcast)
+
+
+@dataclasses.dataclass(frozen=True)
+class Borne:
+    """One address that an interface of this node bears."""
+
+    packed: bytes
+    prefix: int
+    index: int
+    scope: int
+    flags: int
+    label: str
+
+
+class Netlink:
+    """
+    A socket to the kernel's rtnetlink.
+
+    groups
+        Whose changes to subscribe to: the socket becomes readable when one happens.
+
+    protocol
+        Another protocol of netlink.
+    """
+
+    def __init__(self, groups=0, protocol=0):
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self.socket.bind((0, groups))
+        self.socket.settimeout(5)
+        self._sequence = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def fileno(self):
+        """For select."""
+        return self.socket.fileno()
+
+    def close(self):
+        """Close the socket."""
+        self.socket.close()
+
+    def drain(self):
+        """Forget the news that have arrived. Returns whether there were any."""
+        any_news = False
+        while select.select([self.socket], [], [], 0)[0]:
+            any_news = True
+            try:
+                self.socket.recv(65536)
+            except OSError:  # ENOBUFS: more news than fit, which is news as well
+                continue
+        return any_news
+
+    def links(self):
+        """All interfaces: dictionary of name to :class:`Link`."""
+        body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+        body += attribute(LINK_MASK, struct.pack("=I", SKIP_STATISTICS))
+        found = {}
+        for payload in self.request(GET_LINK, DUMP, body):
+            _, hardware, index, flags, _ = struct.unpack_from("=BxHiII", payload)
+            attributes = _attributes(payload, 16)
+            name = _text(attributes.get(LINK_NAME, b""))
+            found[name] = Link(
+                index,
+                name,
+                hardware,
+                flags,
+                attributes.get(LINK_ADDRESS, b""),
+                attributes.get(LINK_BROADCAST, b""),
+            )
+        return found
+
+    def addresses(self):
+        """All addresses of all interfaces: list of :class:`Borne`."""
+        found = []
+        for payload in self.request(GET_ADDRESS, DUMP, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
+            _, prefix, flags, scope, index = struct.unpack_from("=BBBBi", payload)
+            attributes = _attributes(payload, 8)
+            if FLAGS in attributes:
+                (flags,) = struct.unpack("=I", attributes[FLAGS])
+            found.append(
+                Borne(
+                    # IFA_ADDRESS is the far end of a point-to-point link, IFA_LOCAL is ours.
+                    attributes.get(LOCAL) or attributes.get(ADDRESS, b""),
+                    prefix,
+                    index,
+                    scope,
+                    flags,
+                    _text(attributes.get(LABEL, b"")),
+                )
+            )
+        return found
+
+    def is_local(self, floating):
+        """Whether the kernel takes packets to an address as its own."""
+        size = len(floating.packed)
+        body = struct.pack("=BBBBBBBBI", floating.family, size * 8, 0, 0, 0, 0, 0, 0, 0)
+        body += attribute(ROUTE_DESTINATION, floating.packed)
+        try:
+            found = self.request(GET_ROUTE, ACKNOWLEDGE, body)
+        except OSError:  # no route at all
+            return False
+        return bool(found) and found[0][7] == ROUTE_LOCAL
+
+    def request(self, kind, flags, body):
+        """
+        Send one request and read its answer.
+
+        Returns the list of payloads of a dump, an empty list for an acknowledgement. Raises OSError
+        with the kernel's error number.
+        """
+        for _ in range(5):
+            answer, interrupted = self._exchange(kind, flags, body)
+            if not interrupted:
+                break
+        return answer
+
+    def _exchange(self, kind, flags, body):
+        self._sequence += 1
+        header = struct.pack("=IHHII", 16 + len(body), kind, flags | REQUEST, self._sequence, 0)
+        self.socket.send(header + body)
+        payloads, interrupted = [], False
+        while True:
+            data = self.socket.recv(1 << 17)
+            at = 0
+            while at + 16 <= len(data):
+                length, found, found_flags, sequence, _ = struct.unpack_from("=IHHII", data, at)
+                payload = data[at + 16 : at + length]
+                at += (length + 3) & ~3
+                if sequence != self._sequence:
+                    continue
+                interrupted = interrupted or bool(found_flags & DUMP_INTERRUPTED)
+                if found in (ERROR, DONE):
+                    code = -struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                    return payloads, interrupted
+                payloads.append(payload)
+
+
+def readable(mac):
+    """A hardware address as text."""
+    return mac.hex(":")
+
+
+def _text(raw):
+    return raw.rstrip(b"\0").decode(errors="surrogateescape")
+
+
+def attribute(kind, value):
+    """One attribute of a netlink message, padded as the kernel wants it."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _attributes(payload, at):
+    found = {}
+    while at + 4 <= len(payload):
+        length, kind = struct.unpack_from("=HH", payload, at)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = payload[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def link_local(link, borne):
+    """The link-local address that an interface can use now, as bytes; None if it has none."""
+    for one in borne:
+        if (
+            one.index == link.index
+            and one.packed[:2] == b"\xfe\x80"
+            and not one.flags & (TENTATIVE | DETECTION_FAILED)
+        ):
+            return one.packed
+    return None

@@ -1,0 +1,113 @@
+"""The one SSH connection between the two nodes of a pair, seen from the near end."""
+
+import contextlib
+import json
+import subprocess
+
+from failback.decisions import roles
+from failback.errors import Unavailable
+from failback.host import system
+
+#: Seconds for a connection to be set up and authenticated.
+CONNECT_TIMEOUT = 5
+
+
+def client_config(peers, paths):
+    """
+    The text of the SSH client's configuration for the pair's key.
+
+    peers
+        ``{"id": …, "host": …}`` of the nodes to reach; the host name is looked up by ssh.
+
+    The file holds all options, so that rsync, lsyncd, git and this package connect alike. Nothing of
+    root's own SSH configuration applies.
+    """
+    lines = ["# Written by Failback's highstate; the pair's key and nothing else.", "Host *"]
+    lines += [
+        f"    IdentityFile {paths.private_key}",
+        f"    UserKnownHostsFile {paths.known_hosts}",
+        "    GlobalKnownHostsFile /dev/null",
+        "    User root",
+        "    IdentitiesOnly yes",
+        "    PreferredAuthentications publickey",
+        "    StrictHostKeyChecking yes",
+        # Host keys are recorded under the id of the node, whatever address it is reached by.
+        "    CheckHostIP no",
+        "    BatchMode yes",
+        f"    ConnectTimeout {CONNECT_TIMEOUT}",
+        # A peer that lost power must be noticed: without these a connection hangs for minutes.
+        "    ServerAliveInterval 2",
+        "    ServerAliveCountMax 3",
+        "    Compression no",
+        # With AES in the processor they cost a fraction of the default's time; the peer may refuse them.
+        "    Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com",
+        "    ForwardAgent no",
+        "    ForwardX11 no",
+        "    LogLevel ERROR",
+    ]
+    for one in peers:
+        lines += [f"Host {one['host']}", f"    HostKeyAlias {one['id']}"]
+    return "\n".join(lines) + "\n"
+
+
+def command(config, paths, *options):
+    """Argument list of ssh to the peer, without the remote command."""
+    return [
+        "/usr/bin/ssh",
+        "-F",
+        str(paths.ssh_config),
+        *options,
+        roles.peer(config)["host"],
+    ]
+
+
+def ask(config, paths, *words, timeout=15):
+    """
+    Run one verb of the peer's far end and return what it prints.
+
+    words
+        The verb and its arguments, such as ``yield 7``.
+
+    timeout
+        Seconds until the answer must be there.
+
+    Raises ``Unavailable`` when the peer does not answer or refuses.
+    """
+    other = roles.peer(config)["id"]
+    return system.run(
+        [*command(config, paths), "--", *words],
+        timeout,
+        f"ask {other} over SSH for `{' '.join(words)}`",
+    )
+
+
+def report(config, paths):
+    """What the peer reports of itself, live and without Salt. Raises ``Unavailable``."""
+    text = ask(config, paths, "report")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unavailable(
+            f"{roles.peer(config)['id']} answered something that is no report: {text[:200]!r}"
+        ) from error
+
+
+def hang_up(process, limit=10):
+    """
+    End a connection to the peer: its input is closed, and it is killed if that does not end it.
+
+    process
+        ssh with pipes for all three streams, as ``subprocess.Popen`` returns it.
+
+    limit
+        Seconds for it to end by itself.
+    """
+    for stream in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            stream.close()
+    try:
+        process.wait(limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stderr.close()

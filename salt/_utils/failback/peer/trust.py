@@ -1,0 +1,128 @@
+"""How the two nodes of a pair recognise each other over SSH."""
+
+import pathlib
+import re
+
+from failback.errors import Refused
+from failback.errors import Unavailable
+from failback.host import files
+from failback.host import system
+from failback.state import ledger
+
+VERSION = 1
+
+#: One line of an OpenSSH public key without options: sshd(8), AUTHORIZED_KEYS FILE FORMAT.
+KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*")
+
+
+def _bare(line):
+    """Type and key without the comment; a comment could smuggle in anything."""
+    return " ".join(line.split()[:2])
+
+
+def require_key(line):
+    """The key without its comment. Raises ``Refused`` for anything else than one public key."""
+    bare = _bare(line) if isinstance(line, str) and "\n" not in line.strip() else ""
+    if not KEY.fullmatch(bare):
+        raise Refused(f"{line!r} is not an OpenSSH public key.")
+    return bare
+
+
+def identity(paths):
+    """This node's public key of the pairs, and its host keys. Raises ``Unavailable``."""
+    public = pathlib.Path(f"{paths.private_key}.pub")
+    try:
+        key = require_key(public.read_text())
+    except FileNotFoundError as error:
+        raise Unavailable(f"{public} is missing: highstate makes it (state.apply pair).") from error
+    hosts = sorted((paths.root / "etc/ssh").glob("ssh_host_*_key.pub"))
+    if not hosts:
+        raise Unavailable("sshd has no host keys in /etc/ssh: is openssh-server installed?")
+    lines = [_bare(one.read_text()) for one in hosts]
+    # Kinds that no client accepts any more, such as an old DSA key, recognise nobody.
+    return {"public_key": key, "host_keys": [line for line in lines if KEY.fullmatch(line)]}
+
+
+def _file(pair, paths):
+    return paths.state(pair) / "peer.json"
+
+
+def remember(pair, public_key, host_keys, paths):
+    """Keep the other node's keys for good. Returns True when they are news."""
+    new = {
+        "version": VERSION,
+        "public_key": require_key(public_key),
+        "host_keys": [require_key(one) for one in host_keys],
+    }
+    found = files.read_json(_file(pair, paths), f"the peer of {pair}", VERSION) or {}
+    if all(found.get(key) == value for key, value in new.items()):
+        return False
+    files.write_json(_file(pair, paths), {**new, "since": ledger.now()})
+    return True
+
+
+def known(paths):
+    """What this node knows of its peers, by pair."""
+    found = {}
+    for path in sorted(paths.all_state.glob("*/peer.json")):
+        found[path.parent.name] = files.read_json(path, f"the peer of {path.parent.name}", VERSION)
+    return found
+
+
+def has_key(paths):
+    """Is there a private key with its public half?"""
+    return paths.private_key.is_file() and pathlib.Path(f"{paths.private_key}.pub").is_file()
+
+
+def make_key(paths, node):
+    """Make the key of this node; returns the public half. An existing one is never replaced."""
+    if not has_key(paths):
+        files.make_folder(paths.ssh)
+        system.run(
+            [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                f"failback@{node}",
+                "-f",
+                str(paths.private_key),
+            ],
+            30,
+            "make the key of this node",
+        )
+    return identity(paths)["public_key"]
+
+
+def known_hosts(peers, trusted):
+    """
+    Render known_hosts. Pure.
+
+    peers
+        ``{pair: {"id", "host"}}``; a host key is recorded under the id (HostKeyAlias).
+
+    trusted
+        What ``known`` returned.
+    """
+    lines = ["# Managed by Salt (pair.access); orch.adopt brings the keys."]
+    for pair, peer in sorted(peers.items()):
+        lines += [f"{peer['id']} {key}" for key in trusted.get(pair, {}).get("host_keys", [])]
+    return "\n".join(lines) + "\n"
+
+
+def authorized_keys(peers, trusted, paths):
+    """
+    Render the lines for root's authorized_keys (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Pure.
+
+    ``restrict`` takes every permission away, forwarding and terminals among them; ``command`` leaves the
+    far end of this very pair.
+    """
+    lines = [
+        f'restrict,command="{paths.program} far-end {pair}" {trusted[pair]["public_key"]} {peer["id"]}'
+        for pair, peer in sorted(peers.items())
+        if pair in trusted
+    ]
+    return "\n".join(lines)

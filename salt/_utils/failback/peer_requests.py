@@ -1,0 +1,166 @@
+"""
+What the other node of a pair may do here over SSH: these verbs, and nothing else.
+
+sshd runs ``failback far-end <pair>`` for the pair's key whatever was asked for (``command=`` in
+authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMAND.
+
+========================================  =======================================================
+``rsync --server --daemon .``             an rsync daemon that knows the pair's paths alone, without those
+                                          that lie elsewhere than they did; read-only unless this node's
+                                          ledger names the other node active
+``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
+``report``                                this node's live facts
+``yield <generation>``                    give way to the other node's newer generation
+``handover <run>``                        the far end of a handover
+``guests``                                what is true of the virtual machines here
+``libvirt <run>``                         a connection to libvirt, for the run that holds the pair: a live
+                                          migration. It may do there what root may
+``journal <run>``                         notes which files change here while that run lasts
+========================================  =======================================================
+"""
+
+import json
+import os
+import re
+import shlex
+import sys
+
+from failback.decisions import gate
+from failback.decisions import places
+from failback.decisions import roles
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.host import files
+from failback.replication import incoming
+from failback.replication import replicated
+from failback.replication import sources
+from failback.state import configuration
+from failback.state import ledger
+
+
+def parse(command):
+    """
+    Split what was asked for into a verb and its arguments. Pure.
+
+    command
+        SSH_ORIGINAL_COMMAND.
+
+    Returns a list of words. Raises ``Refused`` for anything that is not in the table above.
+    """
+    try:
+        words = shlex.split(command or "")
+    except ValueError as error:
+        raise Refused(f"{command!r} cannot be taken apart: {error}.") from error
+    for fixed, form, _ in VERBS:
+        rest = words[len(fixed) :]
+        if words[: len(fixed)] != fixed:
+            continue
+        if not rest if form is None else len(rest) == 1 and form.fullmatch(rest[0]):
+            return [fixed[0], *rest]
+    raise Refused(f"{command!r} is not something that the other node may ask for.")
+
+
+def main(pair, command, paths):
+    """Do what the other node asks for. Returns an exit status; may replace this process."""
+    config = configuration.load(pair, paths)
+    verb, *arguments = parse(command)
+    do = next(do for fixed, _, do in VERBS if fixed[0] == verb)
+    do(config, paths, *arguments)
+    return 0
+
+
+def rsync(config, paths):
+    """Become an rsync daemon on this connection."""
+    # Before the ledger is asked: who changes it in between ends this process.
+    incoming.announce(config["name"], paths)
+    try:
+        writable = gate.write_refusal(config, ledger.read(config["name"], paths)) is None
+    except FailbackError:
+        # An unreadable ledger proves nothing: reading harms nobody, writing might.
+        writable = False
+    # Rendered anew for each connection, because the right to write depends on the ledger of the moment.
+    target = paths.volatile(config["name"]) / f"rsyncd-{'write' if writable else 'read'}.conf"
+    elsewhere = sources.misplaced(config, paths)
+    if elsewhere:
+        # To whoever asks: of a path that is left out rsync says only that it does not know it.
+        sentence = places.misplaced_sentence(config["node"], elsewhere, config["name"])
+        print(sentence, file=sys.stderr, flush=True)
+    there = [one["path"] for one in config["replicate"] if one["path"] not in elsewhere]
+    items = [item for path in there for item in replicated.items_on_disk(path)]
+    text = replicated.daemon_config(items, writable)
+    files.write_atomically(target, os.fsencode(text))
+    if not writable:
+        incoming.withdraw(config["name"], paths)
+    os.execv("/usr/bin/rsync", ["rsync", "--server", "--daemon", f"--config={target}", "."])
+
+
+def receive_pack(config, paths, repository):
+    """Receive a push into one of the pair's bare repositories; nothing is forced or deleted."""
+    if repository not in config["git"]:
+        raise Refused(f"{repository} is not a repository of {config['name']}.")
+    strict = ("receive.denyNonFastForwards=true", "receive.denyDeletes=true", "safe.directory=*")
+    options = [word for setting in strict for word in ("-c", setting)]
+    os.execv("/usr/bin/git", ["git", *options, "receive-pack", repository])
+
+
+# Imported in the functions: rsync is asked for in the window of a handover, and needs none of it.
+
+
+def report(config, paths):
+    """Print this node's live facts."""
+    from failback import report as reports
+
+    print(json.dumps(reports.report(config["name"], paths)))
+
+
+def give_way(config, paths, generation):
+    """Give way to the other node's newer generation, and print what was done."""
+    from failback.handover import takeover
+
+    print(takeover.yield_to(config, int(generation), roles.peer(config)["id"], paths))
+
+
+def handover(config, paths, run):
+    """Be the far end of a handover."""
+    from failback.handover import giver
+
+    giver.serve(config, run, paths, sys.stdin, sys.stdout)
+
+
+def guests(config, paths):
+    """Print what is true of the virtual machines here."""
+    from failback.guests import virsh
+
+    print(json.dumps(virsh.facts(config, paths)))
+
+
+def libvirt(config, paths, run):
+    """Become a connection to this host's libvirt, for the run that holds the pair."""
+    from failback.guests import migration
+    from failback.state import lock
+
+    lock.require(config["name"], paths, run)
+    migration.serve_libvirt(config)
+
+
+def journal(config, paths, run):
+    """Note which files change here, for the other node, while a run lasts."""
+    from failback.journal import service
+
+    service.relay(config, run, paths, sys.stdin, sys.stdout)
+
+
+_WORD = re.compile(".*", re.DOTALL)
+_GENERATION = re.compile("[0-9]{1,12}")
+
+#: Words that are fixed, the form of the one that follows them (None: none does), and who does it.
+VERBS = (
+    (["rsync", "--server", "--daemon", "."], None, rsync),
+    (["git-receive-pack"], _WORD, receive_pack),
+    (["report"], None, report),
+    (["yield"], _GENERATION, give_way),
+    (["handover"], _WORD, handover),
+    (["guests"], None, guests),
+    (["libvirt"], _WORD, libvirt),
+    (["journal"], _WORD, journal),
+)

@@ -1,0 +1,102 @@
+"""A pair completed with its defaults, in the one form that all other parts read. Pure."""
+
+import copy
+
+from failback.host import nagios
+from failback.pillar import schema
+
+
+def normalise(name, data):
+    """
+    A pair with every key present, as all other parts read it. Pure.
+
+    name
+        Name of the pair.
+
+    data
+        What the pillar says of it; it must have no ``problems``.
+
+    Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, floating addresses a
+    list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof", "status"}``; what
+    is missing gets the schema's default.
+    """
+    data = as_meant(data)
+    return {
+        "name": name,
+        "primary": _node(data["primary"]),
+        "secondary": _node(data["secondary"]),
+        "mode": data.get("mode", schema.default("mode")),
+        "floating_ips": [_floating_ip(key, value) for key, value in data.get("floating_ips", {}).items()],
+        "replicate": [_replicated(entry) for entry in data.get("replicate", [])],
+        "git": [_clean(path) for path in data.get("git", [])],
+        "services": [_service(entry) for entry in data.get("services", [])],
+        "active_services": [_service(entry) for entry in data.get("active_services", [])],
+        "vms": list(data.get("vms", [])),
+        "after": list(data.get("after", [])),
+        "witnesses": list(data.get("witnesses", [])),
+        **{
+            group: {
+                **copy.deepcopy(schema.defaults(group)),
+                **copy.deepcopy(dict(data.get(group, {}))),
+            }
+            for group in ("watch", "lsyncd", "recovery", "virtualization")
+        },
+    }
+
+
+def as_meant(data):
+    """A pair as its author meant it, where YAML 1.1 has read the key ``on`` as true."""
+    # PyYAML reads YAML 1.1, in which the bare key "on" is true; as JSON it then becomes "true".
+    if not isinstance(data, dict) or not isinstance(data.get("floating_ips"), dict):
+        return data
+    entries = {}
+    for name, entry in data["floating_ips"].items():
+        if isinstance(entry, dict) and isinstance(entry.get("watch"), dict):
+            watch = {
+                "on" if key is True or key == "true" else key: value for key, value in entry["watch"].items()
+            }
+            entry = {**entry, "watch": watch}
+        entries[name] = entry
+    return {**data, "floating_ips": entries}
+
+
+def _node(node):
+    if isinstance(node, str):
+        return {"id": node, "host": node}
+    return {"id": node["id"], "host": node.get("host", node["id"])}
+
+
+def _floating_ip(name, entry):
+    return {
+        "name": name,
+        "address": entry["address"],
+        "interface": entry["interface"],
+        "label": entry.get("label"),
+        "watch": {**schema.defaults("floating_ips", "watch"), **entry.get("watch", {})},
+    }
+
+
+def _replicated(entry):
+    if isinstance(entry, str):
+        entry = {"path": entry}
+    return {"path": _clean(entry["path"]), "then": entry.get("then")}
+
+
+def _service(entry):
+    if isinstance(entry, str):
+        entry = {"name": entry}
+    name = entry["name"]
+    return {
+        "name": name,
+        "proof": list(entry["proof"]) if "proof" in entry else None,
+        "status": list(entry["status"]) if "status" in entry else nagios.default_status(name),
+    }
+
+
+def _clean(path):
+    return "/" + "/".join(components(path))
+
+
+def components(path):
+    """The names that a path is made of."""
+    return [part for part in path.split("/") if part]

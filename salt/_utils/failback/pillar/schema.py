@@ -1,0 +1,414 @@
+"""
+The shape of a pair in the pillar, as a JSON Schema (draft 2020-12), with the defaults.
+
+Editors complete from the published file ``docs/pair.schema.json``, which this module prints::
+
+    PYTHONPATH=salt/_utils python3 -m failback.pillar.schema > docs/pair.schema.json
+
+The defaults stand here and nowhere else. :py:mod:`failback.pillar.validate` checks against it.
+"""
+
+import json
+
+#: A name that is safe as a file name, in a unit file and on a command line.
+PAIR_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+MINION_ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
+HOST = "^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$"
+UNIT = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,200}$"
+
+_GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+
+_NODE = {
+    "description": (
+        "A server: its minion id, or its minion id and the address under which the other node reaches it."
+    ),
+    "anyOf": [
+        {"type": "string", "pattern": MINION_ID},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["id"],
+            "properties": {
+                "id": {"description": "Its minion id.", "type": "string", "pattern": MINION_ID},
+                "host": {
+                    "description": (
+                        "Name or fixed address for SSH between the two nodes; by default the id."
+                    ),
+                    "type": "string",
+                    "pattern": HOST,
+                },
+            },
+        },
+    ],
+}
+
+_PATH = {"type": "string", "pattern": "^/", "maxLength": 4095}
+
+_SERVICES = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {"type": "string", "pattern": UNIT},
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name"],
+                "properties": {
+                    "name": {
+                        "description": "Name of the systemd unit.",
+                        "type": "string",
+                        "pattern": UNIT,
+                    },
+                    "proof": {
+                        "description": (
+                            "Command that ends with status 0 when the service really answers, a "
+                            "list of words."
+                        ),
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string", "minLength": 1},
+                    },
+                    "status": {
+                        "description": (
+                            "Command that says in systemd's stead whether the service is on: exit status 0 "
+                            "on, 3 off, other: not known. A list of words."
+                        ),
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string", "minLength": 1},
+                    },
+                },
+            },
+        ]
+    },
+}
+
+PAIR = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["primary", "secondary"],
+    "properties": {
+        "primary": _NODE,
+        "secondary": _NODE,
+        "mode": {
+            "description": (
+                "automatic: a node that takes over starts the active_services; manual: the addresses alone "
+                "move, and a person decides when the services follow."
+            ),
+            "type": "string",
+            "enum": ["automatic", "manual"],
+            "default": "automatic",
+        },
+        "floating_ips": {
+            "description": "Addresses that the active node holds, by name.",
+            "type": "object",
+            "default": {},
+            "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["address", "interface"],
+                "properties": {
+                    "address": {
+                        "description": "IPv4 or IPv6 with its prefix: 10.0.0.5/24.",
+                        "type": "string",
+                    },
+                    "interface": {
+                        "description": "The interface that bears it, such as eth0.",
+                        "type": "string",
+                        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,14}$",
+                    },
+                    "label": {
+                        "description": (
+                            "Label of an IPv4 address: the interface, a colon and more, such as eth0:0."
+                        ),
+                        "type": "string",
+                        "maxLength": 15,
+                    },
+                    "watch": {
+                        "description": "Where the automatic flip runs.",
+                        "type": "object",
+                        "additionalProperties": False,
+                        "default": {},
+                        "properties": {
+                            "on": {
+                                "type": "string",
+                                "enum": ["secondary", "both", "nobody"],
+                                "default": "secondary",
+                            },
+                            "cron": {
+                                "description": (
+                                    "Name of its file in /etc/cron.d; cron reads no name with a dot in it."
+                                ),
+                                "type": "string",
+                                "pattern": "^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$",
+                                "default": "gateway-ip",
+                            },
+                        },
+                    },
+                },
+            },
+        },
+        "replicate": {
+            "description": (
+                "What lsyncd carries from primary to secondary: a folder, a file, or a glob in the "
+                "last component."
+            ),
+            "type": "array",
+            "default": [],
+            "items": {
+                "anyOf": [
+                    _PATH,
+                    {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["path"],
+                        "properties": {
+                            "path": _PATH,
+                            "then": {
+                                "description": ("Service to reload on the node that received changes."),
+                                "type": "string",
+                                "pattern": UNIT,
+                            },
+                        },
+                    },
+                ]
+            },
+        },
+        "git": {
+            "description": "Bare Git repositories; pushed, never copied as files.",
+            "type": "array",
+            "default": [],
+            "items": _PATH,
+        },
+        "services": {
+            "description": ("Services on both nodes, in order, primary first; never enabled at boot."),
+            "default": [],
+            **_SERVICES,
+        },
+        "active_services": {
+            "description": "Services on the active node only, beside lsyncd and the addresses.",
+            "default": [],
+            **_SERVICES,
+        },
+        "vms": {
+            "description": "Virtual machines on storage that both nodes share.",
+            "type": "array",
+            "default": [],
+            "items": {"type": "string", "pattern": _GUEST},
+        },
+        "virtualization": {
+            "description": "How the two hosts run the virtual machines of vms.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "storage": {
+                    "description": "Folder on the storage that both hosts share; the disks lie in it.",
+                    "default": "/srv/vms",
+                    **_PATH,
+                },
+                "prefix": {
+                    "description": "What libvirt's name of a guest begins with: "
+                    "/etc/libvirt/qemu/shared-<vm>.xml.",
+                    "type": "string",
+                    "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$",
+                    "default": "shared-",
+                },
+                "migration_timeout": {
+                    "description": "Seconds for a live migration; then the guest stays where it is.",
+                    "type": "integer",
+                    "minimum": 10,
+                    "maximum": 86400,
+                    "default": 600,
+                },
+                "shutdown_timeout": {
+                    "description": "Seconds for a guest to shut down; then it is left alone.",
+                    "type": "integer",
+                    "minimum": 5,
+                    "maximum": 86400,
+                    "default": 300,
+                },
+            },
+        },
+        "after": {
+            "description": "Pairs to be recovered before this one.",
+            "type": "array",
+            "default": [],
+            "items": {"type": "string"},
+        },
+        "witnesses": {
+            "description": ("Minion ids of third hosts that prove from outside who answers for an address."),
+            "type": "array",
+            "default": [],
+            "items": {"type": "string", "pattern": MINION_ID},
+        },
+        "watch": {
+            "description": "How the watch judges.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "interval": {
+                    "description": "Seconds between two looks.",
+                    "type": "number",
+                    "minimum": 0.05,
+                    "maximum": 60,
+                    "default": 0.5,
+                },
+                "patience": {
+                    "description": ("Seconds without an answer after which the address counts as gone."),
+                    "type": "number",
+                    "minimum": 0.1,
+                    "maximum": 3600,
+                    "default": 2.0,
+                },
+                "reachable": {
+                    "description": (
+                        "Addresses of which one must answer before a flip: else this node is the one cut off."
+                    ),
+                    "type": "array",
+                    "default": [],
+                    "items": {"type": "string"},
+                },
+            },
+        },
+        "lsyncd": {
+            "description": "How lsyncd carries.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "delay": {
+                    "description": "Seconds in which it gathers changes.",
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 3600,
+                    "default": 1,
+                },
+                "max_processes": {
+                    "description": "How many rsync processes it runs at once for each path.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 64,
+                    "default": 2,
+                },
+            },
+        },
+        "recovery": {
+            "description": "Limits of orch.recover.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "reboot": {
+                    "description": "Reboot the returned node between its two highstates.",
+                    "type": "boolean",
+                    "default": True,
+                },
+                "boot_timeout": {
+                    "description": "Seconds for a reboot until the minion answers.",
+                    "type": "integer",
+                    "minimum": 10,
+                    "default": 1200,
+                },
+                "max_delete": {
+                    "description": "More deletions than these are refused.",
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 100,
+                },
+                "max_change_percent": {
+                    "description": "More changed files, in percent of all, are refused.",
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 100,
+                    "default": 25,
+                },
+                "max_passes": {
+                    "description": "Passes before the handover at most.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 5,
+                },
+                "small_pass": {
+                    "description": "A pass of so few changes is small enough for the handover.",
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 20,
+                },
+                "handover_timeout": {
+                    "description": "Seconds until the secondary takes back; the last pass has 5 less.",
+                    "type": "number",
+                    "minimum": 7,
+                    "maximum": 600,
+                    "default": 10,
+                },
+                "keep_backups": {
+                    "description": "Runs whose backups are kept, however old they are.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 5,
+                },
+                "keep_days": {
+                    "description": "Days for which every backup is kept, however many there are.",
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 3650,
+                    "default": 7,
+                },
+                "fenced_for": {
+                    "description": "Seconds for which a person's word that a node is off counts.",
+                    "type": "integer",
+                    "minimum": 30,
+                    "maximum": 86400,
+                    "default": 900,
+                },
+            },
+        },
+    },
+}
+
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Pairs of Failback",
+    "description": "A file in pillar/pairs: the pairs of active and standby servers.",
+    "type": "object",
+    "required": ["pairs"],
+    "properties": {
+        "pairs": {
+            "description": "The pairs by name.",
+            "type": "object",
+            "propertyNames": {"pattern": PAIR_NAME},
+            "additionalProperties": {"$ref": "#/$defs/pair"},
+        }
+    },
+    "$defs": {"pair": PAIR},
+}
+
+
+def default(*path):
+    """The default of a key of a pair, as in ``default("recovery", "max_delete")``."""
+    schema = PAIR
+    for key in path:
+        schema = schema["properties"][key]
+    return schema["default"]
+
+
+def defaults(*path):
+    """Defaults of a group's keys: ``defaults("watch")``, ``defaults("floating_ips", "watch")``."""
+    schema = PAIR
+    for key in path:
+        inner = schema["properties"][key]
+        # A mapping by name has the keys of interest in its entries.
+        schema = inner["additionalProperties"] or inner
+    return {key: inner["default"] for key, inner in schema["properties"].items()}
+
+
+def text():
+    """The published file."""
+    return json.dumps(SCHEMA, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(text(), end="")

@@ -1,0 +1,191 @@
+"""
+What a pass would do, without doing it: the look before a sync, and the comparison after a handover.
+
+Both run rsync with ``--dry-run``. Before, each entry is judged: how much is lost, and does somebody miss
+it. Afterwards, every difference must explain itself by a change that was made here since.
+"""
+
+import contextlib
+import json
+import os
+import stat
+import time
+
+from failback.host import notation
+from failback.recovery import backup
+from failback.recovery import itemize
+from failback.recovery import results
+from failback.recovery import rsync
+from failback.recovery import workers
+
+
+def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=False, conflict=None):
+    """
+    Find out what a sync of one path would do here, without doing it.
+
+    item
+        :py:class:`failback.replication.replicated.Item`.
+
+    peer
+        :py:class:`failback.recovery.rsync.Peer`.
+
+    list_file
+        File for the full list (JSON lines); ``None`` for none.
+
+    limit
+        How many names of each action the result holds.
+
+    attributes_too
+        Write owner, mode, times, ACLs and extended attributes of what is here into the list.
+
+    conflict
+        Function that says why a file that is to be replaced is one that somebody may miss, or ``None``: of
+        its path in the notation of :py:mod:`failback.host.notation`, its ``os.lstat`` here, and the seconds
+        of the source's last change (``None``: it is to be deleted). See
+        :py:mod:`failback.decisions.conflicts`.
+
+    Returns a dict: ``path``, ``source`` (host), counts ``created``, ``overwritten``, ``deleted``,
+    ``attributes``, ``conflicts``, ``total_files`` (here, before), ``source_files``, ``bytes`` (coming in),
+    ``kept_bytes`` (of what is overwritten and deleted), ``names`` (the first paths of each action),
+    ``conflict_names`` (the first conflicts, path to reason), ``truncated`` (whether there are more),
+    ``list`` (the list file or ``None``), ``digest`` (of the set of deleted paths) and ``seconds``.
+
+    Raises :py:class:`failback.errors.Unavailable` if rsync did not end well.
+    """
+    started = time.monotonic()
+    result = results.empty(item, peer)
+    digest = itemize.Digest()
+    root_created = 0
+    here = os.fsencode(peer.folder(item))
+    with contextlib.ExitStack() as stack:
+        handle = stack.enter_context(results.writer(list_file)) if list_file else None
+        running = stack.enter_context(rsync.Pass(rsync.pull_command(peer, item, dry_run=True)))
+        for entry in results.entries(running, item):
+            path = here + b"/" + entry.name.rstrip(b"/")
+            status = _look(path)
+            exists, size = status is not None, status.st_size if status else 0
+            before = backup.snapshot(path) if attributes_too and handle is not None else None
+            action = entry.action
+            root_created += action == itemize.CREATED and entry.name == b"./"
+            if action == itemize.CREATED and exists:
+                # Something of another type bears the name; rsync calls that created.
+                action = itemize.OVERWRITTEN
+            results.count(result, action, entry, size)
+            described = results.described(item, entry, action)
+            results.name(result, action, described["path"], limit)
+            if action == itemize.DELETED:
+                # Not what is overwritten: while clients write, that is another set every second.
+                digest.add(notation.raw(described["path"]), action)
+            if conflict and status and action in (itemize.OVERWRITTEN, itemize.DELETED):
+                there = None if action == itemize.DELETED else itemize.seconds(entry)
+                _judge(result, described, conflict, status, there, limit)
+            if handle is not None:
+                if before is not None:
+                    described = {**described, "before": before}
+                handle.write(json.dumps(described) + "\n")
+        if handle is not None:
+            handle.flush()
+            os.fsync(handle.fileno())
+    rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
+    # rsync counts the root as a file. It is none of those that a limit is about.
+    result["source_files"] = max(0, running.outcome.source_files - 1)
+    result["total_files"] = max(
+        0, result["source_files"] - result["created"] + root_created + result["deleted"]
+    )
+    result["list"] = None if list_file is None else str(list_file)
+    result["digest"] = digest.hexadecimal()
+    result["seconds"] = round(time.monotonic() - started, 3)
+    return result
+
+
+def _judge(result, described, conflict, status, there, limit):
+    """Note a conflict in what is said of an entry, and in the result. A folder is none: its files are."""
+    if stat.S_ISDIR(status.st_mode):
+        return
+    reason = conflict(described["path"], status, there)
+    if not reason:
+        return
+    described["conflict"] = reason
+    result["conflicts"] += 1
+    if len(result["conflict_names"]) < limit:
+        result["conflict_names"][described["path"]] = reason
+    else:
+        result["truncated"] = True
+
+
+def previewed(items, peer, folder=None, limit=results.NAMES, parallel=2, conflict=None):
+    """
+    :py:func:`preview` of several paths at the same time.
+
+    folder
+        Where to write the full lists, ``<module>.jsonl`` each; ``None`` for nowhere.
+
+    conflict
+        See :py:func:`preview`.
+
+    Returns a list of previews in the order of the items.
+    """
+    if folder is not None:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+
+    def one(item):
+        list_file = None if folder is None else os.path.join(folder, f"{item.module}.jsonl")
+        return preview(item, peer, list_file=list_file, limit=limit, conflict=conflict)
+
+    return workers.each(one, items, parallel)
+
+
+def compared(items, peer, since, limit=results.NAMES, parallel=2):
+    """
+    Compare after the handover: every difference must be a change that was made here since.
+
+    since
+        Seconds since the epoch, on this node's clock, at which this node began to serve. A file
+        here explains itself by its change time (ctime), which no program can set back; one that is
+        gone, by that of its folder.
+
+    Returns a dict: ``files`` (compared), ``differences`` and ``unexplained_count``, ``unexplained``
+    (the first paths) and ``truncated``.
+    """
+    since_ns = int(since * 1_000_000_000)
+
+    def one(item):
+        here = os.fsencode(peer.folder(item))
+        differences, unexplained, names = 0, 0, []
+        with rsync.Pass(rsync.pull_command(peer, item, dry_run=True)) as running:
+            for entry in results.entries(running, item):
+                differences += 1
+                if _changed_since(here, entry.name.rstrip(b"/"), since_ns):
+                    continue
+                unexplained += 1
+                if len(names) < limit:
+                    names.append(results.path_of(item, entry))
+        rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
+        return differences, unexplained, names, max(0, running.outcome.source_files - 1)
+
+    found = workers.each(one, items, parallel)
+    names = [name for each in found for name in each[2]]
+    return {
+        "files": sum(each[3] for each in found),
+        "differences": sum(each[0] for each in found),
+        "unexplained_count": sum(each[1] for each in found),
+        "unexplained": names[:limit],
+        "truncated": sum(each[1] for each in found) > len(names[:limit]),
+    }
+
+
+def _look(path):
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _changed_since(here, name, since_ns):
+    path = here + b"/" + name
+    while True:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return os.lstat(path).st_ctime_ns >= since_ns
+        if len(path) <= len(here):
+            return False
+        path = os.path.dirname(path)

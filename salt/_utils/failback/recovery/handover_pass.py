@@ -1,0 +1,155 @@
+"""
+The last pass of a handover: which names the journals of both nodes give it, and what it leaves on the disk.
+
+It is made and prepared before the addresses are released; the handover runs it in between, without Salt.
+"""
+
+import os
+import time
+
+from failback import errors
+from failback.decisions import roles
+from failback.host import files
+from failback.host import system
+from failback.journal import changes
+from failback.journal import service
+from failback.recovery import backup
+from failback.recovery import last_pass
+from failback.recovery import reverse_rsync
+from failback.state import runs
+
+
+class LastPass:
+    """
+    The pass of a handover, in which nobody serves.
+
+    All that can be done beforehand is done when it is made and by :py:meth:`expect`; :py:meth:`run` is
+    the window. It ends with a record on the disk: until ``compared`` has found both nodes equal, this
+    node must not push anything back. :py:meth:`close` it when somebody serves.
+
+    run
+        Id of the run.
+
+    control
+        Socket of the SSH connection that is open already.
+
+    max_delete
+        For this run, in place of the pair's.
+    """
+
+    def __init__(self, config, run, paths, control=None, remote_shell=None, max_delete=None):
+        self._config = config
+        self._run = run
+        self._paths = paths
+        self._folder = backup.Folder(paths.run_folder(config["name"], run))
+        self._items = reverse_rsync.items_of_run(self._folder, config, paths)
+        self._peer = reverse_rsync.rsync_peer(config, paths, remote_shell, control)
+        self._roots = reverse_rsync.roots(self._items, paths)
+        self._pass = last_pass.LastPass(
+            self._items,
+            self._peer,
+            self._folder.path,
+            max_delete=reverse_rsync.limits(config, max_delete).max_delete,
+            pair=config["name"],
+            operation=runs.operation(run),
+        )
+        self._own = {}
+        self._why = {}
+        self._ended = None
+
+    def expect(self, client=None):
+        """
+        Ask this node's own journals, open the connections, write to the disk what waits for it.
+
+        Call it last before the addresses are released.
+
+        client
+            :py:class:`failback.journal.service.Client`; connected to this node's by default.
+
+        Returns the names that have changed here, by module, for the other node's journals. A path
+        whose journal is incomplete is going to be compared as a whole; nothing is raised.
+        """
+        try:
+            with client or service.Client(self._config["name"], self._paths) as opened:
+                own = opened.changes(self._run)
+        except errors.Unavailable as error:
+            self._why = {item: str(error) for item in self._items}
+        else:
+            for item in self._items:
+                self._own[item.module] = own.get(item.module, {}).get("names", [])
+                why = _changes_of(item, own, None).why
+                if why:
+                    self._why[item] = f"here {why}"
+        self._pass.expect([item for item in self._items if item not in self._why])
+        system.sync_file_systems(self._roots)
+        # On the disk already, so that the window need not wait for it; ``close`` corrects the time.
+        self._record(system.clocks())
+        return self._own
+
+    def name(self, theirs, why=None):
+        """
+        Say what has changed on the node that serves no more: these names are compared, and no others.
+
+        theirs
+            What its journals answered, with the names from :py:meth:`expect` in it; or None.
+
+        why
+            There is no answer.
+        """
+        for item in self._items:
+            there = _changes_of(item, theirs, why)
+            if item not in self._why and there.why:
+                self._why[item] = f"on {roles.peer(self._config)['id']} {there.why}"
+            if item in self._why:
+                continue
+            names = set(there.names)
+            here = os.fsencode(self._peer.folder(item)) or b"/"
+            for folder in there.folders:
+                # What is here under the name of a folder that is new there.
+                names.update(changes.directly_in(here, folder))
+            try:
+                self._pass.name(item, names)
+            except errors.Refused as error:
+                self._why[item] = str(error)
+
+    def run(self, limit=None):
+        """
+        Do it.
+
+        limit
+            Seconds after which it has failed.
+
+        Returns a dict: ``paths`` (counts of each; ``named``, how many names were compared, or None for
+        all; ``why`` all were), ``changed``, ``then`` and ``seconds``. Raises
+        :py:class:`failback.errors.Unavailable` unless every path is in step.
+        """
+        started = time.monotonic()
+        found = self._pass.run(limit)
+        self._ended = system.clocks()
+        system.sync_file_systems(self._roots)
+        for item, each in zip(self._items, found):
+            each["why"] = self._why.get(item) if each["named"] is None else None
+        changed = [each["path"] for each in found if any(each[action] for action in reverse_rsync.RESULTS)]
+        return {
+            "paths": found,
+            "changed": changed,
+            "then": reverse_rsync.hooks(self._config, changed),
+            "seconds": round(time.monotonic() - started, 4),
+        }
+
+    def close(self):
+        """Write down when it ended, and let go of it; what waits for names that do not come is ended."""
+        if self._ended:
+            self._record(self._ended)
+        self._pass.close()
+
+    def _record(self, ended):
+        record = {"version": 1, "ended": ended["wall"], "clocks": ended, "compared": False}
+        files.write_json(self._folder.path / reverse_rsync.LAST_PASS, record)
+
+
+def _changes_of(item, answered, why):
+    found = (answered or {}).get(item.module)
+    if found is None:
+        return changes.Changes(why=why or "no journal of changes was kept")
+    return service.read(found)

@@ -1,0 +1,491 @@
+r"""
+What lsyncd is told: the replicated paths of a pair, from the primary to the secondary.
+
+::
+
+    text = lsyncd_config.render(pair, replication_items, Paths())
+
+The text is a program in Lua, as lsyncd wants it. It does more than the usual ``default.rsync``
+where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in its source and tried:
+
+- It turns changed names into rsync patterns and escapes wildcards wrongly: ``b]c`` and ``x\y*`` are
+  never carried, and counted as carried. The rendered ``changes`` escapes as rsync(1) says.
+- rsync's exit status 23, "some files could not be transferred", counts as success. Here it is tried
+  again.
+- An rsync that is killed counts as success, because only ``WEXITSTATUS`` is looked at. Here a shell
+  turns the signal into 128 + signal.
+- It always gives ``--ignore-errors``: a folder that cannot be read on the source is deleted on the
+  target.
+- The status file is written only when something happens (its issue 461). Here something happens
+  every second.
+
+What proves that nothing waits is described in :py:mod:`failback.replication.lsyncd_status`.
+"""
+
+import collections
+import os
+import re
+
+from failback.errors import FailbackError
+from failback.replication import replicated
+
+#: First line of every file of ours; a file without it is somebody else's and left alone.
+MARK = "-- Failback writes this file from pillar"
+
+#: Seconds between two signs of life in the status file.
+HEARTBEAT = 1
+
+#: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
+TIMEOUT = 120
+
+Places = collections.namedtuple("Places", "config status marker seen mounted failed")
+
+
+def places(paths, pair):
+    """
+    Where lsyncd's files are on a node.
+
+    paths
+        ``failback.host.paths.Paths`` of the node.
+
+    pair
+        Name of the pair.
+
+    Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
+    ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
+    name it saw there; ``mounted``, what was mounted when it started;
+    ``failed``, the exit status of each of its rsyncs that did not end well, one a line.
+    """
+    volatile = paths.volatile(pair)
+    return Places(
+        config=paths.root / "etc/lsyncd/lsyncd.conf.lua",
+        status=volatile / "lsyncd.status",
+        marker=volatile / "lsyncd.marker",
+        seen=volatile / "lsyncd.seen",
+        mounted=volatile / "lsyncd.mounted",
+        failed=volatile / "lsyncd.failed",
+    )
+
+
+def quote(text):
+    r"""
+    A Lua string literal (Lua 5.3 manual, 3.1) of any text that a program argument can hold.
+
+    text
+        ``str``; bytes of a file name that are not UTF-8 as surrogates, as ``os.fsdecode`` gives
+        them.
+
+    Returns printable ASCII on one line: all else is written as ``\ddd``. Raises ``FailbackError``
+    for a NUL character.
+    """
+    data = os.fsencode(text)
+    if b"\0" in data:
+        raise FailbackError(f"{text!r} holds a NUL character, which no file name or argument can hold.")
+    return '"' + "".join(_quoted_byte(byte) for byte in data) + '"'
+
+
+def _quoted_byte(byte):
+    if 32 <= byte < 127 and byte not in b'"\\':
+        return chr(byte)
+    return f"\\{byte:03d}"
+
+
+def watch_rules(item):
+    """
+    lsyncd's own filter for an item: which names directly in its folder it reacts to. Pure.
+
+    lsyncd knows no ``[…]``: a class becomes ``?``, so the rule may let too much through;
+    ``lua_pattern`` then judges exactly. Other folders below the parent are not even watched.
+
+    Returns a list of rules, empty for a whole folder.
+    """
+    if item.pattern is None:
+        return []
+    loose = "".join(
+        token if kind == "wildcard" else "?" if kind == "class" else token
+        for kind, token in _tokens(item.pattern)
+    )
+    return [f"+ /{loose}", "- /*"]
+
+
+def lua_pattern(pattern):
+    """
+    A Lua pattern that matches the same names as one of rsync's, byte by byte. Pure.
+
+    pattern
+        One path component: literal characters, ``*``, ``?``, ``[abc]``, ``[a-z]``, ``[!abc]``.
+
+    Returns the Lua pattern, anchored at both ends. Raises ``FailbackError`` for a ``[`` that is
+    never closed.
+    """
+    parts = []
+    for kind, token in _tokens(pattern):
+        if kind == "class":
+            parts.append(_lua_class(token))
+        elif kind == "wildcard":
+            parts.append("[^/]*" if token == "*" else "[^/]")
+        else:
+            parts.append(re.sub(r"[^A-Za-z0-9\x80-\U0010ffff]", r"%\g<0>", token))
+    return "^" + "".join(parts) + "$"
+
+
+def _tokens(pattern):
+    # Yields ("literal" | "wildcard" | "class", text); wildmatch() in rsync's lib/wildmatch.c.
+    position = 0
+    has_wildcards = replicated.has_wildcards(pattern)
+    while position < len(pattern):
+        character = pattern[position]
+        if character in "*?":
+            yield "wildcard", character
+        elif character == "\\" and has_wildcards:
+            position += 1
+            if position == len(pattern):
+                raise FailbackError(
+                    f"The pattern {pattern!r} ends with a lone backslash: it matches nothing."
+                )
+            yield "literal", pattern[position]
+        elif character == "[":
+            end = _class_end(pattern, position)
+            yield "class", pattern[position + 1 : end]
+            position = end
+        else:
+            yield "literal", character
+        position += 1
+
+
+def _class_end(pattern, start):
+    position = start + 1
+    if pattern[position : position + 1] in ("!", "^"):
+        position += 1
+    first = position
+    while position < len(pattern):
+        if pattern[position] == "]" and position > first:
+            return position
+        if pattern.startswith("[:", position) and ":]" in pattern[position:]:
+            position = pattern.index(":]", position) + 1
+        elif pattern[position] == "\\":
+            position += 1
+        position += 1
+    raise FailbackError(f"The pattern {pattern!r} has a '[' that is never closed.")
+
+
+#: POSIX classes that Lua has as well (rsync's wildmatch.c, Lua 5.3 manual 6.4.1).
+_POSIX = {
+    "alnum": "%w",
+    "alpha": "%a",
+    "blank": " \t",
+    "cntrl": "%c",
+    "digit": "%d",
+    "graph": "%g",
+    "lower": "%l",
+    "print": "%g ",
+    "punct": "%p",
+    "space": "%s",
+    "upper": "%u",
+    "xdigit": "%x",
+}
+
+
+def _lua_class(text):
+    negated = text[:1] in ("!", "^")
+    text = text[1:] if negated else text
+    members, named = set(), ""
+    position = 0
+
+    def one():
+        # One member, as a single byte value: rsync matches bytes.
+        nonlocal position
+        if text[position] == "\\" and position + 1 < len(text):
+            position += 1
+        data = os.fsencode(text[position])
+        position += 1
+        if len(data) != 1:
+            raise FailbackError(f"[{text}] holds a character that is not ASCII; rsync matches single bytes.")
+        return data[0]
+
+    while position < len(text):
+        posix = re.match(r"\[:([a-z]+):\]", text[position:])
+        if posix:
+            if posix[1] not in _POSIX:
+                raise FailbackError(f"[{text}]: there is no class [:{posix[1]}:].")
+            named += _POSIX[posix[1]]
+            position += posix.end()
+            continue
+        low = high = one()
+        if text[position : position + 1] == "-" and position + 1 < len(text):
+            position += 1
+            high = one()
+        members.update(range(low, high + 1))
+    # A slash never matches: a pattern is about one component of a path.
+    members.discard(ord("/"))
+    letters = "".join(_class_member(byte) for byte in sorted(members))
+    if negated:
+        return f"[^/{named}{letters}]"
+    # Lua has no empty class; "[^%s%S]" matches nothing.
+    return f"[{named}{letters}]" if named or letters else "[^%s%S]"
+
+
+def _class_member(byte):
+    character = chr(byte) if byte < 128 else os.fsdecode(bytes([byte]))
+    return character if character.isascii() and character.isalnum() or byte >= 128 else f"%{character}"
+
+
+def render(pair, items, paths):
+    """
+    The whole configuration of lsyncd on the primary of a pair. Pure.
+
+    pair
+        The normalised pair.
+
+    items
+        ``failback.replication.replicated.Item`` of each replicated path.
+
+    paths
+        ``failback.host.paths.Paths`` of the node.
+
+    Returns the text. The same input gives the same text, so a second highstate finds nothing to
+    change.
+    """
+    place = places(paths, pair["name"])
+    host = pair["secondary"]["host"]
+    if ":" in host:
+        host = f"[{host}]"
+    root = str(paths.root).rstrip("/")
+    carried = [
+        _CARRY.format(
+            path=quote(each.path),
+            source=quote(_source(root, each)),
+            target=quote(f"{host}::{each.module}/"),
+            filters=_list(replicated.filters(each)),
+            watch=_list(watch_rules(each)),
+            match="nil" if each.pattern is None else quote(lua_pattern(each.pattern)),
+        )
+        for each in items
+    ]
+    return _CONFIG.format(
+        mark=MARK,
+        pair=_comment(pair["name"]),
+        primary=_comment(pair["primary"]["id"]),
+        secondary=_comment(pair["secondary"]["id"]),
+        status=quote(str(place.status)),
+        marker=quote(f"{place.marker}/"),
+        seen=quote(str(place.seen)),
+        mounted=quote(str(place.mounted)),
+        failed=quote(str(place.failed)),
+        sources=_list([_source(root, each) for each in items]),
+        heartbeat=HEARTBEAT,
+        delay=_number(pair["lsyncd"]["delay"]),
+        max_processes=_number(pair["lsyncd"]["max_processes"]),
+        options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
+        remote_shell=quote(replicated.ssh_command(paths)),
+        carried="\n".join(carried),
+    )
+
+
+def _source(root, item):
+    return f"{root}{item.root.rstrip('/')}/"
+
+
+def _number(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise FailbackError(f"lsyncd wants a number here and not {value!r}: correct the pillar.")
+    return repr(value)
+
+
+def _list(texts):
+    return "{ " + ", ".join(quote(text) for text in texts) + " }" if texts else "{ }"
+
+
+def _comment(text):
+    # A comment ends at the line's end, so a name must not bring one along.
+    return quote(text)[1:-1]
+
+
+_CARRY = """\
+carry{{ -- {path}
+	source = {source},
+	target = {target},
+	filters = {filters},
+	watch = {watch},
+	match = {match},
+}}
+"""
+
+_CONFIG = r"""{mark}, pair {pair}. Changes are overwritten by highstate.
+-- {primary} to {secondary}; systemd starts it when `failback gate {pair}` says yes.
+
+io.stdout:setvbuf("line")
+
+settings{{
+	statusFile = {status},
+	statusInterval = {heartbeat},
+	insist = true, -- an absent standby is tried again
+	inotifyMode = "CloseWrite or Modify",
+}}
+
+-- lsyncd writes the status file only in a cycle, and goes through one only when something happens.
+local function heartbeat()
+	alarm(now() + {heartbeat}, heartbeat)
+end
+heartbeat()
+
+-- What lsyncd does after rsync has ended with this status.
+local exitcodes = {{
+	[0] = "ok", [24] = "ok", -- 24: a file vanished meanwhile; its deletion waits already
+	[1] = "die", [2] = "die", [4] = "die", [25] = "die",
+	[3] = "again", [5] = "again", [6] = "again", [10] = "again", [11] = "again", [12] = "again",
+	[13] = "again", [14] = "again", [20] = "again", [21] = "again", [22] = "again", [23] = "again",
+	[30] = "again", [35] = "again", [255] = "again",
+}}
+for signal = 1, 64 do
+	exitcodes[128 + signal] = "again"
+end
+
+-- The kernel's numbers (proc_pid_mountinfo(5)) of the mount that each folder lies on, and of disks below it.
+local function mounted()
+	local own, length, below = {{ }}, {{ }}, {{ }}
+	for line in io.lines("/proc/self/mountinfo") do
+		local id, point, device = line:match("^(%d+) %d+ %S+ %S+ (%S+) .* %- %S+ (%S+)")
+		point = point:gsub("\\(%d%d%d)", function(octal) return string.char(tonumber(octal, 8)) end)
+		point = point:gsub("/?$", "/", 1)
+		for number, source in ipairs({sources}) do
+			if source:sub(1, #point) == point then
+				if #point >= (length[number] or 0) then
+					own[number], length[number] = id, #point
+				end
+			elseif point:sub(1, #source) == source and device:sub(1, 5) == "/dev/" then
+				below[#below + 1] = id
+			end
+		end
+	end
+	return table.concat(own, " ") .. " / " .. table.concat(below, " ")
+end
+
+-- The gate has looked at the folders before the start. One that is unmounted since is empty, and rsync would
+-- delete on the other node what is missing here. The file outlives a second reading of this configuration,
+-- which lsyncd does when it has lost events.
+local function require_mounted()
+	local now, at_start, file = mounted(), nil, io.open({mounted})
+	if file then
+		at_start = file:read("a")
+	else
+		at_start = now
+		file = io.open({mounted}, "w")
+		file:write(now)
+	end
+	file:close()
+	if now ~= at_start then
+		log("Error", "something was mounted or unmounted: the gate has to look before anything is carried")
+		terminate(-1)
+	end
+end
+
+-- The shell stays between: lsyncd takes a killed child for one that ended well. It also keeps failures.
+local watched = 'failed=$1; shift; "$0" "$@"; code=$?; '
+	.. 'case $code in 0|24) ;; *) echo "$code" >> "$failed" ;; esac; exit $code'
+local function rsync(agent, config, standard_input, arguments)
+	require_mounted()
+	spawn(agent, "/bin/sh", "<", standard_input, "-c", watched, config.rsync.binary, {failed},
+		config.rsync._computed, arguments, config.source, config.target)
+end
+
+-- A name as a pattern of rsync, in which a backslash means something only beside a wildcard.
+local function literal(path, beside_wildcard)
+	if beside_wildcard or path:find("[*?[]") then
+		return (path:gsub("[\\*?[]", "\\%0"))
+	end
+	return path
+end
+
+local function carry(item)
+	-- The whole of it, when lsyncd has started.
+	local function first_pass(event)
+		log("Normal", "first pass of ", event.config.source, " to ", event.config.target)
+		rsync(event, event.config, "", item.filters)
+	end
+
+	local function belongs(path)
+		return not item.match or string.find(string.match(path, "^/?([^/]*)"), item.match) ~= nil
+	end
+
+	-- What has changed since.
+	local function changes(inlet)
+		local foreign = {{ }}
+		local events = inlet.getEvents(function(event)
+			if event.etype == "Init" or event.etype == "Blanket" then
+				return false
+			end
+			if not belongs(event.path) then
+				foreign[#foreign + 1] = event
+				return false
+			end
+			return true
+		end)
+		for _, event in ipairs(foreign) do
+			if event.status == "wait" then
+				inlet.discardEvent(event)
+			end
+		end
+
+		local names, known = {{ }}, {{ }}
+		local function add(name)
+			if not known[name] then
+				known[name] = true
+				names[#names + 1] = name
+			end
+		end
+		local paths = events.getPaths(function(etype, path)
+			if etype == "Delete" and path:sub(-1) == "/" then
+				-- "***" matches the folder and all that was in it.
+				add(literal(path, true) .. "***")
+			else
+				add(literal(path))
+			end
+			return path
+		end)
+		if #paths == 0 then
+			return
+		end
+		for _, path in ipairs(paths) do
+			local parent = path:match("^(.*/)[^/]+/?$")
+			while parent and not known[literal(parent)] do
+				add(literal(parent))
+				parent = parent:match("^(.*/)[^/]+/?$")
+			end
+		end
+		log("Normal", #names, " names in ", inlet.getConfig().source)
+		rsync(events, inlet.getConfig(), table.concat(names, "\0"),
+			{{ "--from0", "--include-from=-", "--exclude=*" }})
+	end
+
+	sync{{
+		default.rsync,
+		source = item.source,
+		target = item.target,
+		delay = {delay},
+		maxProcesses = {max_processes},
+		delete = true,
+		filter = item.watch,
+		exitcodes = exitcodes,
+		init = first_pass,
+		action = changes,
+		rsync = {{
+			protect_args = false, -- the far end takes no arguments
+			rsh = {remote_shell},
+			_extra = {options},
+		}},
+	}}
+end
+
+{carried}
+-- lsyncd reads all its events in the kernel's order: once it has seen a name appear here, every
+-- earlier change of the replicated paths is in its queue.
+local function seen(event)
+	local file = io.open({seen}, "w")
+	if file then
+		file:write(event.basename)
+		file:close()
+	end
+end
+sync{{ source = {marker}, delay = 0, onCreate = seen, onModify = seen }}
+"""

@@ -1,0 +1,436 @@
+"""
+What lsyncd has still to do, proved.
+
+::
+
+    status = lsyncd_status.observe(Paths(), "salt", lsyncd_status.unit())
+    lsyncd_status.drain(Paths(), "salt", limit=60)
+
+lsyncd's status file alone proves nothing: a dead daemon leaves its last one behind, and lsyncd
+2.2.3 writes it only when something happens. Three things make it a proof:
+
+- It counts only when systemd names a running lsyncd, written after that process started, and not
+  older than ``STALE`` seconds: the rendered configuration makes lsyncd write it anew at least every
+  two seconds.
+- The queue in it misses what lsyncd has not yet read from the kernel. ``drain`` therefore creates
+  an empty file in a folder of ours that the same lsyncd watches. The kernel delivers events in
+  order, so once lsyncd has written down that file's name, all earlier changes are in its queue, and
+  a status file written *after that* with nothing in it proves that they have been carried.
+  While others write, it is enough that each name that was in the queue then has left it once.
+- A change leaves the queue only when rsync has ended with a status that means "all of it" (see
+  :py:mod:`failback.replication.lsyncd_config`).
+
+What this does not prove: that a change made *while* draining was carried, that nobody changed the
+other side, and changes that inotify does not report: the permissions of the top folder itself, and
+writes through ``mmap`` without a close. The comparison at the end of a run is for these.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import secrets
+import time
+
+from failback.errors import Unavailable
+from failback.errors import Unreadable
+from failback.host import files
+from failback.host import system
+from failback.replication import lsyncd_config
+
+UNIT = "lsyncd.service"
+
+#: Seconds after which a status file is too old: twice the two seconds within which lsyncd renews
+#: it, and one.
+STALE = 5.0
+
+#: How many waiting changes are named.
+NAMED = 10
+
+#: Failed runs of rsync, for each folder, after which a first pass is not waited for any more. A connection
+#: that breaks once, or a node that is just coming up, is not that.
+FAILURES = 5
+
+_HEADER = re.compile(r"Sync(\d+) source=(.*)")
+_DELAYS = re.compile(r"There are (\d+) delays")
+_DELAY = re.compile(r"(wait|active|block) +(Init|Blanket|Attrib|Modify|Create|Delete|Move) (.*)", re.DOTALL)
+_WATCHING = re.compile(r"Inotify watching (\d+) directories")
+
+
+def parse(text):
+    """
+    Read a status file of lsyncd 2.2.3. Pure.
+
+    File names stand in it as they are, so a hostile one may bring lines of its own. It cannot make
+    a queue look empty: its name is written only below the true count of its own queue, which is
+    then not zero, and the text is read from the top.
+
+    text
+        The file's text, bytes that are not UTF-8 as surrogates.
+
+    Returns ``{"syncs": [{"source", "delays", "named": [{"status", "event", "path"}]}],
+    "watched"}``, with ``watched`` the number of folders. Raises ``Unreadable`` for a file that is
+    empty, cut off or of another format.
+    """
+    lines = text.split("\n")
+    if not lines[0].startswith("Lsyncd status report at "):
+        raise Unreadable("lsyncd's status file is empty or of another format.")
+    syncs = []
+    position = 1
+    while position < len(lines):
+        watching = _WATCHING.fullmatch(lines[position])
+        if watching:
+            if len(lines) - position - 1 < int(watching[1]) + 1:
+                break
+            return {"syncs": syncs, "watched": int(watching[1])}
+        header = _HEADER.fullmatch(lines[position])
+        if header and int(header[1]) == len(syncs) + 1:
+            position = _parse_sync(header[2], lines, position + 1, syncs)
+        else:
+            position += 1
+    raise Unreadable("lsyncd's status file is cut off; lsyncd may be writing it.")
+
+
+def _parse_sync(source, lines, position, syncs):
+    # The source is a path of ours; one with a line break is refused in the pillar.
+    count = _DELAYS.fullmatch(lines[position]) if position < len(lines) else None
+    if not count:
+        raise Unreadable("lsyncd's status file is cut off or of another format.")
+    sync = {"source": source, "delays": int(count[1]), "named": []}
+    syncs.append(sync)
+    position += 1
+    started = 0
+    while position < len(lines) and (started < sync["delays"] or lines[position] != "Filtering:"):
+        delay = _DELAY.fullmatch(lines[position]) if started < sync["delays"] else None
+        if delay:
+            started += 1
+            sync["named"].append({"status": delay[1], "event": delay[2], "path": delay[3]})
+        elif sync["named"]:
+            sync["named"][-1]["path"] += "\n" + lines[position]
+        position += 1
+    return position
+
+
+def unit(name=UNIT):
+    """
+    What systemd says of lsyncd's unit.
+
+    Returns ``{"ActiveState": "active", "MainPID": "815", …}``. Raises ``Unavailable`` when systemd
+    does not answer within ten seconds.
+    """
+    text = system.run(
+        ["systemctl", "show", name, "--property=ActiveState,SubState,Result,MainPID"],
+        timeout=10,
+        what="ask systemd about lsyncd",
+    )
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def children(pid):
+    """Command lines of the processes that lsyncd has started and not yet collected, as a list."""
+    found = []
+    for folder in pathlib.Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            # The second field of stat, in parentheses, may hold anything (proc(5)).
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+                found.append(os.fsdecode(b" ".join(words)))
+    return found
+
+
+def observe(paths, pair, unit_state):
+    """
+    Whether lsyncd runs on this node and what it has still to do.
+
+    paths
+        ``failback.host.paths.Paths`` of the node.
+
+    pair
+        Name of the pair.
+
+    unit_state
+        What ``unit`` returned.
+
+    Returns a dict:
+
+    running
+        Whether systemd has a running lsyncd.
+
+    unit
+        systemd's word for it: ``active``, ``inactive``, ``failed``, ``activating`` (also while it
+        waits to start it again).
+
+    pid, since
+        Its process and when it started, in seconds since 1970; None when it does not run.
+
+    waiting
+        How many files and folders are queued or being carried; None when that is not known.
+
+    waiting_for
+        The first of them, as ``{"path", "event", "status"}``. The event ``Init`` is the first pass,
+        which looks at everything.
+
+    watched
+        How many folders lsyncd watches; None when that is not known.
+
+    status_age
+        Seconds since lsyncd wrote its status file; None when there is none.
+
+    trustworthy, why
+        Whether ``waiting`` may be relied on, and a sentence that says why or why not.
+    """
+    return _observe(paths, pair, unit_state)[0]
+
+
+def _observe(paths, pair, unit_state):
+    # Returns the status, the time in nanoseconds at which lsyncd wrote what it is drawn from, and the
+    # syncs in it.
+    status = {
+        "running": False,
+        "unit": "unknown",
+        "pid": None,
+        "since": None,
+        "waiting": None,
+        "waiting_for": [],
+        "watched": None,
+        "status_age": None,
+        "trustworthy": False,
+        "why": "",
+    }
+    place = lsyncd_config.places(paths, pair)
+    written = _written(place.status)
+    if written:
+        status["status_age"] = round(time.time() - written / 1e9, 1)
+    pid = int(unit_state.get("MainPID") or 0)
+    state = unit_state.get("ActiveState") or "unknown"
+    status["unit"] = state
+    ticks = system.process_started(pid) if pid else None
+    if state != "active" or ticks is None:
+        left = "; its status file is that of an earlier process" if written else ""
+        status["why"] = f"lsyncd does not run on this node (systemd says {state}){left}."
+        return status, None, []
+    # Both clocks are read now, so that a wall clock set meanwhile does no harm to the difference.
+    age = system.boottime() - ticks / os.sysconf("SC_CLK_TCK")
+    status.update(running=True, pid=pid, since=round(time.time() - age, 1))
+    if not written:
+        status["why"] = f"lsyncd (process {pid}) runs but has not written {place.status} yet."
+        return status, None, []
+    if status["status_age"] > age + 1:
+        status["why"] = (
+            f"{place.status} is older than lsyncd itself (process {pid}): an earlier process wrote it."
+        )
+        return status, None, []
+    if not -1 <= status["status_age"] <= STALE:
+        status["why"] = (
+            f"{place.status} is {status['status_age']} seconds old although lsyncd (process {pid}) "
+            "should renew it "
+            f"every {2 * lsyncd_config.HEARTBEAT} seconds: it hangs, or runs with another "
+            "configuration."
+        )
+        return status, None, []
+    found, written = _read(place.status)
+    if found is None:
+        status["why"] = f"{place.status} could not be read whole; lsyncd is busy writing it."
+        return status, None, []
+    own = os.path.realpath(place.marker)
+    carried = [sync for sync in found["syncs"] if sync["source"].rstrip("/") != own]
+    if len(carried) == len(found["syncs"]):
+        status["why"] = f"lsyncd (process {pid}) does not run with the configuration of the pair {pair}."
+        return status, None, []
+    status.update(
+        waiting=sum(_distinct(sync) for sync in carried),
+        waiting_for=_first_of(carried),
+        watched=found["watched"],
+        trustworthy=True,
+        why=f"Written {status['status_age']} seconds ago by lsyncd (process {pid}), which runs.",
+    )
+    return status, written, carried
+
+
+def _distinct(sync):
+    # lsyncd 2.2.3 queues every event of a file, although its source means to merge them.
+    return len({delay["path"] for delay in sync["named"]}) or sync["delays"]
+
+
+def _first_of(syncs):
+    found = {}
+    for sync in syncs:
+        for delay in sync["named"]:
+            path = sync["source"].rstrip("/") + "/" + delay["path"].lstrip("/")
+            found.setdefault(path, {**delay, "path": path})
+            if len(found) == NAMED:
+                return list(found.values())
+    return list(found.values())
+
+
+def _written(path):
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path).st_mtime_ns
+    return None
+
+
+def _read(path, attempts=20):
+    # lsyncd empties the file and writes it again, so a reader may come in between. Returns what is
+    # in it and when it was written; (None, None) when that did not succeed.
+    for _ in range(attempts):
+        with contextlib.suppress(OSError, Unreadable), open(path, "rb") as handle:
+            text = os.fsdecode(handle.read())
+            written = os.fstat(handle.fileno()).st_mtime_ns
+            found = parse(text)
+            # Once more in full: was it rewritten while it was being read?
+            handle.seek(0)
+            if os.fsdecode(handle.read()) == text and os.fstat(handle.fileno()).st_mtime_ns == written:
+                return found, written
+        time.sleep(0.02)
+    return None, None
+
+
+def drain(paths, pair, limit=60, unit_reader=unit):
+    """
+    Wait until everything that was changed before this call has been carried to the standby.
+
+    paths
+        ``failback.host.paths.Paths`` of the node.
+
+    pair
+        Name of the pair.
+
+    limit
+        Seconds to wait at most.
+
+    unit_reader
+        Function that returns what systemd says of lsyncd's unit.
+
+    Returns ``{"seconds": …, "carried": …}``: how long it took, and how many changes waited when it
+    was first known. Raises ``Unavailable`` with what still waits, or when lsyncd does not run.
+    """
+    started = time.monotonic()
+    place = lsyncd_config.places(paths, pair)
+    files.make_folder(place.marker)
+    name = secrets.token_hex(8)
+    marker = place.marker / name
+    first = None
+    seen_at = None
+    earlier = None
+    try:
+        while True:
+            status, written, syncs = _observe(paths, pair, unit_reader())
+            if not status["running"]:
+                raise Unavailable(
+                    f"Nothing drains: {status['why']} What was changed since is not on the standby."
+                )
+            if first is None:
+                first = status["waiting"]
+            if seen_at is None:
+                # Again each time round: a queue that overflowed has lost the event, and lsyncd
+                # starts anew.
+                marker.touch()
+                seen_at = _seen(place.seen, name)
+            elif status["trustworthy"] and written > seen_at:
+                waiting = _names(syncs)
+                # What has left the queue once since then is carried, whatever was changed later.
+                earlier = waiting if earlier is None else earlier & waiting
+                if not earlier and (waiting or not children(status["pid"])):
+                    return {"seconds": round(time.monotonic() - started, 2), "carried": first or 0}
+            if time.monotonic() - started > limit:
+                raise Unavailable(_not_drained(pair, limit, status, seen_at))
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            marker.unlink()
+
+
+def first_pass(paths, pair, limit=600, unit_reader=unit):
+    """
+    Wait until the first pass of a lsyncd that has been started has ended, on every path.
+
+    The first pass makes the standby equal to this node, deletions included. Unlike :py:func:`drain` it
+    ends however much is written meanwhile.
+
+    paths, pair, limit, unit_reader
+        As for :py:func:`drain`.
+
+    Returns ``{"seconds": …}``. Raises ``Unavailable`` when it does not end in time, when lsyncd ends, or when
+    its rsync has failed ``FAILURES`` times for each folder.
+    """
+    started = time.monotonic()
+    while True:
+        status, _, syncs = _observe(paths, pair, unit_reader())
+        if not status["running"]:
+            raise Unavailable(f"lsyncd's first pass of {pair} has not ended: {status['why']}")
+        if status["trustworthy"] and not any(
+            delay["event"] == "Init" for sync in syncs for delay in sync["named"]
+        ):
+            return {"seconds": round(time.monotonic() - started, 2)}
+        _require_progress(lsyncd_config.places(paths, pair).failed, pair, len(syncs))
+        if time.monotonic() - started > limit:
+            raise Unavailable(_not_drained(pair, limit, status, True))
+        time.sleep(0.05)
+
+
+def _require_progress(failed, pair, number):
+    """
+    Raise when lsyncd's rsync fails again and again: it would go on trying for as long as somebody waits.
+
+    failed
+        File with the exit status of each that failed.
+
+    number
+        Of folders that lsyncd carries; one cut of the network fails each of them.
+    """
+    try:
+        codes = failed.read_text().split()
+    except FileNotFoundError:
+        return
+    if len(codes) >= FAILURES * max(1, number):
+        raise Unavailable(
+            f"lsyncd's first pass of {pair} does not end: rsync has failed {len(codes)} times, the last time "
+            f"with exit code {codes[-1]} (rsync(1)). lsyncd goes on trying. See `journalctl -u lsyncd`, mend "
+            f"what it says, then run this again."
+        )
+
+
+def _names(syncs):
+    """What waits or is being carried, as a set of names; one stands for a queue without names."""
+    return {
+        (sync["source"], delay["path"])
+        for sync in syncs
+        for delay in sync["named"] or [{"path": None}] * bool(sync["delays"])
+    }
+
+
+def _seen(path, name):
+    # When lsyncd noted the name, or None.
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as handle:
+        # In this order: asked for before it is read, the time may be that of an older name.
+        if os.fsdecode(handle.read()) == name:
+            return os.fstat(handle.fileno()).st_mtime_ns
+    return None
+
+
+def _not_drained(pair, limit, status, seen_at):
+    if not status["trustworthy"]:
+        found = status["why"]
+    elif seen_at is None:
+        found = "It has not read its events all that time."
+    else:
+        names = ", ".join(
+            f"{one['path']!r} ({one['event']}, {one['status']})" for one in status["waiting_for"][:3]
+        )
+        more = f", and {status['waiting'] - 3} more" if status["waiting"] > 3 else ""
+        found = (
+            f"{status['waiting']} changes still wait: {names}{more}."
+            if names
+            else (
+                "The queue is empty, but these run: "
+                f"{'; '.join(children(status['pid']))[:300] or 'none any more'}."
+            )
+        )
+    return (
+        f"lsyncd of {pair} has not carried everything to the standby within {limit} seconds. "
+        f"{found} What is not carried would be lost with this node. See `journalctl -u lsyncd`, "
+        "mend what it says, then run this again."
+    )

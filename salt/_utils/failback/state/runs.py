@@ -1,0 +1,99 @@
+"""The record of each run, kept on both nodes beside its journal and its backup."""
+
+import os
+import re
+import secrets
+import time
+
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unreadable
+from failback.host import files
+
+VERSION = 1
+
+#: What a run's id looks like; also what keeps one from being a path.
+ID = re.compile(r"[0-9]{8}T[0-9]{6}-[a-z]+-[A-Za-z0-9_.-]+-[0-9a-f]{4}")
+
+
+def new_id(operation, pair):
+    """An id that sorts by time and says what it was: ``20261122T183000-recover-salt-4f2a``."""
+    moment = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    return f"{moment}-{operation}-{pair}-{secrets.token_hex(2)}"
+
+
+def operation(run):
+    """What a run is, by its id: ``recover``."""
+    return run.split("-")[1]
+
+
+def require_id(run):
+    """Raise ``Refused`` for anything that is not the id of a run."""
+    if not isinstance(run, str) or not ID.fullmatch(run) or ".." in run:
+        raise Refused(
+            f"{run!r} is not the id of a run; `salt-run pair.history` lists them, such as "
+            f"20261122T183000-recover-salt-4f2a."
+        )
+
+
+def write(pair, run, record, paths):
+    """
+    Write a run's record.
+
+    record
+        ``operation``, ``started``, ``finished`` and ``result`` (both None while it runs), ``verdict``,
+        ``sentence``, ``steps`` (a list of ``{"step", "result", "comment", "seconds"}``), ``master`` and
+        ``user``.
+    """
+    require_id(run)
+    files.make_folder(paths.run_folder(pair, run))
+    files.write_json(
+        paths.run_folder(pair, run) / "run.json", {**record, "version": VERSION, "run": run, "pair": pair}
+    )
+
+
+def read(pair, run, paths):
+    """One run's record, or None."""
+    require_id(run)
+    return files.read_json(paths.run_folder(pair, run) / "run.json", f"the record of {run}", VERSION)
+
+
+def history(pair, paths):
+    """All records of a pair, oldest first; one that cannot be read says so in its ``sentence``."""
+    found = []
+    try:
+        ids = sorted(os.listdir(paths.runs(pair)))
+    except FileNotFoundError:
+        return found
+    for run in ids:
+        if not ID.fullmatch(run):
+            continue
+        try:
+            record = read(pair, run, paths)
+        except FailbackError as error:
+            record = {"run": run, "pair": pair, "result": "unreadable", "sentence": str(error)}
+        if record:
+            record["backup"] = (paths.run_folder(pair, run) / "backup").is_dir()
+            found.append(record)
+    return found
+
+
+def uncompared(pair, run, paths):
+    """
+    The run that brought this node home, when its end has not been compared with the other node yet.
+
+    run
+        The run in this node's ledger, or None.
+
+    Returns the run or None. Until then lsyncd must not run here: its first pass deletes on the other node
+    what this one lacks. A record that cannot be read proves no comparison.
+    """
+    if run is None or not ID.fullmatch(run):
+        return None
+    try:
+        record = files.read_json(
+            paths.run_folder(pair, run) / "last-pass.json", f"the last pass of {run}", VERSION
+        )
+    except Unreadable:
+        return run
+    return run if record is not None and not record.get("compared") else None

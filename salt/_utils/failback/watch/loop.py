@@ -1,0 +1,320 @@
+"""
+The automatic flip: sees that the holder of a pair's addresses has gone, and takes them.
+
+``/etc/cron.d/<name>`` starts ``failback watch <name>`` every minute. The first start becomes the
+watch and goes on in the background; every later one finds it running and ends at once, so the watch
+is back a minute after anything that ended it. One process watches all addresses on this node whose
+``watch: {cron: <name>}`` says so, of whatever pair.
+
+It needs neither Salt nor the other node. Once every ``interval`` it asks the network who answers
+for each address, and :func:`failback.decisions.silence.decide` judges what that means. It starts
+itself anew when its own files or the node's configuration have changed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import select
+import sys
+import syslog
+import threading
+import time
+import traceback
+
+from failback.decisions import silence
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.host import files
+from failback.host import system
+from failback.host.paths import Paths
+from failback.network import netlink
+from failback.state import configuration
+from failback.watch.pair import WatchedPair
+
+#: Seconds between two looks at the own files and at interfaces that were missing.
+HOUSEKEEPING = 1.0
+
+#: Seconds after which the status file is written although nothing has changed, and interfaces and
+#: addresses are read although the kernel has told of no change.
+REFRESH = 10.0
+
+#: Whose files are watched for changes of the watch itself.
+PACKAGE = system.PACKAGE
+
+#: The names that cron accepts in /etc/cron.d (Debian's cron(8)); others would never run.
+CRON_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+
+def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, restart=None):
+    """
+    Be the watch of one cron name, or end at once if there is one.
+
+    cron
+        Name of the file in ``/etc/cron.d``.
+
+    paths
+        ``Paths`` of the node.
+
+    take_over
+        Called with ``(config, reason)`` to take a pair's addresses. Default:
+        ``failback.handover.takeover.take_over``.
+
+    on_conflict
+        Called with ``(config, hardware addresses)``, in a thread of its own, when another host
+        answers for what this node holds. Default: ``failback.handover.takeover.conflict``.
+
+    foreground
+        Stay in the foreground and write to standard error as well as to the system's log.
+
+    restart
+        Called when files have changed. Default: run the same command line anew in this process.
+
+    Returns 0 when another watch runs, or when nothing on this node is watched under this name;
+    otherwise it does not return. Raises ``Refused`` for a name that cron would not run.
+    """
+    if not isinstance(cron, str) or not CRON_NAME.match(cron):
+        raise Refused(
+            f"{cron!r} cannot be the name of a file in /etc/cron.d: cron runs only those made of "
+            f"letters, digits, _ and -."
+        )
+    paths = paths or Paths()
+    if take_over is None or on_conflict is None:
+        from failback.handover import takeover
+
+        take_over = take_over or (lambda one, reason: takeover.take_over(one, reason, paths))
+        on_conflict = on_conflict or (lambda one, macs: takeover.conflict(one, macs, paths))
+    lock = single(paths, cron)
+    if lock is None:
+        return 0
+    with lock:
+        watch = Watch(cron, paths, take_over, on_conflict, foreground)
+        if not watch.pairs and not watch.unreadable:
+            return 0
+        if not foreground and not _detach():
+            return 0
+        syslog.openlog("failback", syslog.LOG_PID, syslog.LOG_DAEMON)
+        watch.run()
+        watch.say(f"watch {cron}: files have changed, starting anew")
+        watch.close()
+    return (restart or _start_anew)() or 0
+
+
+def status_file(paths, cron):
+    """Where the watch of a cron name says how things stand: JSON, see :meth:`Watch.status`."""
+    return paths.root / "run/failback" / f"watch-{cron}.json"
+
+
+def single(paths, cron):
+    """
+    The lock of a watch, held while the returned file is open; None if another process has it.
+
+    paths, cron
+        As for :func:`main`.
+    """
+    place = paths.root / "run/failback" / f"watch-{cron}.lock"
+    files.make_folder(place.parent)
+    handle = open(place, "ab")  # noqa: SIM115 (open as long as the watch runs)
+    os.fchmod(handle.fileno(), 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return None
+        raise
+    return handle
+
+
+class Watch:
+    """
+    All watched pairs of one cron name on this node.
+
+    The parameters are those of :func:`main`.
+    """
+
+    def __init__(self, cron, paths, take_over, on_conflict, foreground):
+        self.cron = cron
+        self.paths = paths
+        self.take_over = take_over
+        self.on_conflict = on_conflict
+        self.foreground = foreground
+        self.began = time.time()
+        self.fingerprint = _fingerprint(paths)
+        self.boot_id = system.boot_id()
+        self.pairs, self.unreadable = [], []
+        for name in configuration.names(paths):
+            try:
+                one = WatchedPair.of(configuration.load(name, paths), cron, paths, self.boot_id)
+            except (FailbackError, KeyError, TypeError, ValueError) as error:
+                self.unreadable.append(f"{name}: not watched, unusable configuration: {error}")
+                continue
+            if one:
+                self.pairs.append(one)
+        self._kernel = None
+        self._news = None
+        self._conflicts = {}
+        self._written = None
+
+    def run(self):
+        """Watch until the package's files or the configuration change."""
+        for sentence in self.unreadable:
+            self.say(sentence)
+        self._kernel = netlink.Netlink()
+        self._news = netlink.Netlink(netlink.CHANGES)
+        now = time.monotonic()
+        housekeeping, refresh = now + HOUSEKEEPING, now + REFRESH
+        suspicious = None
+        self._look_at_interfaces()
+        while True:
+            for pair in self.pairs:
+                if time.monotonic() >= pair.wake:
+                    self._judge(pair)
+            self._wait(min([housekeeping, *(pair.wake for pair in self.pairs)]))
+            now = time.monotonic()
+            if self._news.drain() or now >= refresh:
+                self._look_at_interfaces()
+            if now >= refresh:
+                refresh = now + REFRESH
+                self._write_status()
+            if now >= housekeeping:
+                housekeeping = now + HOUSEKEEPING
+                found = _fingerprint(self.paths)
+                # The same change seen twice: whoever writes the files has come to an end.
+                settled = found != self.fingerprint and found == suspicious
+                if settled and not any(one.is_alive() for one in self._conflicts.values()):
+                    return
+                suspicious = found
+
+    def close(self):
+        """Close every socket."""
+        for opened in (self._kernel, self._news, *self.pairs):
+            if opened is not None:
+                opened.close()
+
+    def say(self, sentence):
+        """One line in the system's log."""
+        syslog.syslog(syslog.LOG_NOTICE, sentence)
+        if self.foreground:
+            print(f"failback: {sentence}", file=sys.stderr, flush=True)
+
+    def status(self):
+        """
+        How things stand, for the node's report.
+
+        Returns ``cron``, ``pid``, ``since`` and ``updated`` (seconds since the epoch), ``problems``
+        (sentences) and ``pairs``: name to ``sentence`` and ``addresses``, name to ``held``,
+        ``seen``, ``answered_by``, ``silent_seconds``.
+        """
+        return {
+            "cron": self.cron,
+            "pid": os.getpid(),
+            "since": self.began,
+            "updated": time.time(),
+            "problems": self.unreadable,
+            "pairs": {pair.settings.pair: pair.status() for pair in self.pairs},
+        }
+
+    def _wait(self, until):
+        """Until something arrives, or the time has come. Collects the answers that have arrived."""
+        poll = select.poll()
+        poll.register(self._news, select.POLLIN)
+        for pair in self.pairs:
+            for opened in pair.sockets():
+                poll.register(opened, select.POLLIN)
+        ready = poll.poll(max(0.0, (until - time.monotonic()) * 1000 + 0.5))
+        if ready:
+            for pair in self.pairs:
+                pair.read()
+
+    def _look_at_interfaces(self):
+        links, borne = self._kernel.links(), self._kernel.addresses()
+        for pair in self.pairs:
+            pair.look(links, borne)
+
+    def _judge(self, pair):
+        action, sentence = pair.judge()
+        if action == silence.TAKE:
+            self._take(pair, sentence)
+            return
+        if action == silence.CONFLICT:
+            self._tell_conflict(pair)
+        self._note(pair, sentence)
+
+    def _take(self, pair, reason):
+        self.say(f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}")
+        try:
+            self.take_over(pair.config, reason)
+        except FailbackError as error:
+            self.say(str(error))
+            pair.failed()
+        except Exception:  # a fault in the code must not end the watch of the other pairs
+            self.say(f"{pair.settings.pair}: {traceback.format_exc()}")
+            pair.failed()
+        self._look_at_interfaces()
+
+    def _tell_conflict(self, pair):
+        name = pair.settings.pair
+        if name in self._conflicts and self._conflicts[name].is_alive():
+            return
+
+        def call(config, macs):
+            try:
+                answer = self.on_conflict(config, macs)
+            except Exception as error:
+                answer = f"{name}: {error}"
+            if answer:
+                self.say(str(answer))
+
+        # It asks the other node over SSH: the other pairs cannot wait for that.
+        self._conflicts[name] = threading.Thread(
+            target=call, args=(pair.config, pair.strangers()), daemon=True
+        )
+        self._conflicts[name].start()
+
+    def _note(self, pair, sentence):
+        if sentence != pair.sentence:
+            pair.sentence = sentence
+            self.say(sentence)
+            self._write_status()
+
+    def _write_status(self):
+        # For monitoring, which need not be root; the network tells as much to whoever listens.
+        with contextlib.suppress(OSError):  # a full /run is no reason to stop watching
+            files.write_json(status_file(self.paths, self.cron), self.status(), mode=0o644)
+
+
+def _fingerprint(paths):
+    """What tells whether the package or the configuration of this node have changed."""
+    found = {"release": os.readlink(paths.release) if os.path.islink(paths.release) else None}
+    for top, end in ((PACKAGE, ".py"), (paths.pairs, ".json")):
+        for folder, _, names in os.walk(top):
+            for name in names:
+                if not name.endswith(end):
+                    continue
+                place = os.path.join(folder, name)
+                with contextlib.suppress(OSError):  # gone since: the next look sees that
+                    facts = os.stat(place)
+                    found[place] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    return found
+
+
+def _detach():
+    """Go on in the background, away from cron. Returns True there, False in the foreground."""
+    if os.fork():
+        return False
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    if null > 2:
+        os.close(null)
+    return True
+
+
+def _start_anew():
+    command = getattr(sys, "orig_argv", None)  # Python 3.10; it has the interpreter's options
+    command = [sys.executable, *command[1:]] if command else [sys.executable, *sys.argv]
+    os.execv(sys.executable, command)

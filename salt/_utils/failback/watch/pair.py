@@ -1,0 +1,265 @@
+"""
+One watched pair: its sockets, what was heard on them, and what the node's own files say of it.
+
+It collects an observation; :py:mod:`failback.decisions.silence` judges it.
+"""
+
+import contextlib
+import os
+import time
+
+from failback.decisions import roles
+from failback.decisions import silence
+from failback.errors import FailbackError
+from failback.host import files
+from failback.host import system
+from failback.network import floating
+from failback.network import neighbours
+from failback.network import netlink
+from failback.network import reachable
+from failback.state import ledger as ledgers
+from failback.state import pause
+
+#: Seconds between two looks for a pause whose run has died.
+ORPHANS_EVERY = 1.0
+
+
+class WatchedPair:
+    """One pair: its sockets, what was heard on them, and the state of its judgement."""
+
+    def __init__(self, config, settings, addresses, paths, boot_id):
+        self.config = config
+        self.settings = settings
+        self.addresses = addresses
+        self.paths = paths
+        self.boot_id = boot_id
+        self.sentence = None
+        self.wake = 0.0
+        self._next_probe = 0.0
+        self._reachable, far = reachable.near_and_far(settings.reachable, addresses)
+        self._echo = reachable.Echo(far)
+        self._prober = None
+        self._links = {}
+        self._answers, self._reached = {}, None
+        self._held, self._connected = frozenset(), frozenset()
+        self._ledger = _Remembered(paths.ledger(settings.pair), lambda: ledgers.read(settings.pair, paths))
+        self._hold = _Remembered(
+            paths.hold(settings.pair),
+            lambda: pause.last(settings.pair, paths),
+        )
+        self._orphans = pause.Orphans(settings.pair, paths)
+        self._next_look_for_orphans = 0.0
+        self._seen_file = paths.volatile(settings.pair) / "seen.json"
+        self._state = silence.State(seen=self._read_seen())
+
+    @classmethod
+    def of(cls, config, cron, paths, boot_id):
+        """
+        The watch of a pair under a cron name on this node; None if nothing of it is watched here.
+
+        config
+            The node's configuration of the pair.
+        """
+        role = roles.role(config)
+        entries = [
+            one
+            for one in config["floating_ips"]
+            if one["watch"]["cron"] == cron and silence.covers(one["watch"]["on"], role)
+        ]
+        if not entries:
+            return None
+        addresses = [floating.FloatingAddress.from_pair(one) for one in entries]
+        watch = config["watch"]
+        both = any(one["watch"]["on"] == "both" for one in entries)
+        settings = silence.Settings(
+            pair=config["name"],
+            node=config["node"],
+            addresses={one.ip: (one.name, one.interface) for one in addresses},
+            interval=float(watch["interval"]),
+            patience=float(watch["patience"]),
+            reachable=tuple(watch["reachable"]),
+            # Where both watch, the primary goes first and the secondary sees it answer.
+            delay=float(watch["patience"]) if both and role == "secondary" else 0.0,
+        )
+        return cls(config, settings, addresses, paths, boot_id)
+
+    def sockets(self):
+        """For select."""
+        return [*(self._prober.sockets() if self._prober else ()), *self._echo.sockets()]
+
+    def close(self):
+        """Close every socket."""
+        self._echo.close()
+        if self._prober:
+            self._prober.close()
+
+    def look(self, links, borne):
+        """Take notice of the interfaces and addresses of this node."""
+        indexes = {name: link.index for name, link in links.items()}
+        held = frozenset(
+            one.ip
+            for one in self.addresses
+            if any(
+                other.packed == one.packed and other.index == indexes.get(one.interface) for other in borne
+            )
+        )
+        connected = frozenset(
+            one.interface for one in self.addresses if one.interface in links and links[one.interface].carrier
+        )
+        if (held, connected) != (self._held, self._connected):
+            self.wake = 0.0
+        self._held, self._connected = held, connected
+        mine = {
+            one.interface: links[one.interface]
+            for one in [*self.addresses, *self._reachable]
+            if one.interface in links
+        }
+        mine["sources"] = [netlink.link_local(links[one], borne) for one in sorted(mine)]
+        if mine != self._links or self._prober is None:
+            self._links = mine
+            if self._prober:
+                self._prober.close()
+                self._prober = None
+            with contextlib.suppress(OSError, FailbackError):  # looked at again with the next news
+                self._prober = neighbours.Prober(
+                    [one for one in [*self.addresses, *self._reachable] if one.interface in mine],
+                    links,
+                    borne,
+                )
+
+    def read(self):
+        """Take notice of the answers that have arrived."""
+        now = time.monotonic()
+        near = {one.ip for one in self._reachable}
+        for ip, mac in self._prober.read() if self._prober else ():
+            if ip in near:
+                self._reached = now
+            if ip in self.settings.addresses:
+                macs = self._answers.get(ip, (0, frozenset()))[1]
+                self._answers[ip] = (now, macs | {mac})
+        if self._echo.read():
+            self._reached = now
+        if self._answers and not self._state.holding:
+            quiet = self._state.silence.values()
+            if any(one.probes > 1 for one in quiet):
+                self.wake = 0.0  # an end of a silence is news
+
+    def judge(self):
+        """Ask again if it is time, and judge what was seen. Returns ``(action, sentence)``."""
+        now = time.monotonic()
+        asked = frozenset()
+        if now >= self._next_probe and self._prober:
+            asked = frozenset(one.ip for one in self._prober.ask(self._present(self.addresses)))
+            if any(one.probes for one in self._state.silence.values()) and not self._state.holding:
+                self._prober.ask(self._present(self._reachable))
+                self._echo.ask()
+        ledger, ledger_error = self._ledger.read()
+        hold, hold_error = self._hold.read()
+        if hold and now >= self._next_look_for_orphans:
+            self._next_look_for_orphans = now + ORPHANS_EVERY
+            run = self._orphans.ended(hold, now)
+            if run:
+                system.log(f"the pause of the watch of {self.settings.pair} is over: run {run} has died")
+                hold, hold_error = self._hold.read()
+        before = self._state
+        self._state, action, sentence = silence.decide(
+            before,
+            silence.Observation(
+                now=now,
+                wall=time.time(),
+                boot_id=self.boot_id,
+                ledger=ledger,
+                ledger_error=ledger_error,
+                hold=hold,
+                hold_error=hold_error,
+                held=self._held,
+                answers=self._answers,
+                asked=asked,
+                connected=self._connected,
+                reached=self._reached,
+            ),
+            self.settings,
+        )
+        self._strangers = sorted({mac for _, macs in self._answers.values() for mac in macs})
+        self._answers, self._reached = {}, None
+        if self._state.seen != before.seen:
+            self._write_seen()
+        if asked or now >= self._next_probe:
+            self._next_probe = now + silence.pause(self._state, self.settings)
+        elif before.holding and not self._state.holding:
+            self._next_probe = now
+        due = silence.due(self._state, self.settings)
+        self.wake = self._next_probe if due is None or due <= now else min(self._next_probe, due)
+        return action, sentence
+
+    def strangers(self):
+        """The hardware addresses that answered for what this node holds, when last judged."""
+        return self._strangers
+
+    def failed(self):
+        """A claim has failed: count the silence anew."""
+        self._state = silence.failed(self._state, time.monotonic(), self.settings)
+
+    def status(self):
+        """See :meth:`Watch.status`."""
+        now = time.monotonic()
+        state = self._state
+        return {
+            "sentence": self.sentence,
+            "addresses": {
+                name: {
+                    "held": ip in self._held,
+                    "seen": ip in state.seen,
+                    "answered_by": [] if ip in self._held else state.answered_by.get(ip, []),
+                    "silent_seconds": round(now - state.silence[ip].heard, 1)
+                    if ip in state.silence and state.silence[ip].probes > 1
+                    else 0,
+                }
+                for ip, (name, _) in self.settings.addresses.items()
+            },
+        }
+
+    def _present(self, addresses):
+        return [one for one in addresses if one.interface in self._links]
+
+    def _read_seen(self):
+        with contextlib.suppress(FailbackError):
+            found = files.read_json(self._seen_file, f"what was seen of {self.settings.pair}")
+            if found and found.get("boot_id") == self.boot_id:
+                return frozenset(found.get("seen", ())) & frozenset(self.settings.addresses)
+        return frozenset()
+
+    def _write_seen(self):
+        # Those of another cron name's watch are in the same file.
+        with contextlib.suppress(OSError, FailbackError):
+            found = files.read_json(self._seen_file, "what was seen") or {}
+            known = set(found.get("seen", ())) if found.get("boot_id") == self.boot_id else set()
+            known |= self._state.seen
+            files.write_json(self._seen_file, {"boot_id": self.boot_id, "seen": sorted(known)})
+
+
+class _Remembered:
+    """A file's content, read again only when the file is another."""
+
+    def __init__(self, path, read):
+        self._path, self._read = path, read
+        self._mark, self._found = "never read", (None, None)
+
+    def read(self):
+        """Returns ``(content, None)`` or ``(None, why not)``."""
+        mark = _mark(self._path)
+        if mark != self._mark:
+            try:
+                self._found = (self._read(), None)
+            except FailbackError as error:
+                self._found = (None, str(error))
+            self._mark = mark
+        return self._found
+
+
+def _mark(path):
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

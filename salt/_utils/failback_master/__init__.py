@@ -1,0 +1,3 @@
+"""
+What a master does: ask the nodes of pairs, and carry orchestrations through. Needs Salt, unlike ``failback``.
+"""

@@ -1,0 +1,154 @@
+"""
+The nodes of pairs, asked by a master through Salt: what they answer, and what it means when they do not.
+"""
+
+import socket
+import time
+
+import salt.client
+import salt.utils.user
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltException
+
+#: Seconds after which Salt begins to ask whether a job still runs, and for which a node may be too busy to
+#: say so. Jobs may take longer; nodes that are gone are found out after this and ``GONE_WITHIN`` more. One
+#: that is at work must not be taken for gone: the run would fail, and its job go on.
+ANSWER_WITHIN = 20
+GONE_WITHIN = 15
+#: The same for a look, which takes no time.
+LOOK_WITHIN = 10
+LOOK_GONE_WITHIN = 5
+
+#: Seconds for which a salt-master that takes no connections may be about to restart.
+MASTER_WITHIN = 10
+
+
+class NoAnswer(str):
+    """Why there is no answer of a node; whether it has done what it was asked is not known."""
+
+
+class NodesFailed(CommandExecutionError):
+    """Some nodes failed or did not answer."""
+
+
+class NoMaster(CommandExecutionError):
+    """The salt-master of this machine does not answer, so no node can be asked anything."""
+
+
+class Nodes:
+    """
+    The nodes of pairs, asked through this master.
+
+    opts
+        The master's, as a runner or a state of an orchestration has them.
+    """
+
+    def __init__(self, opts):
+        self._client = salt.client.get_local_client(opts["conf_file"])
+
+    def try_all(self, nodes, function, *args, look=None, **kwargs):
+        """
+        Call a function on several nodes at once.
+
+        look
+            Seconds for an answer that takes a node no time; None: it has work to do.
+
+        Returns ``(answers, errors)``, both by node: what it returned, and why it did not. Raises
+        ``NoMaster`` when the salt-master of this machine is gone.
+        """
+        if not nodes:
+            return {}, {}
+        found = self._ask(
+            self._client.cmd,
+            nodes,
+            function,
+            args,
+            timeout=ANSWER_WITHIN if look is None else look,
+            gather_job_timeout=GONE_WITHIN if look is None else LOOK_GONE_WITHIN,
+            full_return=True,
+            kwarg=kwargs or None,
+        )
+        answers, errors = {}, {}
+        for node in nodes:
+            one = found.get(node)
+            if not one or one.get("out") == "no_return":
+                errors[node] = NoAnswer(f"{node} does not answer {function} (is its salt-minion up?)")
+            elif _failed(one):
+                errors[node] = f"{node}: {_message(one['ret'])}"
+            else:
+                answers[node] = one["ret"]
+        return answers, errors
+
+    def begin(self, nodes, function):
+        """Have a function begin on several nodes. Nobody waits: its effect shows where it is needed."""
+        if nodes:
+            self._ask(self._client.run_job, nodes, function, timeout=ANSWER_WITHIN)
+
+    def _ask(self, how, nodes, *words, **options):
+        self._require_master(MASTER_WITHIN)
+        try:
+            return how(list(nodes), *words, tgt_type="list", **options)
+        except (SaltException, OSError) as error:
+            # What a node says is returned; what is raised is about the master: it has just died, or says no.
+            self._require_master(0)
+            if isinstance(error, SaltException):
+                raise
+            raise NoMaster(f"The salt-master of this machine does not answer: {error}") from error
+
+    def _require_master(self, within):
+        """
+        Raise ``NoMaster`` when the master's process is gone.
+
+        Salt would ask it three times, each time for as long as an answer may take, before it says so
+        (``AsyncReqChannel.send``), and a run has several questions before it ends.
+        """
+        opts, end = self._client.opts, time.monotonic() + within
+        host, port = opts["interface"], int(opts["ret_port"])
+        while True:
+            try:
+                socket.create_connection((host, port), timeout=1).close()
+                return
+            except OSError as error:
+                if time.monotonic() >= end:
+                    raise NoMaster(
+                        f"The salt-master of this machine takes no connections at {host}:{port}: {error}. "
+                        f"See `systemctl status salt-master`."
+                    ) from error
+            time.sleep(0.2)
+
+    def all(self, nodes, function, *args, **kwargs):
+        """Call a function on several nodes; raises ``NodesFailed`` unless all of them succeed."""
+        answers, errors = self.try_all(nodes, function, *args, **kwargs)
+        if errors:
+            raise NodesFailed(" ".join(errors.values()))
+        return answers
+
+    def one(self, node, function, *args, **kwargs):
+        """Call a function on one node and return its result."""
+        return self.all([node], function, *args, **kwargs)[node]
+
+    def reports(self, config, look=LOOK_WITHIN):
+        """Both nodes' reports, ``None`` for one that does not answer, and the errors by node."""
+        ids = (config["primary"]["id"], config["secondary"]["id"])
+        answers, errors = self.try_all(ids, "pair.report", config["name"], look=look)
+        return answers.get(ids[0]), answers.get(ids[1]), errors
+
+
+def _failed(answer):
+    # The return code says it on both releases; an uncaught exception leaves success False as well.
+    return answer.get("retcode", 0) != 0 or answer.get("success") is False
+
+
+def _message(returned):
+    if isinstance(returned, dict):
+        # A highstate that failed comes as all of its states; only those that failed themselves matter.
+        states = {key: one for key, one in returned.items() if isinstance(one, dict)}
+        failed = [
+            f"{one.get('__id__', key)}: {one.get('comment')}"
+            for key, one in states.items()
+            if one.get("result") is False and "requisite failed" not in str(one.get("comment"))
+        ]
+        if failed:
+            return f"Highstate failed. {' '.join(failed)}"
+    text = returned if isinstance(returned, str) else repr(returned)
+    return text.removeprefix("ERROR: ").removeprefix("Error running ").strip()

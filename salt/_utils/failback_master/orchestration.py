@@ -1,0 +1,342 @@
+"""
+One run of an orchestration on a pair, from its opening to its close: its lock, its heartbeat and its record.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+
+import salt.client
+import salt.utils.user
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltException
+
+from failback.decisions import plan as plans
+from failback.decisions import verdict as verdicts
+from failback.host import system
+from failback.state import lock as locks
+from failback.state import runs
+from failback_master import minions
+
+log = logging.getLogger(__name__)
+
+#: The same where it is known already that one of the nodes is off: each look waits in vain for that one.
+LOOK_BESIDE_DEAD_WITHIN = 3
+
+#: Seconds between two renewals. A node that does not answer makes it ``LOOK_WITHIN + LOOK_GONE_WITHIN`` more.
+RENEW_EVERY = 15
+#: Seconds for which a run relies on what both nodes have last said of its lock.
+FRESH = 20
+#: Seconds a lock holds beyond the limit of a step that goes on without its run.
+LOCK_MARGIN = 60
+#: Where the steps of one orchestration find their run.
+CONTEXT = "failback.run"
+
+
+def dead_runs(reports, nodes, own=None):
+    """
+    The runs that one of the nodes has proved dead: it was the host of their process.
+
+    A node that was away when its run ended still has that run's lock, and cannot know. So this master, all
+    nodes that answer and the machine of the process, if a minion bears its name, are asked about the process.
+
+    own
+        The run that asks; it lives.
+    """
+    reports = list(reports)
+    found = [report["lock"] or {} for report in reports]
+    dead = {one["run"] for one in found if one.get("state") == "dead"}
+    for one in found:
+        if one.get("state") == "held" and one["run"] not in dead | {own}:
+            # It may have run on this very master, which need not be a node of the pair.
+            ended = locks.owner_has_ended(one["owner"])
+            if not ended:
+                ids = list(dict.fromkeys([*(report["node"] for report in reports), *_machine(one["owner"])]))
+                answers, _ = nodes.try_all(ids, "pair.owner_has_ended", one["owner"])
+                ended = any(answers.values())
+            if ended:
+                dead.add(one["run"])
+    return dead
+
+
+def _machine(owner):
+    """The name of the machine on which a run's process was, in a list; an empty one where nobody knows."""
+    _, _, name = str((owner or {}).get("machine", "")).partition("/")
+    return [name] if name else []
+
+
+class Run:
+    """One execution of an orchestration on a pair, from opening to close."""
+
+    def __init__(self, opts, config, operation, words=None):
+        words = words or {}
+        self.id = runs.new_id(operation, config["name"])
+        self.config = config
+        self.nodes = minions.Nodes(opts)
+        self.operation = operation
+        #: An operator's words: which node won a split, which one is off, and why.
+        self.winner = words.get("winner")
+        self.fenced = words.get("fenced")
+        self.reason = words.get("reason")
+        self.moved = bool(words.get("moved"))
+        self.plan = None
+        self.verdict = None
+        self.opened = False
+        #: The dead or expired run that had the pair.
+        self.took_over = None
+        #: Whether the watch is paused for as long as the lock holds.
+        self.holding = False
+        self.steps = []
+        self._opts = opts
+        self._heartbeat = None
+        #: When (monotonic) the step ends that could go on without this run.
+        self._outlived_until = 0.0
+        #: When both nodes said last that this run has the pair (CLOCK_BOOTTIME).
+        self._renewed_at = None
+        self._started = time.time()
+        #: The process that orchestrates; see ``failback.state.lock.acquire``.
+        self.owner = {
+            "master": opts["id"],
+            "user": salt.utils.user.get_specific_user(),
+            "machine": system.machine_id(),
+            "boot_id": system.boot_id(),
+            "pid": os.getpid(),
+            "started": system.process_started(os.getpid()),
+        }
+
+    @property
+    def ids(self):
+        return (self.config["primary"]["id"], self.config["secondary"]["id"])
+
+    @property
+    def members(self):
+        """The nodes that take part: both, unless one does it alone."""
+        return (self.plan.alone,) if self.plan and self.plan.alone else self.ids
+
+    @property
+    def words(self):
+        """What the operator has said of the nodes, as it is typed."""
+        found = {
+            "winner": self.winner,
+            "fenced": self.fenced,
+            "reason": self.reason,
+            "moved": self.moved,
+        }
+        return {key: word for key, word in found.items() if word}
+
+    def other(self, node):
+        return self.ids[1] if node == self.ids[0] else self.ids[0]
+
+    def look(self):
+        """Both nodes' reports and the errors, as ``Nodes.reports`` gives them."""
+        look = LOOK_BESIDE_DEAD_WITHIN if self.fenced else minions.LOOK_WITHIN
+        return self.nodes.reports(self.config, look)
+
+    def judge(self):
+        """Look at both nodes. Returns ``(reports, errors)``; sets the verdict."""
+        primary, secondary, errors = self.look()
+        self.verdict = verdicts.judge(self.config, primary, secondary)
+        return [one for one in (primary, secondary) if one], errors
+
+    def decide(self):
+        """Look at both nodes and decide. Returns what ``judge`` does; sets verdict and plan."""
+        found = self.judge()
+        self.plan = plans.decide(self.operation, self.config, self.verdict, self.winner, self.fenced)
+        return found
+
+    def lock(self, reports=None, outlives=0):
+        """
+        Take the pair on both nodes; from then on the lock is renewed until ``let_go``.
+
+        reports
+            Of both nodes, where a look has just been made: the run that has the pair may be dead.
+
+        outlives
+            As for ``renew``.
+        """
+        self._cover(outlives)
+        if reports is None:
+            looked = self.nodes.try_all(
+                self.members, "pair.report", self.config["name"], look=minions.LOOK_WITHIN
+            )
+            reports = looked[0].values()
+        dead = sorted(dead_runs(reports, self.nodes, self.id))
+        taken = []
+        try:
+            # The primary first, always: of two runs that begin at once one gets neither.
+            for node in self.members:
+                found = self.nodes.one(node, "pair.lock", *self._terms(), dead_runs=dead)
+                taken.append(node)
+                self.took_over = found["taken_over"] or self.took_over
+        except CommandExecutionError:
+            if not self.opened:
+                # A lock that cannot be given back is taken over from a process that has ended.
+                with contextlib.suppress(SaltException):
+                    self.nodes.try_all(taken, "pair.unlock", self.config["name"], self.id)
+            raise
+        self._renewed_at = system.boottime()
+        self._heartbeat = Heartbeat(self._beat)
+
+    def hold(self):
+        """Pause the watch on both nodes, for as long as the lock holds. Raises when one does not say so."""
+        self.holding = True
+        answers, errors = self._renewed(self.nodes)
+        if errors:
+            raise minions.NodesFailed(" ".join(errors.values()))
+        self._require_held(answers)
+
+    def renew(self, outlives=0):
+        """
+        See before a step that the lock holds for it, and renew it where that is not certain.
+
+        outlives
+            Seconds for which what the step begins on the nodes goes on if this run dies, and must not be met
+            by another run.
+
+        Raises ``CommandExecutionError`` when a node says that this run has it no more: one that stood still
+        for a minute must not go on with a plan of before that.
+        """
+        self._cover(outlives)
+        if not outlives and system.boottime() - self._renewed_at < FRESH:
+            return
+        self._require_held(self._renewed(self.nodes)[0])
+
+    def _require_held(self, answers):
+        lost = [node for node in self.members if answers.get(node) is False]
+        if lost:
+            pair = self.config["name"]
+            raise CommandExecutionError(
+                f"Run {self.id} does not hold {pair} on {' and '.join(lost)} any more: it stood still, and "
+                f"another one may have been at work since. See `salt-run pair.status {pair}`, then run it "
+                f"again."
+            )
+
+    def let_go(self):
+        """Renew the lock no more. Called before it is given back."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def _cover(self, outlives):
+        self._outlived_until = time.monotonic() + outlives + LOCK_MARGIN if outlives else 0.0
+
+    def _lease(self):
+        """Seconds for which the lock shall hold from now on."""
+        return max(locks.LEASE, round(self._outlived_until - time.monotonic()))
+
+    def _beat(self):
+        # A client of its own: this one may be in the middle of a question, in another thread.
+        self._renewed(minions.Nodes(self._opts))
+
+    def _renewed(self, nodes):
+        """Renew the lock; answers and errors as of ``Nodes.try_all``."""
+        terms = (self.config["name"], self.id, self._lease())
+        asked = system.boottime()
+        answers, errors = nodes.try_all(
+            self.members, "pair.renew", *terms, look=minions.LOOK_WITHIN, hold=self.holding
+        )
+        if all(answers.get(node) is True for node in self.members):
+            self._renewed_at = asked
+        return answers, errors
+
+    def _terms(self):
+        """What ``pair.lock`` is told of this run."""
+        return self.config["name"], self.id, self.operation, self.owner, self._lease()
+
+    def record(self, result=None, sentence=""):
+        """What is kept of this run on both nodes."""
+        return {
+            "operation": self.operation,
+            "started": _iso(self._started),
+            "finished": _iso(time.time()) if result else None,
+            "result": result,
+            "verdict": self.verdict.name if self.verdict else None,
+            "sentence": sentence,
+            "steps": self.steps,
+            **self.words,
+            "master": self.owner["master"],
+            "user": self.owner["user"],
+        }
+
+    def note(self, step, result, comment, seconds):
+        self.steps.append({"step": step, "result": result, "comment": comment, "seconds": round(seconds, 2)})
+
+    @property
+    def failed(self):
+        """The first step that failed, or None."""
+        return next((one for one in self.steps if one["result"] is False), None)
+
+    def close(self, done, give_back):
+        """
+        End the run, also after a failed step, and say how it ended.
+
+        done
+            What it has brought about if no step failed, a sentence.
+
+        give_back
+            Function of the record that keeps it and gives the pair back on the nodes. Returns errors by
+            node, and what a run that failed has left, a sentence.
+
+        Returns result, changes and comment of the state that is the orchestration's last step.
+        """
+        failed = self.failed
+        sentence = failed["comment"] if failed else done
+        ended = f"Run {self.id} failed at `{failed['step']}`." if failed else f"Run {self.id} succeeded."
+        self.let_go()
+        try:
+            errors, left = give_back(self.record("failed" if failed else "succeeded", sentence))
+        except SaltException as error:
+            # The lock needs no more: it is taken over from a process that has ended.
+            pair = self.config["name"]
+            comment = (
+                f"{ended} It could not be closed, nor is it known who serves. {error} What was under way on "
+                f"the nodes goes on there, or goes back, by itself. Look from a master that runs: "
+                f"salt-run pair.status {pair}"
+            )
+            return {"result": False, "changes": {}, "comment": comment}
+        if failed:
+            comment = f"{ended} {left} Mend the cause and run it again."
+            return {"result": False, "changes": {}, "comment": comment}
+        if errors:
+            comment = f"{ended} It could not be closed. {' '.join(errors.values())}"
+            return {"result": False, "changes": {}, "comment": comment}
+        changes = {"run": self.id, "seconds": {one["step"]: one["seconds"] for one in self.steps}}
+        return {"result": True, "changes": changes, "comment": f"Run {self.id} is closed. {sentence}"}
+
+
+#: What the last step of an orchestration says that took no lock.
+NOT_OPENED = {"result": True, "comment": "No run was opened, so there is nothing to close."}
+
+
+class Heartbeat:
+    """
+    Calls a function every ``RENEW_EVERY`` seconds, in a thread that ends with its process.
+
+    beat
+        The function. What it raises is logged: the next beat tries again, and when none gets through, the
+        lock expires, as it should.
+    """
+
+    def __init__(self, beat):
+        self._beat = beat
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="failback-heartbeat", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        """Beat no more. Returns when a beat that is under way has ended."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._stopped.wait(RENEW_EVERY):
+            try:
+                self._beat()
+            except Exception as error:
+                log.warning("The lock could not be renewed: %s", error)
+
+
+def _iso(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

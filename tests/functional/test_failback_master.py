@@ -1,0 +1,312 @@
+"""What a master does for a pair: a highstate that restarts a minion is over when the minion is back."""
+
+import socket
+import threading
+import time
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from failback.state import lock
+from failback_master import highstate
+from failback_master import minions
+from failback_master import orchestration
+
+OLD, NEW = {"pid": 100, "started": 1}, {"pid": 200, "started": 2}
+SETTINGS = "salt_minion_|-The minion finds its master_|-failback-reconnect_|-configured"
+
+
+class Nodes:
+    """
+    ``answers``: by node, what it says of its minion's process, one after the other; None for nothing.
+    ``lost``: nodes that do not answer the first highstate.
+    """
+
+    def __init__(self, changes, answers, lost=()):
+        self._changes = changes
+        self._lost = set(lost)
+        self.answers = answers
+        self.asked = []
+        self.applied = []
+
+    def try_all(self, ids, function, *args, **kwargs):
+        if function == "state.apply":
+            self.applied.append(list(ids))
+            errors = {node: minions.NoAnswer(f"{node} does not answer") for node in self._lost & set(ids)}
+            self._lost.clear()
+            return {node: self._state(node) for node in ids if node not in errors}, errors
+        assert function == "salt_minion.process"
+        if ids:
+            self.asked.append(list(ids))
+        said = {node: self.answers[node].pop(0) for node in ids}
+        return {node: one for node, one in said.items() if one}, {}
+
+    def _state(self, node):
+        return {SETTINGS: {"__id__": "Settings", "result": True, "changes": self._changes.get(node, {})}}
+
+
+def test_a_highstate_without_a_restart_asks_nothing_more():
+    nodes = Nodes({"salt1": {"file": "x"}}, {})
+    assert highstate.highstate(nodes, ["salt1", "salt2"]) == {"salt1": ["Settings"], "salt2": []}
+    assert nodes.asked == []
+
+
+def test_it_waits_for_each_minion_that_restarts_and_for_no_other():
+    restart = {"restart": OLD}
+    nodes = Nodes({"salt1": restart, "salt2": restart}, {"salt1": [OLD, None, NEW], "salt2": [NEW]})
+    highstate.highstate(nodes, ["client", "salt1", "salt2"])
+    assert nodes.asked == [["salt1", "salt2"], ["salt1"], ["salt1"]]
+
+
+def test_a_highstate_that_a_restarting_minion_has_lost_is_asked_for_once_more():
+    nodes = Nodes({"salt2": {"file": "x"}}, {"salt2": [NEW]}, lost=["salt2"])
+    assert highstate.highstate(nodes, ["salt1", "salt2"]) == {"salt1": [], "salt2": ["Settings"]}
+    assert nodes.applied == [["salt1", "salt2"], ["salt2"]]
+
+
+def test_a_node_that_is_not_there_is_not_asked_again():
+    nodes = Nodes({}, {"salt2": [None]}, lost=["salt2"])
+    with pytest.raises(minions.NodesFailed, match="^salt2 does not answer$"):
+        highstate.highstate(nodes, ["salt1", "salt2"])
+    assert nodes.applied == [["salt1", "salt2"]]
+
+
+def test_a_minion_that_does_not_come_back_is_named(monkeypatch):
+    monkeypatch.setattr(highstate, "RESTARTED_WITHIN", 0)
+    nodes = Nodes({"salt2": {"restart": OLD}}, {"salt2": [OLD] * 9})
+    with pytest.raises(CommandExecutionError, match="salt-minion of salt2 was to restart"):
+        highstate.highstate(nodes, ["salt1", "salt2"])
+
+
+def test_the_record_of_a_run_keeps_what_the_operator_has_said(monkeypatch):
+    """From there it goes into the history of both nodes."""
+    monkeypatch.setattr(minions, "Nodes", lambda opts: None)
+    config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
+    words = {"winner": "salt2", "reason": "the clients were on salt2"}
+    opts = {"id": "salt2_master", "conf_file": "x", "user": "root"}
+    record = orchestration.Run(opts, config, "recover", words).record()
+    assert {key: record.get(key) for key in ("winner", "fenced", "reason", "moved")} == {
+        **words,
+        "fenced": None,
+        "moved": None,
+    }
+
+
+# --- the lock of a living run is renewed -----------------------------------------------------------
+
+
+class Locks:
+    """Nodes of a run: what each was told of the lock, and when it was renewed."""
+
+    def __init__(self, told):
+        self._told = told
+
+    def one(self, node, function, *args, **kwargs):
+        self._told.append((node, function, args[-1], kwargs))
+        return {"taken_over": None}
+
+    def try_all(self, ids, function, *args, **kwargs):
+        self._told.append((tuple(ids), function, args, kwargs))
+        return {}, {}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """A run whose questions to the nodes are kept in ``told``; its heart beats every few milliseconds."""
+    told = []
+    monkeypatch.setattr(minions, "Nodes", lambda opts: Locks(told))
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.005)
+    config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
+    one = orchestration.Run({"id": "salt2_master", "conf_file": "x", "user": "root"}, config, "recover")
+    one.told = told
+    yield one
+    one.let_go()
+
+
+def renewals(run, number, limit=10):
+    """Wait for so many renewals; returns what was asked for since."""
+    begun, waiting, ended = len(run.told), threading.Event(), 0.0
+    while ended < limit:
+        found = [one for one in run.told[begun:] if one[1] == "pair.renew"]
+        if len(found) >= number:
+            return found
+        waiting.wait(0.01)
+        ended += 0.01
+    raise AssertionError(f"Only {len(found)} renewals in {limit} s.")
+
+
+def test_a_living_run_renews_its_lock_until_it_lets_go(run):
+    run.lock()
+    assert [one for one in run.told if one[1] == "pair.lock"] == [
+        (node, "pair.lock", lock.LEASE, {"dead_runs": []}) for node in ("salt1", "salt2")
+    ]
+    members, _, arguments, options = renewals(run, 3)[-1]
+    assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, lock.LEASE))
+    assert options == {"look": minions.LOOK_WITHIN, "hold": False}
+    run.holding = True
+    assert renewals(run, 3)[-1][3] == {"look": minions.LOOK_WITHIN, "hold": True}
+    run.let_go()
+    number = len(run.told)
+    assert not [one for one in threading.enumerate() if one.name == "failback-heartbeat"]
+    assert len(run.told) == number
+
+
+def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_not(run):
+    run.lock()
+    run.renew(300)
+    assert 350 < renewals(run, 3)[-1][2][-1] <= 360
+    run.renew()
+    assert renewals(run, 3)[-1][2][-1] == lock.LEASE
+
+
+def test_a_lock_that_both_nodes_have_just_confirmed_is_not_asked_for_before_each_step(run, monkeypatch):
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 3600)
+    run.lock()
+    run.renew()
+    assert "pair.renew" not in [one[1] for one in run.told]
+    run.renew(300)
+    assert [one[1] for one in run.told].count("pair.renew") == 1
+    # As after a minute in which the machine of the run stood still.
+    run._renewed_at -= orchestration.FRESH
+    run.renew()
+    assert [one[1] for one in run.told].count("pair.renew") == 2
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
+    with pytest.raises(CommandExecutionError, match="does not hold salt on salt2 any more: it stood still"):
+        run.renew()
+
+
+def test_the_watch_is_held_on_both_nodes_or_the_run_ends(run, monkeypatch):
+    run.lock()
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True}, {"salt2": "salt2 is gone."}))
+    with pytest.raises(minions.NodesFailed, match="salt2 is gone"):
+        run.hold()
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
+    with pytest.raises(CommandExecutionError, match="does not hold salt on salt2"):
+        run.hold()
+
+
+def test_a_beat_that_fails_is_not_the_last(run, monkeypatch):
+    run.lock()
+    renewals(run, 1)
+    working, failed = minions.Nodes, threading.Event()
+
+    def broken(opts):
+        failed.set()
+        raise OSError("no master")
+
+    monkeypatch.setattr(minions, "Nodes", broken)
+    assert failed.wait(10)
+    monkeypatch.setattr(minions, "Nodes", working)
+    renewals(run, 1)
+
+
+def test_a_run_that_does_not_get_the_pair_renews_nothing(run, monkeypatch):
+    def refused(self, node, *args, **kwargs):
+        raise CommandExecutionError("held")
+
+    monkeypatch.setattr(Locks, "one", refused)
+    with pytest.raises(CommandExecutionError):
+        run.lock()
+    assert run._heartbeat is None
+
+
+# --- the end of a run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failed, errors, kept, result, said",
+    [
+        (False, {}, ("succeeded", "It is served."), True, "is closed. It is served."),
+        (False, {"salt2": "salt2 is gone."}, ("succeeded", "It is served."), False, "not be closed. salt2"),
+        (True, {}, ("failed", "no room"), False, "failed at `warm`. salt2 serves. Mend the cause"),
+    ],
+)
+def test_a_run_is_closed_and_says_how_it_ended(run, monkeypatch, failed, errors, kept, result, said):
+    monkeypatch.setattr(run, "record", lambda how, sentence: (how, sentence))
+    run.lock()
+    run.note("precheck", True, "fine", 0.5)
+    run.note("warm", not failed, "no room" if failed else "all is over", 1.0)
+    records = []
+
+    def give_back(record):
+        assert run._heartbeat is None, "the lock is given back while it is still renewed"
+        records.append(record)
+        return errors, "salt2 serves."
+
+    ret = run.close("It is served.", give_back)
+    assert records == [kept]
+    assert ret["result"] is result and said in ret["comment"], ret
+    assert ret["changes"] == ({"run": run.id, "seconds": {"precheck": 0.5, "warm": 1.0}} if result else {})
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_run_whose_master_has_died_ends_with_a_sentence(run, failed):
+    run.lock()
+    run.note("handover", not failed, "", 0.5)
+
+    def give_back(record):
+        raise minions.NoMaster("The salt-master of this machine takes no connections.")
+
+    ret = run.close("It is served.", give_back)
+    assert ret["result"] is False and ret["changes"] == {}
+    assert ("failed at `handover`" if failed else "succeeded. It could not be closed") in ret["comment"]
+    assert "takes no connections. What was under way" in ret["comment"]
+    assert f"salt-run pair.status {run.config['name']}" in ret["comment"]
+
+
+def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_shortly(monkeypatch):
+    waited = []
+
+    class Silent:
+        def __init__(self, opts):
+            pass
+
+        def reports(self, config, look):
+            waited.append(look)
+            return None, None, {}
+
+    monkeypatch.setattr(minions, "Nodes", Silent)
+    for words in ({}, {"fenced": "salt1", "reason": "no power"}):
+        orchestration.Run({"id": "salt2_master"}, {"name": "salt"}, "failover", words).look()
+    assert waited == [minions.LOOK_WITHIN, orchestration.LOOK_BESIDE_DEAD_WITHIN]
+    assert waited[1] < waited[0] / 2
+
+
+# --- the master itself -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.fixture
+def asking(tmp_path, monkeypatch, port):
+    """``minions.Nodes`` of a master that does not run."""
+    monkeypatch.setattr(minions, "MASTER_WITHIN", 1.0)
+    conf = tmp_path / "master"
+    conf.write_text(f"root_dir: {tmp_path}\ninterface: 127.0.0.1\nret_port: {port}\n")
+    return minions.Nodes({"conf_file": str(conf)})
+
+
+@pytest.mark.parametrize("how", ["try_all", "begin"])
+def test_a_master_that_is_gone_is_found_out_in_seconds(asking, port, how):
+    begun = time.monotonic()
+    with pytest.raises(minions.NoMaster, match=f"takes no connections at 127.0.0.1:{port}"):
+        getattr(asking, how)(["salt1"], "test.ping")
+    assert 1.0 <= time.monotonic() - begun < 5.0
+
+
+def test_a_master_that_is_about_to_restart_is_waited_for(asking, port, monkeypatch):
+    monkeypatch.setattr(minions, "MASTER_WITHIN", 20.0)
+    monkeypatch.setattr(asking._client, "cmd", lambda nodes, *words, **options: {"salt1": {"ret": True}})
+    opened = []
+    later = threading.Timer(0.5, lambda: opened.append(socket.create_server(("127.0.0.1", port))))
+    later.start()
+    try:
+        assert asking.try_all(["salt1"], "test.ping") == ({"salt1": True}, {})
+        assert opened
+    finally:
+        later.join()
+        opened[0].close()

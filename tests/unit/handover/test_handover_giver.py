@@ -1,0 +1,237 @@
+"""The far end of a handover by itself: quiesce, release, commit, take back."""
+
+import contextlib
+import io
+import os
+import stat
+
+import pytest
+import samples
+import two_nodes
+from handover_cases import GATEWAY
+from handover_cases import SALT2_AS_BEFORE
+from handover_cases import WORK
+from handover_cases import kill
+from handover_cases import serve
+from two_nodes import Killed
+
+from failback.errors import Refused
+from failback.errors import Unavailable
+from failback.handover import phases
+from failback.network import reachable
+from failback.replication import incoming
+from failback.state import lock
+
+
+def test_it_introduces_itself(world):
+    (hello,) = serve(world)
+    assert hello["ready"] and hello["ledger"]["generation"] == 4
+    assert hello["macs"] == {GATEWAY: two_nodes.MACS["salt2"]}
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    ["", "no json", "[]", "7", "null", '"arm"', "{}", '{"do": "sh"}', '{"do": null}', '{"do": []}',
+     '{"do": "arm"}', '{"do": "arm", "seconds": null}', '{"do": "arm", "seconds": "soon"}', "\0"],
+)  # fmt: skip
+def test_nonsense_is_answered_and_it_goes_on(world, nonsense):
+    _, refused, looked = serve(world, nonsense, {"do": "look_closely"})
+    assert refused["ok"] is False and refused["error"]
+    assert looked["ok"] is True
+
+
+def test_nonsense_after_the_release_does_not_keep_the_addresses_from_coming_back(world):
+    with contextlib.suppress(TypeError):
+        serve(world, {"do": "arm", "seconds": 10}, {"do": "release"}, {"do": ["arm"]})
+    assert world.serving() == "salt2"
+
+
+@pytest.mark.parametrize("verb", ["release", "commit"])
+def test_nothing_is_given_away_that_was_not_armed(world, verb):
+    assert serve(world, {"do": verb})[1]["ok"] is False
+    assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
+
+
+def test_a_near_end_that_does_not_wait_for_the_answer_to_its_release(world):
+    """Gone while the addresses were released: whether its answer can be written must not matter."""
+
+    class Gone(io.StringIO):
+        def flush(self):
+            if world.phase() == phases.RELEASED:
+                raise BrokenPipeError(32, "Broken pipe")
+
+    with contextlib.suppress(OSError):
+        serve(world, {"do": "arm", "seconds": 10}, {"do": "release"}, answers=Gone())
+    assert world.serving() == "salt2", "they come back only at the deadline"
+
+
+def test_a_take_back_that_failed_can_be_tried_again(world):
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+
+    def fail():
+        raise Unavailable("The interface is down.")
+
+    world.hooks[("salt2", "take")] = fail
+    with pytest.raises(Unavailable):
+        world.far_end("take_back", samples.RUN)
+    world.far_end("take_back", samples.RUN)
+    assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
+
+
+def test_addresses_that_somebody_answers_for_are_left_alone(world):
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    world.far_end("commit", samples.RUN)
+    world.holders[GATEWAY].add("salt1")
+    assert "leaves the addresses alone" in world.deadline()
+    assert world.serving() == "salt1" and world.ledgers()[1] == (5, "salt1")
+
+
+def test_a_node_that_is_cut_off_takes_nothing_back_that_it_has_given_away(world, monkeypatch):
+    """Found by the campaign (recover/secondary_cut/committed): clients had written to the other one since."""
+    monkeypatch.setattr(reachable, "answers", lambda config: False)
+    world.configs["salt2"]["watch"] = {"reachable": ["10.0.0.1"]}
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    world.far_end("commit", samples.RUN)
+    with pytest.raises(Unavailable, match="None of 10.0.0.1 answers salt2.* cut off"):
+        world.far_end("take_back", samples.RUN)
+    assert world.serving() == "nobody" and world.ledgers()[1] == (5, "salt1")
+    # The near end that gives the pair back is heard, whatever has become of the router.
+    world.far_end("take_back", samples.RUN, asked=True)
+    assert world.serving() == "salt2" and world.ledgers()[1] == (6, "salt2")
+
+
+def test_a_node_that_is_heard_again_takes_back_what_nobody_has(world, monkeypatch):
+    heard = iter([False, True])
+    monkeypatch.setattr(reachable, "answers", lambda config: next(heard))
+    world.configs["salt2"]["watch"] = {"reachable": ["10.0.0.1"]}
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    world.far_end("commit", samples.RUN)
+    with pytest.raises(Unavailable):
+        world.far_end("take_back", samples.RUN)
+    world.far_end("take_back", samples.RUN)
+    assert world.serving() == "salt2"
+
+
+def test_a_node_that_is_cut_off_takes_back_what_it_has_not_given_away(world, monkeypatch):
+    monkeypatch.setattr(reachable, "answers", lambda config: False)
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    world.far_end("take_back", samples.RUN)
+    assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
+
+
+def test_another_runs_timer_takes_nothing(world):
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    assert "Nothing to take back" in world.far_end("take_back", samples.OTHER_RUN)
+    assert world.serving() == "nobody"
+
+
+def next_run(world):
+    """Another run has taken over the locks of the one that died."""
+    for node, paths in world.paths.items():
+        with world.on(node):
+            lock.release("salt", paths, samples.RUN)
+            lock.acquire("salt", paths, samples.OTHER_RUN, "recover", {"boot_id": "elsewhere"}, 600)
+
+
+@pytest.mark.parametrize(("later", "refused"), [(0, True), (9, True), (39, True), (41, False)])
+def test_a_handover_outlives_its_run_and_the_next_one_waits_for_its_end(world, later, refused):
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    next_run(world)
+    world.now += later
+    if not refused:
+        # The timer never went off.
+        world.far_end("arm", samples.OTHER_RUN, 10.0)
+        assert world.phase() == "armed"
+        return
+    with pytest.raises(Refused, match=f"run {samples.RUN} has released the addresses"):
+        world.far_end("arm", samples.OTHER_RUN, 10.0)
+    assert world.phase() == "released"
+    world.deadline()
+    assert world.serving() == "salt2"
+    world.far_end("arm", samples.OTHER_RUN, 10.0)
+
+
+def test_what_a_dead_run_had_stopped_is_started_by_the_next_ones_way_back(working):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    assert WORK not in working.units["salt2"]
+    next_run(working)
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    working.far_end("quiesce", samples.OTHER_RUN)
+    working.deadline()
+    assert WORK in working.units["salt2"]
+
+
+def test_what_a_dead_run_had_stopped_is_not_forgotten_for_what_runs_now(working, monkeypatch):
+    """The dead run had stopped lsyncd and had not come to the rest; the next one finds only the rest."""
+    working.units["salt2"].add("lsyncd.service")
+    commands = []
+    real = two_nodes.system.run
+    monkeypatch.setattr(
+        two_nodes.system, "run", lambda argv, *rest, **options: commands.append(argv) or real(argv, *rest)
+    )
+    working.far_end("arm", samples.RUN, 60.0)
+    working.hooks[("salt2", "stop")] = lambda: working.hooks.update({("salt2", "stop"): kill})
+    with pytest.raises(Killed):
+        working.far_end("quiesce", samples.RUN)
+    assert working.units["salt2"] & {"lsyncd.service", WORK} == {WORK}
+    next_run(working)
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    assert working.far_end("quiesce", samples.OTHER_RUN) == {"stopped": ["lsyncd.service", WORK]}
+    working.deadline()
+    assert {"lsyncd.service", WORK} <= working.units["salt2"]
+    # The order in which they were started the first time: lsyncd last.
+    assert [one[4:] for one in commands if "--no-block" in one] == [[WORK, "lsyncd.service"]]
+
+
+@pytest.mark.parametrize("phase", ["armed", "released", "taken back"])
+def test_what_has_not_been_started_again_is_kept_whatever_the_dead_run_came_to(working, phase):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    phases.write_state(working.configs["salt2"], working.paths["salt2"], phase=phase)
+    next_run(working)
+    working.now += 1000
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    working.far_end("quiesce", samples.OTHER_RUN)
+    working.deadline()
+    assert WORK in working.units["salt2"]
+
+
+def test_what_the_pillar_names_no_more_is_not_started_again(working):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    next_run(working)
+    working.configs["salt2"]["active_services"] = []
+    working.far_end("arm", samples.OTHER_RUN, 60.0)
+    assert working.far_end("quiesce", samples.OTHER_RUN) == {"stopped": []}
+    working.deadline()
+    assert WORK not in working.units["salt2"]
+
+
+def test_a_reboot_forgets_a_handover(world):
+    """Its state is in /run: after a boot nothing may be taken on the strength of it."""
+    world.far_end("arm", samples.RUN, 10.0)
+    place = phases._state_file(world.configs["salt2"], world.paths["salt2"])
+    assert place.relative_to(world.paths["salt2"].root).parts[0] == "run"
+
+
+def test_what_a_handover_leaves_in_run_is_for_root_alone(working):
+    for node in ("salt1", "salt2"):
+        incoming.announce("salt", working.paths[node])
+    # As with the loosest umask that somebody may have.
+    before = os.umask(0)
+    try:
+        working.bring_home()
+    finally:
+        os.umask(before)
+    found = [one for node in working.paths.values() for one in (node.root / "run").rglob("*")]
+    modes = {str(one): oct(stat.S_IMODE(one.lstat().st_mode)) for one in found}
+    assert len({one.name for one in found} & {"handover.json", "incoming"}) == 2
+    assert modes == {str(one): "0o700" if one.is_dir() else "0o600" for one in found}

@@ -1,0 +1,68 @@
+"""What refuses a handover before anything is released."""
+
+import pytest
+import samples
+
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.state import ledger
+from failback.state import lock
+
+
+def assert_untouched(world):
+    assert (world.serving(), world.ledgers()[1]) == ("salt2", (4, "salt2"))
+    assert world.phase() in (None, "done") and world.timer is None
+
+
+def test_a_run_without_the_lock_is_refused(world):
+    with world.on("salt1"):
+        lock.release("salt", world.paths["salt1"], samples.RUN)
+    with pytest.raises(Refused, match="no run holds it"):
+        world.bring_home()
+    assert_untouched(world)
+
+
+def test_a_run_that_lost_the_far_ends_lock_is_refused(world):
+    with world.on("salt2"):
+        lock.release("salt", world.paths["salt2"], samples.RUN)
+    with pytest.raises(Refused, match="salt2.*no run holds it"):
+        world.bring_home()
+    assert_untouched(world)
+
+
+@pytest.mark.parametrize("why", ["it names the other node", "it has rebooted since"])
+def test_a_far_end_that_does_not_serve_is_refused(world, why):
+    if why == "it has rebooted since":
+        world.boots["salt2"] += 1
+    else:
+        with world.on("salt2"):
+            ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
+    with pytest.raises(Refused, match="does not serve salt"):
+        world.bring_home()
+    assert world.phase() is None and world.serving() == "salt2"
+
+
+@pytest.mark.parametrize("first", ["the stranger", "the far end"])
+def test_a_third_host_with_the_address_is_found_first(world, first):
+    """Whoever of the two answers first: one answer is not enough to know that nobody else has it."""
+    world.strangers = ["02:00:00:00:00:99"]
+    if first == "the stranger":
+        world.cut = True
+    with pytest.raises(Refused, match="02:00:00:00:00:99.*Nothing was changed"):
+        world.bring_home()
+    assert_untouched(world)
+
+
+@pytest.mark.parametrize("what", ["newer than the far end's", "torn"])
+def test_a_near_end_whose_own_ledger_is_unfit_refuses_before_the_release(world, what):
+    """It could not write the new generation down: that must not be found out when nobody serves."""
+    if what == "torn":
+        world.paths["salt1"].ledger("salt").write_text("{")
+    else:
+        with world.on("salt1"):
+            ledger.write("salt", world.paths["salt1"], 9, "salt1", None, "a test")
+    with pytest.raises(FailbackError):
+        world.bring_home()
+    assert world.serving() == "salt2"
+    assert ledger.read("salt", world.paths["salt2"])["generation"] == 4
+    assert world.phase() in (None, "done")

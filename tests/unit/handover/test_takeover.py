@@ -1,0 +1,390 @@
+"""A node that takes over, and a node that gives way, with no orchestration."""
+
+import contextlib
+import json
+
+import pytest
+import samples
+from two_nodes import Killed
+from two_nodes import World
+
+from failback.decisions import verdict
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unavailable
+from failback.handover import takeover
+from failback.host import system
+from failback.peer import ssh
+from failback.state import ledger
+
+GATEWAY = "10.0.0.5/24"
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """As it should be: salt1 serves in generation 5, salt2 stands by, and lsyncd runs."""
+    world = World(tmp_path, monkeypatch)
+    world.bring_home()
+    with world.on("salt2"):
+        # lsyncd's first pass has ended, and the recovery has admitted the standby.
+        ledger.write("salt", world.paths["salt2"], 5, "salt1", samples.RUN, "recovered")
+    world.units["salt1"].add("lsyncd.service")
+    return world
+
+
+def take_over(world, node="salt2"):
+    with world.on(node):
+        return takeover.take_over(world.configs[node], "silence", world.paths[node])
+
+
+def yield_to(world, generation, active="salt2", node="salt1"):
+    with world.on(node):
+        return takeover.yield_to(world.configs[node], generation, active, world.paths[node])
+
+
+def own(world, node):
+    return ledger.read("salt", world.paths[node])
+
+
+def test_a_node_takes_over(world):
+    world.lose_power("salt1")
+    assert take_over(world)["generation"] == 6
+    assert world.serving() == "salt2"
+    assert world.ledgers() == [(5, "salt1"), (6, "salt2")]
+    assert own(world, "salt2")["why"] == "silence"
+
+
+def test_it_asks_the_old_holder_to_give_way_when_it_holds_the_addresses(world, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        system, "start_detached", lambda argv: asked.append((tuple(argv[1:]), world.serving()))
+    )
+    world.lose_power("salt1")
+    take_over(world)
+    assert asked == [(("ask-to-yield", "salt"), "salt2")]
+
+
+def test_the_generation_is_written_before_the_address_is_taken(world):
+    world.lose_power("salt1")
+    seen = []
+    world.hooks[("salt2", "take")] = lambda: seen.append(world.ledgers()[1])
+    take_over(world)
+    assert seen == [(6, "salt2")]
+
+
+def test_a_node_that_dies_before_it_takes_the_address_may_have_served(world):
+    world.lose_power("salt1")
+
+    def die():
+        world.lose_power("salt2")
+        raise Killed
+
+    world.hooks[("salt2", "take")] = die
+    with pytest.raises(Killed):
+        take_over(world)
+    reports = [
+        samples.report("salt1", own(world, "salt1")),
+        samples.report("salt2", own(world, "salt2")),
+    ]
+    found = verdict.judge(samples.pair(), *reports)
+    assert (found.name, found.newest) == (verdict.COLD, "salt2")
+
+
+def test_a_node_that_serves_already_has_taken_nothing_over(world):
+    """The watch had looked before the handover gave the addresses back."""
+    found = take_over(world, "salt1")
+    assert (found["generation"], found["addresses"]) == (5, [])
+    assert world.ledgers()[0] == (5, "salt1")
+
+
+def test_nothing_is_taken_while_somebody_answers(world):
+    with pytest.raises(Refused, match="answered for"):
+        take_over(world)
+    assert world.ledgers() == [(5, "salt1"), (5, "salt1")]
+
+
+def test_a_node_that_has_rebooted_takes_nothing(world):
+    world.lose_power("salt1")
+    world.boots["salt2"] += 1
+    with pytest.raises(Refused, match=r"not been admitted.*pair\.status salt"):
+        take_over(world)
+    assert (world.serving(), world.ledgers()[1]) == ("nobody", (5, "salt1"))
+
+
+@pytest.mark.parametrize("content", [None, "", '{"generation"'], ids=["missing", "empty", "torn"])
+def test_a_node_without_a_readable_ledger_takes_nothing(world, content):
+    world.lose_power("salt1")
+    place = world.paths["salt2"].ledger("salt")
+    place.unlink()
+    if content is not None:
+        place.write_text(content)
+    with pytest.raises(FailbackError):
+        take_over(world)
+    assert world.serving() == "nobody"
+
+
+def test_a_node_that_gave_way_does_not_take_over(world):
+    """It has missed what the other one wrote since."""
+    yield_to(world, 6)
+    with pytest.raises(Refused, match="not been admitted"):
+        take_over(world, "salt1")
+
+
+# --- giving way --------------------------------------------------------------------------------
+
+
+def test_what_a_node_has_written_in_an_earlier_boot_is_still_unsaved_when_it_gives_way(world):
+    world.lose_power("salt1")
+    world.power["salt1"] = True
+    yield_to(world, 6)
+    assert own(world, "salt1")["unsaved"] is True
+
+
+def test_the_older_generation_gives_way(world):
+    assert "salt1 gave way to salt2" in yield_to(world, 6)
+    assert world.serving() == "nobody"
+    found = own(world, "salt1")
+    assert (found["generation"], found["active"], found["boot_id"]) == (6, "salt2", "")
+
+
+@pytest.mark.parametrize("generation", [0, 4, 5])
+def test_nobody_gives_way_to_what_is_not_newer(world, generation):
+    with pytest.raises(Refused, match=f"does not give way to {generation}"):
+        yield_to(world, generation)
+    assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))
+
+
+def test_a_node_does_not_give_way_to_itself(world):
+    with pytest.raises(FailbackError):
+        yield_to(world, 6, active="salt1")
+    assert world.serving() == "salt1"
+
+
+def test_a_service_that_does_not_stop_does_not_keep_the_ledger_at_the_old_generation(world):
+    """Still named active and admitted, it would take over in the very generation it gave way to."""
+
+    def fail():
+        raise Unavailable("Cannot stop what only the active node runs.")
+
+    world.hooks[("salt1", "stop")] = fail
+    with pytest.raises(Unavailable):
+        yield_to(world, 6)
+    assert world.serving() == "nobody"
+    found = own(world, "salt1")
+    assert (found["generation"], found["active"]) == (6, "salt2")
+
+
+def test_the_addresses_go_before_the_services(world):
+    seen = []
+    world.hooks[("salt1", "stop")] = lambda: seen.append(world.serving())
+    yield_to(world, 6)
+    assert seen == ["nobody"]
+
+
+# --- asking the other one ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the other node was asked over SSH."""
+    asked = []
+
+    def ask(config, paths, *words, timeout=None):
+        asked.append(words)
+        if words[0] == "report":
+            return json.dumps({"ledger": samples.ledger(asked.theirs, "salt2")})
+        return "It gave way.\n"
+
+    class Asked(list):
+        theirs = 6
+
+    asked = Asked()
+    monkeypatch.setattr(ssh, "ask", ask)
+    return asked
+
+
+def ask_to_yield(world, node="salt1"):
+    with world.on(node):
+        return takeover.ask_to_yield(world.configs[node], world.paths[node])
+
+
+def test_the_active_node_says_in_which_generation_it_is_active(world, asked):
+    assert ask_to_yield(world) == "It gave way."
+    assert asked == [("yield", "5")]
+
+
+def test_a_node_that_is_not_active_asks_nobody_to_give_way(world, asked):
+    """It would have the active node yield to a node that does not serve: then nobody does."""
+    with contextlib.suppress(FailbackError):
+        ask_to_yield(world, "salt2")
+    assert asked == []
+
+
+def test_a_node_without_a_ledger_says_so(world, asked):
+    world.paths["salt1"].ledger("salt").unlink()
+    with contextlib.suppress(FailbackError):
+        assert isinstance(ask_to_yield(world), str)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "serving", "words"),
+    [
+        pytest.param(6, "nobody", [("report",)], id="the newer one: this node gives way"),
+        pytest.param(4, "salt1", [("report",), ("yield", "5")], id="the older one: it is asked to"),
+    ],
+)
+def test_of_two_holders_the_older_generation_gives_way(world, asked, theirs, serving, words):
+    asked.theirs = theirs
+    with world.on("salt1"):
+        takeover.conflict(world.configs["salt1"], ["02:00:00:00:00:02"], world.paths["salt1"])
+    assert (world.serving(), asked) == (serving, words)
+
+
+def test_a_second_holder_that_is_not_the_peer_is_reported_and_nothing_given_up(world, monkeypatch):
+    def silent(*_, **__):
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr(ssh, "ask", silent)
+    with world.on("salt1"):
+        said = takeover.conflict(world.configs["salt1"], ["02:00:00:00:00:99"], world.paths["salt1"])
+    assert "02:00:00:00:00:99" in said and world.serving() == "salt1"
+
+
+# --- what only the active node runs --------------------------------------------------------------
+
+
+FIRST, SECOND = ({"name": name, "proof": None, "status": None} for name in ("first", "second"))
+
+
+@pytest.fixture
+def detached(monkeypatch):
+    """The commands that were started on their own, in order."""
+    detached = []
+    monkeypatch.setattr(system, "start_detached", lambda argv: detached.append(tuple(argv[1:])))
+    return detached
+
+
+@pytest.mark.parametrize(
+    ("mode", "entries", "run", "command"),
+    [
+        ("automatic", [FIRST], None, "activate"),
+        ("automatic", [], None, "ask-to-yield"),
+        ("manual", [FIRST], None, "ask-to-yield"),
+        ("manual", [], None, "ask-to-yield"),
+        # An orchestration starts them itself, after it has proved the rest.
+        ("automatic", [FIRST], samples.RUN, "ask-to-yield"),
+    ],
+)
+def test_the_watch_has_active_services_started_in_an_automatic_pair(
+    world, detached, mode, entries, run, command
+):
+    world.lose_power("salt1")
+    config = {**world.configs["salt2"], "mode": mode, "active_services": entries}
+    with world.on("salt2"):
+        takeover.take_over(config, "silence", world.paths["salt2"], run)
+    assert detached == [(command, "salt")]
+
+
+@pytest.fixture
+def started(world, monkeypatch, asked):
+    """What was started and stopped, in order; the names in ``failing`` do not start."""
+
+    class Started(list):
+        failing = ()
+
+        def start(self, pair, key, service, node):
+            if service["name"] in self.failing:
+                raise Unavailable(f"{service['name']} does not start")
+            self.append(f"start {service['name']}")
+            world.hook(f"start {service['name']}")
+            return "started"
+
+        def stop(self, pair, key, service, node):
+            self.append(f"stop {service['name']}")
+            return "stopped"
+
+    started = Started()
+    monkeypatch.setattr(takeover.services, "start", started.start)
+    monkeypatch.setattr(takeover.services, "stop", started.stop)
+    return started
+
+
+def taken_over(world):
+    world.lose_power("salt1")
+    take_over(world)
+
+
+def activate(world, mode="automatic", entries=(FIRST, SECOND)):
+    config = {**world.configs["salt2"], "mode": mode, "active_services": list(entries)}
+    with world.on("salt2"):
+        return takeover.activate(config, world.paths["salt2"])
+
+
+def test_they_are_started_in_order_after_the_other_node_was_asked_to_stop_its_own(world, started, asked):
+    taken_over(world)
+    said = activate(world)
+    assert asked == [("yield", "6")]
+    assert started == ["start first", "start second"]
+    assert all(words in " ".join(said) for words in ("It gave way", "first on salt2", "second on salt2"))
+
+
+@pytest.mark.parametrize(("mode", "entries"), [("manual", [FIRST]), ("automatic", [])])
+def test_nothing_is_started_that_the_pillar_does_not_want_started(world, started, mode, entries):
+    taken_over(world)
+    activate(world, mode, entries)
+    assert started == []
+
+
+def test_a_node_that_is_not_active_starts_nothing(world, started):
+    assert "not the active node" in " ".join(activate(world))
+    assert started == []
+
+
+def test_a_node_that_has_rebooted_since_it_took_over_starts_nothing(world, started):
+    taken_over(world)
+    world.boots["salt2"] += 1
+    activate(world)
+    assert started == []
+
+
+def test_an_unreadable_ledger_starts_nothing(world, started):
+    taken_over(world)
+    world.paths["salt2"].ledger("salt").write_text("{")
+    assert activate(world) and started == []
+
+
+def test_what_follows_a_service_that_does_not_start_is_not_started(world, started):
+    taken_over(world)
+    started.failing = ("first",)
+    assert "first does not start" in activate(world)
+    assert started == []
+
+
+def test_a_node_that_gave_way_meanwhile_stops_what_it_has_just_started(world, started):
+    taken_over(world)
+    world.hooks[("salt2", "start first")] = lambda: ledger.write(
+        "salt", world.paths["salt2"], 7, "salt1", None, "gave way", admitted=False
+    )
+    said = activate(world)
+    assert started == ["start first", "stop lsyncd.service", "stop second", "stop first"]
+    assert "not the active node" in said[-1]
+
+
+@pytest.mark.parametrize(("later", "starts"), [(0, False), (1000, True)])
+def test_in_a_handover_nothing_is_started_behind_its_back(world, started, later, starts):
+    taken_over(world)
+    world.far_end("arm", samples.RUN, 10)
+    world.now += later
+    activate(world)
+    assert bool(started) is starts
+
+
+def test_a_peer_that_does_not_answer_keeps_nothing_from_starting(world, started, monkeypatch):
+    def silent(*_, **__):
+        raise Unavailable("no answer")
+
+    taken_over(world)
+    monkeypatch.setattr(ssh, "ask", silent)
+    assert "no answer" in " ".join(activate(world))
+    assert started == ["start first", "start second"]

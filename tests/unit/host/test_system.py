@@ -1,0 +1,73 @@
+"""The identity of a machine, by which it knows that a process of an earlier boot of its own is gone."""
+
+import shutil
+
+import pytest
+import samples
+
+from failback.host import system
+
+
+def test_it_is_the_same_every_time_and_holds_the_host_s_name(monkeypatch, tmp_path):
+    place = tmp_path / "machine-id"
+    monkeypatch.setattr(system, "MACHINE_ID", place)
+    assert system.machine_id() == ""
+    place.write_text("77c1b2\n")
+    first = system.machine_id()
+    assert first == system.machine_id() != ""
+    assert first.startswith("77c1b2/") and len(first) > len("77c1b2/")
+
+
+@pytest.mark.parametrize("ahead", [0, 3600, -3600])
+def test_the_step_of_a_clock_is_what_somebody_has_set_it_by(monkeypatch, ahead):
+    clock = samples.Clock(monkeypatch, system)
+    then = system.clocks()
+    clock.now += 100
+    clock.set_ahead(ahead)
+    assert system.clock_step(then) == ahead
+    assert system.clock_step({**then, "boot_id": "another boot"}) == 0
+    assert system.clock_step({}) == system.clock_step({**then, "wall": "soon"}) == 0
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the program as highstate lays it out: modules at the top, and wings."""
+    folder = tmp_path / "failback"
+    for name in ("cli.py", "wing/__init__.py", "wing/gate.py", "wing/inner/deep.py"):
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"# {name}\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "cli.py").write_text("# another\n"),
+        lambda folder: (folder / "wing/gate.py").write_text("# another\n"),
+        lambda folder: (folder / "wing/inner/deep.py").write_text("# another\n"),
+        lambda folder: (folder / "wing/gate.py").rename(folder / "wing/door.py"),
+        lambda folder: (folder / "wing/gate.py").rename(folder / "gate.py"),
+        lambda folder: (folder / "wing/gate.py").unlink(),
+        lambda folder: (folder / "wing/inner/deep.py").unlink(),
+        lambda folder: (folder / "wing/more.py").write_text(""),
+    ],
+    ids=["top", "wing", "deep", "renamed", "in another wing", "removed", "removed deep", "added"],
+)
+def test_two_releases_never_have_the_same_digest(package, change):
+    before = system.package_digest(package)
+    change(package)
+    assert system.package_digest(package) != before
+
+
+def test_the_same_release_has_the_same_digest_wherever_it_lies(package, tmp_path):
+    shutil.copytree(package, tmp_path / "elsewhere")
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__/cli.cpython-39.pyc").write_bytes(b"byte code")
+    assert system.package_digest(package) == system.package_digest(tmp_path / "elsewhere")
+
+
+def test_the_package_is_the_whole_one():
+    assert (system.PACKAGE / "cli.py").is_file()
+    modules = list(system.PACKAGE.rglob("*.py"))
+    assert len(modules) > 40

@@ -1,0 +1,310 @@
+"""What a status file proves, and what it does not."""
+
+import os
+import subprocess
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from failback.errors import Unavailable
+from failback.errors import Unreadable
+from failback.host.paths import Paths
+from failback.replication import lsyncd_config
+from failback.replication import lsyncd_status
+
+MARKER = "/run/failback/salt/lsyncd.marker/"
+
+
+def written_by_lsyncd(syncs, folders):
+    """As Sync.statusReport() and StatusFile.write() of lsyncd 2.2.3 do it."""
+    text = "Lsyncd status report at Sun Nov 22 18:28:06 2026\n\n"
+    for number, (source, delays) in enumerate(syncs, 1):
+        text += f"Sync{number} source={source}\nThere are {len(delays)} delays\n"
+        for status, event, path in delays:
+            text += f"{status:7}{event} {path}\n"
+        text += "Filtering:\n  nothing.\n\n\n"
+    text += f"Inotify watching {len(folders)} directories\n"
+    return text + "".join(f"  {number}: {folder}\n" for number, folder in enumerate(folders, 1))
+
+
+REAL = """\
+Lsyncd status report at Sun Nov 22 18:30:29 2026
+
+Sync1 source=/srv/salt/
+There are 2 delays
+active Create /top.sls
+wait   Delete /old states/
+Filtering:
+  nothing.
+
+
+Sync2 source=/etc/libvirt/qemu/
+There are 0 delays
+Filtering:
++ /shared-?*
+- /*
+
+
+Inotify watching 2 directories
+  1: /srv/salt/
+  2: /etc/libvirt/qemu/
+"""
+
+
+def test_a_real_file():
+    found = lsyncd_status.parse(REAL)
+    assert found["watched"] == 2
+    assert [(sync["source"], sync["delays"]) for sync in found["syncs"]] == [
+        ("/srv/salt/", 2),
+        ("/etc/libvirt/qemu/", 0),
+    ]
+    assert found["syncs"][0]["named"] == [
+        {"status": "active", "event": "Create", "path": "/top.sls"},
+        {"status": "wait", "event": "Delete", "path": "/old states/"},
+    ]
+
+
+@pytest.mark.parametrize("length", range(0, len(REAL) - 1, 7))
+def test_a_file_that_is_cut_off_proves_nothing(length):
+    with pytest.raises(Unreadable):
+        lsyncd_status.parse(REAL[:length])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "something else\n", "Lsyncd status report at\n", "Lsyncd status report at now\n"],
+)
+def test_a_file_of_another_format_proves_nothing(text):
+    with pytest.raises(Unreadable):
+        lsyncd_status.parse(text)
+
+
+FORGED = st.sampled_from(
+    [
+        "/x\nFiltering:\n  nothing.\n\n\nSync2 source=/srv/git/\nThere are 0 delays\nFiltering:\n",
+        "/x\nInotify watching 0 directories\n",
+        "/x\nThere are 0 delays",
+        "/x\nSync1 source=/srv/salt/\nThere are 0 delays\nFiltering:\n  nothing.\n",
+        "/plain",
+        "/two\nlines",
+    ]
+)
+DELAYS = st.lists(
+    st.tuples(
+        st.sampled_from(["wait", "active", "block"]),
+        st.sampled_from(["Create", "Modify", "Delete", "Attrib", "Move", "Init"]),
+        st.one_of(FORGED, st.text("abc \n:/0", max_size=20).map(lambda text: "/" + text)),
+    ),
+    max_size=4,
+)
+
+
+@given(
+    queues=st.lists(DELAYS, min_size=1, max_size=4),
+    folders=st.lists(st.one_of(FORGED, st.just("/srv/salt/")), max_size=3),
+)
+def test_no_file_name_makes_a_queue_look_empty(queues, folders):
+    text = written_by_lsyncd([(f"/srv/{number}/", queue) for number, queue in enumerate(queues)], folders)
+    try:
+        found = lsyncd_status.parse(text)
+    except Unreadable:
+        return
+    if sum(sync["delays"] for sync in found["syncs"]) == 0:
+        assert not any(queues)
+        assert len(found["syncs"]) == len(queues)
+
+
+@given(
+    st.lists(
+        DELAYS.filter(lambda queue: all("\n" not in path for _, _, path in queue)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_the_counts_are_those_of_lsyncd(queues):
+    text = written_by_lsyncd([(f"/srv/{number}/", queue) for number, queue in enumerate(queues)], ["/srv/0/"])
+    found = lsyncd_status.parse(text)
+    assert [sync["delays"] for sync in found["syncs"]] == [len(queue) for queue in queues]
+    assert [
+        [(one["status"], one["event"], one["path"]) for one in sync["named"]] for sync in found["syncs"]
+    ] == [list(queue) for queue in queues]
+
+
+@pytest.fixture
+def process():
+    """Any process that runs: systemd's word is what makes it lsyncd."""
+    with subprocess.Popen(["sleep", "60"]) as started:
+        yield started
+        started.kill()
+
+
+@pytest.fixture
+def place(tmp_path):
+    paths = Paths(tmp_path)
+    place = lsyncd_config.places(paths, "salt")
+    place.marker.mkdir(parents=True)
+    return paths, place
+
+
+def running(process):
+    return {"ActiveState": "active", "MainPID": str(process.pid)}
+
+
+def write(place, delays=(), age=0.0):
+    place.status.write_text(
+        written_by_lsyncd([("/srv/salt/", list(delays)), (f"{place.marker}/", [])], ["/srv/salt/"])
+    )
+    then = time.time() - age
+    os.utime(place.status, (then, then))
+
+
+def test_a_fresh_status_of_a_running_lsyncd_is_believed(place, process):
+    paths, place = place
+    write(place, [("wait", "Create", "/a"), ("active", "Delete", "/b")])
+    status = lsyncd_status.observe(paths, "salt", running(process))
+    assert status["running"] and status["trustworthy"]
+    assert status["waiting"] == 2
+    assert [one["path"] for one in status["waiting_for"]] == ["/srv/salt/a", "/srv/salt/b"]
+    assert abs(status["since"] - time.time()) < 5
+
+
+def test_what_a_dead_daemon_left_is_not_believed(place):
+    paths, place = place
+    write(place)
+    status = lsyncd_status.observe(paths, "salt", {"ActiveState": "inactive", "MainPID": "0"})
+    assert not status["running"] and not status["trustworthy"]
+    assert status["waiting"] is None
+    assert "earlier process" in status["why"]
+
+
+def test_a_process_id_that_is_gone_is_not_believed(place, process):
+    paths, place = place
+    write(place)
+    process.kill()
+    process.wait()
+    status = lsyncd_status.observe(paths, "salt", running(process))
+    assert not status["running"]
+
+
+def test_a_status_older_than_the_process_is_not_believed(place, process):
+    paths, place = place
+    write(place, age=3.5)
+    status = lsyncd_status.observe(paths, "salt", running(process))
+    assert status["running"] and not status["trustworthy"]
+    assert "older than lsyncd itself" in status["why"]
+
+
+def test_a_status_that_is_not_renewed_is_not_believed(place):
+    paths, place = place
+    write(place, age=lsyncd_status.STALE + 1)
+    # This test's own parent has run for longer than that.
+    status = lsyncd_status.observe(paths, "salt", {"ActiveState": "active", "MainPID": "1"})
+    assert status["running"] and not status["trustworthy"]
+    assert "should renew it" in status["why"]
+
+
+def test_a_status_from_the_future_is_not_believed(place, process):
+    paths, place = place
+    write(place, age=-3600)
+    assert not lsyncd_status.observe(paths, "salt", running(process))["trustworthy"]
+
+
+def test_the_status_of_another_configuration_is_not_believed(place, process):
+    paths, place = place
+    place.status.write_text(written_by_lsyncd([("/srv/other/", [])], []))
+    status = lsyncd_status.observe(paths, "salt", running(process))
+    assert not status["trustworthy"]
+    assert "configuration" in status["why"]
+
+
+def test_no_status_yet_is_not_an_empty_queue(place, process):
+    paths, _ = place
+    status = lsyncd_status.observe(paths, "salt", running(process))
+    assert status["running"] and status["waiting"] is None and not status["trustworthy"]
+
+
+def test_drain_of_a_dead_lsyncd_says_so_and_leaves_nothing_behind(place):
+    paths, place = place
+    write(place)
+    with pytest.raises(Unavailable, match="does not run"):
+        lsyncd_status.drain(paths, "salt", 1, lambda: {"ActiveState": "failed", "MainPID": "0"})
+    assert list(place.marker.iterdir()) == []
+
+
+def test_drain_does_not_believe_an_empty_queue_written_before_the_marker_was_seen(place, process):
+    paths, place = place
+
+    def reader():
+        # The queue is empty, and stays so, in a file that is renewed; but the marker is never seen.
+        write(place)
+        return running(process)
+
+    with pytest.raises(Unavailable, match="has not read its events"):
+        lsyncd_status.drain(paths, "salt", 0.3, reader)
+
+
+def test_drain_wants_a_status_written_after_the_marker_was_seen(place, process):
+    paths, place = place
+    rounds = []
+
+    def reader():
+        rounds.append(1)
+        names = [path.name for path in place.marker.iterdir()]
+        if len(rounds) < 4:
+            write(place)
+        if len(rounds) == 4:
+            write(place)
+            time.sleep(0.05)
+            place.seen.write_text(names[0])
+        if len(rounds) == 8:
+            time.sleep(0.05)
+            write(place)
+        return running(process)
+
+    lsyncd_status.drain(paths, "salt", 5, reader)
+    assert len(rounds) == 8
+
+
+def test_drain_names_what_still_waits(place, process):
+    paths, place = place
+
+    def reader():
+        names = [path.name for path in place.marker.iterdir()]
+        place.seen.write_text(names[0] if names else "")
+        write(
+            place,
+            [("active", "Create", "/pillar/top.sls")] + [("wait", "Modify", f"/{n}") for n in range(4)],
+        )
+        return running(process)
+
+    with pytest.raises(Unavailable) as caught:
+        lsyncd_status.drain(paths, "salt", 0.3, reader)
+    assert "5 changes still wait: '/srv/salt/pillar/top.sls' (Create, active)" in str(caught.value)
+    assert "and 2 more" in str(caught.value)
+    assert "journalctl -u lsyncd" in str(caught.value)
+
+
+def test_children_of_a_process():
+    with subprocess.Popen(["sleep", "61"]) as child:
+        assert "sleep 61" in lsyncd_status.children(os.getpid())
+        child.kill()
+
+
+def test_a_name_that_is_noted_while_one_looks_is_not_taken_for_noted_earlier(tmp_path, monkeypatch):
+    """Seen under load: a drain went by the time of an older name, and by a status from before its own."""
+    place = tmp_path / "lsyncd.seen"
+    place.write_text("an earlier name")
+    os.utime(place, ns=(10**18, 10**18))
+    stat = os.stat
+
+    def noted_meanwhile(path, *arguments, **options):
+        facts = stat(path, *arguments, **options)
+        if str(path) == str(place):
+            place.write_text("name")
+        return facts
+
+    monkeypatch.setattr(lsyncd_status.os, "stat", noted_meanwhile)
+    assert lsyncd_status._seen(place, "name") != 10**18
+    assert lsyncd_status._seen(place, "name") in (None, stat(place).st_mtime_ns)

@@ -1,0 +1,245 @@
+"""Which run holds a pair."""
+
+import json
+import os
+
+import pytest
+import samples
+
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unreadable
+from failback.host import system
+from failback.host.paths import Paths
+from failback.state import lock
+
+ONE, TWO = samples.RUN, samples.OTHER_RUN
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Paths(tmp_path)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return samples.Clock(monkeypatch, lock, system)
+
+
+def owner(**changes):
+    """A living process of another host, unless said otherwise."""
+    process = {"boot_id": "elsewhere", "pid": 42, "started": 7}
+    return {"master": "salt2_master", "user": "anna", **process, **changes}
+
+
+def of_this_process():
+    pid = os.getpid()
+    return owner(boot_id=system.boot_id(), pid=pid, started=system.process_started(pid))
+
+
+def take(node, run, seconds=60, by=None, **changes):
+    return lock.acquire("salt", node, run, "recover", by or owner(), seconds, **changes)
+
+
+def test_the_second_run_is_refused_and_told_of_the_first(node):
+    take(node, ONE)
+    with pytest.raises(Refused) as error:
+        take(node, TWO)
+    for word in (ONE, "recover", "anna", "salt2_master", "pair.status salt", "expires in 60 s"):
+        assert word in str(error.value)
+    assert lock.read("salt", node)["run"] == ONE
+
+
+def test_the_holder_renews_it_and_keeps_since_when(node, clock):
+    since = take(node, ONE)["since"]
+    clock.now += 50
+    again = take(node, ONE)
+    assert again["since"] == since and again["expires"] == clock.now + 60
+    assert again["taken_over"] is None
+    clock.now += 55
+    assert lock.read("salt", node)["state"] == "held"
+
+
+def test_renewing_prolongs_it_and_changes_nothing_else(node, clock):
+    before = take(node, ONE)
+    clock.now += 50
+    assert lock.renew("salt", node, ONE, 60) is True
+    after = lock.read("salt", node)
+    assert after.pop("expires") == clock.now + 60 and after.pop("state") == "held"
+    assert after.pop("renewed") == clock.now and after.pop("boottime") == before.pop("boottime") + 50
+    before.pop("expires"), before.pop("renewed"), before.pop("taken_over")
+    assert after == before
+    assert take(node, ONE)["since"] == before["since"]
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_it_lasts_as_long_when_the_clock_is_set_meanwhile(node, clock, ahead):
+    take(node, ONE)
+    clock.now += 10
+    clock.set_ahead(ahead)
+    found = lock.read("salt", node)
+    assert (found["state"], found["expires"]) == ("held", clock.now + 50)
+    clock.now += 49
+    assert lock.renew("salt", node, ONE, 60) is True
+    clock.set_ahead(ahead)
+    clock.now += 59.9
+    assert lock.read("salt", node)["state"] == "held"
+    clock.now += 0.1
+    assert lock.read("salt", node)["state"] == "expired"
+
+
+def test_what_was_begun_here_does_not_go_on_after_a_reboot(node, clock, monkeypatch):
+    """A step may outlive its run, and has a long lock for it; it does not outlive this node."""
+    take(node, ONE, seconds=1200)
+    clock.now += lock.LEASE + 1
+    assert lock.read("salt", node)["state"] == "held"
+    monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    assert lock.read("salt", node)["state"] == "expired"
+    assert take(node, TWO, seconds=1200)["taken_over"] == ONE
+    assert lock.read("salt", node)["state"] == "held"
+
+
+def test_a_living_run_keeps_its_lock_over_a_reboot_of_the_node(node, clock, monkeypatch):
+    take(node, ONE, seconds=1200)
+    monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    clock.now += lock.LEASE - 1
+    assert lock.read("salt", node)["state"] == "held"
+    assert lock.renew("salt", node, ONE, 1200) is True
+    clock.now += lock.LEASE + 1
+    assert lock.read("salt", node)["state"] == "held"
+
+
+@pytest.mark.parametrize(
+    ("found", "expires"),
+    [
+        ({"expires": 900, "renewed": 100, "boot_id": "this"}, 900),
+        ({"expires": 900, "renewed": 100, "boot_id": "before"}, 100 + lock.LEASE),
+        ({"expires": 120, "renewed": 100, "boot_id": "before"}, 120),
+        ({"expires": 900}, 900),
+    ],
+)
+def test_when_a_lock_ends(found, expires):
+    assert lock.expiry(found, "this") == expires
+
+
+def test_what_a_run_does_not_have_is_not_renewed(node):
+    """A renewal may come late, after the run was closed or had lost the pair."""
+    assert lock.renew("salt", node, ONE, 60) is False
+    assert lock.read("salt", node) is None
+    take(node, TWO)
+    assert lock.renew("salt", node, ONE, 60) is False
+    assert lock.read("salt", node)["run"] == TWO
+
+
+def test_an_expired_lock_is_taken_over_and_the_dead_run_named(node, clock):
+    take(node, ONE)
+    clock.now += 60
+    assert lock.read("salt", node)["state"] == "expired"
+    assert take(node, TWO)["taken_over"] == ONE
+    with pytest.raises(Refused, match=TWO):
+        take(node, ONE)
+
+
+def test_a_living_process_of_this_node_keeps_it(node):
+    take(node, ONE, by=of_this_process())
+    assert lock.read("salt", node)["state"] == "held"
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        pytest.param({"pid": 2**22 + 1}, id="no such process"),
+        pytest.param({"started": 1}, id="a pid used again"),
+    ],
+)
+def test_a_dead_process_of_this_node_loses_it_at_once(node, gone):
+    take(node, ONE, by={**of_this_process(), **gone})
+    assert lock.read("salt", node)["state"] == "dead"
+    assert take(node, TWO)["taken_over"] == ONE
+
+
+@pytest.mark.parametrize(("expires", "state"), [(100, "held"), (50, "expired"), (0, "expired")])
+def test_what_only_its_time_tells(expires, state):
+    assert lock.judge({"expires": expires}, 50) == state
+
+
+@pytest.mark.parametrize(
+    ("machine", "boot", "started", "gone"),
+    [
+        pytest.param("mine", "this", 7, False, id="alive here"),
+        pytest.param("mine", "this", None, True, id="gone"),
+        pytest.param("mine", "this", 8, True, id="another process with its pid"),
+        pytest.param("mine", "earlier", 7, True, id="this machine has rebooted since"),
+        pytest.param("other", "other", None, False, id="another machine: nothing is known"),
+        pytest.param("", "other", None, False, id="a machine without an identity"),
+        pytest.param(None, "other", None, False, id="a lock of an older release"),
+    ],
+)
+def test_what_a_machine_can_prove_of_a_process(machine, boot, started, gone):
+    held = owner(machine=machine, boot_id=boot)
+    assert lock.ended(held, "mine", "this", lambda pid: started if pid == 42 else None) is gone
+
+
+def test_a_machine_without_an_identity_proves_nothing_about_one_without():
+    assert lock.ended(owner(machine="", boot_id="other"), "", "this", lambda pid: None) is False
+
+
+def test_what_the_other_node_has_proved_dead_is_taken_over(node):
+    take(node, ONE)
+    assert take(node, TWO, dead_runs=(ONE,))["taken_over"] == ONE
+
+
+def test_only_its_run_gives_it_back(node):
+    take(node, ONE)
+    assert lock.release("salt", node, TWO) is False
+    assert lock.read("salt", node)["run"] == ONE
+    assert lock.release("salt", node, ONE) is True
+    assert lock.release("salt", node, ONE) is False
+    assert lock.read("salt", node) is None
+
+
+def test_a_run_that_lost_the_pair_must_not_go_on(node, clock):
+    with pytest.raises(Refused, match="no run holds it"):
+        lock.require("salt", node, ONE)
+    take(node, ONE)
+    lock.require("salt", node, ONE)
+    clock.now += 61
+    take(node, TWO)
+    with pytest.raises(Refused, match=f"run {TWO} holds it"):
+        lock.require("salt", node, ONE)
+
+
+def test_a_torn_lock_is_neither_free_nor_held(node):
+    take(node, ONE)
+    node.lock("salt").write_text('{"run"')
+    for call in (lock.read, lambda *where: take(node, TWO), lambda *where: lock.require(*where, ONE)):
+        with pytest.raises(Unreadable, match="lock of salt"):
+            call("salt", node)
+
+
+@pytest.mark.parametrize(
+    "change", [{"run": None}, {"run": 7}, {"expires": "soon"}, {"owner": "anna"}], ids=str
+)
+def test_a_lock_whose_content_is_nonsense_is_reported_as_such(node, change):
+    take(node, ONE)
+    found = {**json.loads(node.lock("salt").read_text()), **change}
+    node.lock("salt").write_text(json.dumps(found))
+    with pytest.raises(FailbackError):
+        take(node, TWO)
+
+
+def test_a_lock_without_an_owner_counts_until_it_expires(node, clock):
+    take(node, ONE)
+    found = json.loads(node.lock("salt").read_text())
+    del found["owner"]
+    node.lock("salt").write_text(json.dumps(found))
+    assert lock.read("salt", node)["state"] == "held"
+    clock.now += 60
+    assert take(node, TWO)["taken_over"] == ONE
+
+
+def test_a_process_is_named_by_its_pid_and_its_start():
+    pid = os.getpid()
+    assert system.process_started(pid) == system.process_started(pid) > 0
+    assert system.process_started(2**22 + 1) is None
+    assert system.process_started(None) is None

@@ -1,0 +1,211 @@
+"""What the other node may ask for over SSH: a table, and everything else is refused."""
+
+import json
+import os
+import pathlib
+
+import pytest
+import samples
+from hypothesis import given
+from hypothesis import strategies
+
+from failback import peer_requests
+from failback import report
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.handover import giver
+from failback.handover import takeover
+from failback.host import files
+from failback.host.paths import Paths
+from failback.replication import replicated
+from failback.state import ledger
+
+ALLOWED = {
+    "rsync --server --daemon .": ["rsync"],
+    "report": ["report"],
+    "yield 7": ["yield", "7"],
+    "handover 20261122T183000-recover-salt-4f2a": ["handover", samples.RUN],
+    "journal 20261122T183000-recover-salt-4f2a": ["journal", samples.RUN],
+    "guests": ["guests"],
+    "libvirt 20261122T183000-vm-mgmt-4f2a": ["libvirt", "20261122T183000-vm-mgmt-4f2a"],
+    "git-receive-pack '/srv/git/site.git'": ["git-receive-pack", "/srv/git/site.git"],
+    "git-receive-pack '/srv/git/with space.git'": ["git-receive-pack", "/srv/git/with space.git"],
+}
+
+
+@pytest.mark.parametrize(("command", "words"), ALLOWED.items())
+def test_what_the_other_node_may_ask_for(command, words):
+    assert peer_requests.parse(command) == words
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        " ",
+        None,
+        "\n",
+        "sh",
+        "/bin/sh -c id",
+        "scp -t /etc",
+        "sftp-server",
+        "rsync",
+        "rsync --server --sender -logDtpre.iLsfxC . /etc/shadow",
+        "rsync --server -logDtpre.iLsfxC . /etc",
+        "rsync --server --daemon",
+        "rsync --server --daemon . --config=/tmp/evil",
+        "rsync --server --daemon --config=/tmp/evil .",
+        "rsync --server --daemon .; id",
+        "/usr/bin/rsync --server --daemon .",
+        "report; id",
+        "report && id",
+        "report | sh",
+        "report\nid",
+        "report `id`",
+        "report $(id)",
+        "report salt",
+        "report > /etc/passwd",
+        "Report",
+        "yield",
+        "yield -1",
+        "yield +1",
+        "yield 1.0",
+        "yield 1e3",
+        "yield 0x10",
+        "yield 1_000",
+        "yield 7; id",
+        "yield 7 8",
+        "yield \u0667",
+        "yield \u00b2",
+        "yield \uff17",
+        "yield ''",
+        "yield " + "9" * 5000,
+        "guests mgmt",
+        "guests; id",
+        "libvirt",
+        "libvirt a b",
+        "handover",
+        "journal",
+        "journal one two",
+        "handover one two",
+        "git-receive-pack",
+        "git-receive-pack '/srv/git/site.git' --advertise-refs",
+        "git-receive-pack '/srv/git/site.git'; id",
+        "git receive-pack /srv/git/site.git",
+        "git-upload-pack '/srv/git/site.git'",
+        "git-upload-archive '/srv/git/site.git'",
+        "git-receive-pack 'unclosed",
+        "failback far-end salt",
+        "take-back salt run",
+    ],
+    ids=lambda command: ascii(command)[:60],
+)
+def test_what_nobody_may_ask_for(command):
+    with pytest.raises(Refused):
+        peer_requests.parse(command)
+
+
+@given(strategies.text(max_size=60))
+def test_whatever_is_asked_for_is_in_the_table_or_refused(command):
+    try:
+        verb, *rest = peer_requests.parse(command)
+    except Refused:
+        return
+    assert verb in ("rsync", "report", "yield", "handover", "journal", "git-receive-pack")
+    assert len(rest) == (verb in ("yield", "handover", "journal", "git-receive-pack"))
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """salt2 with a configuration, and a note of what it would have become instead of becoming it."""
+    node = Paths(tmp_path)
+    config = samples.pair("salt2", git=["/srv/git/site.git"])
+    files.write_json(node.pair_config("salt"), config)
+    node.became = []
+    monkeypatch.setattr(os, "execv", lambda program, words: node.became.append((program, words)))
+    return node
+
+
+def rsync_configuration(node):
+    ((program, words),) = node.became
+    assert program == "/usr/bin/rsync" and words[:3] == ["rsync", "--server", "--daemon"]
+    (path,) = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    return path
+
+
+@pytest.mark.parametrize(
+    ("active", "writable"), [("salt1", True), ("salt2", False), (None, False), ("torn", False)]
+)
+def test_only_the_active_node_may_write_here(node, monkeypatch, active, writable):
+    if active in ("salt1", "salt2"):
+        ledger.write("salt", node, 3, active, None, "a test")
+    elif active == "torn":
+        files.write_atomically(node.ledger("salt"), '{"gen')
+    asked = []
+    monkeypatch.setattr(replicated, "daemon_config", lambda items, write: asked.append(write) or "text")
+    peer_requests.main("salt", "rsync --server --daemon .", node)
+    assert asked == [writable]
+    assert pathlib.Path(rsync_configuration(node)).read_text() == "text"
+
+
+def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(node):
+    peer_requests.main("salt", "git-receive-pack '/srv/git/site.git'", node)
+    ((program, words),) = node.became
+    assert program == "/usr/bin/git" and words[-2:] == ["receive-pack", "/srv/git/site.git"]
+    assert "receive.denyNonFastForwards=true" in words and "receive.denyDeletes=true" in words
+
+
+@pytest.mark.parametrize(
+    "repository", ["/srv/git/other.git", "/srv/git/site.git/", "/srv/git/../git/site.git", "-c", "/"]
+)
+def test_a_push_elsewhere_is_refused(node, repository):
+    with pytest.raises(Refused, match="is not a repository of salt"):
+        peer_requests.main("salt", f"git-receive-pack '{repository}'", node)
+    assert node.became == []
+
+
+def test_to_yield_is_to_yield_to_the_other_node(node, monkeypatch):
+    asked = []
+    monkeypatch.setattr(takeover, "yield_to", lambda config, *rest: asked.append(rest))
+    peer_requests.main("salt", "yield 7", node)
+    assert asked == [(7, "salt1", node)]
+
+
+def test_a_handover_speaks_over_standard_input_and_output(node, monkeypatch):
+    asked = []
+    monkeypatch.setattr(giver, "serve", lambda config, run, *rest: asked.append(run))
+    assert peer_requests.main("salt", f"handover {samples.RUN}", node) == 0
+    assert asked == [samples.RUN]
+
+
+def test_a_report_is_one_line_of_json(node, monkeypatch, capsys):
+    monkeypatch.setattr(report, "report", lambda pair, paths: {"node": "salt2"})
+    peer_requests.main("salt", "report", node)
+    assert json.loads(capsys.readouterr().out) == {"node": "salt2"}
+
+
+def test_an_unknown_pair_is_refused_before_anything_is_looked_at(node):
+    with pytest.raises(FailbackError, match="knows no pair"):
+        peer_requests.main("mgmt", "report", node)
+
+
+def test_libvirt_is_for_the_run_that_holds_the_pair_alone(tmp_path, monkeypatch):
+    from failback.guests import migration
+    from failback.guests import virsh
+    from failback.state import lock
+
+    paths = Paths(tmp_path)
+    config = samples.pair("salt1", vms=["idm"])
+    files.write_json(paths.pair_config("salt"), config)
+    became = []
+    monkeypatch.setattr(virsh.os, "execv", lambda program, words: became.append(words))
+    with pytest.raises(Refused, match="does not hold salt"):
+        peer_requests.main("salt", f"libvirt {samples.RUN}", paths)
+    lock.acquire("salt", paths, samples.RUN, "vm", {}, 60)
+    peer_requests.main("salt", f"libvirt {samples.RUN}", paths)
+    with pytest.raises(Refused, match="does not hold salt"):
+        peer_requests.main("salt", f"libvirt {samples.OTHER_RUN}", paths)
+    assert became == [[migration.HELPER, virsh.URI]]
+    files.write_json(paths.pair_config("salt"), {**config, "vms": []})
+    with pytest.raises(Refused, match="has no virtual machines"):
+        peer_requests.main("salt", f"libvirt {samples.RUN}", paths)

@@ -1,0 +1,35 @@
+"""When the watch starts itself anew."""
+
+import pytest
+
+from failback.host.paths import Paths
+from failback.watch import loop
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the program with a wing in it."""
+    folder = tmp_path / "failback"
+    (folder / "wing").mkdir(parents=True)
+    (folder / "cli.py").write_text("")
+    (folder / "wing/gate.py").write_text("")
+    monkeypatch.setattr(loop, "PACKAGE", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "wing/gate.py").write_text("# another"),
+        lambda folder: (folder / "wing/gate.py").unlink(),
+        lambda folder: (folder / "wing/more.py").write_text(""),
+        lambda folder: (folder / "cli.py").rename(folder / "wing/cli.py"),
+    ],
+    ids=["changed", "removed", "added", "moved"],
+)
+def test_a_change_in_a_wing_is_a_change_of_the_program(package, tmp_path, change):
+    paths = Paths(tmp_path / "node")
+    before = loop._fingerprint(paths)
+    assert loop._fingerprint(paths) == before
+    change(package)
+    assert loop._fingerprint(paths) != before
