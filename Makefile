@@ -26,7 +26,7 @@ PACKAGES := \
     mmdebstrap systemd-container iproute2 procps util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-thorough doctor faults bench lint image lab-up lab-down lab-status lab-push shell deps
+.PHONY: help demo test check test-thorough doctor faults bench lint reference image lab-up lab-down lab-status lab-push shell deps
 
 help:               ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,11 @@ faults: deps        ## faults at every step of every orchestration; a table; or 
 bench: deps         ## beside keepalived, pacemaker and a script: docs/benchmarks.md (QUICK=1: does it work?)
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--only $(ROWS))
 
-lint: deps          ## ruff and salt-lint
+lint: deps          ## ruff, salt-lint, and whether docs/reference.md is current
 	@$(TESTS) lint
+
+reference: $(PYTHON) ## write docs/reference.md from the docstrings
+	@$(PYTHON) -m lab.reference
 
 image: deps         ## the image that the lab's hosts are copies of (cached)
 	@$(PYTHON) -m lab image --site $(SITE)

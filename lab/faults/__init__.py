@@ -12,6 +12,7 @@
 ``rehearsal``      one run: an outage, an orchestration, a fault in it, and what an operator does
 ``checker``        what was broken, judged from what was seen; pure
 ``campaign``       which runs to make, and their table
+``results``        the tables as a page, docs/faults-results.md
 =================  ==============================================================================
 
 See docs/faults.md.

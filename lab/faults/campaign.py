@@ -15,6 +15,7 @@ from lab.faults import checker
 from lab.faults import injectors
 from lab.faults import moments
 from lab.faults import rehearsal
+from lab.faults import results
 from lab.faults import stage
 
 OPERATIONS = ("recover", "failover", "boot")
@@ -163,6 +164,7 @@ def main(arguments=None):
     parser.add_argument("--missing", action="store_true", help="only what no report kept so far has covered")
     parser.add_argument("--minutes", type=float, help="begin no other run after so many minutes")
     parser.add_argument("--table", action="store_true", help="the table of all reports kept so far")
+    parser.add_argument("--results", action="store_true", help="write the same to docs/faults-results.md")
     parser.add_argument("--judge", metavar="FILE", help="judge the facts of a broken run once more")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     parser.add_argument("--follow", action="store_true", help="print what happens as it happens")
@@ -172,6 +174,12 @@ def main(arguments=None):
     kept = [json.loads(one.read_text()) for one in sorted(folder.glob("*.json"))]
     if options.table:
         print(checker.table(kept))
+        return 0
+    if options.results:
+        try:
+            results.write(kept)
+        except results.Fewer as problem:
+            sys.exit(str(problem))
         return 0
     if options.judge:
         report = checker.judge(pickle.loads(pathlib.Path(options.judge).read_bytes()))

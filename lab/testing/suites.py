@@ -136,9 +136,11 @@ def _lint(releases, check):
     places = [each for each in ("salt", "lab", "tests", "benchmarks") if (cache.CHECKOUT / each).is_dir()]
     found = (cache.CHECKOUT / "salt").rglob("*.sls")
     states = sorted(str(path.relative_to(cache.CHECKOUT)) for path in found)
+    reference = ("python", "-B", "-m", "lab.reference", "--check")
     return [
         Part("ruff", "lint", ("ruff", "check", "--no-cache", *places), interpreter="", seconds=5),
         Part("salt-lint", "lint", ("salt-lint", *states), interpreter="", seconds=10),
+        Part("reference", "lint", reference, interpreter="", seconds=2),
     ]
 
 

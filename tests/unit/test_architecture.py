@@ -1,7 +1,7 @@
 """
 The house rules of the library: which part may know which, what stays pure, how large a file may grow.
 
-``docs/design.md`` (Layout of the tree) says what the wings are for.
+``docs/architecture.md`` says what the wings are for.
 """
 
 import ast
