@@ -143,8 +143,8 @@ def options_of_library():
 
 def lsyncd_text(folder):
     """The shipped configuration of lsyncd, for the bench's one path."""
-    from failback.host.paths import Paths
+    from failback.pair import Member
     from failback.replication import lsyncd_config
     from failback.replication import replicated
 
-    return lsyncd_config.render(bench.configuration(), [replicated.item(folder, True)], Paths())
+    return lsyncd_config.render(Member.of(bench.configuration()), [replicated.item(folder, True)])

@@ -8,69 +8,64 @@ import time
 sys.path.insert(0, "/usr/local/lib/failback/current")
 
 from failback.handover import taker  # noqa: E402
-from failback.host.paths import Paths  # noqa: E402
 from failback.journal import service  # noqa: E402
-from failback.network import address_holder
+from failback.network import address_holder  # noqa: E402
 from failback.network import floating  # noqa: E402
-from failback.recovery import handover_pass
+from failback.pair import Member  # noqa: E402
+from failback.recovery import handover_pass  # noqa: E402
 from failback.recovery import pull  # noqa: E402
 from failback.recovery import reverse_rsync  # noqa: E402
-from failback.state import configuration  # noqa: E402
 from failback.state import ledger  # noqa: E402
-from failback.state import lock  # noqa: E402
 
 PAIR = "bench"
 
 
 def main(verb, *words):
-    paths = Paths()
-    config = configuration.load(PAIR, paths)
-    return VERBS[verb](config, paths, *words)
+    return VERBS[verb](Member.load(PAIR), *words)
 
 
-def hold(config, paths, run):
+def hold(member, run):
     # What an earlier bench that was ended has left.
-    paths.lock(PAIR).unlink(missing_ok=True)
-    return lock.acquire(PAIR, paths, run, "bench", None, 900)
+    member.lock.path.unlink(missing_ok=True)
+    return member.lock.acquire(run, "bench", None, 900)
 
 
-def let_go(config, paths, run):
-    return lock.release(PAIR, paths, run)
+def let_go(member, run):
+    return member.lock.release(run)
 
 
-def begin(config, paths, generation, active):
+def begin(member, generation, active):
     """Ledger and addresses as if this had gone on for long."""
-    ledger.write(PAIR, paths, int(generation), active, None, "benchmark")
-    wanted = floating.of_pair(config)
+    member.ledger.write(ledger.Entry(int(generation), active, None, "benchmark"))
+    wanted = floating.of_pair(member.config)
     with address_holder.Holder(wanted) as holder:
-        if active == config["node"]:
+        if active == member.node:
             holder.take(wanted, check=False)
             holder.announce(wanted)
         else:
             holder.release(wanted)
-    return {"boot_id": ledger.read(PAIR, paths)["boot_id"]}
+    return {"boot_id": member.ledger.read()["boot_id"]}
 
 
-def generation(config, paths):
-    own = ledger.read(PAIR, paths)
+def generation(member):
+    own = member.ledger.read()
     return own and own["generation"]
 
 
-def warm(config, paths, run, journals="yes"):
+def warm(member, run, journals="yes"):
     begun = time.monotonic()
     found = reverse_rsync.synced(
-        config,
+        member,
         run,
-        paths,
         gate=lambda: None,
-        journals=service.Both(config, run, paths) if journals == "yes" else None,
+        journals=service.Both(member, run) if journals == "yes" else None,
         max_delete=10**9,
         max_change_percent=100,
     )
     return {"seconds": time.monotonic() - begun, "journal": found["journal"], "settled": found["settled"]}
 
 
-def timed_warm(config, paths, run):
+def timed_warm(member, run):
     """:py:func:`warm`, and for how long its first pass ran, in which everything comes over (``passes``)."""
     spans = []
     one_pass = pull._one_pass
@@ -83,16 +78,16 @@ def timed_warm(config, paths, run):
             spans.append((begun, time.monotonic()))
 
     pull._one_pass = timed
-    done = warm(config, paths, run, journals="no")
+    done = warm(member, run, journals="no")
     begun, ended = spans[0]
     return {**done, "passes": ended - begun}
 
 
-def preview(config, paths):
+def preview(member):
     """As the minion's job makes it; ``memory`` is what this process grew by, in KiB."""
     before = resident()
     begun = time.monotonic()
-    found = reverse_rsync.preview(config, paths)
+    found = reverse_rsync.preview(member)
     seconds = time.monotonic() - begun
     return {"seconds": seconds, "memory": resident("VmHWM") - before, "files": found[0]["source_files"]}
 
@@ -102,7 +97,7 @@ def resident(field="VmRSS"):
         return next(int(line.split()[1]) for line in handle if line.startswith(field + ":"))
 
 
-def hand_over(config, paths, run):
+def hand_over(member, run):
     """This node becomes active. Adds the moment, on the kernel's clock, at which it had the addresses."""
     moments = []
     take = address_holder.Holder.take
@@ -115,17 +110,17 @@ def hand_over(config, paths, run):
     address_holder.Holder.take = noted
 
     def last_pass(control):
-        if not config["replicate"]:
+        if not member.config["replicate"]:
             return None
-        return handover_pass.LastPass(config, run, paths, control, max_delete=10**9)
+        return handover_pass.LastPass(member, run, control, max_delete=10**9)
 
-    done = taker.become_active(config, run, paths, last_pass)
+    done = taker.become_active(member, run, last_pass)
     return {**done, "taken": moments[-1]}
 
 
-def compare(config, paths, run):
+def compare(member, run):
     begun = time.monotonic()
-    found = reverse_rsync.compared(config, run, paths)
+    found = reverse_rsync.compared(member, run)
     return {**found, "seconds": time.monotonic() - begun}
 
 

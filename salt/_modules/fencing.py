@@ -11,9 +11,8 @@ they call. By hand only ``fencing.status`` and ``fencing.void`` are meant.
 
 import salt_errors
 from failback.host import paths as places
-from failback.state import configuration
+from failback.pair import Member
 from failback.state import fencing
-from failback.state import lock as locks
 
 __virtualname__ = "fencing"
 
@@ -24,6 +23,11 @@ def __virtual__():
 
 def _paths():
     return places.Paths(__opts__.get("failback_root", "/"))
+
+
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -54,11 +58,10 @@ def declare(pair, node, reason, run, owner):
 
         salt mgmt2 fencing.declare mgmt mgmt1 'burnt PSU' 20261122T183000-vm-mgmt-4f2a '{user: root}'
     """
-    paths = _paths()
-    locks.require(pair, paths, run)
-    config = configuration.load(pair, paths)
-    word = fencing.declared(config, node, reason)
-    return fencing.record(config, paths, word, run, owner, config["recovery"]["fenced_for"])
+    member = _member(pair)
+    member.lock.require(run)
+    word = fencing.declared(member.config, node, reason)
+    return member.fencing.record(word, run, owner, member.config["recovery"]["fenced_for"])
 
 
 @salt_errors.translated
@@ -74,8 +77,7 @@ def status(pair):
 
         salt mgmt2 fencing.status mgmt
     """
-    configuration.load(pair, _paths())
-    return fencing.read(pair, _paths())
+    return _member(pair).fencing.read()
 
 
 @salt_errors.translated
@@ -89,5 +91,4 @@ def void(pair):
 
         salt mgmt2 fencing.void mgmt
     """
-    configuration.load(pair, _paths())
-    return fencing.void(pair, _paths(), "an operator has taken it back")
+    return _member(pair).fencing.void("an operator has taken it back")

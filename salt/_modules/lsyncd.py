@@ -27,11 +27,11 @@ import salt_errors
 from failback.decisions import roles
 from failback.host import files
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import gate
 from failback.replication import lsyncd_config
 from failback.replication import lsyncd_status
 from failback.replication import replicated
-from failback.state import configuration
 
 __virtualname__ = "lsyncd"
 
@@ -79,6 +79,11 @@ def _paths():
     return Paths(__opts__.get("failback_root", "/"))
 
 
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
+
+
 def _unit():
     return __salt__["service.show"](SERVICE)
 
@@ -104,14 +109,14 @@ def config(pair, rendered=None):
     Returns the text, or None on a node that lsyncd has nothing to carry from: the secondary, and a
     pair without replicated paths. A path that does not exist yet is taken for a folder.
     """
-    pair_config = configuration.load(pair, _paths()) if rendered is None else json.loads(rendered)
+    pair_config = _member(pair).config if rendered is None else json.loads(rendered)
     if roles.role(pair_config) != "primary" or not pair_config["replicate"]:
         return None
     paths = _paths()
     items = [
         replicated.items_on_disk(entry["path"], str(paths.root))[0] for entry in pair_config["replicate"]
     ]
-    return lsyncd_config.render(pair_config, items, paths)
+    return lsyncd_config.render(Member.of(pair_config, paths), items)
 
 
 def check(text):
@@ -194,7 +199,7 @@ def managed(pair, rendered=None, test=False):
     raises ``CommandExecutionError`` and leaves the file as it was.
     """
     wanted = config(pair, rendered)
-    path = lsyncd_config.places(_paths(), pair).config
+    path = lsyncd_config.places(Member(pair, _paths())).config
     try:
         present = path.read_text(errors="surrogateescape")
     except FileNotFoundError:
@@ -248,8 +253,7 @@ def status(pair):
     folders), ``status_age`` (seconds), ``trustworthy`` and ``why``; see
     ``failback.replication.lsyncd_status.observe``.
     """
-    configuration.load(pair, _paths())
-    return lsyncd_status.observe(_paths(), pair, _unit())
+    return lsyncd_status.observe(_member(pair), _unit())
 
 
 @salt_errors.translated
@@ -274,8 +278,7 @@ def drain(pair, limit=60):
     Returns ``{"seconds": …, "carried": …}``. Raises ``CommandExecutionError`` with what still
     waits.
     """
-    configuration.load(pair, _paths())
-    return lsyncd_status.drain(_paths(), pair, float(limit), _unit)
+    return lsyncd_status.drain(_member(pair), float(limit), _unit)
 
 
 @salt_errors.translated
@@ -298,8 +301,7 @@ def first_pass(pair, limit=600):
     Returns ``{"seconds": …}``. Raises ``CommandExecutionError`` when it does not end in time, or cannot end
     because rsync fails again and again.
     """
-    configuration.load(pair, _paths())
-    return lsyncd_status.first_pass(_paths(), pair, float(limit), _unit)
+    return lsyncd_status.first_pass(_member(pair), float(limit), _unit)
 
 
 @salt_errors.translated
@@ -330,20 +332,19 @@ def start(pair, limit=60, anew=False):
     ``CommandExecutionError`` with the gate's reason, or when it did not stay up.
     ``first_pass`` then waits for its first pass.
     """
-    pair_config = configuration.load(pair, _paths())
-    paths = _paths()
-    gate.require_lsyncd(pair_config, paths)
+    member = _member(pair)
+    gate.require_lsyncd(member)
     wanted = config(pair)
     if wanted is None:
         raise CommandExecutionError(
             f"The pair {pair} replicates no paths, so there is nothing for lsyncd to do."
         )
-    _require_folders(pair_config, paths)
+    _require_folders(member)
     changed = managed(pair)
-    running = lsyncd_status.observe(paths, pair, _unit())["running"]
+    running = lsyncd_status.observe(member, _unit())["running"]
     if running and not changed and not anew:
         return False
-    place = lsyncd_config.places(paths, pair)
+    place = lsyncd_config.places(member)
     files.make_folder(place.marker)
     for left_over in (place.status, place.seen, place.mounted, place.failed):
         left_over.unlink(missing_ok=True)
@@ -356,46 +357,46 @@ def start(pair, limit=60, anew=False):
             output_loglevel="quiet",
         )
     __salt__["service.restart" if running else "service.start"](SERVICE)
-    _wait_until_up(pair_config, paths, float(limit))
+    _wait_until_up(member, float(limit))
     return True
 
 
-def _wait_until_up(pair_config, paths, limit):
+def _wait_until_up(member, limit):
     # A program that has been started proves nothing; its first status file does.
-    pair = pair_config["name"]
+    pair = member.pair
     deadline = time.monotonic() + limit
     while True:
         state = _unit()
-        found = lsyncd_status.observe(paths, pair, state)
+        found = lsyncd_status.observe(member, state)
         if found["trustworthy"]:
             return
         if not found["running"]:
             raise CommandExecutionError(
                 f"lsyncd of {pair} did not stay up: systemd says {state.get('ActiveState')}, "
                 f"{state.get('Result')}. "
-                f"`journalctl -u {SERVICE}` on {pair_config['node']} has its last words."
+                f"`journalctl -u {SERVICE}` on {member.node} has its last words."
             )
         if time.monotonic() > deadline:
             raise CommandExecutionError(
                 f"lsyncd of {pair} runs but watches nothing after {limit:g} seconds. "
                 f"{found['why']} With very many folders it may need longer: "
-                f"`salt {pair_config['node']} lsyncd.status {pair}` shows when it is ready."
+                f"`salt {member.node} lsyncd.status {pair}` shows when it is ready."
             )
         time.sleep(0.05)
 
 
-def _require_folders(pair_config, paths):
+def _require_folders(member):
     # lsyncd would end at once, and say so only in the journal.
     missing = [
         entry["path"]
-        for entry in pair_config["replicate"]
-        for item in replicated.items_on_disk(entry["path"], str(paths.root))[:1]
-        if not os.path.isdir(f"{paths.root}/{item.root}")
+        for entry in member.config["replicate"]
+        for item in replicated.items_on_disk(entry["path"], str(member.paths.root))[:1]
+        if not os.path.isdir(f"{member.paths.root}/{item.root}")
     ]
     if missing:
         raise CommandExecutionError(
-            f"lsyncd of {pair_config['name']} must not start: {', '.join(missing)} is missing on "
-            f"{pair_config['node']}, and lsyncd would have nothing to carry. Is a file system not "
+            f"lsyncd of {member.pair} must not start: {', '.join(missing)} is missing on "
+            f"{member.node}, and lsyncd would have nothing to carry. Is a file system not "
             "mounted? Mount it, or take the path out of the pillar."
         )
 
@@ -417,7 +418,7 @@ def stop(pair):
     Returns True when it was stopped, False when it did not run. Raises ``CommandExecutionError``
     when it goes on.
     """
-    configuration.load(pair, _paths())
+    _member(pair)
     state = _unit()
     if state.get("ActiveState") not in ("active", "activating", "reloading", "deactivating"):
         return False

@@ -25,7 +25,6 @@ import salt_errors
 from failback import report as reports
 from failback.decisions import places
 from failback.decisions import plan as plans
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.guests import virsh
 from failback.handover import takeover as takeovers
@@ -36,13 +35,13 @@ from failback.host import system
 from failback.host.paths import Paths
 from failback.network import address_holder
 from failback.network import floating
+from failback.pair import Member
 from failback.recovery import handover_pass
 from failback.replication import gate as gates
 from failback.replication import git_push
 from failback.replication import sources as source_facts
 from failback.state import configuration
 from failback.state import ledger
-from failback.state import lock as locks
 from failback.watch import loop
 from failback_master import cluster
 
@@ -55,6 +54,11 @@ def __virtual__():
 
 def _paths():
     return Paths(__opts__.get("failback_root", "/"))
+
+
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -86,8 +90,8 @@ def report(pair=None, guests=False):
                 f"{__opts__['id']} has {', '.join(known) or 'no pair'} configured; name one pair."
             )
         pair = known[0]
-    found = {**reports.report(pair, _paths()), "package": __salt__["pair.package"]()}
-    if guests and configuration.load(pair, _paths())["vms"]:
+    found = {**reports.report(Member(pair, _paths())), "package": __salt__["pair.package"]()}
+    if guests and _member(pair).config["vms"]:
         try:
             found["guests"] = __salt__["shared_vm.report"](pair)
         except CommandExecutionError as error:
@@ -109,7 +113,7 @@ def gate(pair):
         salt 'salt1' pair.gate salt
     """
     try:
-        gates.require_lsyncd(configuration.load(pair, _paths()), _paths())
+        gates.require_lsyncd(_member(pair))
     except FailbackError as error:
         return {"open": False, "reason": str(error)}
     return {"open": True, "reason": None}
@@ -132,9 +136,9 @@ def reboot(pair, run):
 
         salt 'salt1' pair.reboot salt 20261122T183000-recover-salt-4f2a
     """
-    paths = _paths()
-    locks.require(pair, paths, run)
-    found = reports.report(pair, paths)
+    member = Member(pair, _paths())
+    member.lock.require(run)
+    found = reports.report(member)
     held = [one["address"] for one in found["addresses"] if one["held"]]
     serves = ledger.is_active(found["ledger"], found["node"])
     if held or (serves and not found["addresses"]):
@@ -142,7 +146,7 @@ def reboot(pair, run):
             f"{found['node']} serves {pair} ({', '.join(held) or 'by its ledger'}); rebooting it would "
             f"take the service down. Nothing was done."
         )
-    there = virsh.running(configuration.load(pair, paths))
+    there = virsh.running(member.config)
     if there:
         raise CommandExecutionError(
             f"{found['node']} runs {', '.join(there)}; rebooting it would shut them down. Nothing was done."
@@ -170,8 +174,11 @@ def start_services(pair):
 
         salt 'salt1' pair.start_services salt
     """
-    config = configuration.load(pair, _paths())
-    return {one["name"]: services.start(pair, "services", one, config["node"]) for one in config["services"]}
+    member = _member(pair)
+    return {
+        service["name"]: services.start(pair, "services", service, member.node)
+        for service in member.config["services"]
+    }
 
 
 @salt_errors.translated
@@ -188,16 +195,15 @@ def take(pair, run):
 
         salt 'salt1' pair.take salt 20261122T183000-boot-salt-4f2a
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    locks.require(pair, paths, run)
-    with ledger.changing_hands(pair, paths):
-        own = ledger.read(pair, paths)
-        if not ledger.is_active(own, config["node"]):
+    member = _member(pair)
+    member.lock.require(run)
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
+        if not ledger.is_active(own, member.node):
             raise CommandExecutionError(
-                f"{config['node']} is not admitted as the active node of {pair}, so it takes no address."
+                f"{member.node} is not admitted as the active node of {pair}, so it takes no address."
             )
-        wanted = floating.of_pair(config)
+        wanted = floating.of_pair(member.config)
         missing = [one for one in wanted if not floating.status(one)["held"]]
         if missing:
             linked, _ = floating.by_link(missing)
@@ -205,7 +211,7 @@ def take(pair, run):
                 # With a dead link among them the others are of use all the same.
                 holder.check(linked or missing)
                 holder.take(missing, check=False)
-            address_holder.announce_later(pair, paths)
+            address_holder.announce_later(member)
     return [one.address for one in missing]
 
 
@@ -233,17 +239,16 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
 
         salt 'salt2' pair.take_over salt 20261122T183000-failover-salt-4f2a '{user: root}' salt1 'no power'
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
+    member = _member(pair)
     __salt__["fencing.declare"](pair, fenced, reason, run, owner)
-    own = ledger.read(pair, paths)
-    held = [one for one in floating.of_pair(config) if floating.status(one)["held"]]
-    if ledger.is_active(own, config["node"]) and (held or not config["floating_ips"]):
+    own = member.ledger.read()
+    held = [one for one in floating.of_pair(member.config) if floating.status(one)["held"]]
+    if ledger.is_active(own, member.node) and (held or not member.config["floating_ips"]):
         return {"generation": own["generation"], "addresses": take(pair, run)}
     if moved:
-        source_facts.record_moved(config, paths)
+        source_facts.record_moved(member)
     why = f"{fenced} is off by the word of {owner['user']}: {reason}"
-    return takeovers.take_over(config, why, paths, run)
+    return takeovers.take_over(member, why, run)
 
 
 @salt_errors.translated
@@ -265,16 +270,15 @@ def win(pair, run, generation, reason):
 
         salt 'salt2' pair.win salt 20261122T183000-recover-salt-4f2a 8 'named the winner'
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    with ledger.changing_hands(pair, paths):
-        locks.require(pair, paths, run)
-        node = config["node"]
-        gates.require_in_place(config, paths, f"{node} is no winner.")
-        own = ledger.read(pair, paths)
+    member = _member(pair)
+    with member.ledger.changing_hands():
+        member.lock.require(run)
+        node = member.node
+        gates.require_in_place(member, f"{node} is no winner.")
+        own = member.ledger.read()
         # It has served since then, and what the loser has written since then are conflicts.
         since = own["since"] if own and own["active"] == node else None
-        return ledger.write(pair, paths, int(generation), node, run, reason, since=since)
+        return member.ledger.write(ledger.Entry(int(generation), node, run, reason, since=since))
 
 
 @salt_errors.translated
@@ -295,14 +299,13 @@ def give_way(pair, run, generation):
 
         salt 'salt1' pair.give_way salt 20261122T183000-recover-salt-4f2a 8
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    locks.require(pair, paths, run)
-    other = roles.peer(config)["id"]
-    own = ledger.read(pair, paths)
+    member = _member(pair)
+    member.lock.require(run)
+    other = member.peer["id"]
+    own = member.ledger.read()
     if own and (own["generation"], own["active"]) == (int(generation), other):
-        return f"{config['node']} has given way to {other} already."
-    return takeovers.yield_to(config, int(generation), other, paths, run)
+        return f"{member.node} has given way to {other} already."
+    return takeovers.yield_to(member, int(generation), other, run)
 
 
 @salt_errors.translated
@@ -327,15 +330,14 @@ def handover(pair, run, max_delete=None):
 
         salt 'salt1' pair.handover salt 20261122T183000-recover-salt-4f2a
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
+    member = _member(pair)
 
     def prepare_last_pass(control):
-        if not config["replicate"]:
+        if not member.config["replicate"]:
             return None
-        return handover_pass.LastPass(config, run, paths, control, max_delete=max_delete)
+        return handover_pass.LastPass(member, run, control, max_delete=max_delete)
 
-    done = taker.become_active(config, run, paths, prepare_last_pass)
+    done = taker.become_active(member, run, prepare_last_pass)
     done.update(started=[], problems=[])
     brought = done["last_pass"]
     try:
@@ -370,11 +372,10 @@ def activate(pair, run, anew=False, carry=True):
 
         salt 'salt1' pair.activate salt 20261122T183000-recover-salt-4f2a
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    locks.require(pair, paths, run)
+    member = _member(pair)
+    member.lock.require(run)
     started = []
-    carries = carry and config["replicate"] and roles.role(config) == "primary"
+    carries = carry and member.config["replicate"] and member.role == "primary"
     if carries and __salt__["lsyncd.start"](pair, anew=anew):
         started.append(services.LSYNCD)
     return {"started": started + start_active_services(pair, run)}
@@ -394,17 +395,16 @@ def start_active_services(pair, run):
 
         salt 'salt1' pair.start_active_services salt 20261122T183000-recover-salt-4f2a
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    locks.require(pair, paths, run)
-    if not ledger.is_active(ledger.read(pair, paths), config["node"]):
+    member = _member(pair)
+    member.lock.require(run)
+    if not member.is_active():
         raise CommandExecutionError(
-            f"{config['node']} is not admitted as the active node of {pair}, so its active services stay off."
+            f"{member.node} is not admitted as the active node of {pair}, so its active services stay off."
         )
     return [
         one["name"]
-        for one in config["active_services"]
-        if services.start(pair, "active_services", one, config["node"]) == "started"
+        for one in member.config["active_services"]
+        if services.start(pair, "active_services", one, member.node) == "started"
     ]
 
 
@@ -428,29 +428,28 @@ def stand_by(pair, run, sources=None):
 
         salt 'salt2' pair.stand_by salt 20261122T183000-recover-salt-4f2a
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    locks.require(pair, paths, run)
-    own = ledger.read(pair, paths)
-    if ledger.is_active(own, config["node"]):
+    member = _member(pair)
+    member.lock.require(run)
+    own = member.ledger.read()
+    if ledger.is_active(own, member.node):
         raise CommandExecutionError(
-            f"{config['node']} is the active node of {pair} by its ledger, so nothing is stopped there. See "
+            f"{member.node} is the active node of {pair} by its ledger, so nothing is stopped there. See "
             f"`salt-run pair.status {pair}`."
         )
     stopped = []
-    for key, one in services.of_the_active_node(config):
-        done = services.stop(pair, key, one, config["node"])
+    for key, one in services.of_the_active_node(member.config):
+        done = services.stop(pair, key, one, member.node)
         if done == "unknown":
             raise CommandExecutionError(
                 f"{pair}: it cannot be learnt whether {one['name']} (active_services) is off on the standby "
-                f"{config['node']}: its status command gives no answer. Run: {' '.join(one['status'])}"
+                f"{member.node}: its status command gives no answer. Run: {' '.join(one['status'])}"
             )
         if done == "stopped":
             stopped.append(one["name"])
-    made, absent = _make_folders(config, sources or {}, paths)
-    elsewhere = source_facts.misplaced(config, paths)
+    made, absent = _make_folders(member, sources or {})
+    elsewhere = source_facts.misplaced(member)
     if elsewhere:
-        absent.append(places.misplaced_sentence(config["node"], elsewhere, pair))
+        absent.append(places.misplaced_sentence(member.node, elsewhere, pair))
     return {
         "stopped": stopped,
         "made": made,
@@ -460,16 +459,16 @@ def stand_by(pair, run, sources=None):
     }
 
 
-def _make_folders(config, sources, paths):
+def _make_folders(member, sources):
     """The folders that the active node replicates; rsync's daemon cannot make its own root."""
-    before = source_facts.recorded(config["name"], paths)["own"] or {}
+    before = source_facts.recorded(member)["own"] or {}
     made, absent = [], []
     for path, there in sorted(sources.items()):
         if there["kind"] != "directory" or os.path.isdir(path):
             continue
         if before.get(path, {}).get("exists"):
             absent.append(
-                f"{path} was on {config['node']} and is missing now. Is its file system mounted? Nothing is "
+                f"{path} was on {member.node} and is missing now. Is its file system mounted? Nothing is "
                 f"carried there before it is."
             )
         else:
@@ -497,35 +496,33 @@ def watching(pair, limit=30):
 
         salt 'salt2' pair.watching salt
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    role = roles.role(config)
-    crons = sorted(
-        {one["watch"]["cron"] for one in config["floating_ips"] if one["watch"]["on"] in ("both", role)}
-    )
+    member = _member(pair)
+    role = member.role
+    watches = [address["watch"] for address in member.config["floating_ips"]]
+    crons = sorted({watch["cron"] for watch in watches if watch["on"] in ("both", role)})
     for cron in crons:
         # It detaches itself; one that runs already lets this one end.
-        system.run([str(paths.program), "watch", cron], 10, f"start the watch {cron}")
+        system.run([str(member.paths.program), "watch", cron], 10, f"start the watch {cron}")
     end = time.monotonic() + float(limit)
     while True:
-        missing = [reason for cron in crons for reason in _unwatched(pair, cron, paths)]
+        missing = [reason for cron in crons for reason in _unwatched(member, cron)]
         if not missing:
             return crons
         if time.monotonic() >= end:
             raise CommandExecutionError(
-                f"The watch of {pair} on {config['node']} is not ready after {limit} s: {' '.join(missing)}"
+                f"The watch of {pair} on {member.node} is not ready after {limit} s: {' '.join(missing)}"
             )
         time.sleep(0.1)
 
 
-def _unwatched(pair, cron, paths):
+def _unwatched(member, cron):
     """What keeps a watch from taking over, as sentences, by its own status file."""
-    found = files.read_json(loop.status_file(paths, cron), f"the status of the watch {cron}") or {}
+    found = files.read_json(loop.status_file(member.paths, cron), f"the status of the watch {cron}") or {}
     if system.process_started(found.get("pid") or 0) is None:
         return [f"{cron} does not run."]
-    addresses = found.get("pairs", {}).get(pair, {}).get("addresses")
+    addresses = found.get("pairs", {}).get(member.pair, {}).get("addresses")
     if not addresses:
-        return [f"{cron} does not know {pair} yet."]
+        return [f"{cron} does not know {member.pair} yet."]
     return [
         f"{cron} has not seen {name} answered."
         for name, one in sorted(addresses.items())
@@ -547,10 +544,9 @@ def push_git(pair, run):
 
         salt 'salt2' pair.push_git salt 20261122T183000-recover-salt-4f2a
     """
-    paths = _paths()
-    config = configuration.load(pair, paths)
-    locks.require(pair, paths, run)
-    return [git_push.push(config, repository, paths) for repository in config["git"]]
+    member = _member(pair)
+    member.lock.require(run)
+    return [git_push.push(member, repository) for repository in member.config["git"]]
 
 
 @salt_errors.translated
@@ -569,7 +565,7 @@ def reload(pair, units):
 
         salt 'mgmt1' pair.reload mgmt '[libvirtd]'
     """
-    known = {one["then"] for one in configuration.load(pair, _paths())["replicate"]}
+    known = {one["then"] for one in _member(pair).config["replicate"]}
     unknown = sorted(set(units) - known)
     if unknown:
         raise SaltInvocationError(f"{', '.join(unknown)} is not named in `then` of {pair}.")

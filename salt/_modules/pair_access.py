@@ -11,10 +11,10 @@ Functions of the module ``pair``, by its virtual name; highstate and ``orch.adop
 import salt_errors
 from failback.decisions import roles
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.peer import ssh
 from failback.peer import trust as trusts
 from failback.pillar import pairs
-from failback.state import configuration
 
 __virtualname__ = "pair"
 
@@ -25,6 +25,11 @@ def __virtual__():
 
 def _paths():
     return Paths(__opts__.get("failback_root", "/"))
+
+
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -69,7 +74,7 @@ def trust(pair, public_key, host_keys):
 
         salt 'salt1' pair.trust salt 'ssh-ed25519 AAAA…' '[ssh-ed25519 AAAA…]'
     """
-    return trusts.remember(pair, public_key, host_keys, _paths())
+    return trusts.remember(Member(pair, _paths()), public_key, host_keys)
 
 
 @salt_errors.translated
@@ -101,7 +106,7 @@ def reaches_peer(pair):
 
         salt 'salt1' pair.reaches_peer salt
     """
-    return ssh.report(configuration.load(pair, _paths()), _paths())["node"]
+    return ssh.report(_member(pair))["node"]
 
 
 @salt_errors.translated

@@ -11,11 +11,10 @@ Functions of the module ``pair``, by its virtual name.
 import salt_errors
 from failback.errors import Unreadable
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import gate as gates
 from failback.replication import sources as source_facts
-from failback.state import configuration
 from failback.state import ledger
-from failback.state import lock as locks
 
 __virtualname__ = "pair"
 
@@ -26,6 +25,11 @@ def __virtual__():
 
 def _paths():
     return Paths(__opts__.get("failback_root", "/"))
+
+
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -53,12 +57,11 @@ def admit(pair, generation, active, run, why, admitted=True, unsaved=False):
 
         salt 'salt2' pair.admit salt 7 salt1 20261122T183000-recover-salt-4f2a 'recovered'
     """
-    paths = _paths()
-    locks.require(pair, paths, run)
+    member = _member(pair)
+    member.lock.require(run)
     if admitted:
-        config = configuration.load(pair, paths)
-        gates.require_in_place(config, paths, f"{config['node']} is not admitted to {pair}.")
-    return ledger.write(pair, paths, int(generation), active, run, why, admitted, unsaved)
+        gates.require_in_place(member, f"{member.node} is not admitted to {pair}.")
+    return member.ledger.write(ledger.Entry(int(generation), active, run, why, admitted, unsaved))
 
 
 @salt_errors.translated
@@ -74,11 +77,11 @@ def adopt(pair, active, run):
 
         salt 'salt1' pair.adopt salt salt1 20261122T183000-adopt-salt-4f2a
     """
-    paths = _paths()
-    locks.require(pair, paths, run)
-    if ledger.read(pair, paths) is not None:
+    member = Member(pair, _paths())
+    member.lock.require(run)
+    if member.ledger.read() is not None:
         return False
-    ledger.write(pair, paths, 1, active, run, "adopted", admitted=False)
+    member.ledger.write(ledger.Entry(1, active, run, "adopted", admitted=False))
     return True
 
 
@@ -103,27 +106,26 @@ def record_sources(pair, run, peer, moved=False):
 
         salt 'salt1' pair.record_sources salt 20261122T183000-adopt-salt-4f2a '{/srv/salt: {…}}'
     """
-    paths = _paths()
-    locks.require(pair, paths, run)
-    own = ledger.read(pair, paths)
-    config = configuration.load(pair, paths)
-    if moved and own and own["active"] != config["node"] and _misplaced(config, paths):
-        ledger.write(
-            pair,
-            paths,
-            own["generation"],
-            own["active"],
-            run,
-            "its data were moved",
-            admitted=False,
-            unsaved=bool(own.get("unsaved")),
+    member = _member(pair)
+    member.lock.require(run)
+    own = member.ledger.read()
+    if moved and own and own["active"] != member.node and _misplaced(member):
+        member.ledger.write(
+            ledger.Entry(
+                own["generation"],
+                own["active"],
+                run,
+                "its data were moved",
+                admitted=False,
+                unsaved=bool(own.get("unsaved")),
+            )
         )
-    source_facts.record(pair, paths, peer, moved)
+    source_facts.record(member, peer, moved)
     return True
 
 
-def _misplaced(config, paths):
+def _misplaced(member):
     try:
-        return source_facts.misplaced(config, paths)
+        return source_facts.misplaced(member)
     except Unreadable as error:
         return {"error": str(error)}

@@ -13,12 +13,12 @@ from salt.exceptions import CommandExecutionError
 
 import salt_errors
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.recovery import reverse_rsync as data
 from failback.replication import sources as source_facts
 from failback.state import configuration
 from failback.state import lock as locks
 from failback.state import pause
-from failback.state import runs
 
 __virtualname__ = "pair"
 
@@ -29,6 +29,11 @@ def __virtual__():
 
 def _paths():
     return Paths(__opts__.get("failback_root", "/"))
+
+
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -56,11 +61,11 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
 
         salt 'salt1' pair.lock salt 20261122T183000-recover-salt-4f2a recover '{master: salt2_master}' 60
     """
-    paths = _paths()
-    taken = locks.acquire(pair, paths, run, operation, owner, float(seconds), tuple(dead_runs))
+    member = Member(pair, _paths())
+    taken = member.lock.acquire(run, operation, owner, float(seconds), tuple(dead_runs))
     if taken["taken_over"]:
         # What a dead run has paused would stay paused for as long as its step might have taken.
-        pause.clear(pair, paths, taken["taken_over"])
+        member.pause.clear(taken["taken_over"])
     return taken
 
 
@@ -83,10 +88,10 @@ def renew(pair, run, seconds, hold=False):
 
         salt 'salt1' pair.renew salt 20261122T183000-recover-salt-4f2a 60
     """
-    paths = _paths()
-    renewed = locks.renew(pair, paths, run, float(seconds))
+    member = Member(pair, _paths())
+    renewed = member.lock.renew(run, float(seconds))
     if renewed and hold:
-        pause.set_hold(pair, paths, min(float(seconds), pause.LONGEST), f"run {run}", run)
+        member.pause.set(min(float(seconds), pause.LONGEST), f"run {run}", run)
     return renewed
 
 
@@ -119,7 +124,7 @@ def unlock(pair, run):
 
         salt 'salt1' pair.unlock salt 20261122T183000-recover-salt-4f2a
     """
-    return locks.release(pair, _paths(), run)
+    return Member(pair, _paths()).lock.release(run)
 
 
 @salt_errors.translated
@@ -144,8 +149,7 @@ def hold(pair, seconds, reason, run=None):
 
         salt 'salt2' pair.hold salt 600 'switch maintenance'
     """
-    configuration.load(pair, _paths())
-    return pause.set_hold(pair, _paths(), seconds, reason, run)
+    return _member(pair).pause.set(seconds, reason, run)
 
 
 @salt_errors.translated
@@ -163,11 +167,11 @@ def resume(pair, run=None):
 
         salt 'salt2' pair.resume salt
     """
-    paths = _paths()
-    found = locks.read(pair, paths)
+    member = Member(pair, _paths())
+    found = member.lock.read()
     if run is None and found and found["state"] == "held":
         raise CommandExecutionError(locks.refusal(pair, found))
-    return pause.clear(pair, paths, run)
+    return member.pause.clear(run)
 
 
 @salt_errors.translated
@@ -184,7 +188,7 @@ def open_run(pair, run, record):
 
         salt 'salt1' pair.open_run salt 20261122T183000-recover-salt-4f2a '{operation: recover}'
     """
-    runs.write(pair, run, record, _paths())
+    Member(pair, _paths()).runs.write(run, record)
     return True
 
 
@@ -208,13 +212,13 @@ def close_run(pair, run, record, sources=None):
 
         salt 'salt1' pair.close_run salt 20261122T183000-recover-salt-4f2a '{result: succeeded}'
     """
-    paths = _paths()
-    runs.write(pair, run, record, paths)
+    member = Member(pair, _paths())
+    member.runs.write(run, record)
     if sources is not None:
-        source_facts.record(pair, paths, sources)
-        data.pruned(configuration.load(pair, paths), paths, (run,))
-    pause.clear(pair, paths, run)
-    locks.release(pair, paths, run)
+        source_facts.record(member, sources)
+        data.pruned(member, (run,))
+    member.pause.clear(run)
+    member.lock.release(run)
     return True
 
 
@@ -231,4 +235,4 @@ def history(pair=None):
     """
     paths = _paths()
     chosen = [pair] if pair else configuration.names(paths)
-    return [record for one in chosen for record in runs.history(one, paths)]
+    return [record for one in chosen for record in Member(one, paths).runs.history()]

@@ -23,8 +23,8 @@ import salt_errors
 from failback.decisions import conflicts
 from failback.host.paths import Paths
 from failback.journal import service
+from failback.pair import Member
 from failback.recovery import reverse_rsync as library
-from failback.state import configuration
 from failback.state import runs
 
 __virtualname__ = "reverse_rsync"
@@ -38,8 +38,13 @@ def _paths():
     return Paths(__opts__.get("failback_root", "/"))
 
 
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
+
+
 def _load(pair):
-    return configuration.load(pair, _paths())
+    return _member(pair).config
 
 
 def _remote_shell():
@@ -50,7 +55,7 @@ def _remote_shell():
 def _gate(pair, run):
     from failback.replication import gate
 
-    gate.require_pull(_load(pair), run, _paths())
+    gate.require_pull(_member(pair), run)
 
 
 def _number(name, value):
@@ -104,14 +109,14 @@ def preview(pair, sources=None, names=200, takeover=None):
     """
     _number("names", names)
     takeover = _moments(takeover)
-    return library.preview(_load(pair), _paths(), sources, names, _remote_shell(), takeover)
+    return library.preview(_member(pair), sources, names, _remote_shell(), takeover)
 
 
 def _preview_for_handover(pair, sources, names, takeover, run):
-    config, paths = _load(pair), _paths()
+    member = _member(pair)
     takeover = _moments(takeover)
-    journals = None if _remote_shell() else service.Both(config, run, paths)
-    return library.preview(config, paths, sources, names, _remote_shell(), takeover, journals)
+    journals = None if _remote_shell() else service.Both(member, run)
+    return library.preview(member, sources, names, _remote_shell(), takeover, journals)
 
 
 @salt_errors.translated
@@ -159,8 +164,7 @@ def refusals(
         salt salt1 reverse_rsync.refusals salt '[]'
     """
     return library.refusals(
-        _load(pair),
-        _paths(),
+        _member(pair),
         previews,
         sources,
         max_delete=_number("max_delete", max_delete),
@@ -243,15 +247,14 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
         salt salt1 reverse_rsync.synced salt 20261122T183000-recover-salt-4f2a
     """
     runs.require_id(run)
-    config, paths = _load(pair), _paths()
+    member = _member(pair)
     return library.synced(
-        config,
+        member,
         run,
-        paths,
         sources,
         remote_shell=_remote_shell(),
         gate=lambda: _gate(pair, run),
-        journals=None if _remote_shell() else service.Both(config, run, paths),
+        journals=None if _remote_shell() else service.Both(member, run),
         max_delete=_number("max_delete", max_delete),
         max_change_percent=_number("max_change_percent", max_change_percent),
         takeover=_moments(takeover),
@@ -279,7 +282,7 @@ def compared(pair, run):
         salt salt1 reverse_rsync.compared salt 20261122T183000-recover-salt-4f2a
     """
     runs.require_id(run)
-    return library.compared(_load(pair), run, _paths(), _remote_shell())
+    return library.compared(_member(pair), run, _remote_shell())
 
 
 @salt_errors.translated
@@ -322,7 +325,7 @@ def restored(pair, run, new_run, paths=None, test=False):
     for path in paths or ():
         if not isinstance(path, str) or not path.startswith("/"):
             raise SaltInvocationError(f"paths must be absolute paths, not {path!r}")
-    return library.restored(_load(pair), run, new_run, _paths(), paths, bool(test))
+    return library.restored(_member(pair), run, new_run, paths, bool(test))
 
 
 @salt_errors.translated
@@ -345,4 +348,4 @@ def pruned(pair, spare=None):
 
         salt salt1 reverse_rsync.pruned salt
     """
-    return library.pruned(_load(pair), _paths(), (spare,) if spare else ())
+    return library.pruned(_member(pair), (spare,) if spare else ())

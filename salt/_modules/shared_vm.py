@@ -20,7 +20,6 @@ from salt.exceptions import SaltInvocationError
 
 import salt_errors
 from failback.decisions import guests
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.guests import claims
@@ -29,8 +28,7 @@ from failback.guests import storage
 from failback.guests import virsh
 from failback.host import paths as places
 from failback.host import system
-from failback.state import configuration
-from failback.state import fencing
+from failback.pair import Member
 from failback.state import lock as locks
 
 __virtualname__ = "shared_vm"
@@ -42,6 +40,11 @@ def __virtual__():
 
 def _paths():
     return places.Paths(__opts__.get("failback_root", "/"))
+
+
+def _member(pair):
+    """This node in a pair; the call fails here if the node does not know it."""
+    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -61,7 +64,7 @@ def report(pair):
 
         salt 'mgmt*' shared_vm.report mgmt
     """
-    return virsh.facts(configuration.load(pair, _paths()), _paths())
+    return virsh.facts(_member(pair))
 
 
 @salt_errors.translated
@@ -75,7 +78,7 @@ def running(pair):
 
         salt mgmt1 shared_vm.running mgmt
     """
-    return virsh.running(configuration.load(pair, _paths()))
+    return virsh.running(_member(pair).config)
 
 
 def pairs():
@@ -134,7 +137,7 @@ def storage_gone(pair):
 
         salt 'mgmt*' shared_vm.storage_gone mgmt
     """
-    return storage.storage_gone(configuration.load(pair, _paths()), _paths())
+    return storage.storage_gone(_member(pair))
 
 
 @salt_errors.translated
@@ -150,7 +153,7 @@ def marked(pair):
 
         salt mgmt1 shared_vm.marked mgmt
     """
-    return storage.missing_marks(configuration.load(pair, _paths()), _paths())
+    return storage.missing_marks(_member(pair))
 
 
 @salt_errors.translated
@@ -166,7 +169,7 @@ def mark_storage(pair):
 
         salt mgmt1 shared_vm.mark_storage mgmt
     """
-    return storage.mark_storage(configuration.load(pair, _paths()), _paths())
+    return storage.mark_storage(_member(pair))
 
 
 @salt_errors.translated
@@ -180,7 +183,7 @@ def autostarted(pair):
 
         salt mgmt1 shared_vm.autostarted mgmt
     """
-    return virsh.autostarted(configuration.load(pair, _paths()))
+    return virsh.autostarted(_member(pair).config)
 
 
 @salt_errors.translated
@@ -194,7 +197,7 @@ def no_autostart(pair):
 
         salt mgmt1 shared_vm.no_autostart mgmt
     """
-    return virsh.no_autostart(configuration.load(pair, _paths()))
+    return virsh.no_autostart(_member(pair).config)
 
 
 @salt_errors.translated
@@ -225,7 +228,7 @@ def learn(pair):
 
         salt mgmt2 shared_vm.learn mgmt
     """
-    return virsh.learn(configuration.load(pair, _paths()), _paths())
+    return virsh.learn(_member(pair))
 
 
 @salt_errors.translated
@@ -250,11 +253,8 @@ def plan(pair, guest, only_if_active=False, how="live"):
 
         salt mgmt2 shared_vm.plan mgmt idm
     """
-    paths = _paths()
-    config = _config(pair, guest, paths)
-    found = _decide(
-        config, guest, config["node"], paths, own_claim=None, how=how, only_if_active=only_if_active
-    )
+    member = _member_with(pair, guest)
+    found = _decide(member, guest, member.node, own_claim=None, how=how, only_if_active=only_if_active)
     return {
         "action": found.action,
         "source": found.source,
@@ -283,27 +283,26 @@ def start(pair, guest, run=None):
 
         salt mgmt2 shared_vm.start mgmt idm
     """
-    paths = _paths()
-    config = _config(pair, guest, paths)
-    _require_turn(pair, run, paths)
-    name = guests.domain(config, guest)
-    with claims.claim(pair, guest, paths):
-        found = _decide(config, guest, config["node"], paths, own_claim=config["node"])
+    member = _member_with(pair, guest)
+    _require_turn(member, run)
+    name = guests.domain(member.config, guest)
+    with claims.claim(member, guest):
+        found = _decide(member, guest, member.node, own_claim=member.node)
         if found.refusal:
             raise Refused(found.refusal)
         if found.action == guests.NOTHING:
             return {"done": "nothing", "comment": found.sentence}
         if found.action == guests.START:
             virsh.start(name)
-        elif found.action == guests.RESUME and found.source == config["node"]:
+        elif found.action == guests.RESUME and found.source == member.node:
             virsh.resume(name)
         else:
             raise Refused(f"{found.sentence} That is what orch.vm does; nothing was done here.")
         state, _ = virsh.state(name)
         if state != "running":
-            raise CommandExecutionError(f"{guest} was started on {config['node']} and is {state}.")
+            raise CommandExecutionError(f"{guest} was started on {member.node} and is {state}.")
     done = "started" if found.action == guests.START else "resumed"
-    return {"done": done, "comment": f"{guest} was {done} on {config['node']}."}
+    return {"done": done, "comment": f"{guest} was {done} on {member.node}."}
 
 
 @salt_errors.translated
@@ -326,13 +325,12 @@ def migrate(pair, guest, run):
 
         salt mgmt1 shared_vm.migrate mgmt idm 20261122T183000-vm-mgmt-4f2a
     """
-    paths = _paths()
-    config = _config(pair, guest, paths)
-    locks.require(pair, paths, run)
-    target = roles.peer(config)["id"]
-    name = guests.domain(config, guest)
-    with claims.claim(pair, guest, paths):
-        found = _decide(config, guest, target, paths, own_claim=config["node"])
+    member = _member_with(pair, guest)
+    member.lock.require(run)
+    target = member.peer["id"]
+    name = guests.domain(member.config, guest)
+    with claims.claim(member, guest):
+        found = _decide(member, guest, target, own_claim=member.node)
         if found.refusal:
             raise Refused(found.refusal)
         if found.action == guests.NOTHING:
@@ -340,16 +338,16 @@ def migrate(pair, guest, run):
         if found.action != guests.MIGRATE:
             raise Refused(f"{found.sentence} It is not migrated from here; nothing was done.")
         try:
-            migration.migrate(config, name, run, paths, config["virtualization"]["migration_timeout"])
+            migration.migrate(member, name, run, member.config["virtualization"]["migration_timeout"])
         except FailbackError as error:
             state, _ = virsh.state(name)
             raise CommandExecutionError(
-                f"{guest} could not be migrated to {target}; it is {state} on {config['node']} now. {error}"
+                f"{guest} could not be migrated to {target}; it is {state} on {member.node} now. {error}"
             ) from error
-        here, there = virsh.facts(config, paths), migration.ask_peer(config, paths)
+        here, there = virsh.facts(member), migration.ask_peer(member)
         if guests.active(here["guests"][guest]) or there["guests"][guest]["state"] != "running":
             raise CommandExecutionError(
-                f"After its migration {guest} is {here['guests'][guest]['state']} on {config['node']} and "
+                f"After its migration {guest} is {here['guests'][guest]['state']} on {member.node} and "
                 f"{there['guests'][guest]['state']} on {target}: salt-run pair.status {pair}"
             )
     return {"done": "migrated", "comment": f"{guest} was migrated live to {target}."}
@@ -375,12 +373,11 @@ def stop(pair, guest, run=None):
 
         salt mgmt1 shared_vm.stop mgmt idm
     """
-    paths = _paths()
-    config = _config(pair, guest, paths)
-    _require_turn(pair, run, paths)
-    name, node = guests.domain(config, guest), config["node"]
-    with claims.claim(pair, guest, paths):
-        before = virsh.facts(config, paths)["guests"][guest]
+    member = _member_with(pair, guest)
+    _require_turn(member, run)
+    name, node = guests.domain(member.config, guest), member.node
+    with claims.claim(member, guest):
+        before = virsh.facts(member)["guests"][guest]
         if not guests.active(before):
             return {"done": "nothing", "comment": f"{guest} does not run on {node}."}
         if before["state"] != "running":
@@ -388,8 +385,8 @@ def stop(pair, guest, run=None):
                 f"{guest} is {before['state']} on {node} and could not shut itself down. Look at it there: "
                 f"virsh domstate --reason {name}"
             )
-        virsh.shut_down(name, config["virtualization"]["shutdown_timeout"])
-        after = virsh.facts(config, paths)["guests"][guest]
+        virsh.shut_down(name, member.config["virtualization"]["shutdown_timeout"])
+        after = virsh.facts(member)["guests"][guest]
         if guests.active(after):
             raise CommandExecutionError(
                 f"{guest} was shut down on {node} and still has processes: {after['processes']}"
@@ -397,38 +394,39 @@ def stop(pair, guest, run=None):
     return {"done": "stopped", "comment": f"{guest} was shut down on {node}."}
 
 
-def _config(pair, guest, paths):
-    config = configuration.load(pair, paths)
-    if guest not in config["vms"]:
+def _member_with(pair, guest):
+    """This node in a pair that has the guest."""
+    member = _member(pair)
+    if guest not in member.config["vms"]:
         raise SaltInvocationError(
-            f"{guest!r} is no guest of {pair} (guests: {', '.join(config['vms']) or 'none'}). Nothing "
+            f"{guest!r} is no guest of {pair} (guests: {', '.join(member.config['vms']) or 'none'}). Nothing "
             "was done."
         )
-    return config
+    return member
 
 
-def _require_turn(pair, run, paths):
+def _require_turn(member, run):
     """A run must hold the pair; who comes without one must not be in a run's way."""
     if run is not None:
-        locks.require(pair, paths, run)
+        member.lock.require(run)
         return
-    found = locks.read(pair, paths)
+    found = member.lock.read()
     if found and found["state"] == "held":
-        raise Refused(locks.refusal(pair, found))
+        raise Refused(locks.refusal(member.pair, found))
 
 
-def _decide(config, guest, target, paths, own_claim, **terms):
+def _decide(member, guest, target, own_claim, **terms):
     """What both hosts say now, this one by itself and the other one over SSH, judged."""
-    other = roles.peer(config)["id"]
-    reports = {config["node"]: virsh.facts(config, paths)}
+    other = member.peer["id"]
+    reports = {member.node: virsh.facts(member)}
     fenced = False
     try:
-        reports[other] = migration.ask_peer(config, paths)
+        reports[other] = migration.ask_peer(member)
     except FailbackError as error:
         reports[other] = {"error": str(error)}
         try:
-            fencing.require(config, paths, other)
+            member.fencing.require(other)
             fenced = True
         except Refused as refusal:
             reports[other] = {"error": f"{error} {refusal}"}
-    return guests.decide(guest, target, config, reports, fenced=fenced, own_claim=own_claim, **terms)
+    return guests.decide(guest, target, member.config, reports, fenced=fenced, own_claim=own_claim, **terms)

@@ -14,7 +14,7 @@ from failback.guests import storage
 from failback.guests import virsh
 from failback.host import system
 from failback.host.paths import Paths
-from failback.state import lock
+from failback.pair import Member
 
 RUN = "20261122T183000-vm-mgmt-4f2a"
 OTHER_RUN = "20261122T184500-vm-mgmt-77aa"
@@ -34,6 +34,7 @@ class Host:
 
     def __init__(self, root, monkeypatch):
         self.paths = Paths(root)
+        self.member = Member.of(self.config(), self.paths)
         self.domains = {guest: [OFF, 0] for guest in GUESTS}
         self.autostart = set()
         self.saved = set()
@@ -53,7 +54,7 @@ class Host:
         self._write("etc/libvirt/qemu-lockd.conf", storage.lock_config(self.config()))
         self._write("etc/libvirt/qemu.conf", 'lock_manager = "lockd"\n')
         (self.paths.root / "srv/vms").mkdir(parents=True, exist_ok=True)
-        storage.mark_storage(self.config(), self.paths)
+        storage.mark_storage(self.member)
         for guest in GUESTS:
             (self.folder / f"shared-{guest}.xml").write_text(DEFINITION.format(guest))
         self.peer = self.peer_with()
@@ -65,11 +66,11 @@ class Host:
 
     def hold(self, run=RUN):
         """A run holds the pair here."""
-        lock.acquire("mgmt", self.paths, run, "vm", {"user": "anna", "master": "m"}, 60)
+        self.member.lock.acquire(run, "vm", {"user": "anna", "master": "m"}, 60)
 
     def peer_with(self, **states):
         """What salt2 says, with its guests in other states: ``idm=("running", 1)``."""
-        found = json.loads(json.dumps(virsh.facts(self.config(), self.paths)))
+        found = json.loads(json.dumps(virsh.facts(self.member)))
         found["node"] = "salt2"
         for guest, one in found["guests"].items():
             state, reason = states.get(guest, ("off", 0))
@@ -86,8 +87,8 @@ class Host:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def _ask_peer(self, config, paths):
-        claimed = [guest for guest in GUESTS if claims.claimed("mgmt", guest, paths)]
+    def _ask_peer(self, member):
+        claimed = [guest for guest in GUESTS if claims.claimed(member, guest)]
         assert claimed or self.only_looks
         if isinstance(self.peer, Exception):
             raise self.peer

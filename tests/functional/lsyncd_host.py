@@ -10,6 +10,7 @@ import subprocess
 import time
 
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import replicated
 from failback.state import ledger
 
@@ -43,6 +44,7 @@ class Host:
         self.base = self.primary.parent
         self.standby = self.base / "standby"
         self.paths = Paths(self.primary)
+        self.member = Member("salt", self.paths)
         self.process = None
         self.calls = []
         for root in (self.primary, self.standby):
@@ -61,7 +63,7 @@ class Host:
 
     def admit(self, active="salt1", generation=3):
         """Write a ledger of this boot."""
-        ledger.write("salt", self.paths, generation, active, "run-1", "test")
+        self.member.ledger.write(ledger.Entry(generation, active, "run-1", "test"))
 
     def _far_end(self):
         items = [

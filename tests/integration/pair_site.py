@@ -17,12 +17,10 @@ import sys
 import warm
 
 from failback.host import release
-from failback.host import system
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.pillar import normalise
 from failback.state import ledger
-from failback.state import lock
-from failback.state import runs
 
 PRIMARY = "salt1"
 SECONDARY = "salt2"
@@ -76,6 +74,7 @@ class Node:
         self.id = name
         self.root = root
         self.paths = Paths(root)
+        self.member = Member("salt", self.paths)
         self.units = root / "units"
         self.programs = root / "bin"
         self.minion = None
@@ -109,19 +108,19 @@ class Node:
 
     def set_ledger(self, generation, active, admitted=True, **changes):
         """A ledger as a run would have written it; ``admitted``: since this machine booted."""
-        boot_id = system.boot_id() if admitted else "an earlier boot"
-        own = ledger.entry(generation, active, None, "a test", boot_id)
-        own["since"] = SINCE
-        self._write(self.paths.ledger("salt"), json.dumps({**own, **changes}))
+        own = ledger.Entry(generation, active, None, "a test", since=SINCE).content()
+        if not admitted:
+            own["boot_id"] = "an earlier boot"
+        self._write(self.member.ledger.path, json.dumps({**own, **changes}))
 
     def damage_ledger(self, text):
-        self._write(self.paths.ledger("salt"), text)
+        self._write(self.member.ledger.path, text)
 
     def set_lock(self, run, owner, seconds=600):
-        lock.acquire("salt", self.paths, run, "recover", owner, seconds)
+        self.member.lock.acquire(run, "recover", owner, seconds)
 
     def set_run(self, run, **record):
-        runs.write("salt", run, {"operation": "recover", "started": SINCE, **record}, self.paths)
+        self.member.runs.write(run, {"operation": "recover", "started": SINCE, **record})
 
     def _write(self, path, text):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -86,7 +86,7 @@ def untouched(site):
     """No guest was touched and nobody holds the pair."""
     for node in site.nodes:
         assert not (node.root / "virsh.done").exists()
-        assert not node.paths.lock("salt").exists()
+        assert not node.member.lock.path.exists()
 
 
 WRONG = [

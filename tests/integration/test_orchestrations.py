@@ -30,7 +30,7 @@ def cold(site):
 
 
 def ledger_of(node):
-    return json.loads(node.paths.ledger("salt").read_text())
+    return json.loads(node.member.ledger.path.read_text())
 
 
 def owner(pid, started):
@@ -62,8 +62,8 @@ def test_boot_starts_a_cold_pair_and_history_tells_of_it(cold):
         own = ledger_of(node)
         assert (own["generation"], own["active"]) == (6, "salt1")
         assert own["boot_id"] == system.boot_id()
-        assert not node.paths.lock("salt").exists()
-        assert not node.paths.hold("salt").exists()
+        assert not node.member.lock.path.exists()
+        assert not node.member.pause.path.exists()
     again, history = cold.run_together(BOOT, ("pair.history", "salt"))
     again.good("Nothing to do: salt is normal.")
     history.good("operation: boot", "result: succeeded", "master: master_master")
@@ -113,7 +113,7 @@ def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
     run = orchestration.Run(salt.config.master_config(cold.master.config["conf_file"]), config, "boot")
     run.lock()
     try:
-        places = [node.paths.lock("salt") for node in cold.nodes]
+        places = [node.member.lock.path for node in cold.nodes]
         begun = [json.loads(place.read_text()) for place in places]
         end = time.monotonic() + 60
         later = begun
@@ -131,7 +131,7 @@ def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
 def test_a_lock_on_the_second_node_alone_stops_a_run_as_well(cold):
     cold.secondary.set_lock(OTHER_RUN, owner(os.getpid(), system.process_started(os.getpid())))
     cold.run(*BOOT).refused("Refused, nothing was changed", f"is held by run {OTHER_RUN}")
-    assert not cold.primary.paths.lock("salt").exists()
+    assert not cold.primary.member.lock.path.exists()
     assert ledger_of(cold.primary)["boot_id"] == "an earlier boot"
 
 
@@ -147,13 +147,13 @@ def test_of_two_runs_at_once_one_does_the_work(cold):
         other.refused("Refused, nothing was changed")
         assert "is held by run" in other.flat or "The facts moved" in other.flat
     for node in cold.nodes:
-        assert not node.paths.lock("salt").exists()
+        assert not node.member.lock.path.exists()
         assert ledger_of(node)["generation"] == 6
 
 
 def test_what_moves_between_the_look_and_the_lock_is_not_overrun(cold):
     """Another run ends while this one waits for the lock: its look is then old."""
-    gate = cold.primary.paths.state("salt") / ".lock.flock"
+    gate = cold.primary.member.state / ".lock.flock"
     gate.parent.mkdir(parents=True, exist_ok=True)
     with open(gate, "ab") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -165,8 +165,8 @@ def test_what_moves_between_the_look_and_the_lock_is_not_overrun(cold):
     )
     assert (ledger_of(cold.secondary)["generation"], ledger_of(cold.secondary)["active"]) == (7, "salt2")
     for node in cold.nodes:
-        assert not node.paths.lock("salt").exists()
-        assert not node.paths.hold("salt").exists()
+        assert not node.member.lock.path.exists()
+        assert not node.member.pause.path.exists()
 
 
 def wait_for_lock(handle, limit=60):
@@ -192,8 +192,8 @@ def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
     )
     for node in site.nodes:
         assert ledger_of(node)["boot_id"] == "an earlier boot"
-        assert not node.paths.lock("salt").exists()
-        assert not node.paths.hold("salt").exists()
+        assert not node.member.lock.path.exists()
+        assert not node.member.pause.path.exists()
     site.run("pair.history", "salt").good("result: failed", "which is no unit on salt2")
 
 
@@ -211,7 +211,7 @@ def test_a_service_that_starts_and_dies_at_once_fails_the_step(site):
     )
     for node in site.nodes:
         assert (node.units / "reader").read_text() == "inactive"
-        assert not node.paths.lock("salt").exists()
+        assert not node.member.lock.path.exists()
 
 
 def test_an_interface_that_is_missing_is_named_before_anything_is_changed(site):

@@ -190,11 +190,11 @@ def test_a_split_is_refused_by_all_and_shows_both_histories(site):
 
 def test_a_damaged_ledger_proves_nothing(site):
     site.ledgers((7, "salt1"), (7, "salt1"))
-    whole = site.secondary.paths.ledger("salt").read_text()
+    whole = site.secondary.member.ledger.path.read_text()
     site.secondary.damage_ledger(whole[: len(whole) // 2])
     status, boot = refuse_all(site, STATUS, BOOT)
     for one in (status, boot):
-        one.refused("unknown", str(site.secondary.paths.ledger("salt")), "is damaged", "bytes")
+        one.refused("unknown", str(site.secondary.member.ledger.path), "is damaged", "bytes")
 
 
 def test_a_ledger_of_a_newer_release_is_left_alone(site):
@@ -239,11 +239,11 @@ def test_an_address_on_an_interface_that_is_missing_is_said(site):
 def test_a_hold_is_shown_until_it_is_resumed(site):
     site.run("pair.hold", "salt", "30", "reason=switch maintenance").good("switch maintenance")
     for node in site.nodes:
-        assert node.paths.hold("salt").exists()
+        assert node.member.pause.path.exists()
     assert site.run(*STATUS).flat.count("switch maintenance") == 2
     site.run("pair.resume", "salt").good("salt1: True", "salt2: True")
     for node in site.nodes:
-        assert not node.paths.hold("salt").exists()
+        assert not node.member.pause.path.exists()
 
 
 def test_a_hold_ends_by_itself(site):

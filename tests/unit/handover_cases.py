@@ -12,7 +12,6 @@ from failback.decisions import verdict
 from failback.handover import giver
 from failback.handover import takeover
 from failback.handover import taker
-from failback.state import ledger
 
 GATEWAY = "10.0.0.5/24"
 
@@ -71,14 +70,14 @@ def judged(world):
             boot_id = two_nodes.system.boot_id()
         reports.append(
             {
-                **samples.report(node, ledger.read("salt", world.paths[node])),
+                **samples.report(node, world.members[node].ledger.read()),
                 "boot_id": boot_id,
                 "addresses": [
                     {"address": one, "held": node in holders} for one, holders in world.holders.items()
                 ],
             }
         )
-    return verdict.judge(world.configs["salt1"], *reports)
+    return verdict.judge(world.members["salt1"].config, *reports)
 
 
 def serve(world, *requests, answers=None):
@@ -88,14 +87,17 @@ def serve(world, *requests, answers=None):
         one if isinstance(one, str) else json.dumps({"number": number, **one})
         for number, one in enumerate(requests)
     ]
-    with world.on("salt2"):
+    with world.on("salt2") as member:
         giver.serve(
-            world.configs["salt2"], samples.RUN, world.paths["salt2"], io.StringIO("\n".join(lines)), answers
+            member,
+            samples.RUN,
+            io.StringIO("\n".join(lines)),
+            answers,
         )
     return [json.loads(line) for line in answers.getvalue().splitlines()]
 
 
 def silent(world, node):
     """What a node's watch does when nobody answers."""
-    with world.on(node):
-        return takeover.take_over(world.configs[node], "silence", world.paths[node])
+    with world.on(node) as member:
+        return takeover.take_over(member, "silence")

@@ -110,12 +110,12 @@ class Clock:
         self._set_ahead += seconds
 
 
-def lies_elsewhere(paths, path="/srv/salt"):
+def lies_elsewhere(member, path="/srv/salt"):
     """A node's record says of a path that it lay on another file system than it does."""
-    before = sources.facts([path], str(paths.root))[path]
+    before = sources.facts([path], str(member.paths.root))[path]
     was = {**before["file_system"], "source": "/dev/vdz9"}
     own = {path: {**before, "exists": True, "empty": False, "file_system": was}}
-    files.write_json(paths.state("salt") / "sources.json", {"version": 1, "own": own, "peer": None})
+    files.write_json(member.state / "sources.json", {"version": 1, "own": own, "peer": None})
 
 
 def preview(path="/srv/salt", overwritten=0, deleted=0, total=1000, **more):

@@ -29,6 +29,7 @@ FLOORS = (
     "failback.replication",
     "failback.peer",
     "failback.network",
+    "failback.pair",
     "failback.state",
     "failback.host",
     "failback.decisions",
@@ -57,6 +58,8 @@ IMPURE_ATTRIBUTES = {
     "json": {"load", "dump"},
 }
 MOST_LINES = 700
+#: Below this many functions take ``paths``. What is done for a pair takes its member; see ``failback.pair``.
+FEWER_TAKE_PATHS = 40
 
 
 def name_of(path):
@@ -190,3 +193,20 @@ def test_what_is_private_stays_in_its_module(name):
 @pytest.mark.parametrize("path", sorted(SALT.rglob("*.py")), ids=lambda one: str(one.relative_to(SALT)))
 def test_no_file_grows_beyond_what_can_be_read_at_once(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+def takes(function, name):
+    """Whether a function has a parameter of that name."""
+    given = function.args
+    return name in {one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+
+
+def test_what_travels_together_is_one_object():
+    """A pair and the paths of its node go from function to function as a member, not side by side."""
+    found = [
+        f"{path.relative_to(SALT)}:{node.lineno} {getattr(node, 'name', 'lambda')}"
+        for path in sorted(SALT.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and takes(node, "paths")
+    ]
+    assert len(found) < FEWER_TAKE_PATHS, "\n".join(found)

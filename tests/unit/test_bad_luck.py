@@ -14,15 +14,12 @@ from failback.handover import takeover
 from failback.host import system
 from failback.host.paths import Paths
 from failback.network import floating
+from failback.pair import Member
 from failback.recovery import backup
 from failback.replication import gate
 from failback.replication import sources
 from failback.state import configuration
-from failback.state import fencing
 from failback.state import ledger
-from failback.state import lock
-from failback.state import pause
-from failback.state import runs
 
 #: What a file holds: each is one of those that a full disk, a crash or an upgrade leaves behind.
 CONTENTS = {
@@ -37,41 +34,39 @@ CONTENTS = {
 }
 #: Reader by the file it reads.
 READERS = {
-    "ledger.json": lambda paths: ledger.read("salt", paths),
-    "lock.json": lambda paths: lock.read("salt", paths),
-    "hold.json": lambda paths: pause.read("salt", paths),
-    "sources.json": lambda paths: sources.recorded("salt", paths),
-    "fenced.json": lambda paths: fencing.read("salt", paths),
-    f"runs/{samples.RUN}/run.json": lambda paths: runs.read("salt", samples.RUN, paths),
-    f"runs/{samples.RUN}/items.json": lambda paths: backup.Folder(
-        paths.run_folder("salt", samples.RUN)
-    ).items(),
-    "configuration": lambda paths: configuration.load("salt", paths),
+    "ledger.json": lambda member: member.ledger.read(),
+    "lock.json": lambda member: member.lock.read(),
+    "hold.json": lambda member: member.pause.read(),
+    "sources.json": lambda member: sources.recorded(member),
+    "fenced.json": lambda member: member.fencing.read(),
+    f"runs/{samples.RUN}/run.json": lambda member: member.runs.read(samples.RUN),
+    f"runs/{samples.RUN}/items.json": lambda member: backup.Folder(member.run_folder(samples.RUN)).items(),
+    "configuration": lambda member: configuration.load("salt", member.paths),
 }
 
 
 @pytest.fixture
-def node(tmp_path):
+def member(tmp_path):
     """A node with its configuration and a ledger that is right."""
-    paths = Paths(tmp_path)
-    paths.pair_config("salt").parent.mkdir(parents=True)
-    paths.pair_config("salt").write_text(json.dumps(samples.pair("salt1")))
-    ledger.write("salt", paths, 3, "salt1", None, "a test")
-    return paths
+    member = Member("salt", Paths(tmp_path))
+    member.paths.pair_config("salt").parent.mkdir(parents=True)
+    member.paths.pair_config("salt").write_text(json.dumps(samples.pair("salt1")))
+    member.ledger.write(ledger.Entry(3, "salt1", None, "a test"))
+    return member
 
 
-def place(node, name):
-    return node.pair_config("salt") if name == "configuration" else node.state("salt") / name
+def place(member, name):
+    return member.paths.pair_config("salt") if name == "configuration" else member.state / name
 
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("content", CONTENTS)
-def test_it_is_named_in_a_sentence_and_left_alone(node, name, content):
-    file = place(node, name)
+def test_it_is_named_in_a_sentence_and_left_alone(member, name, content):
+    file = place(member, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(CONTENTS[content])
     with pytest.raises(Unreadable) as caught:
-        READERS[name](node)
+        READERS[name](member)
     said = str(caught.value)
     assert str(file) in said
     assert said.rstrip().endswith(".") or "salt-call" in said or str(file.parent) in said
@@ -80,20 +75,19 @@ def test_it_is_named_in_a_sentence_and_left_alone(node, name, content):
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_nothing_moves_on_a_ledger_that_cannot_be_read(node, content, monkeypatch):
+def test_nothing_moves_on_a_ledger_that_cannot_be_read(member, content, monkeypatch):
     monkeypatch.setattr(floating, "statuses", lambda wanted: [])
     monkeypatch.setattr(report.services, "states", lambda entries: {"lsyncd.service": "inactive"})
-    place(node, "ledger.json").write_bytes(CONTENTS[content])
-    config = configuration.load("salt", node)
+    place(member, "ledger.json").write_bytes(CONTENTS[content])
     with pytest.raises(FailbackError, match="ledger of salt"):
-        ledger.write("salt", node, 4, "salt1", None, "a test")
+        member.ledger.write(ledger.Entry(4, "salt1", None, "a test"))
     with pytest.raises(Refused, match="must not start"):
-        gate.require_lsyncd(config, node)
+        gate.require_lsyncd(member)
     with pytest.raises(FailbackError, match="ledger of salt"):
-        takeover.take_over(config, "a test", node)
+        takeover.take_over(member, "a test")
     with pytest.raises(FailbackError, match="ledger of salt"):
-        takeover.yield_to(config, 9, "salt2", node)
-    assert place(node, "ledger.json").read_bytes() == CONTENTS[content]
+        takeover.yield_to(member, 9, "salt2")
+    assert place(member, "ledger.json").read_bytes() == CONTENTS[content]
 
 
 @pytest.mark.parametrize("content", CONTENTS)
@@ -109,33 +103,33 @@ def test_such_a_ledger_makes_the_pair_unknown(content, side):
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_a_lock_that_cannot_be_read_is_nobody_s(node, content):
-    place(node, "lock.json").write_bytes(CONTENTS[content])
+def test_a_lock_that_cannot_be_read_is_nobody_s(member, content):
+    place(member, "lock.json").write_bytes(CONTENTS[content])
     owner = {"boot_id": system.boot_id(), "pid": 1, "started": 1}
     with pytest.raises(Unreadable, match="lock of salt"):
-        lock.acquire("salt", node, samples.RUN, "recover", owner, 60)
+        member.lock.acquire(samples.RUN, "recover", owner, 60)
     with pytest.raises(Unreadable, match="lock of salt"):
-        lock.require("salt", node, samples.RUN)
+        member.lock.require(samples.RUN)
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_a_record_of_the_last_pass_that_cannot_be_read_proves_no_comparison(node, content):
-    file = node.run_folder("salt", samples.RUN) / "last-pass.json"
+def test_a_record_of_the_last_pass_that_cannot_be_read_proves_no_comparison(member, content):
+    file = member.run_folder(samples.RUN) / "last-pass.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"version": 1, "ended": 1, "compared": true}')
-    assert runs.uncompared("salt", samples.RUN, node) is None
+    assert member.runs.uncompared(samples.RUN) is None
     file.write_bytes(CONTENTS[content])
-    assert runs.uncompared("salt", samples.RUN, node) == samples.RUN
+    assert member.runs.uncompared(samples.RUN) == samples.RUN
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_a_history_with_a_record_that_cannot_be_read_shows_the_others(node, content):
+def test_a_history_with_a_record_that_cannot_be_read_shows_the_others(member, content):
     other = samples.RUN[:-4] + "ffff"
-    runs.write("salt", other, {"operation": "recover", "result": "succeeded"}, node)
-    file = node.run_folder("salt", samples.RUN) / "run.json"
+    member.runs.write(other, {"operation": "recover", "result": "succeeded"})
+    file = member.run_folder(samples.RUN) / "run.json"
     file.parent.mkdir(parents=True)
     file.write_bytes(CONTENTS[content])
-    shown = {one["run"]: one for one in runs.history("salt", node)}
+    shown = {one["run"]: one for one in member.runs.history()}
     assert shown[other]["result"] == "succeeded"
     assert shown[samples.RUN]["result"] == "unreadable"
     assert str(file) in shown[samples.RUN]["sentence"]

@@ -17,6 +17,7 @@ from failback.handover import giver
 from failback.handover import takeover
 from failback.host import files
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import replicated
 from failback.state import ledger
 
@@ -116,18 +117,18 @@ def test_whatever_is_asked_for_is_in_the_table_or_refused(command):
 
 
 @pytest.fixture
-def node(tmp_path, monkeypatch):
+def member(tmp_path, monkeypatch):
     """salt2 with a configuration, and a note of what it would have become instead of becoming it."""
-    node = Paths(tmp_path)
+    member = Member("salt", Paths(tmp_path))
     config = samples.pair("salt2", git=["/srv/git/site.git"])
-    files.write_json(node.pair_config("salt"), config)
-    node.became = []
-    monkeypatch.setattr(os, "execv", lambda program, words: node.became.append((program, words)))
-    return node
+    files.write_json(member.paths.pair_config("salt"), config)
+    member.became = []
+    monkeypatch.setattr(os, "execv", lambda program, words: member.became.append((program, words)))
+    return member
 
 
-def rsync_configuration(node):
-    ((program, words),) = node.became
+def rsync_configuration(member):
+    ((program, words),) = member.became
     assert program == "/usr/bin/rsync" and words[:3] == ["rsync", "--server", "--daemon"]
     (path,) = [word.partition("=")[2] for word in words if word.startswith("--config=")]
     return path
@@ -136,21 +137,21 @@ def rsync_configuration(node):
 @pytest.mark.parametrize(
     ("active", "writable"), [("salt1", True), ("salt2", False), (None, False), ("torn", False)]
 )
-def test_only_the_active_node_may_write_here(node, monkeypatch, active, writable):
+def test_only_the_active_node_may_write_here(member, monkeypatch, active, writable):
     if active in ("salt1", "salt2"):
-        ledger.write("salt", node, 3, active, None, "a test")
+        member.ledger.write(ledger.Entry(3, active, None, "a test"))
     elif active == "torn":
-        files.write_atomically(node.ledger("salt"), '{"gen')
+        files.write_atomically(member.ledger.path, '{"gen')
     asked = []
     monkeypatch.setattr(replicated, "daemon_config", lambda items, write: asked.append(write) or "text")
-    peer_requests.main("salt", "rsync --server --daemon .", node)
+    peer_requests.main(member, "rsync --server --daemon .")
     assert asked == [writable]
-    assert pathlib.Path(rsync_configuration(node)).read_text() == "text"
+    assert pathlib.Path(rsync_configuration(member)).read_text() == "text"
 
 
-def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(node):
-    peer_requests.main("salt", "git-receive-pack '/srv/git/site.git'", node)
-    ((program, words),) = node.became
+def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(member):
+    peer_requests.main(member, "git-receive-pack '/srv/git/site.git'")
+    ((program, words),) = member.became
     assert program == "/usr/bin/git" and words[-2:] == ["receive-pack", "/srv/git/site.git"]
     assert "receive.denyNonFastForwards=true" in words and "receive.denyDeletes=true" in words
 
@@ -158,54 +159,54 @@ def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(node)
 @pytest.mark.parametrize(
     "repository", ["/srv/git/other.git", "/srv/git/site.git/", "/srv/git/../git/site.git", "-c", "/"]
 )
-def test_a_push_elsewhere_is_refused(node, repository):
+def test_a_push_elsewhere_is_refused(member, repository):
     with pytest.raises(Refused, match="is not a repository of salt"):
-        peer_requests.main("salt", f"git-receive-pack '{repository}'", node)
-    assert node.became == []
+        peer_requests.main(member, f"git-receive-pack '{repository}'")
+    assert member.became == []
 
 
-def test_to_yield_is_to_yield_to_the_other_node(node, monkeypatch):
+def test_to_yield_is_to_yield_to_the_other_node(member, monkeypatch):
     asked = []
-    monkeypatch.setattr(takeover, "yield_to", lambda config, *rest: asked.append(rest))
-    peer_requests.main("salt", "yield 7", node)
-    assert asked == [(7, "salt1", node)]
+    monkeypatch.setattr(takeover, "yield_to", lambda *arguments: asked.append(arguments))
+    peer_requests.main(member, "yield 7")
+    assert asked == [(member, 7, "salt1")]
 
 
-def test_a_handover_speaks_over_standard_input_and_output(node, monkeypatch):
+def test_a_handover_speaks_over_standard_input_and_output(member, monkeypatch):
     asked = []
-    monkeypatch.setattr(giver, "serve", lambda config, run, *rest: asked.append(run))
-    assert peer_requests.main("salt", f"handover {samples.RUN}", node) == 0
+    monkeypatch.setattr(giver, "serve", lambda member, run, *streams: asked.append(run))
+    assert peer_requests.main(member, f"handover {samples.RUN}") == 0
     assert asked == [samples.RUN]
 
 
-def test_a_report_is_one_line_of_json(node, monkeypatch, capsys):
-    monkeypatch.setattr(report, "report", lambda pair, paths: {"node": "salt2"})
-    peer_requests.main("salt", "report", node)
+def test_a_report_is_one_line_of_json(member, monkeypatch, capsys):
+    monkeypatch.setattr(report, "report", lambda member: {"node": "salt2"})
+    peer_requests.main(member, "report")
     assert json.loads(capsys.readouterr().out) == {"node": "salt2"}
 
 
-def test_an_unknown_pair_is_refused_before_anything_is_looked_at(node):
+def test_an_unknown_pair_is_refused_before_anything_is_looked_at(member):
     with pytest.raises(FailbackError, match="knows no pair"):
-        peer_requests.main("mgmt", "report", node)
+        peer_requests.main(Member("mgmt", member.paths), "report")
 
 
 def test_libvirt_is_for_the_run_that_holds_the_pair_alone(tmp_path, monkeypatch):
     from failback.guests import migration
     from failback.guests import virsh
-    from failback.state import lock
 
     paths = Paths(tmp_path)
     config = samples.pair("salt1", vms=["idm"])
     files.write_json(paths.pair_config("salt"), config)
+    member = Member("salt", paths)
     became = []
     monkeypatch.setattr(virsh.os, "execv", lambda program, words: became.append(words))
     with pytest.raises(Refused, match="does not hold salt"):
-        peer_requests.main("salt", f"libvirt {samples.RUN}", paths)
-    lock.acquire("salt", paths, samples.RUN, "vm", {}, 60)
-    peer_requests.main("salt", f"libvirt {samples.RUN}", paths)
+        peer_requests.main(member, f"libvirt {samples.RUN}")
+    member.lock.acquire(samples.RUN, "vm", {}, 60)
+    peer_requests.main(member, f"libvirt {samples.RUN}")
     with pytest.raises(Refused, match="does not hold salt"):
-        peer_requests.main("salt", f"libvirt {samples.OTHER_RUN}", paths)
+        peer_requests.main(member, f"libvirt {samples.OTHER_RUN}")
     assert became == [[migration.HELPER, virsh.URI]]
     files.write_json(paths.pair_config("salt"), {**config, "vms": []})
     with pytest.raises(Refused, match="has no virtual machines"):
-        peer_requests.main("salt", f"libvirt {samples.RUN}", paths)
+        peer_requests.main(Member("salt", paths), f"libvirt {samples.RUN}")

@@ -26,8 +26,8 @@ from failback.host.paths import Paths
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
+from failback.pair import Member
 from failback.state import ledger
-from failback.state import lock
 
 MACS = {"salt1": "02:00:00:00:00:01", "salt2": "02:00:00:00:00:02"}
 
@@ -60,27 +60,27 @@ class World:
         self.unlinked = {"salt1": set(), "salt2": set()}
         self.far = None
         self._here = threading.local()
-        self.paths = {node: Paths(folder / node) for node in MACS}
-        self.configs = {node: samples.pair(node, **changes) for node in MACS}
-        for node in MACS:
-            files.write_json(self.paths[node].pair_config("salt"), self.configs[node])
+        #: Each node's half of the pair.
+        self.members = {node: Member.of(samples.pair(node, **changes), Paths(folder / node)) for node in MACS}
+        for member in self.members.values():
+            files.write_json(member.paths.pair_config("salt"), member.config)
         self._replace(monkeypatch)
-        with self.on("salt1"):
-            ledger.write("salt", self.paths["salt1"], 3, "salt1", None, "a test", admitted=False)
-        with self.on("salt2"):
-            ledger.write("salt", self.paths["salt2"], 4, "salt2", None, "a test")
-        for one in self.configs["salt2"]["floating_ips"]:
-            self.holders[one["address"]] = {"salt2"}
+        with self.on("salt1") as member:
+            member.ledger.write(ledger.Entry(3, "salt1", None, "a test", admitted=False))
+        with self.on("salt2") as member:
+            member.ledger.write(ledger.Entry(4, "salt2", None, "a test"))
+        for floating_ip in self.members["salt2"].config["floating_ips"]:
+            self.holders[floating_ip["address"]] = {"salt2"}
         for node in MACS:
-            with self.on(node):
-                lock.acquire("salt", self.paths[node], samples.RUN, "recover", {"boot_id": "elsewhere"}, 600)
+            with self.on(node) as member:
+                member.lock.acquire(samples.RUN, "recover", {"boot_id": "elsewhere"}, 600)
 
     def _replace(self, monkeypatch):
         monkeypatch.setattr(address_holder, "Holder", lambda wanted: Holder(self, wanted))
         monkeypatch.setattr(neighbours, "probe", self.probe)
         monkeypatch.setattr(floating, "status", self.status)
         monkeypatch.setattr(neighbours, "probe_all", self.probe_all)
-        monkeypatch.setattr(address_holder, "announce_later", lambda pair, paths: True)
+        monkeypatch.setattr(address_holder, "announce_later", lambda member: True)
         monkeypatch.setattr(system, "boot_id", lambda: f"{self.node} boot {self.boots[self.node]}")
         monkeypatch.setattr(system, "boottime", lambda: self.now)
         monkeypatch.setattr(system, "run", self.run)
@@ -121,8 +121,8 @@ class World:
         return self._here.node
 
     def on(self, node):
-        """What is done in this block is done on that node."""
-        return _On(self._here, node)
+        """What is done in this block is done on that node; the block gets its member."""
+        return _On(self._here, node, self.members[node])
 
     def kill(self):
         """End the present process as SIGKILL does: not even its ``finally`` is run."""
@@ -196,30 +196,25 @@ class World:
 
     def bring_home(self, last_pass=lambda limit: None):
         """The near end on salt1."""
-        with self.on("salt1"):
+        with self.on("salt1") as member:
             return taker.become_active(
-                self.configs["salt1"],
-                samples.RUN,
-                self.paths["salt1"],
-                lambda control: last_pass and LastPass(self, last_pass),
+                member, samples.RUN, lambda control: last_pass and LastPass(self, last_pass)
             )
 
     def far_end(self, verb, *arguments, **words):
         """One function of the far end: arm, release, commit, disarm or take_back."""
-        with self.on(self.server):
-            config, paths = self.configs[self.server], self.paths[self.server]
+        with self.on(self.server) as member:
             module = way_back if hasattr(way_back, verb) else giver
-            return getattr(module, verb)(config, *arguments, paths, **words)
+            return getattr(module, verb)(member, *arguments, **words)
 
     def release(self):
         """The far end's release, with a Holder of its own."""
-        node = self.server
-        with self.on(node), address_holder.Holder(self.wanted) as holder:
-            return giver.release(self.configs[node], samples.RUN, holder, self.paths[node])
+        with self.on(self.server) as member, address_holder.Holder(self.wanted) as holder:
+            return giver.release(member, samples.RUN, holder)
 
     @property
     def wanted(self):
-        return floating.of_pair(self.configs["salt2"])
+        return floating.of_pair(self.members["salt2"].config)
 
     def deadline(self):
         """Let the time pass until systemd's timer, if there is one, and past it."""
@@ -247,21 +242,22 @@ class World:
 
     def ledgers(self):
         """Generation and active node on salt1 and salt2."""
-        found = [ledger.read("salt", self.paths[node]) for node in MACS]
-        return [(one["generation"], one["active"]) for one in found]
+        entries = [member.ledger.read() for member in self.members.values()]
+        return [(entry["generation"], entry["active"]) for entry in entries]
 
     def phase(self):
         """The phase of the handover on salt2."""
-        return phases.read_state(self.configs["salt2"], self.paths["salt2"]).get("phase")
+        return phases.read_state(self.members["salt2"]).get("phase")
 
 
 class _On:
-    def __init__(self, here, node):
-        self._here, self._node = here, node
+    def __init__(self, here, node, member):
+        self._here, self._node, self._member = here, node, member
 
     def __enter__(self):
         self._before = getattr(self._here, "node", None)
         self._here.node = self._node
+        return self._member
 
     def __exit__(self, *_):
         self._here.node = self._before
@@ -354,8 +350,8 @@ class Connection:
     def _serve(self):
         world = self._world
         try:
-            with world.on("salt2"):
-                giver.serve(world.configs["salt2"], self._run, world.paths["salt2"], *self._streams)
+            with world.on("salt2") as member:
+                giver.serve(member, self._run, *self._streams)
         except BaseException as error:
             self.ended_with = error
         finally:

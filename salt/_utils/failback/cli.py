@@ -8,7 +8,7 @@ import sys
 from failback import errors
 from failback.errors import FailbackError
 from failback.host.paths import Paths
-from failback.state import configuration
+from failback.pair import Member
 
 #: systemd.service(5): ExecCondition= takes 1 to 254 for "skip silently" and 255 for "fail". A refusal
 #: at 3 in the morning must be loud.
@@ -37,7 +37,10 @@ def main(argv=None, paths=None):
             return failed
         raise
     try:
-        return COMMANDS[arguments.command](arguments, paths or Paths()) or 0
+        # A command is for a pair, or for the node as a whole.
+        paths = paths or Paths()
+        where = Member(arguments.pair, paths) if "pair" in arguments else paths
+        return COMMANDS[arguments.command](arguments, where) or 0
     except FailbackError as error:
         said = str(error)
     except OSError as error:
@@ -89,16 +92,16 @@ def parser():
     return top
 
 
-def _report(arguments, paths):
+def _report(_arguments, member):
     from failback import report
 
-    print(json.dumps(report.report(arguments.pair, paths), indent=1))
+    print(json.dumps(report.report(member), indent=1))
 
 
-def _gate(arguments, paths):
+def _gate(_arguments, member):
     from failback.replication import gate
 
-    gate.require_lsyncd(configuration.load(arguments.pair, paths), paths)
+    gate.require_lsyncd(member)
 
 
 def _watch(arguments, paths):
@@ -107,35 +110,35 @@ def _watch(arguments, paths):
     return loop.main(arguments.cron, paths)
 
 
-def _announce(arguments, paths):
+def _announce(_arguments, member):
     from failback.network import address_holder
     from failback.network import floating
 
-    address_holder.announce_repeatedly(floating.of_pair(configuration.load(arguments.pair, paths)))
+    address_holder.announce_repeatedly(floating.of_pair(member.config))
 
 
-def _push_git(arguments, paths):
+def _push_git(_arguments, member):
     from failback.replication import git_push
 
-    git_push.carry(configuration.load(arguments.pair, paths), paths)
+    git_push.carry(member)
 
 
-def _far_end(arguments, paths):
+def _far_end(_arguments, member):
     from failback import peer_requests
 
-    return peer_requests.main(arguments.pair, os.environ.get("SSH_ORIGINAL_COMMAND", ""), paths)
+    return peer_requests.main(member, os.environ.get("SSH_ORIGINAL_COMMAND", ""))
 
 
-def _journal(arguments, paths):
+def _journal(arguments, member):
     from failback.journal import service
 
-    service.keep(configuration.load(arguments.pair, paths), arguments.run, paths)
+    service.keep(member, arguments.run)
 
 
-def _take_back(arguments, paths):
+def _take_back(arguments, member):
     from failback.handover import way_back
 
-    print(way_back.take_back(configuration.load(arguments.pair, paths), arguments.run, paths))
+    print(way_back.take_back(member, arguments.run))
 
 
 def _nagios(arguments, paths):
@@ -155,33 +158,31 @@ def _nagios(arguments, paths):
     return nagios.ON if on else nagios.OFF
 
 
-def _ask_to_yield(arguments, paths):
+def _ask_to_yield(_arguments, member):
     from failback.handover import takeover
     from failback.host import system
 
-    answer = takeover.ask_to_yield(configuration.load(arguments.pair, paths), paths)
+    answer = takeover.ask_to_yield(member)
     system.log(answer)
     print(answer)
 
 
-def _learn_guests(arguments, paths):
+def _learn_guests(_arguments, member):
     from failback.guests import virsh
 
-    for guest in virsh.learn(configuration.load(arguments.pair, paths), paths):
+    for guest in virsh.learn(member):
         print(f"libvirt knows the definition of {guest} as it is now.")
 
 
-def _observe(arguments, paths):
-    from failback.state import fencing
-
-    print(fencing.observe(configuration.load(arguments.pair, paths), paths))
+def _observe(_arguments, member):
+    print(member.fencing.observe())
 
 
-def _activate(arguments, paths):
+def _activate(_arguments, member):
     from failback.handover import takeover
     from failback.host import system
 
-    for sentence in takeover.activate(configuration.load(arguments.pair, paths), paths):
+    for sentence in takeover.activate(member):
         system.log(sentence)
         print(sentence)
 

@@ -27,15 +27,12 @@ import sys
 
 from failback.decisions import gate
 from failback.decisions import places
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.host import files
 from failback.replication import incoming
 from failback.replication import replicated
 from failback.replication import sources
-from failback.state import configuration
-from failback.state import ledger
 
 
 def parse(command):
@@ -60,44 +57,44 @@ def parse(command):
     raise Refused(f"{command!r} is not something that the other node may ask for.")
 
 
-def main(pair, command, paths):
+def main(member, command):
     """Do what the other node asks for. Returns an exit status; may replace this process."""
-    config = configuration.load(pair, paths)
+    member.config  # noqa: B018 (a node that does not know the pair refuses whatever is asked)
     verb, *arguments = parse(command)
     do = next(do for fixed, _, do in VERBS if fixed[0] == verb)
-    do(config, paths, *arguments)
+    do(member, *arguments)
     return 0
 
 
-def rsync(config, paths):
+def rsync(member):
     """Become an rsync daemon on this connection."""
     # Before the ledger is asked: who changes it in between ends this process.
-    incoming.announce(config["name"], paths)
+    incoming.announce(member)
     try:
-        writable = gate.write_refusal(config, ledger.read(config["name"], paths)) is None
+        writable = gate.write_refusal(member.config, member.ledger.read()) is None
     except FailbackError:
         # An unreadable ledger proves nothing: reading harms nobody, writing might.
         writable = False
     # Rendered anew for each connection, because the right to write depends on the ledger of the moment.
-    target = paths.volatile(config["name"]) / f"rsyncd-{'write' if writable else 'read'}.conf"
-    elsewhere = sources.misplaced(config, paths)
+    target = member.volatile / f"rsyncd-{'write' if writable else 'read'}.conf"
+    elsewhere = sources.misplaced(member)
     if elsewhere:
         # To whoever asks: of a path that is left out rsync says only that it does not know it.
-        sentence = places.misplaced_sentence(config["node"], elsewhere, config["name"])
+        sentence = places.misplaced_sentence(member.node, elsewhere, member.pair)
         print(sentence, file=sys.stderr, flush=True)
-    there = [one["path"] for one in config["replicate"] if one["path"] not in elsewhere]
+    there = [one["path"] for one in member.config["replicate"] if one["path"] not in elsewhere]
     items = [item for path in there for item in replicated.items_on_disk(path)]
     text = replicated.daemon_config(items, writable)
     files.write_atomically(target, os.fsencode(text))
     if not writable:
-        incoming.withdraw(config["name"], paths)
+        incoming.withdraw(member)
     os.execv("/usr/bin/rsync", ["rsync", "--server", "--daemon", f"--config={target}", "."])
 
 
-def receive_pack(config, paths, repository):
+def receive_pack(member, repository):
     """Receive a push into one of the pair's bare repositories; nothing is forced or deleted."""
-    if repository not in config["git"]:
-        raise Refused(f"{repository} is not a repository of {config['name']}.")
+    if repository not in member.config["git"]:
+        raise Refused(f"{repository} is not a repository of {member.pair}.")
     strict = ("receive.denyNonFastForwards=true", "receive.denyDeletes=true", "safe.directory=*")
     options = [word for setting in strict for word in ("-c", setting)]
     os.execv("/usr/bin/git", ["git", *options, "receive-pack", repository])
@@ -106,48 +103,47 @@ def receive_pack(config, paths, repository):
 # Imported in the functions: rsync is asked for in the window of a handover, and needs none of it.
 
 
-def report(config, paths):
+def report(member):
     """Print this node's live facts."""
     from failback import report as reports
 
-    print(json.dumps(reports.report(config["name"], paths)))
+    print(json.dumps(reports.report(member)))
 
 
-def give_way(config, paths, generation):
+def give_way(member, generation):
     """Give way to the other node's newer generation, and print what was done."""
     from failback.handover import takeover
 
-    print(takeover.yield_to(config, int(generation), roles.peer(config)["id"], paths))
+    print(takeover.yield_to(member, int(generation), member.peer["id"]))
 
 
-def handover(config, paths, run):
+def handover(member, run):
     """Be the far end of a handover."""
     from failback.handover import giver
 
-    giver.serve(config, run, paths, sys.stdin, sys.stdout)
+    giver.serve(member, run, sys.stdin, sys.stdout)
 
 
-def guests(config, paths):
+def guests(member):
     """Print what is true of the virtual machines here."""
     from failback.guests import virsh
 
-    print(json.dumps(virsh.facts(config, paths)))
+    print(json.dumps(virsh.facts(member)))
 
 
-def libvirt(config, paths, run):
+def libvirt(member, run):
     """Become a connection to this host's libvirt, for the run that holds the pair."""
     from failback.guests import migration
-    from failback.state import lock
 
-    lock.require(config["name"], paths, run)
-    migration.serve_libvirt(config)
+    member.lock.require(run)
+    migration.serve_libvirt(member.config)
 
 
-def journal(config, paths, run):
+def journal(member, run):
     """Note which files change here, for the other node, while a run lasts."""
     from failback.journal import service
 
-    service.relay(config, run, paths, sys.stdin, sys.stdout)
+    service.relay(member, run, sys.stdin, sys.stdout)
 
 
 _WORD = re.compile(".*", re.DOTALL)

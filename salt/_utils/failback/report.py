@@ -4,21 +4,15 @@ import os
 import time
 
 from failback.decisions import gate
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.host import services
 from failback.host import system
 from failback.network import floating
 from failback.replication import sources
-from failback.state import configuration
-from failback.state import fencing
-from failback.state import ledger
-from failback.state import lock
-from failback.state import pause
 from failback.state import runs
 
 
-def report(pair, paths):
+def report(member):
     """
     Report what is true of a pair on this node now.
 
@@ -53,11 +47,11 @@ def report(pair, paths):
 
     Raises ``FailbackError`` when the node has no configuration of the pair.
     """
-    config = configuration.load(pair, paths)
+    config = member.config
     boot_id = system.boot_id()
     own, ledger_error = None, None
     try:
-        own = ledger.read(pair, paths)
+        own = member.ledger.read()
     except FailbackError as error:
         ledger_error = str(error)
     addresses = floating.statuses(floating.of_pair(config))
@@ -67,9 +61,9 @@ def report(pair, paths):
     lsyncd = services.unit(services.LSYNCD)
     states = services.states([lsyncd, *config["services"], *config["active_services"]])
     return {
-        "node": config["node"],
-        "pair": pair,
-        "role": roles.role(config),
+        "node": member.node,
+        "pair": member.pair,
+        "role": member.role,
         "time": time.time(),
         "boot_id": boot_id,
         "ledger": own,
@@ -79,13 +73,13 @@ def report(pair, paths):
         "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
         "services": {name: states[name] for name in unit_names},
         "active_services": {name: states[name] for name in active_names},
-        "hold": _readable(pause.read, pair, paths),
-        "lock": _readable(lock.read, pair, paths),
-        "fenced": _readable(fencing.read, pair, paths),
+        "hold": _readable(member.pause.read),
+        "lock": _readable(member.lock.read),
+        "fenced": _readable(member.fencing.read),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
-        "misplaced": _readable(sources.misplaced, config, paths),
-        "uncompared": _readable(_uncompared, pair, paths),
-        "last_run": _last_run(pair, paths),
+        "misplaced": _readable(sources.misplaced, member),
+        "uncompared": _readable(_uncompared, member),
+        "last_run": _last_run(member),
     }
 
 
@@ -96,13 +90,13 @@ def _readable(read, *what):
         return {"error": str(error)}
 
 
-def _uncompared(pair, paths):
-    own = ledger.read(pair, paths)
-    return own and runs.uncompared(pair, own["run"], paths)
+def _uncompared(member):
+    own = member.ledger.read()
+    return own and member.runs.uncompared(own["run"])
 
 
-def _last_run(pair, paths):
+def _last_run(member):
     try:
-        return max((one for one in os.listdir(paths.runs(pair)) if runs.ID.fullmatch(one)), default=None)
+        return max((one for one in os.listdir(member.runs.folder) if runs.ID.fullmatch(one)), default=None)
     except FileNotFoundError:
         return None

@@ -367,7 +367,7 @@ def test_a_refused_write_of_the_standby_ends_lsyncd(host, lsyncd):
     ids=["standby", "no ledger"],
 )
 def test_the_gate_refuses_and_nothing_starts(host, lsyncd, active, said):
-    host.paths.ledger("salt").unlink()
+    host.member.ledger.path.unlink()
     if active:
         host.admit(active, 4)
     with pytest.raises(CommandExecutionError, match=said):

@@ -14,10 +14,9 @@ from salt.exceptions import SaltInvocationError
 from failback.host import files
 from failback.host import system
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import sources
 from failback.state import ledger
-from failback.state import lock
-from failback.state import pause
 
 MODULES = pathlib.Path(__file__).resolve().parents[3] / "salt/_modules"
 
@@ -26,83 +25,81 @@ NEXT = "20261122T184500-recover-salt-77aa"
 
 
 @pytest.fixture
-def node(minion_opts):
-    """The folder that stands for the root of the node, empty for each test."""
-    yield Paths(minion_opts["failback_root"])
+def member(minion_opts):
+    """The node, in a folder that stands for its root and is empty for each test."""
+    yield Member("salt", Paths(minion_opts["failback_root"]))
     shutil.rmtree(minion_opts["failback_root"], ignore_errors=True)
 
 
 @pytest.fixture
-def elsewhere(modules, node):
+def elsewhere(modules, member):
     """salt2, the standby of generation 4, whose path lies elsewhere than it did; the run holds the pair."""
-    files.write_json(node.pair_config("salt"), samples.pair("salt2"))
-    (node.root / "srv/salt").mkdir(parents=True)
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt2"))
+    (member.paths.root / "srv/salt").mkdir(parents=True)
     modules.pair.lock("salt", RUN, "recover", living(), 600)
-    ledger.write("salt", node, 4, "salt1", None, "a test")
-    samples.lies_elsewhere(node)
-    return node
+    member.ledger.write(ledger.Entry(4, "salt1", None, "a test"))
+    samples.lies_elsewhere(member)
+    return member
 
 
 def test_a_node_whose_path_lies_elsewhere_is_told_who_is_active_and_is_not_admitted(modules, elsewhere):
     said = r"salt2 is not admitted to salt\. /srv/salt on salt2 lies on"
     with pytest.raises(CommandExecutionError, match=said):
         modules.pair.admit("salt", 5, "salt1", RUN, "a test")
-    assert ledger.read("salt", elsewhere)["generation"] == 4
+    assert elsewhere.ledger.read()["generation"] == 4
     assert modules.pair.admit("salt", 5, "salt1", RUN, "a test", admitted=False)["generation"] == 5
     with pytest.raises(CommandExecutionError, match="salt2 is no winner"):
         modules.pair.win("salt", RUN, 7, "by word")
 
 
-def misplaced(node):
-    return sources.misplaced(samples.pair("salt2"), node)
-
-
 def test_what_lies_elsewhere_is_recorded_only_by_an_operators_word(modules, elsewhere):
-    record = elsewhere.state("salt") / "sources.json"
+    record = elsewhere.state / "sources.json"
     before = json.loads(record.read_text())["own"]
-    there = sources.facts(["/srv/salt"], str(elsewhere.root))
+    there = sources.facts(["/srv/salt"], str(elsewhere.paths.root))
     modules.pair.record_sources("salt", RUN, there)
     assert json.loads(record.read_text())["own"] == before
     modules.pair.close_run("salt", RUN, {"result": "succeeded"}, sources=there)
     assert json.loads(record.read_text())["own"] == before
-    assert "/srv/salt" in misplaced(elsewhere)
+    assert "/srv/salt" in sources.misplaced(elsewhere)
     modules.pair.lock("salt", RUN, "recover", living(), 600)
-    assert ledger.read("salt", elsewhere)["boot_id"]
+    assert elsewhere.ledger.read()["boot_id"]
     modules.pair.record_sources("salt", RUN, there, moved=True)
     assert json.loads(record.read_text())["own"] == there
-    assert misplaced(elsewhere) == {}
+    assert sources.misplaced(elsewhere) == {}
     # What was carried before is on the other disk: it takes nothing over before both are compared.
-    assert ledger.read("salt", elsewhere)["boot_id"] == ""
+    assert elsewhere.ledger.read()["boot_id"] == ""
     modules.pair.admit("salt", 4, "salt1", RUN, "a test")
 
 
 def test_what_a_node_alone_has_stays_unsaved_when_its_data_are_moved(modules, elsewhere):
-    ledger.write("salt", elsewhere, 5, "salt1", None, "gave way", admitted=False, unsaved=True)
-    there = sources.facts(["/srv/salt"], str(elsewhere.root))
+    elsewhere.ledger.write(ledger.Entry(5, "salt1", None, "gave way", admitted=False, unsaved=True))
+    there = sources.facts(["/srv/salt"], str(elsewhere.paths.root))
     modules.pair.record_sources("salt", RUN, there, moved=True)
-    assert ledger.read("salt", elsewhere)["unsaved"] is True
+    assert elsewhere.ledger.read()["unsaved"] is True
     modules.pair.admit("salt", 5, "salt1", RUN, "boot", admitted=False, unsaved=True)
-    assert ledger.read("salt", elsewhere)["unsaved"] is True
+    assert elsewhere.ledger.read()["unsaved"] is True
     modules.pair.admit("salt", 5, "salt1", RUN, "saved", admitted=False)
-    assert "unsaved" not in ledger.read("salt", elsewhere)
+    assert "unsaved" not in elsewhere.ledger.read()
 
 
-def test_the_winner_of_a_split_has_served_since_it_took_over(modules, node, monkeypatch):
+def test_the_winner_of_a_split_has_served_since_it_took_over(modules, member, monkeypatch):
     """By that moment the plan tells what the loser has written since."""
-    files.write_json(node.pair_config("salt"), samples.pair("salt2"))
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt2"))
     modules.pair.lock("salt", RUN, "recover", living(), 600)
     monkeypatch.setattr(ledger, "now", lambda: "then")
-    ledger.write("salt", node, 4, "salt2", None, "silence")
+    member.ledger.write(ledger.Entry(4, "salt2", None, "silence"))
     monkeypatch.setattr(ledger, "now", lambda: "now")
     assert modules.pair.win("salt", RUN, 7, "by word")["since"] == "then"
 
 
 def test_a_damaged_record_is_named_and_recorded_anew_by_an_operators_word(modules, elsewhere):
-    record = elsewhere.state("salt") / "sources.json"
+    record = elsewhere.state / "sources.json"
     record.write_text("{")
     with pytest.raises(CommandExecutionError, match="is damaged.*Mount all that belongs.*moved: true"):
         modules.pair.admit("salt", 5, "salt1", RUN, "a test")
-    modules.pair.record_sources("salt", RUN, sources.facts(["/srv/salt"], str(elsewhere.root)), moved=True)
+    modules.pair.record_sources(
+        "salt", RUN, sources.facts(["/srv/salt"], str(elsewhere.paths.root)), moved=True
+    )
     modules.pair.admit("salt", 5, "salt1", RUN, "a test")
 
 
@@ -119,31 +116,31 @@ def hold_the_watch(modules, owner):
     assert modules.pair.renew("salt", RUN, 600, hold=True)
 
 
-def test_a_living_run_keeps_the_pair_and_its_pause(modules, node):
+def test_a_living_run_keeps_the_pair_and_its_pause(modules, member):
     hold_the_watch(modules, living())
     with pytest.raises(CommandExecutionError, match=RUN):
         modules.pair.lock("salt", NEXT, "recover", living(), 600)
-    assert pause.read("salt", node)["run"] == RUN
+    assert member.pause.read()["run"] == RUN
     with pytest.raises(CommandExecutionError, match=RUN):
         modules.pair.resume("salt")
 
 
-def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, node):
+def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, member):
     hold_the_watch(modules, owner(2**22 + 1, 1))
     assert modules.pair.lock("salt", NEXT, "recover", living(), 600)["taken_over"] == RUN
-    assert pause.read("salt", node) is None
-    assert lock.read("salt", node)["run"] == NEXT
+    assert member.pause.read() is None
+    assert member.lock.read()["run"] == NEXT
 
 
-def test_an_operators_pause_outlives_all_runs(modules, node):
-    pause.set_hold("salt", node, 900, "switch maintenance")
+def test_an_operators_pause_outlives_all_runs(modules, member):
+    member.pause.set(900, "switch maintenance")
     hold_the_watch(modules, owner(2**22 + 1, 1))
     modules.pair.lock("salt", NEXT, "recover", living(), 600)
-    assert pause.read("salt", node)["reason"] == "switch maintenance"
+    assert member.pause.read()["reason"] == "switch maintenance"
 
 
 @pytest.mark.parametrize("name", ["../salt", "", "sa lt", "-x", None])
-def test_what_is_no_name_of_a_pair_is_refused(modules, node, name):
+def test_what_is_no_name_of_a_pair_is_refused(modules, member, name):
     if name is None:
         with pytest.raises(CommandExecutionError, match="no pair configured"):
             modules.pair.report(name)
@@ -153,7 +150,7 @@ def test_what_is_no_name_of_a_pair_is_refused(modules, node, name):
 
 
 @pytest.mark.parametrize("function", ["names", "service_names", "crons"])
-def test_a_pillar_that_is_wrong_is_named_and_no_traceback(modules, node, minion_opts, function, monkeypatch):
+def test_a_pillar_that_is_wrong_is_named_and_no_traceback(modules, member, function, monkeypatch):
     words = ["salt"] if function == "service_names" else []
     pillar = {"pairs": {"salt": {"secondary": "salt2"}}}
     monkeypatch.setitem(getattr(modules.pair, function).__globals__, "__pillar__", pillar)
@@ -161,7 +158,7 @@ def test_a_pillar_that_is_wrong_is_named_and_no_traceback(modules, node, minion_
         getattr(modules.pair, function)(*words)
 
 
-def test_a_pair_that_is_not_in_the_pillar_is_named(modules, node):
+def test_a_pair_that_is_not_in_the_pillar_is_named(modules, member):
     with pytest.raises(SaltInvocationError, match="no pair typo"):
         modules.pair.service_names("typo")
 

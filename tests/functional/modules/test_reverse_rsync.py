@@ -11,11 +11,11 @@ from salt.exceptions import SaltInvocationError
 
 from failback.host import notation
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.recovery import handover_pass
 from failback.recovery import reverse_rsync
 from failback.replication import gate
 from failback.replication import sources
-from failback.state import runs
 
 RUN = "20261122T183000-recover-salt-4f2a"
 UNDO = "20261122T190000-undo-salt-0c11"
@@ -84,8 +84,8 @@ def pair(nodes, monkeypatch):
     file.write_text(json.dumps(config))
     nodes.peer([nodes.item(path, path.startswith(("/srv", "/etc/salt"))) for path in PATHS])
     asked = []
-    monkeypatch.setattr(gate, "require_pull", lambda config, run, paths: asked.append(run))
-    monkeypatch.setattr(gate, "require_undo", lambda config, run, paths: asked.append(run))
+    monkeypatch.setattr(gate, "require_pull", lambda member, run: asked.append(run))
+    monkeypatch.setattr(gate, "require_undo", lambda member, run: asked.append(run))
     return asked
 
 
@@ -159,7 +159,7 @@ def test_all_results_survive_salts_own_transport(modules, nodes, pair):
 
 
 def test_a_closed_gate_fails_the_call(modules, nodes, pair, monkeypatch):
-    def closed(config, run, paths):
+    def closed(member, run):
         raise gate.Refused("salt2 does not serve.")
 
     monkeypatch.setattr(gate, "require_pull", closed)
@@ -190,7 +190,7 @@ def test_the_words_of_a_run_are_in_the_command_that_allows_more(modules, nodes, 
 
 def test_sources_that_moved_are_refused(modules, nodes, pair):
     facts = sources.facts(PATHS, str(nodes.there))
-    sources.record("salt", Paths(nodes.here), facts)
+    sources.record(Member("salt", Paths(nodes.here)), facts)
     assert modules.reverse_rsync.checked("salt", facts)
     moved = json.loads(json.dumps(facts))
     moved["/srv/salt"]["file_system"]["source"] = "/dev/other"
@@ -235,20 +235,19 @@ def test_last_pass_and_comparison(modules, nodes, pair):
     with pytest.raises(CommandExecutionError, match="no last pass"):
         modules.reverse_rsync.compared("salt", RUN)
     trees.make(nodes.there, {"srv/salt/last.sls": "1", "etc/libvirt/qemu/shared-idm.xml": "<x/>"})
-    paths = Paths(nodes.here)
-    config = json.loads(paths.pair_config("salt").read_text())
+    member = Member.load("salt", Paths(nodes.here))
     shell = str(nodes.folder / "far-end")
-    last = handover_pass.LastPass(config, RUN, paths, remote_shell=shell)
+    last = handover_pass.LastPass(member, RUN, remote_shell=shell)
     last.expect()
-    assert runs.uncompared("salt", RUN, paths) == RUN, "also if it is killed in the window"
+    assert member.runs.uncompared(RUN) == RUN, "also if it is killed in the window"
     done = last.run(limit=10)
     last.close()
     assert done["changed"] == ["/srv/salt", "/etc/libvirt/qemu/shared-*"]
     assert done["then"] == ["libvirtd"]
     assert (nodes.here / "srv/salt/last.sls").exists()
-    assert runs.uncompared("salt", RUN, paths) == RUN
+    assert member.runs.uncompared(RUN) == RUN
     assert modules.reverse_rsync.compared("salt", RUN)["unexplained"] == []
-    assert runs.uncompared("salt", RUN, paths) is None
+    assert member.runs.uncompared(RUN) is None
     os.utime(nodes.there / "srv/salt/last.sls", (1, 1))
     found = modules.reverse_rsync.compared("salt", RUN)
     assert found["unexplained"] == ["/srv/salt/last.sls"]
@@ -256,8 +255,7 @@ def test_last_pass_and_comparison(modules, nodes, pair):
 
 def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):
     trees.make(nodes.there, {"srv/salt/ü new": "1", b"srv/salt/\xff/x": "2"})
-    paths = Paths(nodes.here)
-    config = json.loads(paths.pair_config("salt").read_text())
+    member = Member.load("salt", Paths(nodes.here))
     done = []
 
     class Journals:
@@ -274,8 +272,8 @@ def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):
             done.append((item.path, {notation.raw(name) for name in names}))
 
     shell = str(nodes.folder / "far-end")
-    reverse_rsync.preview(config, paths, remote_shell=shell, journals=Journals())
-    count = len(config["replicate"])
+    reverse_rsync.preview(member, remote_shell=shell, journals=Journals())
+    count = len(member.config["replicate"])
     assert {what for what, _ in done[:count]} == {"mark"}
     noted = dict(done[count:])
     assert {b"top.sls", "ü new".encode(), b"\xff", b"\xff/x"} <= noted["/srv/salt"]

@@ -47,7 +47,7 @@ def test_a_guest_is_started_when_the_other_host_says_that_it_does_not_run(shared
     assert host.running() == ["idm"]
     assert shared_vm.start("mgmt", "idm", guest_host.RUN)["done"] == "nothing"
     assert host.done == [("start", "idm")]
-    assert not claims.claimed("mgmt", "idm", host.paths)
+    assert not claims.claimed(host.member, "idm")
 
 
 def test_a_guest_is_not_started_while_the_other_host_is_silent(shared_vm, host):
@@ -78,7 +78,7 @@ def test_a_guest_is_claimed_while_it_is_started(shared_vm, host):
 
     def call(*words, **terms):
         if words[0] == "start":
-            seen.append(claims.claimed("mgmt", "idm", host.paths))
+            seen.append(claims.claimed(host.member, "idm"))
         return real(*words, **terms)
 
     virsh.call = call
@@ -91,7 +91,7 @@ def test_a_word_that_the_other_host_is_off_is_enough_and_ends(shared_vm, host, m
     word = {"node": "salt2", "reason": "burnt"}
     answer = {"said": None}
     monkeypatch.setattr(fencing, "answers", lambda name: answer["said"])
-    monkeypatch.setattr(fencing, "read", lambda pair, paths: word)
+    monkeypatch.setattr(fencing.Fencing, "read", lambda fenced: word)
     shared_vm.start("mgmt", "idm")
     assert host.running() == ["idm"]
     answer["said"] = "salt2 answers on port 22"

@@ -54,7 +54,7 @@ def pair(nodes, monkeypatch):
         )
     )
     nodes.peer([nodes.item("/srv/salt")])
-    monkeypatch.setattr(gate, "require_pull", lambda config, run, paths: None)
+    monkeypatch.setattr(gate, "require_pull", lambda member, run: None)
 
 
 @pytest.mark.parametrize("test", [True, False])

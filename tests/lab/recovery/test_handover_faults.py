@@ -30,8 +30,8 @@ class Handover:
         for host in pair.nodes:
             pair.python(
                 host,
-                "from failback.host import paths\nfrom failback.state import lock\n"
-                f"lock.acquire('salt', paths.Paths(), sys.argv[1], 'recover', {owner}, 120)",
+                "from failback.pair import Member\n"
+                f"Member('salt').lock.acquire(sys.argv[1], 'recover', {owner}, 120)",
                 run,
             )
         command = ["ssh", "-F", "/etc/failback/ssh/config", "10.0.0.12", "handover", run]
@@ -57,8 +57,7 @@ class Handover:
             if host.running:
                 self.pair.python(
                     host,
-                    "from failback.host import paths\nfrom failback.state import lock\n"
-                    "lock.release('salt', paths.Paths(), sys.argv[1])",
+                    "from failback.pair import Member\nMember('salt').lock.release(sys.argv[1])",
                     self.run,
                 )
 

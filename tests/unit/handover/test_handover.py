@@ -9,7 +9,6 @@ from two_nodes import World
 from failback.decisions import gate
 from failback.errors import Unavailable
 from failback.handover import giver
-from failback.state import ledger
 
 
 def test_the_pair_changes_hands(world):
@@ -56,12 +55,12 @@ def test_a_pair_has_as_many_addresses_as_it_has(tmp_path, monkeypatch, addresses
 
 def test_afterwards_the_gate_is_open_on_the_near_end_and_to_it(world):
     world.bring_home()
-    with world.on("salt1"):
-        own = ledger.read("salt", world.paths["salt1"])
+    with world.on("salt1") as member:
+        own = member.ledger.read()
         boot_id = two_nodes.system.boot_id()
-    assert gate.lsyncd_refusal(world.configs["salt1"], own, boot_id, True) is None
-    theirs = ledger.read("salt", world.paths["salt2"])
-    assert gate.write_refusal(world.configs["salt2"], theirs) is None
+    assert gate.lsyncd_refusal(world.members["salt1"].config, own, boot_id, True) is None
+    theirs = world.members["salt2"].ledger.read()
+    assert gate.write_refusal(world.members["salt2"].config, theirs) is None
 
 
 def test_every_process_is_asked_for_its_files_before_anything_is_released(world, monkeypatch):
@@ -81,7 +80,7 @@ def test_a_journal_that_cannot_look_closely_is_a_reason_to_compare_everything_an
         def close(self):
             pass
 
-    journals = giver._Journals(world.configs["salt2"], samples.RUN, world.paths["salt2"])
+    journals = giver._Journals(world.members["salt2"], samples.RUN)
     journals._client = Gone()
     said = journals.look_closely()
     assert said == {"journal": "the journal of changes does not answer"}

@@ -36,21 +36,21 @@ def test_the_far_ends_process_is_killed_while_it_releases(world, moment):
 )
 def test_the_far_ends_process_is_killed_while_it_commits(world, monkeypatch, before_the_ledger, generation):
     """Whatever it had written by then, afterwards it serves and its own ledger says so."""
-    real = ledger.write
+    real = ledger.Ledger.write
 
-    def write(*arguments, **options):
+    def write(own, entry, prepared=None):
         if world.node == "salt2" and before_the_ledger:
             world.kill()
-        new = real(*arguments, **options)
+        new = real(own, entry, prepared)
         if world.node == "salt2":
             world.kill()
         return new
 
-    monkeypatch.setattr(ledger, "write", write)
+    monkeypatch.setattr(ledger.Ledger, "write", write)
     with pytest.raises(FailbackError, match="salt2"):
         world.bring_home()
     assert world.serving() == "nobody"
-    monkeypatch.setattr(ledger, "write", real)
+    monkeypatch.setattr(ledger.Ledger, "write", real)
     world.deadline()
     assert world.serving() == "salt2"
     assert world.ledgers()[1] == (generation, "salt2")
@@ -61,10 +61,10 @@ def test_a_far_end_that_cannot_write_down_its_phase_serves_again(world, monkeypa
     """A full /run, say: the commit has failed, after the ledger was raised in the other's favour."""
     real = phases.write_state
 
-    def write(config, paths, **changes):
+    def write(member, **changes):
         if changes.get("phase") == phases.COMMITTED:
             raise OSError(28, "No space left on device")
-        return real(config, paths, **changes)
+        return real(member, **changes)
 
     monkeypatch.setattr(phases, "write_state", write)
     with pytest.raises(Unavailable, match="No space left.*salt2 serves again"):
@@ -128,14 +128,14 @@ def test_a_last_pass_that_fails_leaves_the_far_end_serving_at_once(world, error)
 
 
 def test_a_near_end_that_was_slow_takes_nothing(world, monkeypatch):
-    real = ledger.write
+    real = ledger.Ledger.write
 
-    def write(*arguments, **options):
+    def write(own, entry, prepared=None):
         if world.node == "salt1":
             world.lag += phases.TAKE_WITHIN + 0.1
-        return real(*arguments, **options)
+        return real(own, entry, prepared)
 
-    monkeypatch.setattr(ledger, "write", write)
+    monkeypatch.setattr(ledger.Ledger, "write", write)
     with pytest.raises(Unavailable, match="too slow.*salt2 serves again"):
         world.bring_home()
     assert (world.serving(), world.ledgers()) == SALT2_AFTER_SALT1

@@ -20,7 +20,6 @@ from failback.errors import Unavailable
 from failback.handover import phases
 from failback.network import reachable
 from failback.replication import incoming
-from failback.state import lock
 
 
 def test_it_introduces_itself(world):
@@ -91,7 +90,7 @@ def test_addresses_that_somebody_answers_for_are_left_alone(world):
 def test_a_node_that_is_cut_off_takes_nothing_back_that_it_has_given_away(world, monkeypatch):
     """Found by the campaign (recover/secondary_cut/committed): clients had written to the other one since."""
     monkeypatch.setattr(reachable, "answers", lambda config: False)
-    world.configs["salt2"]["watch"] = {"reachable": ["10.0.0.1"]}
+    world.members["salt2"].config["watch"] = {"reachable": ["10.0.0.1"]}
     world.far_end("arm", samples.RUN, 10.0)
     world.release()
     world.far_end("commit", samples.RUN)
@@ -106,7 +105,7 @@ def test_a_node_that_is_cut_off_takes_nothing_back_that_it_has_given_away(world,
 def test_a_node_that_is_heard_again_takes_back_what_nobody_has(world, monkeypatch):
     heard = iter([False, True])
     monkeypatch.setattr(reachable, "answers", lambda config: next(heard))
-    world.configs["salt2"]["watch"] = {"reachable": ["10.0.0.1"]}
+    world.members["salt2"].config["watch"] = {"reachable": ["10.0.0.1"]}
     world.far_end("arm", samples.RUN, 10.0)
     world.release()
     world.far_end("commit", samples.RUN)
@@ -133,10 +132,10 @@ def test_another_runs_timer_takes_nothing(world):
 
 def next_run(world):
     """Another run has taken over the locks of the one that died."""
-    for node, paths in world.paths.items():
-        with world.on(node):
-            lock.release("salt", paths, samples.RUN)
-            lock.acquire("salt", paths, samples.OTHER_RUN, "recover", {"boot_id": "elsewhere"}, 600)
+    for node in world.members:
+        with world.on(node) as member:
+            member.lock.release(samples.RUN)
+            member.lock.acquire(samples.OTHER_RUN, "recover", {"boot_id": "elsewhere"}, 600)
 
 
 @pytest.mark.parametrize(("later", "refused"), [(0, True), (9, True), (39, True), (41, False)])
@@ -195,7 +194,7 @@ def test_what_a_dead_run_had_stopped_is_not_forgotten_for_what_runs_now(working,
 def test_what_has_not_been_started_again_is_kept_whatever_the_dead_run_came_to(working, phase):
     working.far_end("arm", samples.RUN, 60.0)
     working.far_end("quiesce", samples.RUN)
-    phases.write_state(working.configs["salt2"], working.paths["salt2"], phase=phase)
+    phases.write_state(working.members["salt2"], phase=phase)
     next_run(working)
     working.now += 1000
     working.far_end("arm", samples.OTHER_RUN, 60.0)
@@ -208,7 +207,7 @@ def test_what_the_pillar_names_no_more_is_not_started_again(working):
     working.far_end("arm", samples.RUN, 60.0)
     working.far_end("quiesce", samples.RUN)
     next_run(working)
-    working.configs["salt2"]["active_services"] = []
+    working.members["salt2"].config["active_services"] = []
     working.far_end("arm", samples.OTHER_RUN, 60.0)
     assert working.far_end("quiesce", samples.OTHER_RUN) == {"stopped": []}
     working.deadline()
@@ -218,20 +217,20 @@ def test_what_the_pillar_names_no_more_is_not_started_again(working):
 def test_a_reboot_forgets_a_handover(world):
     """Its state is in /run: after a boot nothing may be taken on the strength of it."""
     world.far_end("arm", samples.RUN, 10.0)
-    place = phases._state_file(world.configs["salt2"], world.paths["salt2"])
-    assert place.relative_to(world.paths["salt2"].root).parts[0] == "run"
+    place = phases._state_file(world.members["salt2"])
+    assert place.relative_to(world.members["salt2"].paths.root).parts[0] == "run"
 
 
 def test_what_a_handover_leaves_in_run_is_for_root_alone(working):
     for node in ("salt1", "salt2"):
-        incoming.announce("salt", working.paths[node])
+        incoming.announce(working.members[node])
     # As with the loosest umask that somebody may have.
     before = os.umask(0)
     try:
         working.bring_home()
     finally:
         os.umask(before)
-    found = [one for node in working.paths.values() for one in (node.root / "run").rglob("*")]
+    found = [one for member in working.members.values() for one in (member.paths.root / "run").rglob("*")]
     modes = {str(one): oct(stat.S_IMODE(one.lstat().st_mode)) for one in found}
     assert len({one.name for one in found} & {"handover.json", "incoming"}) == 2
     assert modes == {str(one): "0o700" if one.is_dir() else "0o600" for one in found}

@@ -27,8 +27,8 @@ def test_a_takeover_ends_what_writes_here_between_its_ledger_and_its_addresses(w
     """Before the ledger another one could begin; behind the addresses it would write into what is served."""
     world.bring_home()
     world.lose_power("salt1")
-    with world.on("salt2"):
-        ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
+    with world.on("salt2") as member:
+        member.ledger.write(ledger.Entry(5, "salt1", None, "a test"))
     seen = []
     monkeypatch.setattr(
         takeover.incoming, "stop", lambda *_: seen.append((world.ledgers()[1], world.serving())) or []
@@ -55,8 +55,8 @@ def test_a_near_end_that_gave_up_takes_nothing_over_later(tmp_path, monkeypatch,
     world.lose_power("salt2")
     with pytest.raises(Refused, match="has not been admitted"):
         silent(world, "salt1")
-    with world.on("salt1"):
-        assert ledger.read("salt", world.paths["salt1"])["unsaved"] is True
+    with world.on("salt1") as member:
+        assert member.ledger.read()["unsaved"] is True
 
 
 def test_a_near_end_that_was_killed_is_told_who_serves(world, monkeypatch):
@@ -68,8 +68,8 @@ def test_a_near_end_that_was_killed_is_told_who_serves(world, monkeypatch):
     world.deadline()
     assert world.serving() == "salt2"
     assert world.detached == [("salt2", ["ask-to-yield", "salt"])]
-    with world.on("salt1"):
-        told = takeover.yield_to(world.configs["salt1"], 6, "salt2", world.paths["salt1"])
+    with world.on("salt1") as member:
+        told = takeover.yield_to(member, 6, "salt2")
     assert "gave way" in told
     with pytest.raises(Refused):
         silent(world, "salt1")
@@ -128,8 +128,8 @@ def test_a_near_end_without_proof_says_that_it_serves(world, monkeypatch):
 
 
 def test_the_near_ends_own_watch_takes_nothing_while_the_last_changes_come_over(world):
-    with world.on("salt1"):
-        ledger.write("salt", world.paths["salt1"], 4, "salt2", None, "admitted")
+    with world.on("salt1") as member:
+        member.ledger.write(ledger.Entry(4, "salt2", None, "admitted"))
 
     def last_pass(limit):
         with pytest.raises(Refused, match="A handover of salt is under way"):
@@ -140,8 +140,8 @@ def test_the_near_ends_own_watch_takes_nothing_while_the_last_changes_come_over(
 
 
 def test_a_near_end_that_took_over_meanwhile_does_not_lead(world):
-    with world.on("salt1"):
-        ledger.write("salt", world.paths["salt1"], 4, "salt2", None, "admitted")
+    with world.on("salt1") as member:
+        member.ledger.write(ledger.Entry(4, "salt2", None, "admitted"))
 
     def expect():
         world.holders[GATEWAY].discard("salt2")
@@ -159,8 +159,8 @@ def test_a_handover_is_armed_anew_only_before_its_timer_has_gone_off(working):
     working.far_end("quiesce", samples.RUN)
     working.deadline()
     assert WORK in working.units["salt2"]
-    with working.on("salt2"), pytest.raises(Refused, match="took too long"):
-        way_back.arm(working.configs["salt2"], samples.RUN, 10.0, working.paths["salt2"], again=True)
+    with working.on("salt2") as member, pytest.raises(Refused, match="took too long"):
+        way_back.arm(member, samples.RUN, 10.0, again=True)
     assert working.phase() == "done"
 
 
@@ -230,10 +230,10 @@ def test_the_margins_leave_room_between_the_two():
 
 def test_the_far_end_of_a_handover_that_is_not_ours_is_refused(world):
     files.write_json(
-        world.paths["salt2"].lock("salt"),
-        {**files.read_json(world.paths["salt2"].lock("salt"), "a test"), "run": samples.OTHER_RUN},
+        world.members["salt2"].lock.path,
+        {**files.read_json(world.members["salt2"].lock.path, "a test"), "run": samples.OTHER_RUN},
     )
     answers = serve(world, {"do": "arm", "seconds": 10}, {"do": "release"})
     assert [one["ok"] for one in answers[1:]] == [False, False]
     assert world.serving() == "salt2"
-    assert not os.path.exists(phases._state_file(world.configs["salt2"], world.paths["salt2"]))
+    assert not os.path.exists(phases._state_file(world.members["salt2"]))

@@ -6,7 +6,6 @@ import samples
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.state import ledger
-from failback.state import lock
 
 
 def assert_untouched(world):
@@ -15,16 +14,16 @@ def assert_untouched(world):
 
 
 def test_a_run_without_the_lock_is_refused(world):
-    with world.on("salt1"):
-        lock.release("salt", world.paths["salt1"], samples.RUN)
+    with world.on("salt1") as member:
+        member.lock.release(samples.RUN)
     with pytest.raises(Refused, match="no run holds it"):
         world.bring_home()
     assert_untouched(world)
 
 
 def test_a_run_that_lost_the_far_ends_lock_is_refused(world):
-    with world.on("salt2"):
-        lock.release("salt", world.paths["salt2"], samples.RUN)
+    with world.on("salt2") as member:
+        member.lock.release(samples.RUN)
     with pytest.raises(Refused, match="salt2.*no run holds it"):
         world.bring_home()
     assert_untouched(world)
@@ -35,8 +34,8 @@ def test_a_far_end_that_does_not_serve_is_refused(world, why):
     if why == "it has rebooted since":
         world.boots["salt2"] += 1
     else:
-        with world.on("salt2"):
-            ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
+        with world.on("salt2") as member:
+            member.ledger.write(ledger.Entry(5, "salt1", None, "a test"))
     with pytest.raises(Refused, match="does not serve salt"):
         world.bring_home()
     assert world.phase() is None and world.serving() == "salt2"
@@ -57,12 +56,12 @@ def test_a_third_host_with_the_address_is_found_first(world, first):
 def test_a_near_end_whose_own_ledger_is_unfit_refuses_before_the_release(world, what):
     """It could not write the new generation down: that must not be found out when nobody serves."""
     if what == "torn":
-        world.paths["salt1"].ledger("salt").write_text("{")
+        world.members["salt1"].ledger.path.write_text("{")
     else:
-        with world.on("salt1"):
-            ledger.write("salt", world.paths["salt1"], 9, "salt1", None, "a test")
+        with world.on("salt1") as member:
+            member.ledger.write(ledger.Entry(9, "salt1", None, "a test"))
     with pytest.raises(FailbackError):
         world.bring_home()
     assert world.serving() == "salt2"
-    assert ledger.read("salt", world.paths["salt2"])["generation"] == 4
+    assert world.members["salt2"].ledger.read()["generation"] == 4
     assert world.phase() in (None, "done")

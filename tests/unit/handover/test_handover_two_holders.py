@@ -32,8 +32,8 @@ def test_a_far_end_that_was_taken_over_by_its_own_watch_does_not_commit(world):
     """Somebody has ended the hold: the watch sees silence, and takes the addresses on the far end."""
 
     def last_pass(limit):
-        with world.on("salt2"):
-            takeover.take_over(world.configs["salt2"], "silence", world.paths["salt2"])
+        with world.on("salt2") as member:
+            takeover.take_over(member, "silence")
         assert world.serving() == "salt2"
 
     with pytest.raises(FailbackError):
@@ -131,9 +131,9 @@ class TwoHolders(stateful.RuleBasedStateMachine):
     def the_near_end_goes_on(self):
         world, generation, self_asked = self.world, self.committed, self.asked
         self.committed = None
-        with world.on("salt1"), address_holder.Holder(world.wanted) as holder:
+        with world.on("salt1") as member, address_holder.Holder(world.wanted) as holder:
             try:
-                ledger.write("salt", world.paths["salt1"], generation, "salt1", samples.RUN, "test")
+                member.ledger.write(ledger.Entry(generation, "salt1", samples.RUN, "test"))
             except FailbackError:
                 return
             if world.now - self_asked <= phases.TAKE_WITHIN:

@@ -47,16 +47,16 @@ def test_both_nodes_tell_the_window_by_their_own_clock(world):
 )
 def test_a_path_that_is_not_what_it_was_is_not_handed_over(world, there, found):
     """Unmounted after the warm pass: the last pass would delete all of it on the node that serves next."""
-    folder = world.paths["salt2"].root / "srv/salt"
+    folder = world.members["salt2"].paths.root / "srv/salt"
     if there != "missing":
         folder.mkdir(parents=True)
     if there == "as before":
         (folder / "top.sls").touch()
-    with world.on("salt2"):
-        fact = sources.facts(["/srv/salt"], str(world.paths["salt2"].root))["/srv/salt"]
+    with world.on("salt2") as member:
+        fact = sources.facts(["/srv/salt"], str(member.paths.root))["/srv/salt"]
     before = {"/srv/salt": {**fact, "exists": True, "empty": False}}
     record = {"version": 1, "own": before, "peer": None}
-    files.write_json(world.paths["salt2"].state("salt") / "sources.json", record)
+    files.write_json(world.members["salt2"].state / "sources.json", record)
     if found is None:
         world.bring_home()
         assert (world.serving(), world.ledgers(), world.phase()) == (*SALT1, "done")
@@ -70,7 +70,7 @@ def test_a_path_that_is_not_what_it_was_is_not_handed_over(world, there, found):
 
 def test_a_node_whose_path_lies_elsewhere_is_not_handed_the_pair(world):
     """Unmounted on the node that is to serve: what comes over would be out of sight after the next mount."""
-    samples.lies_elsewhere(world.paths["salt1"])
+    samples.lies_elsewhere(world.members["salt1"])
     with pytest.raises(Refused, match=r"salt2 serves salt on\. /srv/salt on salt1 lies on .*Mount the right"):
         world.bring_home()
     assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
@@ -79,7 +79,7 @@ def test_a_node_whose_path_lies_elsewhere_is_not_handed_the_pair(world):
 
 def test_a_path_that_is_unmounted_in_the_last_pass_leaves_the_far_end_serving_at_once(world):
     def unmounted(limit):
-        samples.lies_elsewhere(world.paths["salt1"])
+        samples.lies_elsewhere(world.members["salt1"])
 
     said = r"salt1 does not take salt\. /srv/salt on salt1.*salt2 serves again"
     with pytest.raises(Unavailable, match=said):
@@ -90,14 +90,14 @@ def test_a_path_that_is_unmounted_in_the_last_pass_leaves_the_far_end_serving_at
 def test_a_node_whose_path_lies_elsewhere_takes_nothing_over(world):
     world.bring_home()
     world.lose_power("salt1")
-    with world.on("salt2"):
-        ledger.write("salt", world.paths["salt2"], 5, "salt1", None, "a test")
-    samples.lies_elsewhere(world.paths["salt2"])
+    with world.on("salt2") as member:
+        member.ledger.write(ledger.Entry(5, "salt1", None, "a test"))
+    samples.lies_elsewhere(world.members["salt2"])
     with pytest.raises(Refused, match=r"salt2 does not take salt over\. /srv/salt on salt2 lies on"):
         silent(world, "salt2")
     assert world.serving() == "nobody"
     # What cannot be read proves nothing against the only node that is left.
-    (world.paths["salt2"].state("salt") / "sources.json").write_text("{")
+    (world.members["salt2"].state / "sources.json").write_text("{")
     silent(world, "salt2")
     assert world.serving() == "salt2"
 
@@ -105,16 +105,15 @@ def test_a_node_whose_path_lies_elsewhere_takes_nothing_over(world):
 def test_by_an_operators_word_a_node_serves_with_the_data_that_it_has(world):
     world.bring_home()
     world.lose_power("salt1")
-    paths = world.paths["salt2"]
-    with world.on("salt2"):
-        ledger.write("salt", paths, 5, "salt1", None, "a test")
-    samples.lies_elsewhere(paths)
+    with world.on("salt2") as member:
+        member.ledger.write(ledger.Entry(5, "salt1", None, "a test"))
+    samples.lies_elsewhere(member)
     with pytest.raises(Refused, match="fenced: salt1, moved: true, reason"):
         silent(world, "salt2")
-    sources.record_moved(world.configs["salt2"], paths)
+    sources.record_moved(member)
     silent(world, "salt2")
     assert world.serving() == "salt2"
-    assert sources.recorded("salt", paths)["peer"] is None
+    assert sources.recorded(member)["peer"] is None
 
 
 def test_what_only_the_active_node_runs_stops_before_anything_is_released(working):

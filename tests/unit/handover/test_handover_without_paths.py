@@ -63,22 +63,22 @@ def test_the_near_end_of_a_pair_without_paths_dies(pathless, monkeypatch, moment
 
 @pytest.mark.parametrize("moment", ["commit", "written", "release", "released"])
 def test_the_far_end_of_a_pair_without_paths_is_killed(pathless, monkeypatch, moment):
-    real = ledger.write
+    real = ledger.Ledger.write
 
-    def write(*arguments, **options):
+    def write(own, entry, prepared=None):
         if (pathless.node, moment) == ("salt2", "commit"):
             pathless.kill()
-        new = real(*arguments, **options)
+        new = real(own, entry, prepared)
         if (pathless.node, moment) == ("salt2", "written"):
             pathless.kill()
         return new
 
     pathless.hooks[("salt2", moment)] = pathless.kill
-    monkeypatch.setattr(ledger, "write", write)
+    monkeypatch.setattr(ledger.Ledger, "write", write)
     with pytest.raises(FailbackError, match="salt2"):
         pathless.bring_home(None)
     assert pathless.serving() == ("nobody" if moment == "released" else "salt2")
-    monkeypatch.setattr(ledger, "write", real)
+    monkeypatch.setattr(ledger.Ledger, "write", real)
     pathless.deadline()
     assert pathless.serving() == "salt2"
     assert pathless.ledgers()[1][1] == "salt2"
@@ -87,14 +87,14 @@ def test_the_far_end_of_a_pair_without_paths_is_killed(pathless, monkeypatch, mo
 
 @pytest.mark.parametrize("node", ["salt1", "salt2"])
 def test_a_ledger_that_cannot_be_written_leaves_a_pair_without_paths_where_it_is(pathless, monkeypatch, node):
-    real = ledger.write
+    real = ledger.Ledger.write
 
-    def write(pair, paths, generation, active, *rest, **options):
-        if pathless.node == node and active == "salt1":
+    def write(own, entry, prepared=None):
+        if pathless.node == node and entry.active == "salt1":
             raise OSError(28, "No space left on device")
-        return real(pair, paths, generation, active, *rest, **options)
+        return real(own, entry, prepared)
 
-    monkeypatch.setattr(ledger, "write", write)
+    monkeypatch.setattr(ledger.Ledger, "write", write)
     with pytest.raises(Unavailable, match="No space left"):
         pathless.bring_home(None)
     assert pathless.serving() == "salt2"

@@ -26,7 +26,6 @@ from failback.handover import takeover
 from failback.host import system
 from failback.network import address_holder
 from failback.state import ledger
-from failback.state import lock
 
 NODES = ("salt1", "salt2")
 
@@ -60,7 +59,7 @@ class Histories(stateful.RuleBasedStateMachine):
         return all(self.world.power[node] for node in nodes)
 
     def own(self, node):
-        return ledger.read("salt", self.world.paths[node])
+        return self.world.members[node].ledger.read()
 
     def report(self, node):
         if not self.up(node):
@@ -87,12 +86,10 @@ class Histories(stateful.RuleBasedStateMachine):
     def lsyncd_copies(self):
         if not self.up(*NODES):
             return
-        with self.on("salt1"):
+        with self.on("salt1") as member:
             holds = self.world.serving() == "salt1"
-            sends = gate.lsyncd_refusal(
-                self.world.configs["salt1"], self.own("salt1"), system.boot_id(), holds
-            )
-        if sends or gate.write_refusal(self.world.configs["salt2"], self.own("salt2")):
+            sends = gate.lsyncd_refusal(member.config, self.own("salt1"), system.boot_id(), holds)
+        if sends or gate.write_refusal(self.world.members["salt2"].config, self.own("salt2")):
             return
         if self.carried is None:
             # --delete: the first pass makes the standby what the active node is.
@@ -126,8 +123,8 @@ class Histories(stateful.RuleBasedStateMachine):
         if not self.up(node) or self.world.serving() != "nobody":
             return
         try:
-            with self.on(node):
-                takeover.take_over(self.world.configs[node], "silence", self.world.paths[node])
+            with self.on(node) as member:
+                takeover.take_over(member, "silence")
         except FailbackError:
             return
         assert node in self.current, f"{node} took over with data from before its boot"
@@ -166,10 +163,10 @@ class Histories(stateful.RuleBasedStateMachine):
     def handover_steps(self, near, far):
         world, run = self.world, samples.RUN
         for node in NODES:
-            with self.on(node):
-                lock.acquire("salt", world.paths[node], run, "recover", {"boot_id": "elsewhere"}, 600)
+            with self.on(node) as member:
+                member.lock.acquire(run, "recover", {"boot_id": "elsewhere"}, 600)
         if near == "salt1":
-            reason = gate.pull_refusal(world.configs[near], self.own(near), "", self.report(far))
+            reason = gate.pull_refusal(world.members[near].config, self.own(near), "", self.report(far))
             assert reason is None, reason
         self.saved = self.saved | self.data[near]
         self.data[near] = self.data[far]
@@ -184,8 +181,8 @@ class Histories(stateful.RuleBasedStateMachine):
         yield "last pass"
         generation = world.far_end("commit", run)["generation"]
         yield "commit"
-        with self.on(near):
-            ledger.write("salt", world.paths[near], generation, near, run, "handover")
+        with self.on(near) as member:
+            member.ledger.write(ledger.Entry(generation, near, run, "handover"))
         yield "ledger"
         with self.on(near), address_holder.Holder(world.wanted) as holder:
             holder.take(check=False)
@@ -222,16 +219,11 @@ class Histories(stateful.RuleBasedStateMachine):
         self.admit("salt2", found)
 
     def admit(self, node, found, admitted=True, unsaved=False):
-        with self.on(node):
-            ledger.write(
-                "salt",
-                self.world.paths[node],
-                found.generation,
-                found.newest,
-                samples.RUN,
-                "a test",
-                admitted=admitted,
-                unsaved=unsaved,
+        with self.on(node) as member:
+            member.ledger.write(
+                ledger.Entry(
+                    found.generation, found.newest, samples.RUN, "a test", admitted=admitted, unsaved=unsaved
+                )
             )
 
     # --- what must hold ---

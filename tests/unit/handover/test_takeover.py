@@ -14,6 +14,7 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.handover import takeover
 from failback.host import system
+from failback.pair import Member
 from failback.peer import ssh
 from failback.state import ledger
 
@@ -25,25 +26,25 @@ def world(tmp_path, monkeypatch):
     """As it should be: salt1 serves in generation 5, salt2 stands by, and lsyncd runs."""
     world = World(tmp_path, monkeypatch)
     world.bring_home()
-    with world.on("salt2"):
+    with world.on("salt2") as member:
         # lsyncd's first pass has ended, and the recovery has admitted the standby.
-        ledger.write("salt", world.paths["salt2"], 5, "salt1", samples.RUN, "recovered")
+        member.ledger.write(ledger.Entry(5, "salt1", samples.RUN, "recovered"))
     world.units["salt1"].add("lsyncd.service")
     return world
 
 
 def take_over(world, node="salt2"):
-    with world.on(node):
-        return takeover.take_over(world.configs[node], "silence", world.paths[node])
+    with world.on(node) as member:
+        return takeover.take_over(member, "silence")
 
 
 def yield_to(world, generation, active="salt2", node="salt1"):
-    with world.on(node):
-        return takeover.yield_to(world.configs[node], generation, active, world.paths[node])
+    with world.on(node) as member:
+        return takeover.yield_to(member, generation, active)
 
 
 def own(world, node):
-    return ledger.read("salt", world.paths[node])
+    return world.members[node].ledger.read()
 
 
 def test_a_node_takes_over(world):
@@ -114,7 +115,7 @@ def test_a_node_that_has_rebooted_takes_nothing(world):
 @pytest.mark.parametrize("content", [None, "", '{"generation"'], ids=["missing", "empty", "torn"])
 def test_a_node_without_a_readable_ledger_takes_nothing(world, content):
     world.lose_power("salt1")
-    place = world.paths["salt2"].ledger("salt")
+    place = world.members["salt2"].ledger.path
     place.unlink()
     if content is not None:
         place.write_text(content)
@@ -189,7 +190,7 @@ def asked(monkeypatch):
     """What the other node was asked over SSH."""
     asked = []
 
-    def ask(config, paths, *words, timeout=None):
+    def ask(member, *words, timeout=None):
         asked.append(words)
         if words[0] == "report":
             return json.dumps({"ledger": samples.ledger(asked.theirs, "salt2")})
@@ -204,8 +205,8 @@ def asked(monkeypatch):
 
 
 def ask_to_yield(world, node="salt1"):
-    with world.on(node):
-        return takeover.ask_to_yield(world.configs[node], world.paths[node])
+    with world.on(node) as member:
+        return takeover.ask_to_yield(member)
 
 
 def test_the_active_node_says_in_which_generation_it_is_active(world, asked):
@@ -221,7 +222,7 @@ def test_a_node_that_is_not_active_asks_nobody_to_give_way(world, asked):
 
 
 def test_a_node_without_a_ledger_says_so(world, asked):
-    world.paths["salt1"].ledger("salt").unlink()
+    world.members["salt1"].ledger.path.unlink()
     with contextlib.suppress(FailbackError):
         assert isinstance(ask_to_yield(world), str)
     assert asked == []
@@ -236,8 +237,8 @@ def test_a_node_without_a_ledger_says_so(world, asked):
 )
 def test_of_two_holders_the_older_generation_gives_way(world, asked, theirs, serving, words):
     asked.theirs = theirs
-    with world.on("salt1"):
-        takeover.conflict(world.configs["salt1"], ["02:00:00:00:00:02"], world.paths["salt1"])
+    with world.on("salt1") as member:
+        takeover.conflict(member, ["02:00:00:00:00:02"])
     assert (world.serving(), asked) == (serving, words)
 
 
@@ -246,8 +247,8 @@ def test_a_second_holder_that_is_not_the_peer_is_reported_and_nothing_given_up(w
         raise Unavailable("no answer")
 
     monkeypatch.setattr(ssh, "ask", silent)
-    with world.on("salt1"):
-        said = takeover.conflict(world.configs["salt1"], ["02:00:00:00:00:99"], world.paths["salt1"])
+    with world.on("salt1") as member:
+        said = takeover.conflict(member, ["02:00:00:00:00:99"])
     assert "02:00:00:00:00:99" in said and world.serving() == "salt1"
 
 
@@ -280,9 +281,9 @@ def test_the_watch_has_active_services_started_in_an_automatic_pair(
     world, detached, mode, entries, run, command
 ):
     world.lose_power("salt1")
-    config = {**world.configs["salt2"], "mode": mode, "active_services": entries}
-    with world.on("salt2"):
-        takeover.take_over(config, "silence", world.paths["salt2"], run)
+    config = {**world.members["salt2"].config, "mode": mode, "active_services": entries}
+    with world.on("salt2") as member:
+        takeover.take_over(Member.of(config, member.paths), "silence", run)
     assert detached == [(command, "salt")]
 
 
@@ -316,9 +317,9 @@ def taken_over(world):
 
 
 def activate(world, mode="automatic", entries=(FIRST, SECOND)):
-    config = {**world.configs["salt2"], "mode": mode, "active_services": list(entries)}
-    with world.on("salt2"):
-        return takeover.activate(config, world.paths["salt2"])
+    config = {**world.members["salt2"].config, "mode": mode, "active_services": list(entries)}
+    with world.on("salt2") as member:
+        return takeover.activate(Member.of(config, member.paths))
 
 
 def test_they_are_started_in_order_after_the_other_node_was_asked_to_stop_its_own(world, started, asked):
@@ -350,7 +351,7 @@ def test_a_node_that_has_rebooted_since_it_took_over_starts_nothing(world, start
 
 def test_an_unreadable_ledger_starts_nothing(world, started):
     taken_over(world)
-    world.paths["salt2"].ledger("salt").write_text("{")
+    world.members["salt2"].ledger.path.write_text("{")
     assert activate(world) and started == []
 
 
@@ -363,8 +364,8 @@ def test_what_follows_a_service_that_does_not_start_is_not_started(world, starte
 
 def test_a_node_that_gave_way_meanwhile_stops_what_it_has_just_started(world, started):
     taken_over(world)
-    world.hooks[("salt2", "start first")] = lambda: ledger.write(
-        "salt", world.paths["salt2"], 7, "salt1", None, "gave way", admitted=False
+    world.hooks[("salt2", "start first")] = lambda: world.members["salt2"].ledger.write(
+        ledger.Entry(7, "salt1", None, "gave way", admitted=False)
     )
     said = activate(world)
     assert started == ["start first", "stop lsyncd.service", "stop second", "stop first"]

@@ -14,6 +14,7 @@ from failback.network import floating
 from failback.network import neighbours
 from failback.network import netlink
 from failback.network.floating import FloatingAddress
+from failback.pair import Member
 
 ETHERNET = netlink.Link(2, "eth0", 1, 0x1003, b"\x02\0\0\0\0\x01", b"\xff" * 6)
 INFINIBAND = netlink.Link(3, "ib0", 32, 0x1003, bytes(range(20)), b"\0\xff\xff\xff" + bytes(16))
@@ -158,7 +159,8 @@ def test_the_announcer_is_started_apart_from_its_parent(tmp_path):
         pass
 
     Here.program = program
-    assert address_holder.announce_later("salt", Here) is True
+    member = Member("salt", Here)
+    assert address_holder.announce_later(member) is True
     assert said.read_text() == "['announce', 'salt'] True"  # a pipe: waits for the other end
     Here.program = tmp_path / "missing"
-    assert address_holder.announce_later("salt", Here) is False
+    assert address_holder.announce_later(member) is False

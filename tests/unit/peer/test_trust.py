@@ -10,6 +10,7 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.host import files
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.peer import ssh
 from failback.peer import trust
 
@@ -21,6 +22,11 @@ PEERS = {"salt": {"id": "salt1", "host": "10.0.0.11"}}
 @pytest.fixture
 def node(tmp_path):
     return Paths(tmp_path)
+
+
+@pytest.fixture
+def member(node):
+    return Member("salt", node)
 
 
 @pytest.mark.parametrize(
@@ -51,25 +57,25 @@ def test_a_key_loses_its_comment(line):
         pytest.param("@cert-authority * ssh-ed25519 AAAA", id="an authority"),
     ],
 )
-def test_what_is_not_one_public_key_is_refused(line, node):
+def test_what_is_not_one_public_key_is_refused(line, member, node):
     with pytest.raises(Refused, match="is not an OpenSSH public key"):
         trust.require_key(line)
     with pytest.raises(Refused):
-        trust.remember("salt", line, [HOST_KEY], node)
+        trust.remember(member, line, [HOST_KEY])
     with pytest.raises(Refused):
-        trust.remember("salt", KEY, [HOST_KEY, line], node)
+        trust.remember(member, KEY, [HOST_KEY, line])
     assert trust.known(node) == {}
 
 
-def test_the_other_node_is_allowed_its_far_end_and_nothing_else(node):
-    trust.remember("salt", f"{KEY} root@evil", [HOST_KEY], node)
+def test_the_other_node_is_allowed_its_far_end_and_nothing_else(member, node):
+    trust.remember(member, f"{KEY} root@evil", [HOST_KEY])
     assert trust.authorized_keys(PEERS, trust.known(node), Paths()) == (
         f'restrict,command="/usr/local/sbin/failback far-end salt" {KEY} salt1'
     )
 
 
-def test_a_hostile_comment_never_reaches_authorized_keys(node):
-    trust.remember("salt", f'{KEY} x" no-restrict,command="/bin/sh', [HOST_KEY], node)
+def test_a_hostile_comment_never_reaches_authorized_keys(member, node):
+    trust.remember(member, f'{KEY} x" no-restrict,command="/bin/sh', [HOST_KEY])
     text = trust.authorized_keys(PEERS, trust.known(node), Paths())
     assert text.count("command=") == 1 and "/bin/sh" not in text and "\n" not in text
 
@@ -77,7 +83,7 @@ def test_a_hostile_comment_never_reaches_authorized_keys(node):
 def test_each_pair_has_its_own_line_and_an_unknown_peer_none(node):
     peers = {**PEERS, "mgmt": {"id": "mgmt2", "host": "mgmt2"}, "new": {"id": "new1", "host": "new1"}}
     for pair in ("salt", "mgmt"):
-        trust.remember(pair, KEY, [HOST_KEY], node)
+        trust.remember(Member(pair, node), KEY, [HOST_KEY])
     lines = trust.authorized_keys(peers, trust.known(node), Paths()).split("\n")
     assert [line.split('"')[1].split()[-1] for line in lines] == ["mgmt", "salt"]
 
@@ -86,22 +92,22 @@ def test_nobody_known_gives_no_line(node):
     assert trust.authorized_keys(PEERS, {}, Paths()) == ""
 
 
-def test_host_keys_are_recorded_under_the_id(node):
-    trust.remember("salt", KEY, [HOST_KEY, KEY], node)
+def test_host_keys_are_recorded_under_the_id(member, node):
+    trust.remember(member, KEY, [HOST_KEY, KEY])
     lines = trust.known_hosts(PEERS, trust.known(node)).splitlines()
     assert lines[1:] == [f"salt1 {HOST_KEY}", f"salt1 {KEY}"]
 
 
-def test_the_same_keys_again_are_no_news(node):
-    assert trust.remember("salt", KEY, [HOST_KEY], node) is True
+def test_the_same_keys_again_are_no_news(member, node):
+    assert trust.remember(member, KEY, [HOST_KEY]) is True
     before = files.read_json(node.state("salt") / "peer.json", "a test")
-    assert trust.remember("salt", f"{KEY} with a comment", [HOST_KEY], node) is False
+    assert trust.remember(member, f"{KEY} with a comment", [HOST_KEY]) is False
     assert files.read_json(node.state("salt") / "peer.json", "a test") == before
-    assert trust.remember("salt", KEY, [HOST_KEY, KEY], node) is True
+    assert trust.remember(member, KEY, [HOST_KEY, KEY]) is True
 
 
-def test_a_torn_record_of_the_peer_is_an_error_and_no_unknown_peer(node):
-    trust.remember("salt", KEY, [HOST_KEY], node)
+def test_a_torn_record_of_the_peer_is_an_error_and_no_unknown_peer(member, node):
+    trust.remember(member, KEY, [HOST_KEY])
     (node.state("salt") / "peer.json").write_text("{")
     with pytest.raises(FailbackError, match="peer of salt"):
         trust.known(node)

@@ -10,10 +10,10 @@ from failback.errors import Refused
 from failback.host import system
 from failback.host.paths import Paths
 from failback.network import floating
+from failback.pair import Member
 from failback.peer import ssh
 from failback.replication import gate as gates
 from failback.state import ledger
-from failback.state import lock
 
 BOOT = "this boot"
 
@@ -103,49 +103,49 @@ def test_data_can_never_flow_both_ways_at_once():
 
 
 @pytest.fixture
-def node(tmp_path, monkeypatch):
+def member(tmp_path, monkeypatch):
     """The files of salt1, which holds its address."""
     monkeypatch.setattr(system, "boot_id", lambda: BOOT)
     monkeypatch.setattr(
         floating, "statuses", lambda wanted: [{"address": one.address, "held": True} for one in wanted]
     )
-    return Paths(tmp_path)
+    return Member.of(samples.pair(), Paths(tmp_path))
 
 
-def test_the_gate_opens_on_the_active_primary_and_a_reboot_closes_it(node, monkeypatch):
-    ledger.write("salt", node, 3, "salt1", None, "a test")
-    gates.require_lsyncd(samples.pair(), node)
+def test_the_gate_opens_on_the_active_primary_and_a_reboot_closes_it(member, monkeypatch):
+    member.ledger.write(ledger.Entry(3, "salt1", None, "a test"))
+    gates.require_lsyncd(member)
     monkeypatch.setattr(system, "boot_id", lambda: "the next boot")
     with pytest.raises(Refused, match=r"must not start.*rebooted.*pair\.status salt"):
-        gates.require_lsyncd(samples.pair(), node)
+        gates.require_lsyncd(member)
 
 
-def test_a_torn_ledger_closes_the_gate(node):
-    ledger.write("salt", node, 3, "salt1", None, "a test")
-    node.ledger("salt").write_text('{"generation": 3, "act')
+def test_a_torn_ledger_closes_the_gate(member):
+    member.ledger.write(ledger.Entry(3, "salt1", None, "a test"))
+    member.ledger.path.write_text('{"generation": 3, "act')
     with pytest.raises(Refused, match="must not start.*damaged"):
-        gates.require_lsyncd(samples.pair(), node)
+        gates.require_lsyncd(member)
 
 
-def test_the_gate_is_closed_for_a_node_that_holds_nothing(node, monkeypatch):
-    ledger.write("salt", node, 3, "salt1", None, "a test")
+def test_the_gate_is_closed_for_a_node_that_holds_nothing(member, monkeypatch):
+    member.ledger.write(ledger.Entry(3, "salt1", None, "a test"))
     monkeypatch.setattr(floating, "statuses", lambda wanted: [{"held": False} for _ in wanted])
     with pytest.raises(Refused, match="none of the addresses"):
-        gates.require_lsyncd(samples.pair(), node)
+        gates.require_lsyncd(member)
 
 
-def hold_the_pair(node, run=samples.RUN):
-    lock.acquire("salt", node, run, "recover", {"boot_id": "elsewhere"}, 60)
+def hold_the_pair(member, run=samples.RUN):
+    member.lock.acquire(run, "recover", {"boot_id": "elsewhere"}, 60)
 
 
-def test_a_pull_asks_the_peer_itself(node, monkeypatch):
-    hold_the_pair(node)
-    ledger.write("salt", node, 3, "salt1", None, "a test")
+def test_a_pull_asks_the_peer_itself(member, monkeypatch):
+    hold_the_pair(member)
+    member.ledger.write(ledger.Entry(3, "salt1", None, "a test"))
     answers = iter([samples.ledger(4, "salt2"), samples.ledger(3, "salt1")])
-    monkeypatch.setattr(ssh, "report", lambda config, paths: {"ledger": next(answers)})
-    gates.require_pull(samples.pair(), samples.RUN, node)
+    monkeypatch.setattr(ssh, "report", lambda member: {"ledger": next(answers)})
+    gates.require_pull(member, samples.RUN)
     with pytest.raises(Refused, match="Nothing is copied to salt1"):
-        gates.require_pull(samples.pair(), samples.RUN, node)
+        gates.require_pull(member, samples.RUN)
 
 
 @pytest.mark.parametrize(
@@ -163,28 +163,28 @@ def test_nothing_is_pulled_from_a_path_that_lies_elsewhere(misplaced, word):
     assert reason is None if word is None else word in reason
 
 
-def test_nothing_is_pulled_to_a_path_that_lies_elsewhere(node, monkeypatch):
-    hold_the_pair(node)
-    monkeypatch.setattr(ssh, "report", lambda config, paths: {"ledger": samples.ledger(4, "salt2")})
-    gates.require_pull(samples.pair(), samples.RUN, node)
-    samples.lies_elsewhere(node)
+def test_nothing_is_pulled_to_a_path_that_lies_elsewhere(member, monkeypatch):
+    hold_the_pair(member)
+    monkeypatch.setattr(ssh, "report", lambda member: {"ledger": samples.ledger(4, "salt2")})
+    gates.require_pull(member, samples.RUN)
+    samples.lies_elsewhere(member)
     with pytest.raises(Refused, match=r"Nothing is copied to salt1\. /srv/salt on salt1 lies on .*Mount"):
-        gates.require_pull(samples.pair(), samples.RUN, node)
+        gates.require_pull(member, samples.RUN)
 
 
-def test_nothing_is_put_back_in_a_path_that_lies_elsewhere(node):
-    hold_the_pair(node)
-    ledger.write("salt", node, 3, "salt1", None, "a test")
-    gates.require_undo(samples.pair(), samples.RUN, node)
-    samples.lies_elsewhere(node)
+def test_nothing_is_put_back_in_a_path_that_lies_elsewhere(member):
+    hold_the_pair(member)
+    member.ledger.write(ledger.Entry(3, "salt1", None, "a test"))
+    gates.require_undo(member, samples.RUN)
+    samples.lies_elsewhere(member)
     with pytest.raises(Refused, match=r"Nothing is put back\. /srv/salt on salt1 lies on"):
-        gates.require_undo(samples.pair(), samples.RUN, node)
+        gates.require_undo(member, samples.RUN)
 
 
-def test_a_pull_needs_the_lock_of_its_run(node, monkeypatch):
-    monkeypatch.setattr(ssh, "report", lambda config, paths: pytest.fail("nobody needed to be asked"))
+def test_a_pull_needs_the_lock_of_its_run(member, monkeypatch):
+    monkeypatch.setattr(ssh, "report", lambda member: pytest.fail("nobody needed to be asked"))
     with pytest.raises(Refused, match="no run holds it"):
-        gates.require_pull(samples.pair(), samples.RUN, node)
-    hold_the_pair(node, samples.OTHER_RUN)
+        gates.require_pull(member, samples.RUN)
+    hold_the_pair(member, samples.OTHER_RUN)
     with pytest.raises(Refused, match=samples.OTHER_RUN):
-        gates.require_pull(samples.pair(), samples.RUN, node)
+        gates.require_pull(member, samples.RUN)

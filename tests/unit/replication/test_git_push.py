@@ -12,6 +12,7 @@ import samples
 from failback.errors import Unavailable
 from failback.host import system
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import git_push
 from failback.state import ledger
 
@@ -22,12 +23,13 @@ SSH = """#!{python}
 import os, sys
 sys.path.insert(0, {tree!r})
 from failback import peer_requests
+from failback.pair import Member
 if os.path.exists({down!r}):
     sys.exit(255)
 real = os.execv
 os.execv = lambda program, words: real(program, [*words[:-1], {other!r} + words[-1]])
 verb, repository = peer_requests.parse(sys.argv[-1])
-peer_requests.receive_pack({{"git": {git!r}, "name": "salt"}}, None, repository)
+peer_requests.receive_pack(Member.of({{"git": {git!r}, "name": "salt"}}), repository)
 """
 
 
@@ -83,7 +85,7 @@ class World:
 
     def push(self):
         config = samples.pair("salt2", git=[str(self.here)])
-        return git_push.push(config, str(self.here), Paths("/nowhere"))
+        return git_push.push(Member.of(config, Paths("/nowhere")), str(self.here))
 
     def references(self, repository):
         return git(repository, "for-each-ref", "--format=%(refname) %(objectname)")
@@ -209,13 +211,13 @@ def test_what_git_prints_is_read(line, found):
 @pytest.fixture
 def carry(world, tmp_path, monkeypatch):
     """What cron runs on salt2, and the lines that it logs."""
-    paths = Paths(tmp_path / "node")
+    member = Member.of(samples.pair("salt2", git=[str(world.here)]), Paths(tmp_path / "node"))
     monkeypatch.setattr(system, "log", world.logged.append)
 
     def run(active="salt2", admitted=True):
-        paths.ledger("salt").unlink(missing_ok=True)
-        ledger.write("salt", paths, 4, active, None, "a test", admitted)
-        return git_push.carry(samples.pair("salt2", git=[str(world.here)]), paths)
+        member.ledger.path.unlink(missing_ok=True)
+        member.ledger.write(ledger.Entry(4, active, None, "a test", admitted))
+        return git_push.carry(member)
 
     return run
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from effort import examples
 from failback.errors import FailbackError
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import lsyncd_config
 from failback.replication import replicated
 
@@ -35,15 +36,14 @@ HOSTILE = [
 ]
 
 
-def pair_of(**changes):
+def member_of(root, **changes):
     pair = {
         "name": "salt",
         "primary": {"id": "salt1", "host": "10.0.0.11"},
         "secondary": {"id": "salt2", "host": "10.0.0.12"},
         "lsyncd": {"delay": 1, "max_processes": 2},
     }
-    pair.update(changes)
-    return pair
+    return Member.of({**pair, **changes}, Paths(root))
 
 
 def run_lua(program, *arguments):
@@ -195,7 +195,7 @@ def test_hostile_names_reach_lsyncd_as_they_are(text, tmp_path):
         replicated.Item(f"/srv/{text}", f"/srv/{text}"),
         replicated.Item(f"/etc/{text}", "/etc", "x"),
     ]
-    program = lsyncd_config.render(pair_of(name="salt"), items, Paths(tmp_path / "a node's root"))
+    program = lsyncd_config.render(member_of(tmp_path / "a node's root"), items)
     found = run_lua(f'{STUB}{program}\nio.write(asked[1].source, "\\0", asked[1].target, "\\0", #asked)')
     source, target, count = found.split(b"\0")
     assert source == os.fsencode(f"{tmp_path}/a node's root/srv/{text}/")
@@ -206,7 +206,7 @@ def test_hostile_names_reach_lsyncd_as_they_are(text, tmp_path):
 @needs_lua
 def test_the_options_are_those_of_every_rsync_between_the_nodes(tmp_path):
     items = [replicated.item("/etc/hosts", is_directory=False)]
-    program = lsyncd_config.render(pair_of(), items, Paths(tmp_path))
+    program = lsyncd_config.render(member_of(tmp_path), items)
     found = run_lua(f'{STUB}{program}\nio.write(table.concat(asked[1].rsync._extra, "\\0"))')
     options = os.fsdecode(found).split("\0")
     assert options[: len(replicated.OPTIONS)] == list(replicated.OPTIONS)
@@ -217,7 +217,7 @@ def test_the_options_are_those_of_every_rsync_between_the_nodes(tmp_path):
 @needs_lua
 def test_a_partial_transfer_and_a_killed_rsync_are_tried_again(tmp_path):
     items = [replicated.item("/srv/salt", is_directory=True)]
-    program = lsyncd_config.render(pair_of(), items, Paths(tmp_path))
+    program = lsyncd_config.render(member_of(tmp_path), items)
     codes = (23, 24, 0, 1, 12, 128 + 9, 128 + 15, 255)
     wanted = " .. ' ' .. ".join(f"asked[1].exitcodes[{code}]" for code in codes)
     found = run_lua(f"{STUB}{program}\nio.write({wanted})")
@@ -234,13 +234,13 @@ def test_a_partial_transfer_and_a_killed_rsync_are_tried_again(tmp_path):
 
 
 def test_an_ipv6_host_stands_in_brackets(tmp_path):
-    pair = pair_of(secondary={"id": "salt2", "host": "fd00::12"})
-    text = lsyncd_config.render(pair, [replicated.item("/srv/salt", is_directory=True)], Paths(tmp_path))
+    member = member_of(tmp_path, secondary={"id": "salt2", "host": "fd00::12"})
+    text = lsyncd_config.render(member, [replicated.item("/srv/salt", is_directory=True)])
     assert '"[fd00::12]::srv-salt-' in text
 
 
 def test_the_same_input_gives_the_same_text(tmp_path):
     items = [replicated.item("/srv/salt", is_directory=True)]
-    first, second = (lsyncd_config.render(pair_of(), items, Paths(tmp_path)) for _ in range(2))
+    first, second = (lsyncd_config.render(member_of(tmp_path), items) for _ in range(2))
     assert first == second
     assert first.startswith(lsyncd_config.MARK)

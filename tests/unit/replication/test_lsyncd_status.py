@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from failback.errors import Unavailable
 from failback.errors import Unreadable
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import lsyncd_config
 from failback.replication import lsyncd_status
 
@@ -142,10 +143,10 @@ def process():
 
 @pytest.fixture
 def place(tmp_path):
-    paths = Paths(tmp_path)
-    place = lsyncd_config.places(paths, "salt")
+    member = Member("salt", Paths(tmp_path))
+    place = lsyncd_config.places(member)
     place.marker.mkdir(parents=True)
-    return paths, place
+    return member, place
 
 
 def running(process):
@@ -161,9 +162,9 @@ def write(place, delays=(), age=0.0):
 
 
 def test_a_fresh_status_of_a_running_lsyncd_is_believed(place, process):
-    paths, place = place
+    member, place = place
     write(place, [("wait", "Create", "/a"), ("active", "Delete", "/b")])
-    status = lsyncd_status.observe(paths, "salt", running(process))
+    status = lsyncd_status.observe(member, running(process))
     assert status["running"] and status["trustworthy"]
     assert status["waiting"] == 2
     assert [one["path"] for one in status["waiting_for"]] == ["/srv/salt/a", "/srv/salt/b"]
@@ -171,70 +172,70 @@ def test_a_fresh_status_of_a_running_lsyncd_is_believed(place, process):
 
 
 def test_what_a_dead_daemon_left_is_not_believed(place):
-    paths, place = place
+    member, place = place
     write(place)
-    status = lsyncd_status.observe(paths, "salt", {"ActiveState": "inactive", "MainPID": "0"})
+    status = lsyncd_status.observe(member, {"ActiveState": "inactive", "MainPID": "0"})
     assert not status["running"] and not status["trustworthy"]
     assert status["waiting"] is None
     assert "earlier process" in status["why"]
 
 
 def test_a_process_id_that_is_gone_is_not_believed(place, process):
-    paths, place = place
+    member, place = place
     write(place)
     process.kill()
     process.wait()
-    status = lsyncd_status.observe(paths, "salt", running(process))
+    status = lsyncd_status.observe(member, running(process))
     assert not status["running"]
 
 
 def test_a_status_older_than_the_process_is_not_believed(place, process):
-    paths, place = place
+    member, place = place
     write(place, age=3.5)
-    status = lsyncd_status.observe(paths, "salt", running(process))
+    status = lsyncd_status.observe(member, running(process))
     assert status["running"] and not status["trustworthy"]
     assert "older than lsyncd itself" in status["why"]
 
 
 def test_a_status_that_is_not_renewed_is_not_believed(place):
-    paths, place = place
+    member, place = place
     write(place, age=lsyncd_status.STALE + 1)
     # This test's own parent has run for longer than that.
-    status = lsyncd_status.observe(paths, "salt", {"ActiveState": "active", "MainPID": "1"})
+    status = lsyncd_status.observe(member, {"ActiveState": "active", "MainPID": "1"})
     assert status["running"] and not status["trustworthy"]
     assert "should renew it" in status["why"]
 
 
 def test_a_status_from_the_future_is_not_believed(place, process):
-    paths, place = place
+    member, place = place
     write(place, age=-3600)
-    assert not lsyncd_status.observe(paths, "salt", running(process))["trustworthy"]
+    assert not lsyncd_status.observe(member, running(process))["trustworthy"]
 
 
 def test_the_status_of_another_configuration_is_not_believed(place, process):
-    paths, place = place
+    member, place = place
     place.status.write_text(written_by_lsyncd([("/srv/other/", [])], []))
-    status = lsyncd_status.observe(paths, "salt", running(process))
+    status = lsyncd_status.observe(member, running(process))
     assert not status["trustworthy"]
     assert "configuration" in status["why"]
 
 
 def test_no_status_yet_is_not_an_empty_queue(place, process):
-    paths, _ = place
-    status = lsyncd_status.observe(paths, "salt", running(process))
+    member, _ = place
+    status = lsyncd_status.observe(member, running(process))
     assert status["running"] and status["waiting"] is None and not status["trustworthy"]
 
 
 def test_drain_of_a_dead_lsyncd_says_so_and_leaves_nothing_behind(place):
-    paths, place = place
+    member, place = place
     write(place)
     with pytest.raises(Unavailable, match="does not run"):
-        lsyncd_status.drain(paths, "salt", 1, lambda: {"ActiveState": "failed", "MainPID": "0"})
+        lsyncd_status.drain(member, 1, lambda: {"ActiveState": "failed", "MainPID": "0"})
     assert list(place.marker.iterdir()) == []
 
 
 def test_drain_does_not_believe_an_empty_queue_written_before_the_marker_was_seen(place, process):
-    paths, place = place
+    member, place = place
 
     def reader():
         # The queue is empty, and stays so, in a file that is renewed; but the marker is never seen.
@@ -242,11 +243,11 @@ def test_drain_does_not_believe_an_empty_queue_written_before_the_marker_was_see
         return running(process)
 
     with pytest.raises(Unavailable, match="has not read its events"):
-        lsyncd_status.drain(paths, "salt", 0.3, reader)
+        lsyncd_status.drain(member, 0.3, reader)
 
 
 def test_drain_wants_a_status_written_after_the_marker_was_seen(place, process):
-    paths, place = place
+    member, place = place
     rounds = []
 
     def reader():
@@ -263,12 +264,12 @@ def test_drain_wants_a_status_written_after_the_marker_was_seen(place, process):
             write(place)
         return running(process)
 
-    lsyncd_status.drain(paths, "salt", 5, reader)
+    lsyncd_status.drain(member, 5, reader)
     assert len(rounds) == 8
 
 
 def test_drain_names_what_still_waits(place, process):
-    paths, place = place
+    member, place = place
 
     def reader():
         names = [path.name for path in place.marker.iterdir()]
@@ -280,7 +281,7 @@ def test_drain_names_what_still_waits(place, process):
         return running(process)
 
     with pytest.raises(Unavailable) as caught:
-        lsyncd_status.drain(paths, "salt", 0.3, reader)
+        lsyncd_status.drain(member, 0.3, reader)
     assert "5 changes still wait: '/srv/salt/pillar/top.sls' (Create, active)" in str(caught.value)
     assert "and 2 more" in str(caught.value)
     assert "journalctl -u lsyncd" in str(caught.value)

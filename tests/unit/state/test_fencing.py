@@ -12,15 +12,16 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.host import system
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.state import fencing
 
 OWNER = {"user": "anna", "master": "salt2_master"}
 
 
 @pytest.fixture
-def node(tmp_path, monkeypatch):
+def member(tmp_path, monkeypatch):
     monkeypatch.setattr(fencing.system, "log", lambda sentence: None)
-    return Paths(tmp_path)
+    return Member.of(samples.pair("salt2"), Paths(tmp_path))
 
 
 @pytest.fixture
@@ -31,17 +32,16 @@ def silent(monkeypatch):
     return said
 
 
-def knocking(pair, paths):
+def knocking(member):
     """Stands for the process that knocks: this one, which lives as long as the test."""
-    found = fencing.files.read_json(paths.fenced(pair), "the word")
+    word = fencing.files.read_json(member.fencing.path, "the word")
     own = {"pid": os.getpid(), "started": system.process_started(os.getpid())}
-    fencing.files.write_json(paths.fenced(pair), {**found, "observer": own})
+    fencing.files.write_json(member.fencing.path, {**word, "observer": own})
 
 
-def given(node, seconds=60, observe=knocking):
-    config = samples.pair("salt2")
+def given(member, seconds=60, observe=knocking):
     word = {"node": "salt1", "reason": "burnt"}
-    return fencing.record(config, node, word, samples.RUN, OWNER, seconds, observe)
+    return member.fencing.record(word, samples.RUN, OWNER, seconds, observe)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_words_that_are_refused(node, reason, why):
         fencing.declared(samples.pair(), node, reason)
 
 
-def test_a_word_counts_while_somebody_knocks(node, silent):
-    given(node)
-    found = fencing.read("salt", node)
+def test_a_word_counts_while_somebody_knocks(member, silent):
+    given(member)
+    found = member.fencing.read()
     assert (found["node"], found["reason"], found["user"]) == ("salt1", "burnt", "anna")
     assert 55 <= found["left"] <= 60
-    assert fencing.require(samples.pair("salt2"), node, "salt1")["run"] == samples.RUN
+    assert member.fencing.require("salt1")["run"] == samples.RUN
 
 
 LIVING = {"boot_id": "b", "until": 100.0, "observer": {"pid": 5, "started": 50}}
@@ -108,46 +108,46 @@ def test_when_a_word_counts(change, counts):
     assert fencing.in_force({**LIVING, **change}, "b", 10.0, started.get) is counts
 
 
-def test_a_node_that_answers_cannot_be_declared_off(node, silent):
+def test_a_node_that_answers_cannot_be_declared_off(member, silent):
     silent["answer"] = "10.0.0.11 accepts connections on port 22"
     with pytest.raises(Refused, match="salt1 is not off: 10.0.0.11 accepts"):
-        given(node)
-    assert not node.fenced("salt").exists()
+        given(member)
+    assert not member.fencing.path.exists()
 
 
-def test_a_node_cannot_declare_itself_off(node, silent):
+def test_a_node_cannot_declare_itself_off(member, silent):
+    itself = Member.of(samples.pair("salt1"), member.paths)
     with pytest.raises(Refused, match="this very node"):
-        fencing.record(
-            samples.pair("salt1"), node, {"node": "salt1", "reason": "x"}, samples.RUN, OWNER, 60, knocking
-        )
+        itself.fencing.record({"node": "salt1", "reason": "x"}, samples.RUN, OWNER, 60, knocking)
 
 
-def test_a_word_is_void_when_the_node_answers_again(node, silent):
-    given(node)
+def test_a_word_is_void_when_the_node_answers_again(member, silent):
+    given(member)
     silent["answer"] = "10.0.0.11 answers on port 22"
     with pytest.raises(Refused, match="is not off"):
-        fencing.require(samples.pair("salt2"), node, "salt1")
+        member.fencing.require("salt1")
 
 
-def test_a_word_about_one_node_says_nothing_of_the_other(node, silent):
-    given(node)
+def test_a_word_about_one_node_says_nothing_of_the_other(member, silent):
+    given(member)
+    itself = Member.of(samples.pair("salt1"), member.paths)
     with pytest.raises(Refused, match="nobody has declared it off"):
-        fencing.require(samples.pair("salt1"), node, "salt2")
+        itself.fencing.require("salt2")
 
 
-def test_without_a_word_a_silent_node_is_not_off(node, silent):
+def test_without_a_word_a_silent_node_is_not_off(member, silent):
     with pytest.raises(Refused, match="nobody has declared it off"):
-        fencing.require(samples.pair("salt2"), node, "salt1")
+        member.fencing.require("salt1")
 
 
-def test_a_word_that_nobody_watches_over_is_an_error(node, silent, monkeypatch):
+def test_a_word_that_nobody_watches_over_is_an_error(member, silent, monkeypatch):
     monkeypatch.setattr(fencing, "BEGINS_WITHIN", 0.1)
     with pytest.raises(Unavailable, match="nobody would notice its return"):
-        given(node, observe=lambda pair, paths: None)
-    assert fencing.read("salt", node) is None
+        given(member, observe=lambda member: None)
+    assert member.fencing.read() is None
 
 
-def test_the_observer_voids_the_word_as_soon_as_the_node_answers(node, silent, monkeypatch):
+def test_the_observer_voids_the_word_as_soon_as_the_node_answers(member, silent, monkeypatch):
     monkeypatch.setattr(fencing, "EVERY", 0.01)
     knocks = []
 
@@ -155,45 +155,45 @@ def test_the_observer_voids_the_word_as_soon_as_the_node_answers(node, silent, m
         knocks.append(host)
         return "it is back" if len(knocks) > 20 else None
 
-    def observing(pair, paths):
+    def observing(member):
         # What systemd starts: it reads the word that was just recorded.
-        threading.Thread(target=lambda: ended.append(fencing.observe(samples.pair("salt2"), paths))).start()
+        threading.Thread(target=lambda: ended.append(member.fencing.observe())).start()
 
     ended = []
     monkeypatch.setattr(fencing, "answers", answers)
-    given(node, observe=observing)
+    given(member, observe=observing)
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(5)
     assert ended == ["it is back"]
     assert set(knocks) == {"10.0.0.11"}
-    assert fencing.read("salt", node) is None
-    assert not node.fenced("salt").exists()
+    assert member.fencing.read() is None
+    assert not member.fencing.path.exists()
 
 
-def test_the_observer_ends_with_the_word(node, silent, monkeypatch):
+def test_the_observer_ends_with_the_word(member, silent, monkeypatch):
     monkeypatch.setattr(fencing, "EVERY", 0.01)
-    given(node)
-    end = threading.Timer(0.1, lambda: fencing.void("salt", node, "a test"))
+    given(member)
+    end = threading.Timer(0.1, lambda: member.fencing.void("a test"))
     end.start()
-    assert "counts no more" in fencing.observe(samples.pair("salt2"), node)
+    assert "counts no more" in member.fencing.observe()
 
 
-def test_an_observer_of_nothing_ends_at_once(node):
-    assert "Nobody has declared" in fencing.observe(samples.pair("salt2"), node)
+def test_an_observer_of_nothing_ends_at_once(member):
+    assert "Nobody has declared" in member.fencing.observe()
 
 
-def test_void_says_whether_there_was_a_word(node, silent):
-    given(node)
-    assert fencing.void("salt", node, "a test") is True
-    assert fencing.void("salt", node, "a test") is False
+def test_void_says_whether_there_was_a_word(member, silent):
+    given(member)
+    assert member.fencing.void("a test") is True
+    assert member.fencing.void("a test") is False
 
 
-def test_a_damaged_record_is_no_word(node):
-    node.fenced("salt").parent.mkdir(parents=True)
-    node.fenced("salt").write_text('{"version": 1, "node"')
+def test_a_damaged_record_is_no_word(member):
+    member.fencing.path.parent.mkdir(parents=True)
+    member.fencing.path.write_text('{"version": 1, "node"')
     with pytest.raises(FailbackError, match="is damaged"):
-        fencing.read("salt", node)
+        member.fencing.read()
 
 
 def test_who_listens_answers():

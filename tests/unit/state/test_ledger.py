@@ -13,55 +13,56 @@ from failback.errors import Refused
 from failback.errors import Unreadable
 from failback.host import system
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.state import ledger
 
 
 @pytest.fixture
-def node(tmp_path, monkeypatch):
+def member(tmp_path, monkeypatch):
     monkeypatch.setattr(system, "boot_id", lambda: "this boot")
-    return Paths(tmp_path)
+    return Member("salt", Paths(tmp_path))
 
 
-def write(node, generation, active, **changes):
-    return ledger.write("salt", node, generation, active, "a run", "a test", **changes)
+def write(member, generation, active, **changes):
+    return member.ledger.write(ledger.Entry(generation, active, "a run", "a test", **changes))
 
 
-def test_what_is_written_is_read_again(node):
-    assert ledger.read("salt", node) is None
-    written = write(node, 3, "salt1")
-    assert ledger.read("salt", node) == written
+def test_what_is_written_is_read_again(member):
+    assert member.ledger.read() is None
+    written = write(member, 3, "salt1")
+    assert member.ledger.read() == written
     assert written["boot_id"] == "this boot" and written["run"] == "a run"
     datetime.datetime.strptime(written["since"], "%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_a_node_that_is_not_admitted_has_the_id_of_no_boot(node):
-    assert write(node, 3, "salt1", admitted=False)["boot_id"] not in ("this boot", None)
+def test_a_node_that_is_not_admitted_has_the_id_of_no_boot(member):
+    assert write(member, 3, "salt1", admitted=False)["boot_id"] not in ("this boot", None)
 
 
-def test_since_when_a_node_serves_can_be_from_before_the_change_of_hands(node):
-    assert write(node, 3, "salt1", since="then")["since"] == "then"
-    assert ledger.read("salt", node)["since"] == "then"
+def test_since_when_a_node_serves_can_be_from_before_the_change_of_hands(member):
+    assert write(member, 3, "salt1", since="then")["since"] == "then"
+    assert member.ledger.read()["since"] == "then"
 
 
-def test_the_generation_never_goes_down(node):
-    write(node, 7, "salt2")
+def test_the_generation_never_goes_down(member):
+    write(member, 7, "salt2")
     with pytest.raises(Refused, match=r"generation 7 .salt2.*generation\s+6.*pair\.status salt"):
-        write(node, 6, "salt1")
-    assert ledger.read("salt", node)["generation"] == 7
+        write(member, 6, "salt1")
+    assert member.ledger.read()["generation"] == 7
 
 
-def test_one_generation_has_one_active_node(node):
-    write(node, 7, "salt2")
+def test_one_generation_has_one_active_node(member):
+    write(member, 7, "salt2")
     with pytest.raises(Refused, match="two histories of one generation"):
-        write(node, 7, "salt1")
-    assert ledger.read("salt", node)["active"] == "salt2"
+        write(member, 7, "salt1")
+    assert member.ledger.read()["active"] == "salt2"
 
 
-def test_to_admit_a_node_again_keeps_since_when_and_why(node, monkeypatch):
+def test_to_admit_a_node_again_keeps_since_when_and_why(member, monkeypatch):
     monkeypatch.setattr(ledger, "now", lambda: "then")
-    write(node, 7, "salt2", admitted=False)
+    write(member, 7, "salt2", admitted=False)
     monkeypatch.setattr(ledger, "now", lambda: "now")
-    again = ledger.write("salt", node, 7, "salt2", "another run", "admitted")
+    again = member.ledger.write(ledger.Entry(7, "salt2", "another run", "admitted"))
     assert (again["since"], again["run"], again["why"]) == ("then", "a run", "a test")
     assert again["boot_id"] == "this boot"
 
@@ -76,14 +77,14 @@ def test_whatever_is_asked_for_generations_rise_and_their_active_node_stays(want
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        node, named = Paths(folder), {}
+        member, named = Member("salt", Paths(folder)), {}
         for generation, active in wanted:
-            before = ledger.read("salt", node)
+            before = member.ledger.read()
             try:
-                write(node, generation, active)
+                write(member, generation, active)
             except Refused:
-                assert ledger.read("salt", node) == before
-            after = ledger.read("salt", node)
+                assert member.ledger.read() == before
+            after = member.ledger.read()
             assert after["generation"] >= (before or after)["generation"]
             assert named.setdefault(after["generation"], after["active"]) == after["active"]
 
@@ -99,51 +100,51 @@ def test_whatever_is_asked_for_generations_rise_and_their_active_node_stays(want
         pytest.param('{"version": 1, "generation": 3, "active": null}', id="without an active node"),
     ],
 )
-def test_what_proves_nothing_is_unreadable_and_is_not_overwritten(node, content):
-    write(node, 3, "salt1")
-    node.ledger("salt").write_text(content)
+def test_what_proves_nothing_is_unreadable_and_is_not_overwritten(member, content):
+    write(member, 3, "salt1")
+    member.ledger.path.write_text(content)
     with pytest.raises(Unreadable, match="ledger of salt"):
-        ledger.read("salt", node)
+        member.ledger.read()
     with pytest.raises(Unreadable):
-        write(node, 99, "salt2")
-    assert node.ledger("salt").read_text() == content
+        write(member, 99, "salt2")
+    assert member.ledger.path.read_text() == content
 
 
 @pytest.mark.parametrize("key", ["boot_id", "since", "why"])
-def test_a_ledger_without_what_its_readers_need_is_unreadable(node, key):
+def test_a_ledger_without_what_its_readers_need_is_unreadable(member, key):
     """The verdict, the gate and the take-over read these without asking whether they are there."""
-    write(node, 3, "salt1")
-    found = json.loads(node.ledger("salt").read_text())
+    write(member, 3, "salt1")
+    found = json.loads(member.ledger.path.read_text())
     del found[key]
-    node.ledger("salt").write_text(json.dumps(found))
+    member.ledger.path.write_text(json.dumps(found))
     with pytest.raises(FailbackError):
-        ledger.read("salt", node)
+        member.ledger.read()
 
 
 @pytest.mark.parametrize("generation", ["true", "-1"])
-def test_a_generation_that_cannot_be_is_unreadable(node, generation):
-    write(node, 3, "salt1")
-    text = node.ledger("salt").read_text()
-    node.ledger("salt").write_text(text.replace('"generation": 3', f'"generation": {generation}'))
+def test_a_generation_that_cannot_be_is_unreadable(member, generation):
+    write(member, 3, "salt1")
+    text = member.ledger.path.read_text()
+    member.ledger.path.write_text(text.replace('"generation": 3', f'"generation": {generation}'))
     with pytest.raises(Unreadable):
-        ledger.read("salt", node)
+        member.ledger.read()
 
 
-def test_a_crash_between_writing_and_renaming_leaves_the_old_generation(node, monkeypatch):
-    write(node, 3, "salt1")
+def test_a_crash_between_writing_and_renaming_leaves_the_old_generation(member, monkeypatch):
+    write(member, 3, "salt1")
 
     def crash(*_):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OSError):
-        write(node, 4, "salt2")
+        write(member, 4, "salt2")
     monkeypatch.undo()
-    assert ledger.read("salt", node)["generation"] == 3
-    assert write(node, 4, "salt2")["generation"] == 4
+    assert member.ledger.read()["generation"] == 3
+    assert write(member, 4, "salt2")["generation"] == 4
 
 
-def test_what_a_killed_writer_left_beside_it_is_not_read(node):
-    write(node, 3, "salt1")
-    (node.state("salt") / ".ledger.json.abcdefgh").write_text('{"version": 1, "generation": 9')
-    assert ledger.read("salt", node)["generation"] == 3
+def test_what_a_killed_writer_left_beside_it_is_not_read(member):
+    write(member, 3, "salt1")
+    (member.state / ".ledger.json.abcdefgh").write_text('{"version": 1, "generation": 9')
+    assert member.ledger.read()["generation"] == 3

@@ -11,14 +11,15 @@ from failback.errors import Refused
 from failback.errors import Unreadable
 from failback.host import system
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.state import lock
 
 ONE, TWO = samples.RUN, samples.OTHER_RUN
 
 
 @pytest.fixture
-def node(tmp_path):
-    return Paths(tmp_path)
+def member(tmp_path):
+    return Member("salt", Paths(tmp_path))
 
 
 @pytest.fixture
@@ -37,76 +38,76 @@ def of_this_process():
     return owner(boot_id=system.boot_id(), pid=pid, started=system.process_started(pid))
 
 
-def take(node, run, seconds=60, by=None, **changes):
-    return lock.acquire("salt", node, run, "recover", by or owner(), seconds, **changes)
+def take(member, run, seconds=60, by=None, **changes):
+    return member.lock.acquire(run, "recover", by or owner(), seconds, **changes)
 
 
-def test_the_second_run_is_refused_and_told_of_the_first(node):
-    take(node, ONE)
+def test_the_second_run_is_refused_and_told_of_the_first(member):
+    take(member, ONE)
     with pytest.raises(Refused) as error:
-        take(node, TWO)
+        take(member, TWO)
     for word in (ONE, "recover", "anna", "salt2_master", "pair.status salt", "expires in 60 s"):
         assert word in str(error.value)
-    assert lock.read("salt", node)["run"] == ONE
+    assert member.lock.read()["run"] == ONE
 
 
-def test_the_holder_renews_it_and_keeps_since_when(node, clock):
-    since = take(node, ONE)["since"]
+def test_the_holder_renews_it_and_keeps_since_when(member, clock):
+    since = take(member, ONE)["since"]
     clock.now += 50
-    again = take(node, ONE)
+    again = take(member, ONE)
     assert again["since"] == since and again["expires"] == clock.now + 60
     assert again["taken_over"] is None
     clock.now += 55
-    assert lock.read("salt", node)["state"] == "held"
+    assert member.lock.read()["state"] == "held"
 
 
-def test_renewing_prolongs_it_and_changes_nothing_else(node, clock):
-    before = take(node, ONE)
+def test_renewing_prolongs_it_and_changes_nothing_else(member, clock):
+    before = take(member, ONE)
     clock.now += 50
-    assert lock.renew("salt", node, ONE, 60) is True
-    after = lock.read("salt", node)
+    assert member.lock.renew(ONE, 60) is True
+    after = member.lock.read()
     assert after.pop("expires") == clock.now + 60 and after.pop("state") == "held"
     assert after.pop("renewed") == clock.now and after.pop("boottime") == before.pop("boottime") + 50
     before.pop("expires"), before.pop("renewed"), before.pop("taken_over")
     assert after == before
-    assert take(node, ONE)["since"] == before["since"]
+    assert take(member, ONE)["since"] == before["since"]
 
 
 @pytest.mark.parametrize("ahead", [3600, -3600])
-def test_it_lasts_as_long_when_the_clock_is_set_meanwhile(node, clock, ahead):
-    take(node, ONE)
+def test_it_lasts_as_long_when_the_clock_is_set_meanwhile(member, clock, ahead):
+    take(member, ONE)
     clock.now += 10
     clock.set_ahead(ahead)
-    found = lock.read("salt", node)
+    found = member.lock.read()
     assert (found["state"], found["expires"]) == ("held", clock.now + 50)
     clock.now += 49
-    assert lock.renew("salt", node, ONE, 60) is True
+    assert member.lock.renew(ONE, 60) is True
     clock.set_ahead(ahead)
     clock.now += 59.9
-    assert lock.read("salt", node)["state"] == "held"
+    assert member.lock.read()["state"] == "held"
     clock.now += 0.1
-    assert lock.read("salt", node)["state"] == "expired"
+    assert member.lock.read()["state"] == "expired"
 
 
-def test_what_was_begun_here_does_not_go_on_after_a_reboot(node, clock, monkeypatch):
+def test_what_was_begun_here_does_not_go_on_after_a_reboot(member, clock, monkeypatch):
     """A step may outlive its run, and has a long lock for it; it does not outlive this node."""
-    take(node, ONE, seconds=1200)
+    take(member, ONE, seconds=1200)
     clock.now += lock.LEASE + 1
-    assert lock.read("salt", node)["state"] == "held"
+    assert member.lock.read()["state"] == "held"
     monkeypatch.setattr(system, "boot_id", lambda: "another boot")
-    assert lock.read("salt", node)["state"] == "expired"
-    assert take(node, TWO, seconds=1200)["taken_over"] == ONE
-    assert lock.read("salt", node)["state"] == "held"
+    assert member.lock.read()["state"] == "expired"
+    assert take(member, TWO, seconds=1200)["taken_over"] == ONE
+    assert member.lock.read()["state"] == "held"
 
 
-def test_a_living_run_keeps_its_lock_over_a_reboot_of_the_node(node, clock, monkeypatch):
-    take(node, ONE, seconds=1200)
+def test_a_living_run_keeps_its_lock_over_a_reboot_of_the_node(member, clock, monkeypatch):
+    take(member, ONE, seconds=1200)
     monkeypatch.setattr(system, "boot_id", lambda: "another boot")
     clock.now += lock.LEASE - 1
-    assert lock.read("salt", node)["state"] == "held"
-    assert lock.renew("salt", node, ONE, 1200) is True
+    assert member.lock.read()["state"] == "held"
+    assert member.lock.renew(ONE, 1200) is True
     clock.now += lock.LEASE + 1
-    assert lock.read("salt", node)["state"] == "held"
+    assert member.lock.read()["state"] == "held"
 
 
 @pytest.mark.parametrize(
@@ -122,27 +123,27 @@ def test_when_a_lock_ends(found, expires):
     assert lock.expiry(found, "this") == expires
 
 
-def test_what_a_run_does_not_have_is_not_renewed(node):
+def test_what_a_run_does_not_have_is_not_renewed(member):
     """A renewal may come late, after the run was closed or had lost the pair."""
-    assert lock.renew("salt", node, ONE, 60) is False
-    assert lock.read("salt", node) is None
-    take(node, TWO)
-    assert lock.renew("salt", node, ONE, 60) is False
-    assert lock.read("salt", node)["run"] == TWO
+    assert member.lock.renew(ONE, 60) is False
+    assert member.lock.read() is None
+    take(member, TWO)
+    assert member.lock.renew(ONE, 60) is False
+    assert member.lock.read()["run"] == TWO
 
 
-def test_an_expired_lock_is_taken_over_and_the_dead_run_named(node, clock):
-    take(node, ONE)
+def test_an_expired_lock_is_taken_over_and_the_dead_run_named(member, clock):
+    take(member, ONE)
     clock.now += 60
-    assert lock.read("salt", node)["state"] == "expired"
-    assert take(node, TWO)["taken_over"] == ONE
+    assert member.lock.read()["state"] == "expired"
+    assert take(member, TWO)["taken_over"] == ONE
     with pytest.raises(Refused, match=TWO):
-        take(node, ONE)
+        take(member, ONE)
 
 
-def test_a_living_process_of_this_node_keeps_it(node):
-    take(node, ONE, by=of_this_process())
-    assert lock.read("salt", node)["state"] == "held"
+def test_a_living_process_of_this_node_keeps_it(member):
+    take(member, ONE, by=of_this_process())
+    assert member.lock.read()["state"] == "held"
 
 
 @pytest.mark.parametrize(
@@ -152,10 +153,10 @@ def test_a_living_process_of_this_node_keeps_it(node):
         pytest.param({"started": 1}, id="a pid used again"),
     ],
 )
-def test_a_dead_process_of_this_node_loses_it_at_once(node, gone):
-    take(node, ONE, by={**of_this_process(), **gone})
-    assert lock.read("salt", node)["state"] == "dead"
-    assert take(node, TWO)["taken_over"] == ONE
+def test_a_dead_process_of_this_node_loses_it_at_once(member, gone):
+    take(member, ONE, by={**of_this_process(), **gone})
+    assert member.lock.read()["state"] == "dead"
+    assert take(member, TWO)["taken_over"] == ONE
 
 
 @pytest.mark.parametrize(("expires", "state"), [(100, "held"), (50, "expired"), (0, "expired")])
@@ -184,58 +185,58 @@ def test_a_machine_without_an_identity_proves_nothing_about_one_without():
     assert lock.ended(owner(machine="", boot_id="other"), "", "this", lambda pid: None) is False
 
 
-def test_what_the_other_node_has_proved_dead_is_taken_over(node):
-    take(node, ONE)
-    assert take(node, TWO, dead_runs=(ONE,))["taken_over"] == ONE
+def test_what_the_other_node_has_proved_dead_is_taken_over(member):
+    take(member, ONE)
+    assert take(member, TWO, dead_runs=(ONE,))["taken_over"] == ONE
 
 
-def test_only_its_run_gives_it_back(node):
-    take(node, ONE)
-    assert lock.release("salt", node, TWO) is False
-    assert lock.read("salt", node)["run"] == ONE
-    assert lock.release("salt", node, ONE) is True
-    assert lock.release("salt", node, ONE) is False
-    assert lock.read("salt", node) is None
+def test_only_its_run_gives_it_back(member):
+    take(member, ONE)
+    assert member.lock.release(TWO) is False
+    assert member.lock.read()["run"] == ONE
+    assert member.lock.release(ONE) is True
+    assert member.lock.release(ONE) is False
+    assert member.lock.read() is None
 
 
-def test_a_run_that_lost_the_pair_must_not_go_on(node, clock):
+def test_a_run_that_lost_the_pair_must_not_go_on(member, clock):
     with pytest.raises(Refused, match="no run holds it"):
-        lock.require("salt", node, ONE)
-    take(node, ONE)
-    lock.require("salt", node, ONE)
+        member.lock.require(ONE)
+    take(member, ONE)
+    member.lock.require(ONE)
     clock.now += 61
-    take(node, TWO)
+    take(member, TWO)
     with pytest.raises(Refused, match=f"run {TWO} holds it"):
-        lock.require("salt", node, ONE)
+        member.lock.require(ONE)
 
 
-def test_a_torn_lock_is_neither_free_nor_held(node):
-    take(node, ONE)
-    node.lock("salt").write_text('{"run"')
-    for call in (lock.read, lambda *where: take(node, TWO), lambda *where: lock.require(*where, ONE)):
+def test_a_torn_lock_is_neither_free_nor_held(member):
+    take(member, ONE)
+    member.lock.path.write_text('{"run"')
+    for call in (member.lock.read, lambda: take(member, TWO), lambda: member.lock.require(ONE)):
         with pytest.raises(Unreadable, match="lock of salt"):
-            call("salt", node)
+            call()
 
 
 @pytest.mark.parametrize(
     "change", [{"run": None}, {"run": 7}, {"expires": "soon"}, {"owner": "anna"}], ids=str
 )
-def test_a_lock_whose_content_is_nonsense_is_reported_as_such(node, change):
-    take(node, ONE)
-    found = {**json.loads(node.lock("salt").read_text()), **change}
-    node.lock("salt").write_text(json.dumps(found))
+def test_a_lock_whose_content_is_nonsense_is_reported_as_such(member, change):
+    take(member, ONE)
+    found = {**json.loads(member.lock.path.read_text()), **change}
+    member.lock.path.write_text(json.dumps(found))
     with pytest.raises(FailbackError):
-        take(node, TWO)
+        take(member, TWO)
 
 
-def test_a_lock_without_an_owner_counts_until_it_expires(node, clock):
-    take(node, ONE)
-    found = json.loads(node.lock("salt").read_text())
+def test_a_lock_without_an_owner_counts_until_it_expires(member, clock):
+    take(member, ONE)
+    found = json.loads(member.lock.path.read_text())
     del found["owner"]
-    node.lock("salt").write_text(json.dumps(found))
-    assert lock.read("salt", node)["state"] == "held"
+    member.lock.path.write_text(json.dumps(found))
+    assert member.lock.read()["state"] == "held"
     clock.now += 60
-    assert take(node, TWO)["taken_over"] == ONE
+    assert take(member, TWO)["taken_over"] == ONE
 
 
 def test_a_process_is_named_by_its_pid_and_its_start():

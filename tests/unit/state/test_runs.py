@@ -7,6 +7,7 @@ import samples
 
 from failback.errors import Refused
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.recovery import backup
 from failback.state import runs
 
@@ -14,8 +15,8 @@ RECORD = {"operation": "recover", "started": samples.SINCE, "finished": None, "r
 
 
 @pytest.fixture
-def node(tmp_path):
-    return Paths(tmp_path)
+def member(tmp_path):
+    return Member("salt", Paths(tmp_path))
 
 
 def test_an_id_says_when_what_and_which_pair_and_is_accepted():
@@ -45,50 +46,50 @@ def test_an_id_says_when_what_and_which_pair_and_is_accepted():
         ["20261122T183000-recover-salt-4f2a"],
     ],
 )
-def test_what_is_no_id_is_never_a_path(node, run):
+def test_what_is_no_id_is_never_a_path(member, run):
     with pytest.raises(Refused, match="is not the id of a run"):
         runs.require_id(run)
     with pytest.raises(Refused):
-        runs.write("salt", run, RECORD, node)
+        member.runs.write(run, RECORD)
     with pytest.raises(Refused):
-        runs.read("salt", run, node)
+        member.runs.read(run)
 
 
-def test_a_record_is_kept_with_its_run_and_pair(node):
-    runs.write("salt", samples.RUN, RECORD, node)
-    found = runs.read("salt", samples.RUN, node)
+def test_a_record_is_kept_with_its_run_and_pair(member):
+    member.runs.write(samples.RUN, RECORD)
+    found = member.runs.read(samples.RUN)
     assert found == {**RECORD, "version": 1, "run": samples.RUN, "pair": "salt"}
-    runs.write("salt", samples.RUN, {**RECORD, "result": "succeeded"}, node)
-    assert runs.read("salt", samples.RUN, node)["result"] == "succeeded"
+    member.runs.write(samples.RUN, {**RECORD, "result": "succeeded"})
+    assert member.runs.read(samples.RUN)["result"] == "succeeded"
 
 
-def test_an_unknown_run_has_no_record(node):
-    assert runs.read("salt", samples.RUN, node) is None
-    assert runs.history("salt", node) == []
+def test_an_unknown_run_has_no_record(member):
+    assert member.runs.read(samples.RUN) is None
+    assert member.runs.history() == []
 
 
-def test_history_is_oldest_first_and_says_where_a_backup_is(node):
+def test_history_is_oldest_first_and_says_where_a_backup_is(member):
     for run in (samples.OTHER_RUN, samples.RUN):
-        runs.write("salt", run, RECORD, node)
-    (node.run_folder("salt", samples.OTHER_RUN) / "backup").mkdir()
-    found = [(one["run"], one["backup"]) for one in runs.history("salt", node)]
+        member.runs.write(run, RECORD)
+    (member.run_folder(samples.OTHER_RUN) / "backup").mkdir()
+    found = [(one["run"], one["backup"]) for one in member.runs.history()]
     assert found == [(samples.RUN, False), (samples.OTHER_RUN, True)]
 
 
-def test_a_record_that_cannot_be_read_is_not_left_out(node):
-    runs.write("salt", samples.RUN, RECORD, node)
-    (node.run_folder("salt", samples.RUN) / "run.json").write_text('{"ver')
-    (found,) = runs.history("salt", node)
+def test_a_record_that_cannot_be_read_is_not_left_out(member):
+    member.runs.write(samples.RUN, RECORD)
+    (member.run_folder(samples.RUN) / "run.json").write_text('{"ver')
+    (found,) = member.runs.history()
     assert found["result"] == "unreadable" and "damaged" in found["sentence"]
 
 
-def test_the_locks_of_rsync_beside_the_runs_are_no_runs(node):
+def test_the_locks_of_rsync_beside_the_runs_are_no_runs(member):
     """``failback.recovery.pull`` keeps a lock for each path in the same folder."""
-    runs.write("salt", samples.RUN, RECORD, node)
-    (node.runs("salt") / ".srv-salt.lock").touch()
-    assert [one["run"] for one in runs.history("salt", node)] == [samples.RUN]
+    member.runs.write(samples.RUN, RECORD)
+    (member.runs.folder / ".srv-salt.lock").touch()
+    assert [one["run"] for one in member.runs.history()] == [samples.RUN]
 
 
-def test_a_run_whose_record_was_never_written_is_no_history(node):
-    backup.Folder(node.run_folder("salt", samples.RUN)).prepare([])
-    assert runs.history("salt", node) == []
+def test_a_run_whose_record_was_never_written_is_no_history(member):
+    backup.Folder(member.run_folder(samples.RUN)).prepare([])
+    assert member.runs.history() == []

@@ -8,14 +8,14 @@ from failback.errors import Refused
 from failback.host import files
 
 
-def _claim_file(pair, guest, paths):
-    return paths.volatile(pair) / f"guest-{guest}.claim"
+def _claim_file(member, guest):
+    return member.volatile / f"guest-{guest}.claim"
 
 
-def claimed(pair, guest, paths):
+def claimed(member, guest):
     """Whether a process on this host is just starting, moving or stopping a guest."""
     try:
-        with open(_claim_file(pair, guest, paths), "rb") as handle:
+        with open(_claim_file(member, guest), "rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except FileNotFoundError:
@@ -25,7 +25,7 @@ def claimed(pair, guest, paths):
 
 
 @contextlib.contextmanager
-def claim(pair, guest, paths, limit=2.0):
+def claim(member, guest, limit=2.0):
     """
     Be the one on this host that is at a guest. The kernel ends the claim with the process.
 
@@ -33,7 +33,7 @@ def claim(pair, guest, paths, limit=2.0):
     at it: of two hosts that begin at once at least one sees the other's claim, whatever the timing.
     Raises ``Refused``.
     """
-    place = _claim_file(pair, guest, paths)
+    place = _claim_file(member, guest)
     files.make_folder(place.parent)
     with open(place, "ab") as handle:
         end = time.monotonic() + limit

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import threading
 
-from failback.decisions import roles
 from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.guests import virsh
@@ -20,20 +19,20 @@ from failback.peer import ssh
 HELPER = "/usr/bin/virt-ssh-helper"
 
 
-def ask_peer(config, paths):
+def ask_peer(member):
     """What the other host says of the guests now, over SSH. Raises ``FailbackError``."""
-    other = roles.peer(config)["id"]
-    text = ssh.ask(config, paths, "guests", timeout=30)
+    other = member.peer["id"]
+    text = ssh.ask(member, "guests", timeout=30)
     try:
         found = json.loads(text)
-        if found["node"] != other or set(found["guests"]) != set(config["vms"]):
+        if found["node"] != other or set(found["guests"]) != set(member.config["vms"]):
             raise ValueError("it is not about the guests of this pair")
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"{other} gave no answer about the guests: {error}.") from error
     return found
 
 
-def migrate(config, name, run, paths, limit):
+def migrate(member, name, run, limit):
     """
     Migrate a running domain live to the other host, through the pair's own SSH connection.
 
@@ -42,8 +41,8 @@ def migrate(config, name, run, paths, limit):
 
     Raises ``Unavailable``; where the guest runs then must be looked at.
     """
-    other = roles.peer(config)["id"]
-    with _tunnel(config, run, paths) as place:
+    other = member.peer["id"]
+    with _tunnel(member, run) as place:
         words = ["migrate", "--live", "--p2p", "--tunnelled", "--auto-converge"]
         # libvirt cannot tell whether a folder is shared unless it knows the kind of its file system. Both
         # hosts have shown the same mark on it, which is better than knowing the kind.
@@ -59,13 +58,13 @@ def migrate(config, name, run, paths, limit):
 
 
 @contextlib.contextmanager
-def _tunnel(config, run, paths):
+def _tunnel(member, run):
     """A socket on this host behind which the other host's libvirt answers, over SSH."""
-    folder = paths.volatile(config["name"])
+    folder = member.volatile
     files.make_folder(folder)
     place = folder / f"libvirt-{run[-4:]}.sock"
     place.unlink(missing_ok=True)
-    command = [*ssh.command(config, paths, "-T"), "--", "libvirt", run]
+    command = [*ssh.command(member, "-T"), "--", "libvirt", run]
     children = []
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(place))

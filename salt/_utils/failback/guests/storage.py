@@ -22,17 +22,17 @@ LOCKSPACE = ".failback-locks"
 LOCK_CONFIG = "etc/libvirt/qemu-lockd.conf"
 
 
-def storage_mark(config, paths):
+def storage_mark(member):
     """
     The mark of the shared storage as ``(mark, None)``, or ``(None, sentence)`` when it cannot be used here.
 
     A folder on the node's own file system is no shared storage: it is what is left when it is not mounted.
     """
-    storage = config["virtualization"]["storage"]
-    folder = paths.root / storage.lstrip("/")
-    node = config["node"]
+    storage = member.config["virtualization"]["storage"]
+    folder = member.paths.root / storage.lstrip("/")
+    node = member.node
     try:
-        if not mounted(folder, paths):
+        if not mounted(folder, member.paths):
             return None, f"{storage} is not mounted on {node}, so no guest can run there."
         found = json.loads((folder / MARK).read_text())
         return found["mark"], None
@@ -56,17 +56,17 @@ def mounted(folder, paths):
     return os.stat(folder).st_dev != os.stat(paths.root).st_dev
 
 
-def missing_marks(config, paths):
+def missing_marks(member):
     """What ``mark_storage`` would make, a list of paths. Raises ``Refused`` as it does."""
-    folder = _require_storage(config, paths)
+    folder = _require_storage(member)
     return [str(folder / name) for name in (LOCKSPACE, MARK) if not (folder / name).exists()]
 
 
-def storage_gone(config, paths):
+def storage_gone(member):
     """Why the storage that both hosts share is not to be had on this one, as a sentence, or None."""
-    storage = config["virtualization"]["storage"]
+    storage = member.config["virtualization"]["storage"]
     try:
-        if mounted(paths.root / storage.lstrip("/"), paths):
+        if mounted(member.paths.root / storage.lstrip("/"), member.paths):
             return None
         why = "is not mounted"
     except FileNotFoundError:
@@ -74,26 +74,26 @@ def storage_gone(config, paths):
     except (OSError, Unavailable) as error:
         why = f"cannot be read ({str(error).rstrip('.')})"
     return (
-        f"{storage} {why} on {config['node']}, so no guest can run there. Mount the storage that both hosts "
+        f"{storage} {why} on {member.node}, so no guest can run there. Mount the storage that both hosts "
         "share, then run highstate again."
     )
 
 
-def _require_storage(config, paths):
-    gone = storage_gone(config, paths)
+def _require_storage(member):
+    gone = storage_gone(member)
     if gone:
         raise Refused(gone)
-    return paths.root / config["virtualization"]["storage"].lstrip("/")
+    return member.paths.root / member.config["virtualization"]["storage"].lstrip("/")
 
 
-def mark_storage(config, paths):
+def mark_storage(member):
     """
     Mark the shared storage, once for all hosts, and make the folder of the locks.
 
     Returns what was made, a list of paths. Raises ``Refused`` when it is not mounted here: what is made on
     the node's own disk in its stead would guard nothing.
     """
-    folder = _require_storage(config, paths)
+    folder = _require_storage(member)
     made = []
     if not (folder / LOCKSPACE).is_dir():
         (folder / LOCKSPACE).mkdir(mode=0o700, exist_ok=True)
@@ -125,18 +125,18 @@ def lock_config(config):
     )
 
 
-def locks_error(config, paths):
+def locks_error(member):
     """Why virtlockd would not guard a disk here, as a sentence, or None."""
-    node = config["node"]
+    node = member.node
     mend = f"Run: salt {node} state.apply pair.virtual_machines"
     try:
-        set_up = (paths.root / LOCK_CONFIG).read_text().strip() == lock_config(config).strip()
-        lines = (paths.root / "etc/libvirt/qemu.conf").read_text().splitlines()
+        set_up = (member.paths.root / LOCK_CONFIG).read_text().strip() == lock_config(member.config).strip()
+        lines = (member.paths.root / "etc/libvirt/qemu.conf").read_text().splitlines()
     except OSError as error:
         return f"virtlockd is not set up on {node}: {error}. {mend}"
     settings = [line.split("#")[0].replace(" ", "") for line in lines]
     if not set_up or 'lock_manager="lockd"' not in settings:
         return f"virtlockd is not set up on {node}, so nothing but this program guards the disks. {mend}"
-    if not (paths.root / lockspace(config).lstrip("/")).is_dir():
-        return f"{lockspace(config)} is missing on {node}, so virtlockd can lock nothing. {mend}"
+    if not (member.paths.root / lockspace(member.config).lstrip("/")).is_dir():
+        return f"{lockspace(member.config)} is missing on {node}, so virtlockd can lock nothing. {mend}"
     return None

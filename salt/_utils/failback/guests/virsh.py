@@ -30,7 +30,7 @@ def call(*words, limit=ANSWER, what="ask libvirt"):
     return system.run(["virsh", "--quiet", "--connect", URI, *words], limit, what, env={"LC_ALL": "C"})
 
 
-def facts(config, paths):
+def facts(member):
     """
     What is true of the guests of a pair on this host now.
 
@@ -50,14 +50,14 @@ def facts(config, paths):
 
     Raises ``FailbackError`` when libvirt does not answer: then nothing is known.
     """
-    names = {guest: guests.domain(config, guest) for guest in config["vms"]}
+    names = {guest: guests.domain(member.config, guest) for guest in member.config["vms"]}
     # Before the states: who claims a guest after this look will ask this host's peer, and find its claim.
-    at_work = {guest: claims.claimed(config["name"], guest, paths) for guest in names}
+    at_work = {guest: claims.claimed(member, guest) for guest in names}
     states = parse_states(call("domstats", "--state", "--nowait", what="ask libvirt for the guests' states"))
     saved = set(call("list", "--all", "--with-managed-save", "--name").split())
     autostart = set(call("list", "--all", "--autostart", "--name").split())
     processes = emulators(names.values())
-    mark, storage_error = storage.storage_mark(config, paths)
+    mark, storage_error = storage.storage_mark(member)
     found = {}
     for guest, name in names.items():
         state, reason = states.get(name, (guests.UNDEFINED, 0))
@@ -67,7 +67,7 @@ def facts(config, paths):
             definition = guests.definition_digest(text)
             # Links are followed on storage that answers.
             resolved = os.path.normpath if storage_error else os.path.realpath
-            problems = guests.problems(text, config["virtualization"]["storage"], resolved)
+            problems = guests.problems(text, member.config["virtualization"]["storage"], resolved)
         found[guest] = {
             "state": state,
             "reason": reason,
@@ -76,15 +76,15 @@ def facts(config, paths):
             "saved": name in saved,
             "autostart": name in autostart,
             "definition": definition,
-            "file": _file_digest(name, paths),
+            "file": _file_digest(name, member.paths),
             "problems": problems,
         }
     return {
-        "node": config["node"],
+        "node": member.node,
         "boot_id": system.boot_id(),
         "storage": mark,
         "storage_error": storage_error,
-        "locks_error": None if storage_error else storage.locks_error(config, paths),
+        "locks_error": None if storage_error else storage.locks_error(member),
         "guests": found,
     }
 
@@ -176,7 +176,7 @@ def no_autostart(config):
     return found
 
 
-def learn(config, paths):
+def learn(member):
     """
     Let libvirt know the definitions that have changed on the disk. A running guest is not disturbed.
 
@@ -184,10 +184,10 @@ def learn(config, paths):
     others are known.
     """
     learned, refused = [], []
-    for guest in config["vms"]:
-        name = guests.domain(config, guest)
-        place = definition_file(name, paths)
-        there = _file_digest(name, paths)
+    for guest in member.config["vms"]:
+        name = guests.domain(member.config, guest)
+        place = definition_file(name, member.paths)
+        there = _file_digest(name, member.paths)
         if there is None:
             continue
         try:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import time
 
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.handover import phases
@@ -24,7 +23,7 @@ from failback.network import neighbours
 from failback.state import ledger
 
 
-def quiesce(config, run, paths):
+def quiesce(member, run):
     """
     Stop what writes or carries on this node by itself: lsyncd, then the active services, last one first.
 
@@ -33,24 +32,24 @@ def quiesce(config, run, paths):
 
     Returns ``{"stopped": [unit, …]}`` in the order of stopping. Raises ``FailbackError``.
     """
-    with ledger.changing_hands(config["name"], paths):
-        state = phases.read_state(config, paths)
+    with member.ledger.changing_hands():
+        state = phases.read_state(member)
         if state.get("run") != run or state.get("phase") != phases.ARMED:
             raise Refused(f"The handover of run {run} is not armed, so nothing is stopped.")
-        known = services.of_the_active_node(config)
+        known = services.of_the_active_node(member.config)
         found = services.states(one for _, one in known)
         running = [(key, one) for key, one in known if found[one["name"]] in services.RUNNING]
         before = state.get("stopped", [])
         stopped = [one["name"] for key, one in known if (key, one) in running or one["name"] in before]
         if stopped != before:
-            phases.write_state(config, paths, stopped=stopped)
+            phases.write_state(member, stopped=stopped)
         end = time.monotonic() + phases.QUIESCE_LIMIT - 10
         for key, one in running:
-            services.stop(config["name"], key, one, config["node"], limit=max(1, end - time.monotonic()))
+            services.stop(member.pair, key, one, member.node, limit=max(1, end - time.monotonic()))
     return {"stopped": stopped}
 
 
-def release(config, run, holder, paths):
+def release(member, run, holder):
     """
     Release the addresses. The state is written first: a crash in between must lead back to serving.
 
@@ -60,30 +59,30 @@ def release(config, run, holder, paths):
 
     Returns ``{"released": […], "connections": […]}``; the second is what ``Holder.connections`` says.
     """
-    wanted = floating.of_pair(config)
-    with ledger.changing_hands(config["name"], paths):
-        state = phases.read_state(config, paths)
-        given_away = state.get("phase") == phases.COMMITTED and not config["replicate"]
+    wanted = floating.of_pair(member.config)
+    with member.ledger.changing_hands():
+        state = phases.read_state(member)
+        given_away = state.get("phase") == phases.COMMITTED and not member.config["replicate"]
         if state.get("run") != run or not (state.get("phase") == phases.ARMED or given_away):
             raise Refused(f"The handover of run {run} is not armed, so nothing is released.")
-        _require_time(config, state)
+        _require_time(member.config, state)
         if not given_away:
-            phases.write_state(config, paths, phase=phases.RELEASED)
+            phases.write_state(member, phase=phases.RELEASED)
         connections = holder.connections(wanted)
         return {"released": holder.release(wanted, reset=False), "connections": connections}
 
 
-def prepare_commit(config, run, paths):
+def prepare_commit(member, run):
     """The ledger that :py:func:`commit` is going to write, on the disk already; a context manager."""
-    own = ledger.read(config["name"], paths)
-    other = roles.peer(config)["id"]
+    own = member.ledger.read()
+    other = member.peer["id"]
     generation = own["generation"] + 1 if own else 0
-    return ledger.Prepared(
-        config["name"], paths, generation, other, run, f"handover to {other}", admitted=False
+    return member.ledger.prepared(
+        ledger.Entry(generation, other, run, f"handover to {other}", admitted=False)
     )
 
 
-def commit(config, run, paths, prepared=None):
+def commit(member, run, prepared=None):
     """
     Give the pair away: from here on the other node may take the addresses, and this one may not.
 
@@ -95,35 +94,27 @@ def commit(config, run, paths, prepared=None):
 
     Returns the new generation. Raises ``Refused`` when it is too late to be safe.
     """
-    pair = config["name"]
-    with ledger.changing_hands(config["name"], paths):
-        state = phases.read_state(config, paths)
-        ready = phases.RELEASED if config["replicate"] else phases.ARMED
+    pair = member.pair
+    with member.ledger.changing_hands():
+        state = phases.read_state(member)
+        ready = phases.RELEASED if member.config["replicate"] else phases.ARMED
         if state.get("run") != run or state.get("phase") != ready:
             raise Refused(f"The addresses of {pair} are not {ready} by run {run}: {state.get('phase')}.")
-        _require_time(config, state)
-        own = ledger.read(pair, paths)
-        if own is None or own["active"] != config["node"] or own["generation"] != state["generation"]:
-            raise Refused(
-                f"{config['node']} has changed hands on its own since the handover of {pair} began."
-            )
-        other = roles.peer(config)["id"]
+        _require_time(member.config, state)
+        own = member.ledger.read()
+        if own is None or own["active"] != member.node or own["generation"] != state["generation"]:
+            raise Refused(f"{member.node} has changed hands on its own since the handover of {pair} began.")
+        other = member.peer["id"]
         if ready == phases.ARMED:
             # First, so that an end between the two is judged as after the commit: it still serves.
-            phases.write_state(config, paths, phase=phases.COMMITTED)
+            phases.write_state(member, phase=phases.COMMITTED)
         # Not admitted to it: what is written there from now on has yet to come here.
-        new = ledger.write(
-            pair,
-            paths,
-            own["generation"] + 1,
-            other,
-            run,
-            f"handover to {other}",
-            admitted=False,
+        new = member.ledger.write(
+            ledger.Entry(own["generation"] + 1, other, run, f"handover to {other}", admitted=False),
             prepared=prepared,
         )
         if ready == phases.RELEASED:
-            phases.write_state(config, paths, phase=phases.COMMITTED)
+            phases.write_state(member, phase=phases.COMMITTED)
     return {"generation": new["generation"]}
 
 
@@ -137,7 +128,7 @@ def _require_time(config, state):
         )
 
 
-def prove(config, run, paths):
+def prove(member, run):
     """
     Who answers for the addresses that this node has given away.
 
@@ -145,90 +136,127 @@ def prove(config, run, paths):
     addresses on interfaces of this node without a link: nothing can be seen there, and nobody sees this
     node. Raises ``Refused`` when it has taken them back.
     """
-    phase = phases.read_state(config, paths).get("phase")
+    phase = phases.read_state(member).get("phase")
     if phase != phases.COMMITTED:
-        raise Refused(f"The handover of {config['name']} is not given away by run {run} any more: {phase}.")
+        raise Refused(f"The handover of {member.pair} is not given away by run {run} any more: {phase}.")
     # Two, so that a second holder is not overlooked behind the first answer.
-    linked, unlinked = floating.by_link(floating.of_pair(config))
+    linked, unlinked = floating.by_link(floating.of_pair(member.config))
     return {
         "answering": neighbours.probe_all(linked, timeout=0.4, count=2),
         "unlinked": [one.address for one in unlinked],
     }
 
 
-def serve(config, run, paths, requests, answers):
+def serve(member, run, requests, answers):
     """
     Be the far end: answer the near end's requests, one JSON object a line, until it is done or gone.
 
     requests, answers
         Text streams; the SSH connection's standard input and output.
     """
-    wanted = floating.of_pair(config)
-    timeline = phases.Timeline()
 
     def say(**answer):
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
-    def do_release(request):
-        timeline.note("asked to release")
-        done = release(config, run, holder, paths)
-        timeline.note("the addresses are released")
-        # Asked last: what was written up to the release is in it.
-        done.update(journals.changes(request.get("also")))
-        if config["replicate"]:
-            timeline.note("what has changed is named")
-        return {**done, "timeline": timeline.steps}
-
-    def do_commit(_request):
-        timeline.note("asked to give the pair away")
-        done = commit(config, run, paths, prepared)
-        timeline.note("the ledger names the other node")
-        return {**done, "timeline": timeline.steps}
-
-    def do_disarm(_request):
-        done = way_back.disarm(config, run, paths)
-        # Nobody waits for it now. Its clients were reset by the node that answers since.
-        return {**done, "connections_reset": holder.reset_connections()}
-
     try:
-        with contextlib.ExitStack() as stack:
-            holder = stack.enter_context(address_holder.Holder(wanted))
-            journals = stack.enter_context(_Journals(config, run, paths))
-            prepared = stack.enter_context(prepare_commit(config, run, paths))
-            verbs = {
-                "arm": lambda request: {
-                    **way_back.arm(config, run, float(request["seconds"]), paths, bool(request.get("again"))),
-                    **journals.open(),
-                },
-                "look_closely": lambda request: journals.look_closely(),
-                "quiesce": lambda request: quiesce(config, run, paths),
-                "release": do_release,
-                "commit": do_commit,
-                "prove": lambda request: prove(config, run, paths),
-                "disarm": do_disarm,
-                "abort": lambda request: {"comment": way_back.take_back(config, run, paths, asked=True)},
-            }
-            own = ledger.read(config["name"], paths)
-            say(ready=True, ledger=own, macs=floating.own_macs(config))
+        with _Giver(member, run) as giver:
+            say(ready=True, ledger=member.ledger.read(), macs=floating.own_macs(member.config))
             for line in requests:
                 number = None
                 try:
                     request = json.loads(line)
                     number = request["number"]
-                    say(number=number, ok=True, **verbs[request["do"]](request))
+                    say(number=number, ok=True, **giver.answer(request))
                 except (FailbackError, ValueError, LookupError, TypeError, OSError) as error:
                     say(number=number, ok=False, error=str(error) or repr(error))
     finally:
-        _end(config, run, paths)
+        _end(member, run)
+
+
+class _Giver:
+    """
+    What this node does when it is asked: a method for each request, which returns the answer's keys.
+
+    A context manager: what can be opened and written beforehand is.
+    """
+
+    REQUESTS = ("arm", "look_closely", "quiesce", "release", "commit", "prove", "disarm", "abort")
+
+    def __init__(self, member, run):
+        self._member, self._run = member, run
+        self._timeline = phases.Timeline()
+        self._stack = contextlib.ExitStack()
+        self._holder = self._journals = self._prepared = None
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            self._holder = stack.enter_context(address_holder.Holder(floating.of_pair(self._member.config)))
+            self._journals = stack.enter_context(_Journals(self._member, self._run))
+            self._prepared = stack.enter_context(prepare_commit(self._member, self._run))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error):
+        return self._stack.__exit__(*error)
+
+    def answer(self, request):
+        """Do what is asked for. Raises ``LookupError`` for anything that is none of ``REQUESTS``."""
+        if request["do"] not in self.REQUESTS:
+            raise LookupError(f"{request['do']!r} is not a request of a handover.")
+        return getattr(self, request["do"])(request)
+
+    def arm(self, request):
+        """The way back, with the time that the near end asks for."""
+        again = bool(request.get("again"))
+        armed = way_back.arm(self._member, self._run, float(request["seconds"]), again)
+        return {**armed, **self._journals.open()}
+
+    def look_closely(self, _request):
+        """Of the journals of changes: what would take its time in the window."""
+        return self._journals.look_closely()
+
+    def quiesce(self, _request):
+        """See :py:func:`quiesce`."""
+        return quiesce(self._member, self._run)
+
+    def release(self, request):
+        """See :py:func:`release`; with what has changed on this node since the last pass."""
+        self._timeline.note("asked to release")
+        done = release(self._member, self._run, self._holder)
+        self._timeline.note("the addresses are released")
+        # Asked last: what was written up to the release is in it.
+        done.update(self._journals.changes(request.get("also")))
+        if self._member.config["replicate"]:
+            self._timeline.note("what has changed is named")
+        return {**done, "timeline": self._timeline.steps}
+
+    def commit(self, _request):
+        """See :py:func:`commit`."""
+        self._timeline.note("asked to give the pair away")
+        done = commit(self._member, self._run, self._prepared)
+        self._timeline.note("the ledger names the other node")
+        return {**done, "timeline": self._timeline.steps}
+
+    def prove(self, _request):
+        """See :py:func:`prove`."""
+        return prove(self._member, self._run)
+
+    def disarm(self, _request):
+        """The end. Nobody waits for it: clients were reset by the node that answers since."""
+        done = way_back.disarm(self._member, self._run)
+        return {**done, "connections_reset": self._holder.reset_connections()}
+
+    def abort(self, _request):
+        """The near end gives the pair back."""
+        return {"comment": way_back.take_back(self._member, self._run, asked=True)}
 
 
 class _Journals:
     """The journals of changes on this node, if any are kept; connected to before anything is released."""
 
-    def __init__(self, config, run, paths):
-        self._arguments = config["name"], paths
-        self._run = run
+    def __init__(self, member, run):
+        self._member, self._run = member, run
         self._client = None
         self._why = "no journal of changes was asked for"
 
@@ -242,7 +270,7 @@ class _Journals:
     def open(self):
         if self._client is None:
             try:
-                self._client = service.Client(*self._arguments)
+                self._client = service.Client(self._member)
             except FailbackError as error:
                 self._why = str(error)
         return {"journal": None if self._client else self._why}
@@ -271,11 +299,11 @@ class _Journals:
         return {"changes": None, "why": self._why}
 
 
-def _end(config, run, paths):
+def _end(member, run):
     """The connection has ended, in order or not: whoever cannot go on must not leave nobody serving."""
-    state = phases.read_state(config, paths)
+    state = phases.read_state(member)
     if state.get("run") == run and state.get("phase") == phases.RELEASED:
         # The near end was not given the pair and cannot take it any more, so serve now.
-        way_back.take_back(config, run, paths)
+        way_back.take_back(member, run)
     elif state.get("run") == run and state.get("phase") == phases.ARMED:
-        way_back.disarm(config, run, paths)
+        way_back.disarm(member, run)

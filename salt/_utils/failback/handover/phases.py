@@ -49,19 +49,19 @@ ARMED, RELEASED, COMMITTED, DONE, TAKEN_BACK = "armed", "released", "committed",
 TAKING = "taking"
 
 
-def _state_file(config, paths):
-    return paths.volatile(config["name"]) / "handover.json"
+def _state_file(member):
+    return member.volatile / "handover.json"
 
 
-def read_state(config, paths):
+def read_state(member):
     """How far a handover is on this node: ``run``, ``phase``, ``deadline``, ``generation``; or ``{}``."""
-    return files.read_json(_state_file(config, paths), "the state of a handover") or {}
+    return files.read_json(_state_file(member), "the state of a handover") or {}
 
 
-def write_state(config, paths, **changes):
+def write_state(member, **changes):
     """Write down how far it is; keys that are not given stay. Returns the new state."""
-    state = {**read_state(config, paths), **changes}
-    files.write_json(_state_file(config, paths), state)
+    state = {**read_state(member), **changes}
+    files.write_json(_state_file(member), state)
     return state
 
 

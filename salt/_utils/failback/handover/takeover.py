@@ -7,7 +7,6 @@ These are the changes of hands that no orchestration makes: they work with no ma
 import contextlib
 import json
 
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
@@ -23,15 +22,15 @@ from failback.replication import incoming
 from failback.state import ledger
 
 
-def take_over(config, reason, paths, run=None):
+def take_over(member, reason, run=None):
     """
     Make this node active: raise the generation, take all addresses, announce them.
 
     The ledger is written first. Should this node die in between, its higher generation says that it
     may have served, which is the safe side to be wrong on.
 
-    config
-        This node's configuration of the pair.
+    member
+        :py:class:`failback.pair.Member`.
 
     reason
         Why, for the ledger: ``salt-gw did not answer for 2.0 s``.
@@ -43,24 +42,23 @@ def take_over(config, reason, paths, run=None):
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
     another host answers for one of the addresses.
     """
-    pair, node, other = config["name"], config["node"], roles.peer(config)["id"]
-    wanted = floating.of_pair(config)
-    with ledger.changing_hands(pair, paths):
-        own = ledger.read(pair, paths)
+    pair, node, other = member.pair, member.node, member.peer["id"]
+    wanted = floating.of_pair(member.config)
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
         if not ledger.is_admitted(own):
             raise Refused(
                 f"{node} has not been admitted to {pair} since it booted, so its data may be old and "
                 f"it takes no address. Run `salt-run pair.status {pair}` on the master."
             )
-        _require_no_handover(config, paths)
+        _require_no_handover(member)
         if wanted and ledger.is_active(own, node) and all(floating.status(one)["held"] for one in wanted):
             # The watch looked just before a handover that had failed gave the addresses back to this node.
             return {"generation": own["generation"], "addresses": []}
         # A record that cannot be read says nothing against it, and nobody else serves.
         with contextlib.suppress(Unreadable):
             gate.require_in_place(
-                config,
-                paths,
+                member,
                 f"{node} does not take {pair} over.",
                 f"or, if its data are where they lie now and {other} is off, say so: salt-run "
                 f"state.orch orch.failover pillar='{{pair: {pair}, fenced: {other}, moved: true, "
@@ -68,28 +66,28 @@ def take_over(config, reason, paths, run=None):
             )
         with address_holder.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
-            holder.check(wait=min(0.3, config["watch"]["patience"] / 4))
-            new = ledger.write(pair, paths, own["generation"] + 1, node, run, reason)
+            holder.check(wait=min(0.3, member.config["watch"]["patience"] / 4))
+            new = member.ledger.write(ledger.Entry(own["generation"] + 1, node, run, reason))
             # A stale primary that is merely cut off may be writing here at this moment.
-            incoming.stop(pair, paths)
+            incoming.stop(member)
             taken = holder.take(wanted, check=False)
-    address_holder.announce_later(pair, paths)
-    incoming.end(pair, paths)
+    address_holder.announce_later(member)
+    incoming.end(member)
     system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
-    verb = "activate" if run is None and starts_services(config) else "ask-to-yield"
-    system.start_detached([str(paths.program), verb, pair])
+    verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
+    system.start_detached([str(member.paths.program), verb, pair])
     return {"generation": new["generation"], "addresses": taken}
 
 
-def _require_no_handover(config, paths):
+def _require_no_handover(member):
     """In the middle of a handover its own timer decides who serves, and two must not."""
-    state = phases.read_state(config, paths)
+    state = phases.read_state(member)
     under_way = state.get("phase") in (phases.RELEASED, phases.COMMITTED, phases.TAKING)
     if under_way and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
         raise Refused(
-            f"A handover of {config['name']} is under way (run {state['run']}): it ends by itself, and the "
+            f"A handover of {member.pair} is under way (run {state['run']}): it ends by itself, and the "
             f"node that served takes the addresses back if it fails."
         )
 
@@ -99,7 +97,7 @@ def starts_services(config):
     return config["mode"] == "automatic" and bool(config["active_services"])
 
 
-def activate(config, paths):
+def activate(member):
     """
     Start the active services on a node that has taken over by itself: in order, each proved up.
 
@@ -110,12 +108,12 @@ def activate(config, paths):
     Returns sentences, for the log: what was started, and why the rest was not. Raises nothing that
     concerns one service.
     """
-    pair, node = config["name"], config["node"]
-    if not starts_services(config):
+    pair, node = member.pair, member.node
+    if not starts_services(member.config):
         return [f"{node} starts no services of {pair}: there are none, or its mode is manual."]
-    told = [_asked_to_yield(config, paths)]
-    for one in config["active_services"]:
-        reason = _not_serving(config, paths)
+    told = [_asked_to_yield(member)]
+    for one in member.config["active_services"]:
+        reason = _not_serving(member)
         if reason:
             return [*told, f"{one['name']} and what follows it were not started: {reason}"]
         try:
@@ -123,26 +121,29 @@ def activate(config, paths):
         except FailbackError as error:
             return [*told, str(error)]
         told.append(f"{pair}: {one['name']} on {node}: {done}.")
-        reason = _not_serving(config, paths)
+        reason = _not_serving(member)
         if reason:
             # Whoever took the pair away has stopped what ran then; this was started behind its back.
-            return [*told, f"{reason} {one['name']} was stopped again. {' '.join(_stop_all(config))}".strip()]
+            return [
+                *told,
+                f"{reason} {one['name']} was stopped again. {' '.join(_stop_all(member.config))}".strip(),
+            ]
     return told
 
 
-def _asked_to_yield(config, paths):
+def _asked_to_yield(member):
     try:
-        return ask_to_yield(config, paths, timeout=60)
+        return ask_to_yield(member, timeout=60)
     except FailbackError as error:
         return str(error)
 
 
-def _not_serving(config, paths):
+def _not_serving(member):
     """Why this node must not start what only the active node runs, or None."""
-    pair, node = config["name"], config["node"]
+    pair, node = member.pair, member.node
     try:
-        own = ledger.read(pair, paths)
-        state = phases.read_state(config, paths)
+        own = member.ledger.read()
+        state = phases.read_state(member)
     except FailbackError as error:
         return str(error)
     if not ledger.is_active(own, node):
@@ -153,7 +154,7 @@ def _not_serving(config, paths):
     return None
 
 
-def conflict(config, macs, paths):
+def conflict(member, macs):
     """
     Another host answers for an address that this node holds: the older generation gives way.
 
@@ -162,34 +163,34 @@ def conflict(config, macs, paths):
 
     Returns a sentence about what was done.
     """
-    pair = config["name"]
-    own = ledger.read(pair, paths)
+    pair = member.pair
+    own = member.ledger.read()
     try:
-        theirs = json.loads(ssh.ask(config, paths, "report", timeout=5)).get("ledger")
+        theirs = json.loads(ssh.ask(member, "report", timeout=5)).get("ledger")
     except (FailbackError, ValueError) as error:
         return f"{', '.join(macs)} answers for an address of {pair} too, and the peer does not: {error}"
     if own and theirs and theirs["generation"] > own["generation"]:
-        return yield_to(config, theirs["generation"], theirs["active"], paths)
-    return ask_to_yield(config, paths)
+        return yield_to(member, theirs["generation"], theirs["active"])
+    return ask_to_yield(member)
 
 
-def ask_to_yield(config, paths, timeout=10):
+def ask_to_yield(member, timeout=10):
     """
     Tell the peer in which generation this node is active. Returns its answer, or why there is none.
 
     timeout
         Seconds for it to give way and to stop its services; one that is dead takes less.
     """
-    own = ledger.read(config["name"], paths)
-    if own is None or own["active"] != config["node"]:
-        return f"{config['node']} is not active in {config['name']}, so nobody is asked to give way."
+    own = member.ledger.read()
+    if own is None or own["active"] != member.node:
+        return f"{member.node} is not active in {member.pair}, so nobody is asked to give way."
     try:
-        return ssh.ask(config, paths, "yield", str(own["generation"]), timeout=timeout).strip()
+        return ssh.ask(member, "yield", str(own["generation"]), timeout=timeout).strip()
     except FailbackError as error:
         return f"The peer was not told to give way: {error}"
 
 
-def yield_to(config, generation, active, paths, run=None):
+def yield_to(member, generation, active, run=None):
     """
     Give way to a newer generation: stop lsyncd and the active services, release the addresses.
 
@@ -205,15 +206,15 @@ def yield_to(config, generation, active, paths, run=None):
     Returns a sentence. Raises ``Refused``, and ``Unavailable`` when this node gave way and something of
     it still runs.
     """
-    pair, node = config["name"], config["node"]
-    with ledger.changing_hands(pair, paths):
-        own = ledger.read(pair, paths)
+    pair, node = member.pair, member.node
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
         if active == node:
             raise Refused(f"{node} does not give way to itself.")
         if own is None or generation <= own["generation"]:
             known = "no generation" if own is None else f"generation {own['generation']}"
             raise Refused(f"{node} knows {known} of {pair} and does not give way to {generation}.")
-        with address_holder.Holder(floating.of_pair(config)) as holder:
+        with address_holder.Holder(floating.of_pair(member.config)) as holder:
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()
         # Also in an earlier boot: what it has written then is on no other node.
@@ -222,8 +223,8 @@ def yield_to(config, generation, active, paths, run=None):
         # Not an admission to the new generation: this node has missed writes. Written before anything
         # that can fail, for a node still named active would take over again.
         unsaved = served or bool(own.get("unsaved"))
-        ledger.write(pair, paths, generation, active, run, why, admitted=False, unsaved=unsaved)
-        still = _stop_all(config)
+        member.ledger.write(ledger.Entry(generation, active, run, why, admitted=False, unsaved=unsaved))
+        still = _stop_all(member.config)
     sentence = f"{node} gave way to {active} in {pair}, generation {generation}"
     system.log(" ".join([sentence, *still]))
     if still:

@@ -12,7 +12,6 @@ import selectors
 import subprocess
 import time
 
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
@@ -26,21 +25,20 @@ from failback.peer import ssh
 from failback.replication import gate
 from failback.replication import incoming
 from failback.state import ledger
-from failback.state import lock
 
 
 class FarEnd:
     """The connection to the far end. Its ``control`` socket carries the last pass as well."""
 
-    def __init__(self, config, run, paths):
-        self.name = roles.peer(config)["id"]
-        self.control = str(paths.volatile(config["name"]) / "ssh")
-        files.make_folder(paths.volatile(config["name"]))
+    def __init__(self, member, run):
+        self.name = member.peer["id"]
+        self.control = str(member.volatile / "ssh")
+        files.make_folder(member.volatile)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.control)
         # The handover's own session is the master connection, so both live and die together.
         self._process = subprocess.Popen(
-            [*ssh.command(config, paths, "-M", "-S", self.control), "--", "handover", run],
+            [*ssh.command(member, "-M", "-S", self.control), "--", "handover", run],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -91,12 +89,12 @@ class FarEnd:
         return found
 
 
-def become_active(config, run, paths, prepare_last_pass):
+def become_active(member, run, prepare_last_pass):
     """
     Make this node, primary or secondary, active: everything from the open connection to the proof.
 
-    config
-        This node's configuration of the pair.
+    member
+        :py:class:`failback.pair.Member`.
 
     run
         The run that holds the pair on both nodes.
@@ -111,124 +109,201 @@ def become_active(config, run, paths, prepare_last_pass):
     end saw it; ``last_pass``; ``stopped``, the units that were stopped on the other node. Raises
     ``FailbackError`` whose message says who serves.
     """
-    pair, node = config["name"], config["node"]
-    lock.require(pair, paths, run)
-    wanted = floating.of_pair(config)
-    limit = float(config["recovery"]["handover_timeout"])
-    timeline = phases.Timeline()
-    with contextlib.ExitStack() as stack:
-        far = stack.enter_context(FarEnd(config, run, paths))
-        holder = stack.enter_context(address_holder.Holder(wanted))
-        hello = far.answer(15)
-        other = far.name
-        theirs = hello["ledger"]
-        if theirs is None or theirs["active"] != other:
+    member.lock.require(run)
+    with _Handover(member, run) as handover:
+        handover.require_that_the_other_node_serves()
+        handover.stop_what_writes_there()
+        handover.prepare(prepare_last_pass)
+        handover.arm_the_way_back()
+        with handover.or_back():
+            if handover.brings_files:
+                handover.have_the_addresses_released()
+                handover.bring_the_last_changes()
+                handover.have_the_pair_given()
+                handover.write_the_ledger()
+            else:
+                # Nothing has to come over, so the ledgers can be written while the other node still serves.
+                handover.have_the_pair_given()
+                handover.write_the_ledger()
+                handover.have_the_addresses_released()
+            handover.take_the_addresses()
+        handover.prove_it()
+    address_holder.announce_later(member)
+    return handover.told()
+
+
+class _Handover:
+    """
+    The steps of :py:func:`become_active`, in its order, and what one of them leaves to the next.
+
+    A context manager: the connection, the sockets and what was prepared end with it.
+    """
+
+    def __init__(self, member, run):
+        self._member, self._run = member, run
+        self._limit = float(member.config["recovery"]["handover_timeout"])
+        self._wanted = floating.of_pair(member.config)
+        self._timeline = phases.Timeline()
+        self._stack = contextlib.ExitStack()
+        self._far = self._holder = self._last_pass = self._prepared = self._also = None
+        self._theirs, self._given, self._released = {}, {}, {}
+        self._result = {"last_pass": None}
+        self._released_at = self._may_take_since = 0.0
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            self._far = stack.enter_context(FarEnd(self._member, self._run))
+            self._holder = stack.enter_context(address_holder.Holder(self._wanted))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error):
+        return self._stack.__exit__(*error)
+
+    @property
+    def brings_files(self):
+        """Whether the pair has paths, so that the last changes come over while nobody serves."""
+        return bool(self._member.config["replicate"])
+
+    def require_that_the_other_node_serves(self):
+        """Nothing was changed yet, and nothing is if this raises ``Refused``."""
+        pair, node, other = self._member.pair, self._member.node, self._far.name
+        hello = self._far.answer(15)
+        self._theirs = hello["ledger"]
+        if self._theirs is None or self._theirs["active"] != other:
             raise Refused(f"{other} does not serve {pair}: nothing was changed.")
         # A ledger that could not take the new generation must not be found out when nobody serves.
-        own = ledger.read(pair, paths)
-        if own and own["generation"] > theirs["generation"]:
+        own = self._member.ledger.read()
+        if own and own["generation"] > self._theirs["generation"]:
             raise Refused(
                 f"{node} knows generation {own['generation']} of {pair} and {other} only "
-                f"{theirs['generation']}: the newer data may be here. Nothing was changed; see "
+                f"{self._theirs['generation']}: the newer data may be here. Nothing was changed; see "
                 f"`salt-run pair.status {pair}`."
             )
-        _require_sole_holder(config, wanted, hello["macs"], other)
-        gate.require_in_place(config, paths, f"{other} serves {pair} on.")
+        _require_sole_holder(self._member.config, self._wanted, hello["macs"], other)
+        self._require_in_place(f"{other} serves {pair} on.")
+
+    def stop_what_writes_there(self):
+        """lsyncd and the active services of the other node stop; it starts them again if this ends here."""
         # Armed for as long as stopping may take, and anew for the handover itself.
-        far.ask("arm", 15, seconds=limit + phases.QUIESCE_LIMIT)
-        stopped = far.ask("quiesce", phases.QUIESCE_LIMIT)["stopped"]
+        self._far.ask("arm", 15, seconds=self._limit + phases.QUIESCE_LIMIT)
+        self._result["stopped"] = self._far.ask("quiesce", phases.QUIESCE_LIMIT)["stopped"]
         # An rsync of the lsyncd that was stopped must not write between the last pass and the end.
-        incoming.end(pair, paths)
-        last_pass, also = prepare_last_pass(far.control), None
-        if last_pass:
+        incoming.end(self._member)
+
+    def prepare(self, prepare_last_pass):
+        """All that can be done before anything is released: connections opened, the ledger on the disk."""
+        self._last_pass = prepare_last_pass(self._far.control)
+        if self._last_pass:
             # Closed when somebody serves, which takes its time.
-            stack.callback(last_pass.close)
-            also = last_pass.expect()
-            far.ask("look_closely", 15)
-        generation, why = theirs["generation"] + 1, f"handover from {other}"
-        prepared = stack.enter_context(ledger.Prepared(pair, paths, generation, node, run, why))
-        stack.enter_context(_taking(config, run, limit, paths))
-        gate.require_in_place(config, paths, f"{other} serves {pair} on.")
-        far.ask("arm", 15, seconds=limit, again=True)
-        timeline.note("the way back is armed")
-        brought = None
+            self._stack.callback(self._last_pass.close)
+            self._also = self._last_pass.expect()
+            self._far.ask("look_closely", 15)
+        prepared = self._member.ledger.prepared(self._entry(self._theirs["generation"] + 1))
+        self._prepared = self._stack.enter_context(prepared)
 
-        def give_up():
-            holder.release(wanted)
-            _renounce(config, run, paths)
+    def arm_the_way_back(self):
+        """From here on the other node serves again by itself if it does not hear the end in time."""
+        self._stack.enter_context(_taking(self._member, self._run, self._limit))
+        self._require_in_place(f"{self._far.name} serves {self._member.pair} on.")
+        self._far.ask("arm", 15, seconds=self._limit, again=True)
+        self._timeline.note("the way back is armed")
 
-        with _or_back(far, give_up):
-            if not config["replicate"]:
-                # Nothing has to come over, so the ledgers can be written while the other node still serves.
-                given = far.ask("commit", phases.TAKE_WITHIN)
-                timeline.note("the other node has given the pair away")
-                ledger.write(pair, paths, given["generation"], node, run, why, prepared=prepared)
-            asked = time.monotonic()
-            released_at = timeline.note("release is asked for")
-            released = far.ask("release", also=also)
-            timeline.note("the addresses are released")
-            if config["replicate"]:
-                if last_pass:
-                    last_pass.name(released["changes"], released["why"])
-                    brought = last_pass.run(limit - phases.COMMIT_MARGIN - 1)
-                timeline.note("the last pass has ended")
-                # What has come over must be where this node is going to serve it from.
-                gate.require_in_place(config, paths, f"{node} does not take {pair}.")
-                asked = time.monotonic()
-                given = far.ask("commit", phases.TAKE_WITHIN)
-                timeline.note("the other node has given the pair away")
-        with _or_back(far, give_up):
-            if config["replicate"]:
-                ledger.write(pair, paths, given["generation"], node, run, why, prepared=prepared)
-                timeline.note("the ledger names this node")
-            if time.monotonic() - asked > phases.TAKE_WITHIN:
-                raise Unavailable(f"{node} was too slow to take the addresses safely.")
-            holder.take(wanted, check=False)
-            taken_at = timeline.note("the addresses are taken and announced")
-            holder.tickle(released["connections"])
-            timeline.note("the clients' connections are reset")
-            if time.monotonic() - asked > phases.COMMIT_MARGIN:
-                # Stopped in the very moment: the far end may have taken them back since.
-                raise Unavailable(f"{node} stood still while it took the addresses.")
-        answering = _proved(config, far, wanted, give_up)
-        timeline.note("the other node sees this one answer")
-        far.ask("disarm", 15)
-    address_holder.announce_later(pair, paths)
-    return {
-        "generation": given["generation"],
-        "window_milliseconds": round(taken_at - released_at, 3),
-        "timeline": timeline.steps,
-        "far_timeline": (released if not config["replicate"] else given)["timeline"],
-        "connections": len(released["connections"]),
-        "answering": answering,
-        "last_pass": brought,
-        "stopped": stopped,
-    }
+    def have_the_addresses_released(self):
+        """The window begins: nobody has them."""
+        self._begin_to_count()
+        self._released_at = self._timeline.note("release is asked for")
+        self._released = self._far.ask("release", also=self._also)
+        self._timeline.note("the addresses are released")
+
+    def bring_the_last_changes(self):
+        """What was written on the other node since the last pass comes over."""
+        if self._last_pass:
+            self._last_pass.name(self._released["changes"], self._released["why"])
+            self._result["last_pass"] = self._last_pass.run(self._limit - phases.COMMIT_MARGIN - 1)
+        self._timeline.note("the last pass has ended")
+        # What has come over must be where this node is going to serve it from.
+        self._require_in_place(f"{self._member.node} does not take {self._member.pair}.")
+
+    def have_the_pair_given(self):
+        """The other node's ledger names this node; it takes the addresses back only if nobody has them."""
+        self._begin_to_count()
+        self._given = self._far.ask("commit", phases.TAKE_WITHIN)
+        self._timeline.note("the other node has given the pair away")
+
+    def write_the_ledger(self):
+        """Before the addresses: after a crash the higher generation is where clients may have written."""
+        self._member.ledger.write(self._entry(self._given["generation"]), prepared=self._prepared)
+        self._timeline.note("the ledger names this node")
+
+    def take_the_addresses(self):
+        """The window ends. Raises ``Unavailable`` when it may be the other node's turn again."""
+        node = self._member.node
+        if time.monotonic() - self._may_take_since > phases.TAKE_WITHIN:
+            raise Unavailable(f"{node} was too slow to take the addresses safely.")
+        self._holder.take(self._wanted, check=False)
+        taken_at = self._timeline.note("the addresses are taken and announced")
+        self._result["window_milliseconds"] = round(taken_at - self._released_at, 3)
+        self._holder.tickle(self._released["connections"])
+        self._timeline.note("the clients' connections are reset")
+        if time.monotonic() - self._may_take_since > phases.COMMIT_MARGIN:
+            # Stopped in the very moment: the far end may have taken them back since.
+            raise Unavailable(f"{node} stood still while it took the addresses.")
+
+    def prove_it(self):
+        """The other node sees this one answer, and stops the timer that would take the addresses back."""
+        self._result["answering"] = _proved(self._member, self._far, self._wanted, self._give_up)
+        self._timeline.note("the other node sees this one answer")
+        self._far.ask("disarm", 15)
+
+    def told(self):
+        """What :py:func:`become_active` returns."""
+        last_answer = self._given if self.brings_files else self._released
+        return {
+            **self._result,
+            "generation": self._given["generation"],
+            "timeline": self._timeline.steps,
+            "far_timeline": last_answer["timeline"],
+            "connections": len(self._released["connections"]),
+        }
+
+    @contextlib.contextmanager
+    def or_back(self):
+        """Whatever fails in the window: undo what was done here, and let the far end serve again at once."""
+        try:
+            yield
+        except (FailbackError, OSError, ValueError, LookupError) as error:
+            raise Unavailable(f"{error} {_gone_back(self._far, self._give_up)}") from error
+
+    def _begin_to_count(self):
+        """The time in which this node may take the addresses begins with the request, not with its answer."""
+        self._may_take_since = time.monotonic()
+
+    def _give_up(self):
+        self._holder.release(self._wanted)
+        _renounce(self._member, self._run)
+
+    def _entry(self, generation):
+        return ledger.Entry(generation, self._member.node, self._run, f"handover from {self._far.name}")
+
+    def _require_in_place(self, otherwise):
+        gate.require_in_place(self._member, otherwise)
 
 
 @contextlib.contextmanager
-def _taking(config, run, seconds, paths):
+def _taking(member, run, seconds):
     """This node is about to take the addresses: its own watch leaves them alone for so many seconds."""
-    pair, node = config["name"], config["node"]
-    with ledger.changing_hands(pair, paths):
-        phases.require_no_other(config, run, phases.read_state(config, paths))
-        if ledger.is_active(ledger.read(pair, paths), node):
+    pair, node = member.pair, member.node
+    with member.ledger.changing_hands():
+        phases.require_no_other(member.config, run, phases.read_state(member))
+        if ledger.is_active(member.ledger.read(), node):
             raise Refused(f"{node} has taken {pair} over by itself since this run began.")
         deadline = system.boottime() + seconds
-        phases.write_state(config, paths, run=run, phase=phases.TAKING, deadline=deadline, stopped=[])
+        phases.write_state(member, run=run, phase=phases.TAKING, deadline=deadline, stopped=[])
     try:
         yield
     finally:
-        phases.write_state(config, paths, phase=phases.DONE)
-
-
-@contextlib.contextmanager
-def _or_back(far, undo):
-    """Whatever fails in the window: undo what was done here, and let the far end serve again at once."""
-    try:
-        yield
-    except (FailbackError, OSError, ValueError, LookupError) as error:
-        raise Unavailable(f"{error} {_gone_back(far, undo)}") from error
+        phases.write_state(member, phase=phases.DONE)
 
 
 def _gone_back(far, undo):
@@ -240,23 +315,22 @@ def _gone_back(far, undo):
     return _back_to(far)
 
 
-def _renounce(config, run, paths):
+def _renounce(member, run):
     """
     Not active after all: the far end serves, or will. Only an orchestration admits this node again.
 
     Otherwise its watch could take over later, when the far end dies, with the data of this moment.
     """
-    pair, node = config["name"], config["node"]
-    own = ledger.read(pair, paths)
-    if ledger.is_active(own, node) and own["run"] == run:
+    own = member.ledger.read()
+    if ledger.is_active(own, member.node) and own["run"] == run:
         # Clients may have been served for a moment.
-        why = own["why"]
-        ledger.write(pair, paths, own["generation"], node, run, why, admitted=False, unsaved=True)
+        gone = ledger.Entry(own["generation"], member.node, run, own["why"], admitted=False, unsaved=True)
+        member.ledger.write(gone)
 
 
-def _proved(config, far, wanted, give_up):
+def _proved(member, far, wanted, give_up):
     """Who answers for the addresses now, as the far end sees it; nobody but this node may."""
-    pair, node, other = config["name"], config["node"], far.name
+    pair, node, other = member.pair, member.node, far.name
     try:
         said = far.ask("prove", 5.0 + len(wanted))
     except Refused as error:
@@ -265,7 +339,7 @@ def _proved(config, far, wanted, give_up):
         # The far end finds this node answering when its time is over, and leaves the addresses here.
         sentence = f"{node} has the addresses of {pair}, but {other} proved nothing: {error}"
         raise Unavailable(sentence) from error
-    answering, mine = said["answering"], floating.own_macs(config)
+    answering, mine = said["answering"], floating.own_macs(member.config)
     unseen = [
         one
         for one in wanted

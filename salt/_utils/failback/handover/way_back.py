@@ -20,14 +20,13 @@ from failback.network import neighbours
 from failback.network import reachable
 from failback.replication import sources
 from failback.state import ledger
-from failback.state import lock
 
 
 def _timer(config):
     return f"failback-take-back-{config['name']}"
 
 
-def arm(config, run, seconds, paths, again=False):
+def arm(member, run, seconds, again=False):
     """
     Arm this node's own way back, before it stops or releases anything; or set its deadline anew.
 
@@ -39,30 +38,28 @@ def arm(config, run, seconds, paths, again=False):
 
     Raises ``Refused`` when this node does not hold the pair for this run, or does not serve.
     """
-    pair, node = config["name"], config["node"]
-    lock.require(pair, paths, run)
-    with ledger.changing_hands(config["name"], paths):
-        own = ledger.read(pair, paths)
+    pair, node = member.pair, member.node
+    member.lock.require(run)
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
         if not ledger.is_active(own, node):
             raise Refused(f"{node} does not serve {pair}, so there is nothing to hand over.")
-        _require_own_sources(config, paths)
-        before = phases.read_state(config, paths)
+        _require_own_sources(member)
+        before = phases.read_state(member)
         if again and (before.get("run"), before.get("phase")) != (run, phases.ARMED):
             raise Refused(
                 f"It took too long to get ready for the handover: {node} has started again what it had "
                 f"stopped, and serves {pair} on. Run it again."
             )
-        phases.require_no_other(config, run, before)
-        _stop_timer(config)
+        phases.require_no_other(member.config, run, before)
+        _stop_timer(member.config)
         unfinished = (phases.ARMED, phases.RELEASED, phases.TAKEN_BACK)
         phases.write_state(
-            config,
-            paths,
+            member,
             run=run,
             phase=phases.ARMED,
             deadline=system.boottime() + seconds,
             generation=own["generation"],
-            # Also what a run had stopped that died, and that was not started again: nobody else knows.
             stopped=before.get("stopped", []) if before.get("phase") in unfinished else [],
         )
     system.run(
@@ -70,7 +67,7 @@ def arm(config, run, seconds, paths, again=False):
             "systemd-run",
             "--quiet",
             "--collect",
-            f"--unit={_timer(config)}",
+            f"--unit={_timer(member.config)}",
             f"--on-active={seconds}",
             "--timer-property=AccuracySec=50ms",
             # A cable that is out at that very moment must not be the end of it.
@@ -78,7 +75,7 @@ def arm(config, run, seconds, paths, again=False):
             "--property=RestartSec=1",
             "--property=StartLimitIntervalSec=0",
             f"--description=Takes the addresses of {pair} back when a handover does not end",
-            str(paths.program),
+            str(member.paths.program),
             "take-back",
             pair,
             run,
@@ -89,43 +86,43 @@ def arm(config, run, seconds, paths, again=False):
     return {"armed": True}
 
 
-def _start_again(config, paths):
+def _start_again(member):
     """What ``quiesce`` has stopped runs again, for this node serves on; the gate still judges lsyncd."""
-    stopped = phases.read_state(config, paths).get("stopped")
+    stopped = phases.read_state(member).get("stopped")
     if stopped:
         # Not waited for: this must end within the time in which somebody has to serve.
         system.run(["systemctl", "start", "--no-block", "--", *reversed(stopped)], 10, "start services again")
-        phases.write_state(config, paths, stopped=[])
+        phases.write_state(member, stopped=[])
 
 
-def _require_own_sources(config, paths):
+def _require_own_sources(member):
     """
     The paths that are handed over must be where they were.
 
     The warm pass has looked at this minutes ago. A path that has been unmounted since is empty, and the last
     pass would make it empty on the other node, which then serves.
     """
-    pair = config["name"]
-    now = sources.facts([one["path"] for one in config["replicate"]], str(paths.root))
-    recorded = sources.recorded(pair, paths)["own"]
+    pair = member.pair
+    now = sources.facts([one["path"] for one in member.config["replicate"]], str(member.paths.root))
+    recorded = sources.recorded(member)["own"]
     problems = places.own_source_problems(now, recorded, pair, places.LAST_PASS_WOULD)
     if problems:
-        raise Refused(f"{config['node']} does not hand {pair} over and serves on. {' '.join(problems)}")
+        raise Refused(f"{member.node} does not hand {pair} over and serves on. {' '.join(problems)}")
 
 
-def disarm(config, run, paths):
+def disarm(member, run):
     """End this run's handover: the timer is stopped, nothing is taken back any more."""
-    with ledger.changing_hands(config["name"], paths):
-        state = phases.read_state(config, paths)
+    with member.ledger.changing_hands():
+        state = phases.read_state(member)
         if state.get("run") != run:
-            raise Refused(f"The handover of {config['name']} is not that of run {run}.")
+            raise Refused(f"The handover of {member.pair} is not that of run {run}.")
         if state.get("phase") in (phases.RELEASED, phases.TAKEN_BACK):
-            raise Refused(f"{config['node']} serves {config['name']} again, or is about to.")
+            raise Refused(f"{member.node} serves {member.pair} again, or is about to.")
         if state.get("phase") == phases.ARMED:
             # First: should it fail, the timer does it.
-            _start_again(config, paths)
-        phases.write_state(config, paths, phase=phases.DONE)
-        _stop_timer(config)
+            _start_again(member)
+        phases.write_state(member, phase=phases.DONE)
+        _stop_timer(member.config)
     return {"disarmed": True}
 
 
@@ -142,7 +139,7 @@ def _stop_timer(config):
         )
 
 
-def take_back(config, run, paths, asked=False):
+def take_back(member, run, asked=False):
     """
     Serve again when a handover did not end. Run by the far end itself, and by the timer.
 
@@ -151,60 +148,76 @@ def take_back(config, run, paths, asked=False):
 
     Returns a sentence about what was done.
     """
-    pair, node = config["name"], config["node"]
-    with ledger.changing_hands(config["name"], paths):
-        state = phases.read_state(config, paths)
-        phase = state.get("phase") if state.get("run") == run else None
-        if phase == phases.ARMED:
-            # The time is over before anything was released, and nothing may be released any more.
-            _start_again(config, paths)
-            phases.write_state(config, paths, phase=phases.DONE)
-        elif phase == phases.TAKEN_BACK:
-            # Once more, after an end in which not everything had been started again.
-            _start_again(config, paths)
-        if phase not in (phases.RELEASED, phases.COMMITTED):
-            return f"Nothing to take back in {pair}: the handover is {state.get('phase', 'unknown')}."
-        wanted = floating.of_pair(config)
-        if not wanted:
-            if phase == phases.RELEASED:
-                # Its ledger still names it active: without addresses that is all there is to serving.
-                _start_again(config, paths)
-            phases.write_state(config, paths, phase=phases.DONE)
-            return f"{pair} has no addresses to take back."
-        if phase == phases.COMMITTED and system.boottime() > state["deadline"] + phases.TAKEN_BACK_WITHIN:
-            phases.write_state(config, paths, phase=phases.DONE)
-            sentence = (
-                f"{node} leaves the addresses of {pair} alone: it could not look in time whether the other "
-                f"node has them, which may have served since. See salt-run pair.status {pair}"
-            )
-            system.log(sentence)
-            return sentence
-        linked, _ = floating.by_link(wanted)
-        # With no link at all this raises, and the timer's unit tries again. So it does while this node may be
-        # the one that is cut off: the other one has been given the pair, and clients may be with it.
-        if phase == phases.COMMITTED and not asked and reachable.answers(config) is False:
-            raise Unavailable(
-                f"None of {', '.join(config['watch']['reachable'])} answers {node}, which may be the one "
-                f"that is cut off: the addresses of {pair} were given away, and are not taken back."
-            )
-        found = neighbours.probe_all(linked or wanted, timeout=0.3)
-        answering = sorted({mac for macs in found.values() for mac in macs})
-        if answering:
-            phases.write_state(config, paths, phase=phases.DONE)
-            return f"{', '.join(answering)} answers for {pair}: {node} leaves the addresses alone."
-        given_away = ledger.read(pair, paths)["active"] != node
+    pair, node = member.pair, member.node
+    with member.ledger.changing_hands():
+        reason = _nothing_to_take_back(member, run) or _not_this_nodes_turn(member, asked)
+        if reason:
+            return reason
+        given_away = member.ledger.read()["active"] != node
         if given_away:
             # Whatever the phase says: a crash may lie between the two.
-            own = ledger.read(pair, paths)
-            ledger.write(pair, paths, own["generation"] + 1, node, run, "nobody answered after a handover")
+            generation = member.ledger.read()["generation"] + 1
+            member.ledger.write(ledger.Entry(generation, node, run, "nobody answered after a handover"))
+        wanted = floating.of_pair(member.config)
         with address_holder.Holder(wanted) as holder:
             holder.take(wanted, check=False)
-        phases.write_state(config, paths, phase=phases.TAKEN_BACK)
-        address_holder.announce_later(pair, paths)
-        _start_again(config, paths)
+        phases.write_state(member, phase=phases.TAKEN_BACK)
+        address_holder.announce_later(member)
+        _start_again(member)
     if given_away:
         # The near end's ledger may name it active already, and its watch would rely on that.
-        system.start_detached([str(paths.program), "ask-to-yield", pair])
+        system.start_detached([str(member.paths.program), "ask-to-yield", pair])
     sentence = f"{node} took the addresses of {pair} back: the handover of run {run} did not end"
     system.log(sentence)
     return sentence
+
+
+def _nothing_to_take_back(member, run):
+    """Why there is no address to take back, a sentence; what was stopped for the handover starts again."""
+    state = phases.read_state(member)
+    phase = state.get("phase") if state.get("run") == run else None
+    if phase == phases.ARMED:
+        # The time is over before anything was released, and nothing may be released any more.
+        _start_again(member)
+        phases.write_state(member, phase=phases.DONE)
+    elif phase == phases.TAKEN_BACK:
+        # Once more, after an end in which not everything had been started again.
+        _start_again(member)
+    if phase not in (phases.RELEASED, phases.COMMITTED):
+        return f"Nothing to take back in {member.pair}: the handover is {state.get('phase', 'unknown')}."
+    if floating.of_pair(member.config):
+        return None
+    if phase == phases.RELEASED:
+        # Its ledger still names it active: without addresses that is all there is to serving.
+        _start_again(member)
+    phases.write_state(member, phase=phases.DONE)
+    return f"{member.pair} has no addresses to take back."
+
+
+def _not_this_nodes_turn(member, asked):
+    """Why this node leaves its addresses to the other one, a sentence, or None."""
+    pair, node, state = member.pair, member.node, phases.read_state(member)
+    committed = state["phase"] == phases.COMMITTED
+    if committed and system.boottime() > state["deadline"] + phases.TAKEN_BACK_WITHIN:
+        phases.write_state(member, phase=phases.DONE)
+        sentence = (
+            f"{node} leaves the addresses of {pair} alone: it could not look in time whether the other "
+            f"node has them, which may have served since. See salt-run pair.status {pair}"
+        )
+        system.log(sentence)
+        return sentence
+    wanted = floating.of_pair(member.config)
+    linked, _ = floating.by_link(wanted)
+    # With no link at all this raises, and the timer's unit tries again. So it does while this node may be
+    # the one that is cut off: the other one has been given the pair, and clients may be with it.
+    if committed and not asked and reachable.answers(member.config) is False:
+        raise Unavailable(
+            f"None of {', '.join(member.config['watch']['reachable'])} answers {node}, which may be the "
+            f"one that is cut off: the addresses of {pair} were given away, and are not taken back."
+        )
+    found = neighbours.probe_all(linked or wanted, timeout=0.3)
+    answering = sorted({mac for macs in found.values() for mac in macs})
+    if answering:
+        phases.write_state(member, phase=phases.DONE)
+        return f"{', '.join(answering)} answers for {pair}: {node} leaves the addresses alone."
+    return None

@@ -25,7 +25,6 @@ import subprocess
 import threading
 import time
 
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
@@ -35,7 +34,6 @@ from failback.host import system
 from failback.journal import changes
 from failback.peer import ssh
 from failback.replication import replicated
-from failback.state import lock
 
 #: Seconds between two looks at whether the run still holds the pair.
 LOOK = 5.0
@@ -50,19 +48,19 @@ def unit(pair):
     return f"failback-journal-{pair}"
 
 
-def _socket(pair, paths):
-    return paths.volatile(pair) / "journal"
+def _socket(member):
+    return member.volatile / "journal"
 
 
-def start(config, run, paths):
+def start(member, run):
     """
     Begin the journals of a pair on this node; returns when every folder is watched.
 
     Raises ``Refused`` unless the run holds the pair here, ``Unavailable`` when the unit does not start.
     """
-    pair = config["name"]
-    lock.require(pair, paths, run)
-    stop(config)
+    pair = member.pair
+    member.lock.require(run)
+    stop(member)
     system.run(
         [
             "systemd-run",
@@ -74,7 +72,7 @@ def start(config, run, paths):
             f"--property=TimeoutStartSec={READY_WITHIN}",
             "--property=TimeoutStopSec=5",
             f"--description=Notes which files of {pair} change while {run} lasts",
-            str(paths.program),
+            str(member.paths.program),
             "journal",
             pair,
             run,
@@ -84,10 +82,10 @@ def start(config, run, paths):
     )
 
 
-def stop(config):
+def stop(member):
     """End the journals of a pair on this node, if there are any."""
     subprocess.run(
-        ["systemctl", "stop", "--", f"{unit(config['name'])}.service"],
+        ["systemctl", "stop", "--", f"{unit(member.pair)}.service"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -96,7 +94,7 @@ def stop(config):
     )
 
 
-def keep(config, run, paths, ready=None, holds=None):
+def keep(member, run, ready=None, holds=None):
     """
     Keep the journals until the run ends: the process of the unit.
 
@@ -107,15 +105,17 @@ def keep(config, run, paths, ready=None, holds=None):
         Function without arguments: does the run still hold the pair? Tests give another one.
     """
     items = [
-        item for one in config["replicate"] for item in replicated.items_on_disk(one["path"], str(paths.root))
+        item
+        for one in member.config["replicate"]
+        for item in replicated.items_on_disk(one["path"], str(member.paths.root))
     ]
-    path = _socket(config["name"], paths)
+    path = _socket(member)
     files.make_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     with contextlib.ExitStack() as stack:
         journals = {
-            item.module: stack.enter_context(changes.Journal(item, str(paths.root))) for item in items
+            item.module: stack.enter_context(changes.Journal(item, str(member.paths.root))) for item in items
         }
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         listener.bind(str(path))
@@ -123,7 +123,7 @@ def keep(config, run, paths, ready=None, holds=None):
         listener.listen(8)
         stack.callback(lambda: path.unlink(missing_ok=True))
         (ready or _tell_systemd)()
-        _Service(listener, run, journals, holds or (lambda: _holds(config["name"], paths, run))).serve()
+        _Service(listener, run, journals, holds or (lambda: _holds(member, run))).serve()
 
 
 class _Service:
@@ -239,11 +239,11 @@ class Client:
     Raises ``Unavailable`` when there are none.
     """
 
-    def __init__(self, pair, paths):
+    def __init__(self, member):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(ANSWER_WITHIN)
         try:
-            self._socket.connect(str(_socket(pair, paths)))
+            self._socket.connect(str(_socket(member)))
         except OSError as error:
             self._socket.close()
             raise Unavailable(f"no journal of changes was kept ({error.strerror})") from error
@@ -290,10 +290,10 @@ class Remote:
     ``ready`` waits until they are. A context manager.
     """
 
-    def __init__(self, config, run, paths):
-        self._name = roles.peer(config)["id"]
+    def __init__(self, member, run):
+        self._name = member.peer["id"]
         self._process = subprocess.Popen(
-            [*ssh.command(config, paths), "--", "journal", run],
+            [*ssh.command(member), "--", "journal", run],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -340,9 +340,9 @@ class Both:
     to stop. A context manager.
     """
 
-    def __init__(self, config, run, paths):
+    def __init__(self, member, run):
         self.why = None
-        self._arguments = (config, run, paths)
+        self._member, self._run = member, run
         self._lock = threading.Lock()
         self._stack = contextlib.ExitStack()
         self._starting = None
@@ -380,11 +380,10 @@ class Both:
                 self._give_up(error)
 
     def _start(self):
-        config, run, paths = self._arguments
         try:
-            remote = self._stack.enter_context(Remote(config, run, paths))
-            start(config, run, paths)
-            own = self._stack.enter_context(Client(config["name"], paths))
+            remote = self._stack.enter_context(Remote(self._member, self._run))
+            start(self._member, self._run)
+            own = self._stack.enter_context(Client(self._member))
             remote.ready()
             self._clients = [own, remote]
         except (FailbackError, OSError) as error:
@@ -395,18 +394,18 @@ class Both:
         self._clients = []
         # One that was not marked would leave out what an earlier pass has missed.
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            stop(self._arguments[0])
+            stop(self._member)
 
 
-def relay(config, run, paths, requests, answers):
+def relay(member, run, requests, answers):
     """The far end's part: begin the journals here, and pass questions and answers on until they end."""
-    start(config, run, paths)
+    start(member, run)
 
     def say(answer):
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
-    with Client(config["name"], paths) as client:
+    with Client(member) as client:
         say({"ok": True})
         for line in requests:
             request = json.loads(line)
@@ -422,9 +421,9 @@ def _checked(line):
     return answer
 
 
-def _holds(pair, paths, run):
+def _holds(member, run):
     try:
-        found = lock.read(pair, paths)
+        found = member.lock.read()
     except FailbackError:
         return False
     return found is not None and found["run"] == run and found["state"] == "held"

@@ -497,21 +497,18 @@ def spawn_announcer(program, pair):
     ).pid
 
 
-def announce_later(pair, paths):
+def announce_later(member):
     """
     Have the pair's addresses announced again over the next seconds, without waiting for it.
 
-    pair
-        Name of the pair.
-
-    paths
-        ``Paths`` of the node: where the program is.
+    member
+        :py:class:`failback.pair.Member`.
 
     Returns whether the program could be started. That it could not is no failure: the addresses
     have been announced once already.
     """
     try:
-        spawn_announcer(paths.program, pair)
+        spawn_announcer(member.paths.program, member.pair)
     except OSError:
         return False
     return True

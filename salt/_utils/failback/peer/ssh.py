@@ -4,7 +4,6 @@ import contextlib
 import json
 import subprocess
 
-from failback.decisions import roles
 from failback.errors import Unavailable
 from failback.host import system
 
@@ -50,18 +49,18 @@ def client_config(peers, paths):
     return "\n".join(lines) + "\n"
 
 
-def command(config, paths, *options):
+def command(member, *options):
     """Argument list of ssh to the peer, without the remote command."""
     return [
         "/usr/bin/ssh",
         "-F",
-        str(paths.ssh_config),
+        str(member.paths.ssh_config),
         *options,
-        roles.peer(config)["host"],
+        member.peer["host"],
     ]
 
 
-def ask(config, paths, *words, timeout=15):
+def ask(member, *words, timeout=15):
     """
     Run one verb of the peer's far end and return what it prints.
 
@@ -73,22 +72,22 @@ def ask(config, paths, *words, timeout=15):
 
     Raises ``Unavailable`` when the peer does not answer or refuses.
     """
-    other = roles.peer(config)["id"]
+    other = member.peer["id"]
     return system.run(
-        [*command(config, paths), "--", *words],
+        [*command(member), "--", *words],
         timeout,
         f"ask {other} over SSH for `{' '.join(words)}`",
     )
 
 
-def report(config, paths):
+def report(member):
     """What the peer reports of itself, live and without Salt. Raises ``Unavailable``."""
-    text = ask(config, paths, "report")
+    text = ask(member, "report")
     try:
         return json.loads(text)
     except ValueError as error:
         raise Unavailable(
-            f"{roles.peer(config)['id']} answered something that is no report: {text[:200]!r}"
+            f"{member.peer['id']} answered something that is no report: {text[:200]!r}"
         ) from error
 
 

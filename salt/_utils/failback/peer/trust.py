@@ -43,21 +43,21 @@ def identity(paths):
     return {"public_key": key, "host_keys": [line for line in lines if KEY.fullmatch(line)]}
 
 
-def _file(pair, paths):
-    return paths.state(pair) / "peer.json"
+def _file(member):
+    return member.state / "peer.json"
 
 
-def remember(pair, public_key, host_keys, paths):
+def remember(member, public_key, host_keys):
     """Keep the other node's keys for good. Returns True when they are news."""
     new = {
         "version": VERSION,
         "public_key": require_key(public_key),
         "host_keys": [require_key(one) for one in host_keys],
     }
-    found = files.read_json(_file(pair, paths), f"the peer of {pair}", VERSION) or {}
+    found = files.read_json(_file(member), f"the peer of {member.pair}", VERSION) or {}
     if all(found.get(key) == value for key, value in new.items()):
         return False
-    files.write_json(_file(pair, paths), {**new, "since": ledger.now()})
+    files.write_json(_file(member), {**new, "since": ledger.now()})
     return True
 
 

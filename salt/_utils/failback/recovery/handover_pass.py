@@ -8,7 +8,6 @@ import os
 import time
 
 from failback import errors
-from failback.decisions import roles
 from failback.host import files
 from failback.host import system
 from failback.journal import changes
@@ -37,20 +36,19 @@ class LastPass:
         For this run, in place of the pair's.
     """
 
-    def __init__(self, config, run, paths, control=None, remote_shell=None, max_delete=None):
-        self._config = config
+    def __init__(self, member, run, control=None, remote_shell=None, max_delete=None):
+        self._member = member
         self._run = run
-        self._paths = paths
-        self._folder = backup.Folder(paths.run_folder(config["name"], run))
-        self._items = reverse_rsync.items_of_run(self._folder, config, paths)
-        self._peer = reverse_rsync.rsync_peer(config, paths, remote_shell, control)
-        self._roots = reverse_rsync.roots(self._items, paths)
+        self._folder = backup.Folder(member.run_folder(run))
+        self._items = reverse_rsync.items_of_run(self._folder, member)
+        self._peer = reverse_rsync.rsync_peer(member, remote_shell, control)
+        self._roots = reverse_rsync.roots(self._items, member.paths)
         self._pass = last_pass.LastPass(
             self._items,
             self._peer,
             self._folder.path,
-            max_delete=reverse_rsync.limits(config, max_delete).max_delete,
-            pair=config["name"],
+            max_delete=reverse_rsync.limits(member.config, max_delete).max_delete,
+            pair=member.pair,
             operation=runs.operation(run),
         )
         self._own = {}
@@ -70,7 +68,7 @@ class LastPass:
         whose journal is incomplete is going to be compared as a whole; nothing is raised.
         """
         try:
-            with client or service.Client(self._config["name"], self._paths) as opened:
+            with client or service.Client(self._member) as opened:
                 own = opened.changes(self._run)
         except errors.Unavailable as error:
             self._why = {item: str(error) for item in self._items}
@@ -99,7 +97,7 @@ class LastPass:
         for item in self._items:
             there = _changes_of(item, theirs, why)
             if item not in self._why and there.why:
-                self._why[item] = f"on {roles.peer(self._config)['id']} {there.why}"
+                self._why[item] = f"on {self._member.peer['id']} {there.why}"
             if item in self._why:
                 continue
             names = set(there.names)
@@ -133,7 +131,7 @@ class LastPass:
         return {
             "paths": found,
             "changed": changed,
-            "then": reverse_rsync.hooks(self._config, changed),
+            "then": reverse_rsync.hooks(self._member.config, changed),
             "seconds": round(time.monotonic() - started, 4),
         }
 

@@ -15,7 +15,6 @@ import time
 from failback import errors
 from failback.decisions import conflicts
 from failback.decisions import places
-from failback.decisions import roles
 from failback.host import files
 from failback.host import notation
 from failback.host import system
@@ -39,15 +38,12 @@ RESULTS = (itemize.OVERWRITTEN, itemize.DELETED, itemize.CREATED, itemize.ATTRIB
 LAST_PASS = "last-pass.json"
 
 
-def items(config, paths, sources=None):
+def items(member, sources=None):
     """
     The replicated paths of a pair, of the kind that the serving node has.
 
-    config
-        The node's configuration of the pair.
-
-    paths
-        :py:class:`failback.host.paths.Paths` of this node.
+    member
+        :py:class:`failback.pair.Member`.
 
     sources
         What the serving node reports of its paths (:py:func:`failback.replication.sources.facts`); it is
@@ -56,25 +52,23 @@ def items(config, paths, sources=None):
     Returns a list of :py:class:`failback.replication.replicated.Item`.
     """
     result = []
-    for entry in config["replicate"]:
+    for entry in member.config["replicate"]:
         path = entry["path"]
         if sources is None:
-            here = replicated.items_on_disk(path, str(paths.root))
+            here = replicated.items_on_disk(path, str(member.paths.root))
             if len(here) == 1:
                 result += here
                 continue
-            sources = _sources_of_peer(config, paths)
+            sources = _sources_of_peer(member)
         kind = sources.get(path, {}).get("kind")
         if kind is None:
-            result.append(replicated.items_on_disk(path, str(paths.root))[0])
+            result.append(replicated.items_on_disk(path, str(member.paths.root))[0])
         else:
             result.append(replicated.item(path, is_directory=kind == "directory"))
     return result
 
 
-def preview(
-    config, paths, sources=None, names=results.NAMES, remote_shell=None, takeover=None, journals=None
-):
+def preview(member, sources=None, names=results.NAMES, remote_shell=None, takeover=None, journals=None):
     """
     What a reverse rsync would do on this node, path by path: :py:func:`failback.recovery.dry_run.preview`.
 
@@ -91,12 +85,12 @@ def preview(
     """
     # rsync itself would only say that it does not know the path, or cannot enter the folder. Of one that is
     # merely empty the lists show what that would mean.
-    recorded = source_facts.recorded(config["name"], paths)["peer"]
-    absent = places.source_problems(sources or {}, recorded, dict.fromkeys(sources or {}, 0), config["name"])
+    recorded = source_facts.recorded(member)["peer"]
+    absent = places.source_problems(sources or {}, recorded, dict.fromkeys(sources or {}, 0), member.pair)
     if absent:
         raise errors.Refused("\n".join(absent))
-    folder = paths.state(config["name"]) / "preview"
-    chosen = items(config, paths, sources)
+    folder = member.state / "preview"
+    chosen = items(member, sources)
     with contextlib.ExitStack() as stack:
         if journals is not None:
             stack.enter_context(journals)
@@ -104,11 +98,11 @@ def preview(
                 journals.mark(item)
         previews = dry_run.previewed(
             chosen,
-            rsync_peer(config, paths, remote_shell),
+            rsync_peer(member, remote_shell),
             folder=folder,
             limit=names,
-            parallel=_parallel(config),
-            conflict=_conflict(config, paths, takeover),
+            parallel=_parallel(member.config),
+            conflict=_conflict(member, takeover),
         )
         if journals is not None:
             for item, each in zip(chosen, previews):
@@ -124,13 +118,13 @@ def _names_in(item, listing):
             yield json.loads(line)["path"].removeprefix(root).rstrip("/") or "."
 
 
-def _conflict(config, paths, takeover):
+def _conflict(member, takeover):
     """
     The function that tells a conflict; see :py:func:`failback.recovery.dry_run.preview`.
 
     What an earlier, interrupted recovery has brought here from the serving node is none: its lists name it.
     """
-    before = conflicts.just_before(config)
+    before = conflicts.just_before(member.config)
     brought = None
 
     def reason(path, status, there):
@@ -139,18 +133,18 @@ def _conflict(config, paths, takeover):
         if found is None:
             return None
         if brought is None:
-            brought = _brought(config["name"], paths, takeover)
+            brought = _brought(member, takeover)
         return None if status.st_ctime <= brought.get(path, 0) else found
 
     return reason
 
 
-def _brought(pair, paths, takeover):
+def _brought(member, takeover):
     """Files that runs since the takeover have brought here, each with the time at which its pass ended."""
     found = {}
-    if takeover is None or not paths.runs(pair).is_dir():
+    if takeover is None or not member.runs.folder.is_dir():
         return found
-    for folder in sorted(paths.runs(pair).iterdir()):
+    for folder in sorted(member.runs.folder.iterdir()):
         # Folder and list were made when the run came to its first pass.
         if not runs.ID.fullmatch(folder.name) or folder.stat().st_mtime < takeover.here:
             continue
@@ -166,9 +160,7 @@ def _brought(pair, paths, takeover):
     return found
 
 
-def refusals(
-    config, paths, previews, sources=None, recorded=None, operation="recover", words=None, **allowed
-):
+def refusals(member, previews, sources=None, recorded=None, operation="recover", words=None, **allowed):
     """
     Everything that speaks against syncing what the previews show.
 
@@ -183,23 +175,21 @@ def refusals(
     """
     found = pull.problems(
         previews,
-        rsync_peer(config, paths),
-        items(config, paths, sources),
-        paths.runs(config["name"]),
-        limits(config, operation=operation, words=words, **allowed),
-        config["name"],
+        rsync_peer(member),
+        items(member, sources),
+        member.runs.folder,
+        limits(member.config, operation=operation, words=words, **allowed),
+        member.pair,
         sources,
-        source_facts.recorded(config["name"], paths)["peer"] if recorded is None else recorded,
+        source_facts.recorded(member)["peer"] if recorded is None else recorded,
     )
-    elsewhere = source_facts.misplaced(config, paths)
+    elsewhere = source_facts.misplaced(member)
     if elsewhere:
-        found.append(places.misplaced_sentence(config["node"], elsewhere, config["name"]))
+        found.append(places.misplaced_sentence(member.node, elsewhere, member.pair))
     return found
 
 
-def synced(
-    config, run, paths, sources=None, remote_shell=None, gate=None, takeover=None, journals=None, **allowed
-):
+def synced(member, run, sources=None, remote_shell=None, gate=None, takeover=None, journals=None, **allowed):
     """
     Bring this node's paths in step with the serving node, which goes on serving.
 
@@ -227,25 +217,25 @@ def synced(
     empty if nothing changed), ``then`` (hooks of the paths that changed, each once), ``comment`` and
     ``journal`` (None, or why there is none) added.
     """
-    folder = paths.run_folder(config["name"], run)
+    folder = member.run_folder(run)
     with contextlib.ExitStack() as stack:
         if journals is not None:
             stack.enter_context(journals)
         found = pull.synced(
-            items(config, paths, sources),
-            rsync_peer(config, paths, remote_shell),
+            items(member, sources),
+            rsync_peer(member, remote_shell),
             folder,
-            limits(config, operation=runs.operation(run), **allowed),
-            config["name"],
+            limits(member.config, operation=runs.operation(run), **allowed),
+            member.pair,
             sources,
-            source_facts.recorded(config["name"], paths)["peer"],
-            gate or (lambda: gates.require_pull(config, run, paths)),
-            conflict=_conflict(config, paths, takeover),
+            source_facts.recorded(member)["peer"],
+            gate or (lambda: gates.require_pull(member, run)),
+            conflict=_conflict(member, takeover),
             mark=None if journals is None else journals.mark,
         )
     found["journal"] = None if journals is None else journals.why
     # Now, so that little is left to write while nobody serves.
-    system.sync_file_systems(roots(items(config, paths, sources), paths))
+    system.sync_file_systems(roots(items(member, sources), member.paths))
     changed = [each for each in found["paths"] if each["path"] in found["changed"]]
     found["changes"] = {
         each["path"]: {action: each[action] for action in RESULTS if each[action]} for each in changed
@@ -253,18 +243,18 @@ def synced(
     for each in changed:
         if each["conflicts"]:
             found["changes"][each["path"]]["conflicts"] = each["conflict_names"]
-    found["then"] = hooks(config, found["changed"])
-    found["comment"] = _sentence(found, roles.peer(config)["id"])
+    found["then"] = hooks(member.config, found["changed"])
+    found["comment"] = _sentence(found, member.peer["id"])
     return found
 
 
-def compared(config, run, paths, remote_shell=None):
+def compared(member, run, remote_shell=None):
     """
     Compare both nodes after the handover; see :py:func:`failback.recovery.dry_run.compared`.
 
     It also writes the manifests of the last pass, for which nobody had to wait.
     """
-    folder = backup.Folder(paths.run_folder(config["name"], run))
+    folder = backup.Folder(member.run_folder(run))
     try:
         record = files.read_json(folder.path / LAST_PASS, f"the last pass of {run}", 1)
     except errors.Unreadable:
@@ -273,20 +263,20 @@ def compared(config, run, paths, remote_shell=None):
     if record is None:
         raise errors.Refused(
             f"Run {run} had no last pass on this node, so there is no time after which changes "
-            f"here explain a difference. To see what differs: salt-run pair.plan {config['name']}"
+            f"here explain a difference. To see what differs: salt-run pair.plan {member.pair}"
         )
-    chosen = items_of_run(folder, config, paths)
+    chosen = items_of_run(folder, member)
     for item in chosen:
         backup.write_missing_manifests(folder, item)
     # Set back since, the clock gives what was written here times from before the end of the last pass.
     since = record["ended"] + min(0.0, system.clock_step(record.get("clocks") or {}))
-    found = dry_run.compared(chosen, rsync_peer(config, paths, remote_shell), since)
+    found = dry_run.compared(chosen, rsync_peer(member, remote_shell), since)
     if not found["unexplained"]:
         files.write_json(folder.path / LAST_PASS, {**record, "compared": True})
     return found
 
 
-def restored(config, run, new_run, paths, select=None, preview=False, gate=None):
+def restored(member, run, new_run, select=None, preview=False, gate=None):
     """
     Put back what a run overwrote, deleted or changed on this node; see
     :py:func:`failback.recovery.restore.restore`.
@@ -299,20 +289,20 @@ def restored(config, run, new_run, paths, select=None, preview=False, gate=None)
         The default is the pair's gate.
     """
     if not preview:
-        (gate or (lambda: gates.require_undo(config, new_run, paths)))()
+        (gate or (lambda: gates.require_undo(member, new_run)))()
     return restore.restore(
-        paths.run_folder(config["name"], run),
-        paths.run_folder(config["name"], new_run),
+        member.run_folder(run),
+        member.run_folder(new_run),
         select=select,
         preview=preview,
-        root=str(paths.root),
+        root=str(member.paths.root),
     )
 
 
-def pruned(config, paths, spare=()):
+def pruned(member, spare=()):
     """Delete the backups that are beyond what the pair keeps, by number and by age. Returns their runs."""
-    recovery = config["recovery"]
-    return backup.prune(paths.runs(config["name"]), recovery["keep_backups"], spare, recovery["keep_days"])
+    recovery = member.config["recovery"]
+    return backup.prune(member.runs.folder, recovery["keep_backups"], spare, recovery["keep_days"])
 
 
 def limits(config, max_delete=None, max_change_percent=None, operation="recover", words=None):
@@ -334,17 +324,17 @@ def limits(config, max_delete=None, max_change_percent=None, operation="recover"
     )
 
 
-def rsync_peer(config, paths, remote_shell=None, control=None):
+def rsync_peer(member, remote_shell=None, control=None):
     """The serving node, as rsync reaches it; ``control`` is the socket of an SSH connection that is open."""
     return rsync.Peer(
-        host=roles.peer(config)["host"],
-        remote_shell=remote_shell or replicated.ssh_command(paths, control),
-        root=str(paths.root),
+        host=member.peer["host"],
+        remote_shell=remote_shell or replicated.ssh_command(member.paths, control),
+        root=str(member.paths.root),
     )
 
 
-def _sources_of_peer(config, paths):
-    return ssh.report(config, paths)["sources"]
+def _sources_of_peer(member):
+    return ssh.report(member)["sources"]
 
 
 def roots(chosen, paths):
@@ -352,11 +342,11 @@ def roots(chosen, paths):
     return sorted({os.path.join(paths.root, item.root.lstrip("/")) for item in chosen})
 
 
-def items_of_run(folder, config, paths):
+def items_of_run(folder, member):
     """The items that a run began with; those of the pair, for one that has kept nothing yet."""
     if (folder.path / "items.json").exists():
         return folder.items()
-    return items(config, paths)
+    return items(member)
 
 
 def hooks(config, changed):

@@ -5,7 +5,6 @@ From the active node to the standby every minute, by cron and without a master (
 returned primary by ``orch.recover`` (``push``).
 """
 
-from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.errors import Unavailable
 from failback.host import files
@@ -32,7 +31,7 @@ def parse_porcelain(text):
     return found
 
 
-def push(config, repository, paths):
+def push(member, repository):
     """
     Push all branches and tags of a bare repository to the same place on the other node.
 
@@ -42,7 +41,7 @@ def push(config, repository, paths):
     Returns ``{"repository", "pushed": [...], "diverged": [...], "unchanged": n}``. Raises
     ``Unavailable`` when the push could not be made at all.
     """
-    host = roles.peer(config)["host"]
+    host = member.peer["host"]
     try:
         text = system.run(
             [
@@ -59,7 +58,7 @@ def push(config, repository, paths):
             ],
             PUSH_LIMIT,
             f"push {repository} to {host}",
-            env={"GIT_SSH_COMMAND": f"/usr/bin/ssh -F {paths.ssh_config}", "GIT_SSH_VARIANT": "ssh"},
+            env={"GIT_SSH_COMMAND": f"/usr/bin/ssh -F {member.paths.ssh_config}", "GIT_SSH_VARIANT": "ssh"},
             # A refused reference makes the whole push exit with 1; the lines say which.
             accept=(0, 1),
         )
@@ -88,7 +87,7 @@ def _references(repository):
     ).strip()
 
 
-def carry(config, paths):
+def carry(member):
     """
     Push the repositories to the standby, if this node is the active one.
 
@@ -97,26 +96,28 @@ def carry(config, paths):
 
     Returns that sentence, or None when this node is not active or nothing was to be pushed.
     """
-    pair, node = config["name"], config["node"]
-    own = ledger.read(pair, paths)
+    pair, node = member.pair, member.node
+    own = member.ledger.read()
     if not ledger.is_active(own, node):
         return None
     said = []
-    for repository in config["git"]:
+    for repository in member.config["git"]:
         try:
-            done = push(config, repository, paths)
+            done = push(member, repository)
         except FailbackError as error:
             said.append(str(error))
             continue
-        other = roles.peer(config)["id"]
+        other = member.peer["id"]
         if done["pushed"]:
             said.append(f"{repository}: {', '.join(done['pushed'])} pushed to {other}.")
         if done["diverged"]:
             said.append(f"{repository}: {', '.join(done['diverged'])} is left alone on {other}.")
     sentence = " ".join(said) or None
-    before = files.read_json(paths.volatile(pair) / "git.json", "what was said of the repositories") or {}
+    before = (
+        files.read_json(member.paths.volatile(pair) / "git.json", "what was said of the repositories") or {}
+    )
     if sentence != before.get("sentence"):
-        files.write_json(paths.volatile(pair) / "git.json", {"sentence": sentence})
+        files.write_json(member.paths.volatile(pair) / "git.json", {"sentence": sentence})
         if sentence:
             system.log(sentence)
     return sentence

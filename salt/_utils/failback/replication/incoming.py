@@ -23,32 +23,32 @@ ENDS_WITHIN = 0.9
 KILLED_WITHIN = 1.0
 
 
-def _folder(pair, paths):
-    return paths.volatile(pair) / "incoming"
+def _folder(member):
+    return member.volatile / "incoming"
 
 
-def announce(pair, paths):
+def announce(member):
     """This process is about to become an rsync that may write; it keeps its process id."""
-    folder = _folder(pair, paths)
+    folder = _folder(member)
     files.make_folder(folder)
     _sweep(folder)
     pid = os.getpid()
     files.write_atomically(folder / str(pid), str(system.process_started(pid)))
 
 
-def withdraw(pair, paths):
+def withdraw(member):
     """This process will not write after all."""
-    (_folder(pair, paths) / str(os.getpid())).unlink(missing_ok=True)
+    (_folder(member) / str(os.getpid())).unlink(missing_ok=True)
 
 
-def stop(pair, paths):
+def stop(member):
     """
     Tell every rsync that may write here to end: it writes nothing more. Returns their process groups.
 
     This takes no time, for whoever has to serve at once; :py:func:`end` then sees to it that they are gone.
     """
     groups = []
-    for pid in _sweep(_folder(pair, paths)):
+    for pid in _sweep(_folder(member)):
         # sshd makes each command a session leader, so its group is that rsync and its child alone.
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             # Whoever asks for this is no rsync, though it may have been about to become one.
@@ -58,14 +58,14 @@ def stop(pair, paths):
     return groups
 
 
-def end(pair, paths):
+def end(member):
     """
     End every rsync that may write here, and wait until it has ended. Returns how many there were.
 
     Costs nothing where there is none, and under two seconds in any case: one that hangs in the kernel, in a
     file system of the network for instance, must not keep this node from serving.
     """
-    groups = stop(pair, paths)
+    groups = stop(member)
     if groups and _living(groups, ENDS_WITHIN):
         for group in groups:
             with contextlib.suppress(ProcessLookupError):

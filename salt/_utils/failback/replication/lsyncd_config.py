@@ -3,7 +3,7 @@ What lsyncd is told: the replicated paths of a pair, from the primary to the sec
 
 ::
 
-    text = lsyncd_config.render(pair, replication_items, Paths())
+    text = lsyncd_config.render(member, replication_items)
 
 The text is a program in Lua, as lsyncd wants it. It does more than the usual ``default.rsync``
 where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in its source and tried:
@@ -41,24 +41,21 @@ TIMEOUT = 120
 Places = collections.namedtuple("Places", "config status marker seen mounted failed")
 
 
-def places(paths, pair):
+def places(member):
     """
     Where lsyncd's files are on a node.
 
-    paths
-        ``failback.host.paths.Paths`` of the node.
-
-    pair
-        Name of the pair.
+    member
+        :py:class:`failback.pair.Member`.
 
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
     name it saw there; ``mounted``, what was mounted when it started;
     ``failed``, the exit status of each of its rsyncs that did not end well, one a line.
     """
-    volatile = paths.volatile(pair)
+    volatile = member.volatile
     return Places(
-        config=paths.root / "etc/lsyncd/lsyncd.conf.lua",
+        config=member.paths.root / "etc/lsyncd/lsyncd.conf.lua",
         status=volatile / "lsyncd.status",
         marker=volatile / "lsyncd.marker",
         seen=volatile / "lsyncd.seen",
@@ -230,27 +227,24 @@ def _class_member(byte):
     return character if character.isascii() and character.isalnum() or byte >= 128 else f"%{character}"
 
 
-def render(pair, items, paths):
+def render(member, items):
     """
     The whole configuration of lsyncd on the primary of a pair. Pure.
 
-    pair
-        The normalised pair.
+    member
+        :py:class:`failback.pair.Member`.
 
     items
         ``failback.replication.replicated.Item`` of each replicated path.
 
-    paths
-        ``failback.host.paths.Paths`` of the node.
-
     Returns the text. The same input gives the same text, so a second highstate finds nothing to
     change.
     """
-    place = places(paths, pair["name"])
-    host = pair["secondary"]["host"]
+    config, place = member.config, places(member)
+    host = config["secondary"]["host"]
     if ":" in host:
         host = f"[{host}]"
-    root = str(paths.root).rstrip("/")
+    root = str(member.paths.root).rstrip("/")
     carried = [
         _CARRY.format(
             path=quote(each.path),
@@ -264,9 +258,9 @@ def render(pair, items, paths):
     ]
     return _CONFIG.format(
         mark=MARK,
-        pair=_comment(pair["name"]),
-        primary=_comment(pair["primary"]["id"]),
-        secondary=_comment(pair["secondary"]["id"]),
+        pair=_comment(member.pair),
+        primary=_comment(config["primary"]["id"]),
+        secondary=_comment(config["secondary"]["id"]),
         status=quote(str(place.status)),
         marker=quote(f"{place.marker}/"),
         seen=quote(str(place.seen)),
@@ -274,10 +268,10 @@ def render(pair, items, paths):
         failed=quote(str(place.failed)),
         sources=_list([_source(root, each) for each in items]),
         heartbeat=HEARTBEAT,
-        delay=_number(pair["lsyncd"]["delay"]),
-        max_processes=_number(pair["lsyncd"]["max_processes"]),
+        delay=_number(config["lsyncd"]["delay"]),
+        max_processes=_number(config["lsyncd"]["max_processes"]),
         options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
-        remote_shell=quote(replicated.ssh_command(paths)),
+        remote_shell=quote(replicated.ssh_command(member.paths)),
         carried="\n".join(carried),
     )
 

@@ -141,15 +141,12 @@ def children(pid):
     return found
 
 
-def observe(paths, pair, unit_state):
+def observe(member, unit_state):
     """
     Whether lsyncd runs on this node and what it has still to do.
 
-    paths
-        ``failback.host.paths.Paths`` of the node.
-
-    pair
-        Name of the pair.
+    member
+        :py:class:`failback.pair.Member`.
 
     unit_state
         What ``unit`` returned.
@@ -182,10 +179,10 @@ def observe(paths, pair, unit_state):
     trustworthy, why
         Whether ``waiting`` may be relied on, and a sentence that says why or why not.
     """
-    return _observe(paths, pair, unit_state)[0]
+    return _observe(member, unit_state)[0]
 
 
-def _observe(paths, pair, unit_state):
+def _observe(member, unit_state):
     # Returns the status, the time in nanoseconds at which lsyncd wrote what it is drawn from, and the
     # syncs in it.
     status = {
@@ -200,7 +197,7 @@ def _observe(paths, pair, unit_state):
         "trustworthy": False,
         "why": "",
     }
-    place = lsyncd_config.places(paths, pair)
+    place = lsyncd_config.places(member)
     written = _written(place.status)
     if written:
         status["status_age"] = round(time.time() - written / 1e9, 1)
@@ -215,21 +212,8 @@ def _observe(paths, pair, unit_state):
     # Both clocks are read now, so that a wall clock set meanwhile does no harm to the difference.
     age = system.boottime() - ticks / os.sysconf("SC_CLK_TCK")
     status.update(running=True, pid=pid, since=round(time.time() - age, 1))
-    if not written:
-        status["why"] = f"lsyncd (process {pid}) runs but has not written {place.status} yet."
-        return status, None, []
-    if status["status_age"] > age + 1:
-        status["why"] = (
-            f"{place.status} is older than lsyncd itself (process {pid}): an earlier process wrote it."
-        )
-        return status, None, []
-    if not -1 <= status["status_age"] <= STALE:
-        status["why"] = (
-            f"{place.status} is {status['status_age']} seconds old although lsyncd (process {pid}) "
-            "should renew it "
-            f"every {2 * lsyncd_config.HEARTBEAT} seconds: it hangs, or runs with another "
-            "configuration."
-        )
+    status["why"] = _why_its_file_says_nothing(place, status, age)
+    if status["why"]:
         return status, None, []
     found, written = _read(place.status)
     if found is None:
@@ -238,7 +222,9 @@ def _observe(paths, pair, unit_state):
     own = os.path.realpath(place.marker)
     carried = [sync for sync in found["syncs"] if sync["source"].rstrip("/") != own]
     if len(carried) == len(found["syncs"]):
-        status["why"] = f"lsyncd (process {pid}) does not run with the configuration of the pair {pair}."
+        status["why"] = (
+            f"lsyncd (process {pid}) does not run with the configuration of the pair {member.pair}."
+        )
         return status, None, []
     status.update(
         waiting=sum(_distinct(sync) for sync in carried),
@@ -248,6 +234,22 @@ def _observe(paths, pair, unit_state):
         why=f"Written {status['status_age']} seconds ago by lsyncd (process {pid}), which runs.",
     )
     return status, written, carried
+
+
+def _why_its_file_says_nothing(place, status, age):
+    """Why the file of a lsyncd that has run for ``age`` seconds proves nothing, a sentence, or ``""``."""
+    pid = status["pid"]
+    if status["status_age"] is None:
+        return f"lsyncd (process {pid}) runs but has not written {place.status} yet."
+    if status["status_age"] > age + 1:
+        return f"{place.status} is older than lsyncd itself (process {pid}): an earlier process wrote it."
+    if not -1 <= status["status_age"] <= STALE:
+        return (
+            f"{place.status} is {status['status_age']} seconds old although lsyncd (process {pid}) "
+            f"should renew it every {2 * lsyncd_config.HEARTBEAT} seconds: it hangs, or runs with another "
+            "configuration."
+        )
+    return ""
 
 
 def _distinct(sync):
@@ -288,15 +290,12 @@ def _read(path, attempts=20):
     return None, None
 
 
-def drain(paths, pair, limit=60, unit_reader=unit):
+def drain(member, limit=60, unit_reader=unit):
     """
     Wait until everything that was changed before this call has been carried to the standby.
 
-    paths
-        ``failback.host.paths.Paths`` of the node.
-
-    pair
-        Name of the pair.
+    member
+        :py:class:`failback.pair.Member`.
 
     limit
         Seconds to wait at most.
@@ -308,7 +307,7 @@ def drain(paths, pair, limit=60, unit_reader=unit):
     was first known. Raises ``Unavailable`` with what still waits, or when lsyncd does not run.
     """
     started = time.monotonic()
-    place = lsyncd_config.places(paths, pair)
+    place = lsyncd_config.places(member)
     files.make_folder(place.marker)
     name = secrets.token_hex(8)
     marker = place.marker / name
@@ -317,7 +316,7 @@ def drain(paths, pair, limit=60, unit_reader=unit):
     earlier = None
     try:
         while True:
-            status, written, syncs = _observe(paths, pair, unit_reader())
+            status, written, syncs = _observe(member, unit_reader())
             if not status["running"]:
                 raise Unavailable(
                     f"Nothing drains: {status['why']} What was changed since is not on the standby."
@@ -336,21 +335,21 @@ def drain(paths, pair, limit=60, unit_reader=unit):
                 if not earlier and (waiting or not children(status["pid"])):
                     return {"seconds": round(time.monotonic() - started, 2), "carried": first or 0}
             if time.monotonic() - started > limit:
-                raise Unavailable(_not_drained(pair, limit, status, seen_at))
+                raise Unavailable(_not_drained(member.pair, limit, status, seen_at))
             time.sleep(0.05)
     finally:
         with contextlib.suppress(FileNotFoundError):
             marker.unlink()
 
 
-def first_pass(paths, pair, limit=600, unit_reader=unit):
+def first_pass(member, limit=600, unit_reader=unit):
     """
     Wait until the first pass of a lsyncd that has been started has ended, on every path.
 
     The first pass makes the standby equal to this node, deletions included. Unlike :py:func:`drain` it
     ends however much is written meanwhile.
 
-    paths, pair, limit, unit_reader
+    member, limit, unit_reader
         As for :py:func:`drain`.
 
     Returns ``{"seconds": …}``. Raises ``Unavailable`` when it does not end in time, when lsyncd ends, or when
@@ -358,16 +357,16 @@ def first_pass(paths, pair, limit=600, unit_reader=unit):
     """
     started = time.monotonic()
     while True:
-        status, _, syncs = _observe(paths, pair, unit_reader())
+        status, _, syncs = _observe(member, unit_reader())
         if not status["running"]:
-            raise Unavailable(f"lsyncd's first pass of {pair} has not ended: {status['why']}")
+            raise Unavailable(f"lsyncd's first pass of {member.pair} has not ended: {status['why']}")
         if status["trustworthy"] and not any(
             delay["event"] == "Init" for sync in syncs for delay in sync["named"]
         ):
             return {"seconds": round(time.monotonic() - started, 2)}
-        _require_progress(lsyncd_config.places(paths, pair).failed, pair, len(syncs))
+        _require_progress(lsyncd_config.places(member).failed, member.pair, len(syncs))
         if time.monotonic() - started > limit:
-            raise Unavailable(_not_drained(pair, limit, status, True))
+            raise Unavailable(_not_drained(member.pair, limit, status, True))
         time.sleep(0.05)
 
 

@@ -57,7 +57,7 @@ def facts(paths, root="/", mountinfo="/proc/self/mountinfo"):
     return {path: {**looked[path], **_place(item, root, mounts)} for path, item in items.items()}
 
 
-def record(pair, paths, peer, moved=False):
+def record(member, peer, moved=False):
     """
     Remember where the data lie on both nodes, while the pair is known to be well.
 
@@ -67,43 +67,45 @@ def record(pair, paths, peer, moved=False):
     moved
         Also of paths that lie elsewhere than they did: an operator says that they were moved.
     """
-    before = {"own": None, "peer": None} if moved else recorded(pair, paths)
-    own = places.kept(before["own"], facts(list(peer), str(paths.root)))
-    _write(pair, paths, own, places.kept(before["peer"], peer))
+    before = {"own": None, "peer": None} if moved else recorded(member)
+    own = places.kept(before["own"], facts(list(peer), str(member.paths.root)))
+    _write(member, own, places.kept(before["peer"], peer))
 
 
-def record_moved(config, paths):
+def record_moved(member):
     """Remember where this node's own data lie, wherever that is: an operator says that they were moved."""
     try:
-        peer = recorded(config["name"], paths)["peer"]
+        peer = recorded(member)["peer"]
     except Unreadable:
         peer = None
-    own = facts([one["path"] for one in config["replicate"]], str(paths.root))
-    _write(config["name"], paths, own, peer)
+    own = facts([one["path"] for one in member.config["replicate"]], str(member.paths.root))
+    _write(member, own, peer)
 
 
-def recorded(pair, paths):
+def recorded(member):
     """What :py:func:`record` remembered: ``{"own": facts or None, "peer": facts or None}``."""
-    path = paths.state(pair) / "sources.json"
+    path = member.state / "sources.json"
     advice = (
         f"Mount all that belongs to these paths on both nodes, then record it anew: "
-        f"salt-run state.orch orch.adopt pillar='{{pair: {pair}, moved: true}}'"
+        f"salt-run state.orch orch.adopt pillar='{{pair: {member.pair}, moved: true}}'"
     )
-    content = files.read_json(path, f"the record of where the paths of {pair} lie", VERSION, advice) or {}
+    content = (
+        files.read_json(path, f"the record of where the paths of {member.pair} lie", VERSION, advice) or {}
+    )
     return {"own": content.get("own"), "peer": content.get("peer")}
 
 
-def _write(pair, paths, own, peer):
-    files.write_json(paths.state(pair) / "sources.json", {"version": VERSION, "own": own, "peer": peer})
+def _write(member, own, peer):
+    files.write_json(member.state / "sources.json", {"version": VERSION, "own": own, "peer": peer})
 
 
-def misplaced(config, paths):
+def misplaced(member):
     """
     The replicated paths of this node that lie elsewhere than they did when the pair was last known to be
     well: nothing is carried from there or to there. See :py:func:`failback.decisions.places.misplaced`.
     """
-    now = facts([one["path"] for one in config["replicate"]], str(paths.root))
-    return places.misplaced(now, recorded(config["name"], paths)["own"])
+    now = facts([one["path"] for one in member.config["replicate"]], str(member.paths.root))
+    return places.misplaced(now, recorded(member)["own"])
 
 
 def parsed_mounts(text):

@@ -14,6 +14,13 @@ VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
+def require_name(pair):
+    """The name of a pair, unchanged. Raises ``Refused`` for anything that cannot be one."""
+    if not isinstance(pair, str) or not NAME.fullmatch(pair):
+        raise Refused(f"{pair!r} is not the name of a pair.")
+    return pair
+
+
 def load(pair, paths=None):
     """
     Read the configuration of one pair on this node.
@@ -29,9 +36,7 @@ def load(pair, paths=None):
     damaged file.
     """
     paths = paths or Paths()
-    if not isinstance(pair, str) or not NAME.fullmatch(pair):
-        raise Refused(f"{pair!r} is not the name of a pair.")
-    path = paths.pair_config(pair)
+    path = paths.pair_config(require_name(pair))
     config = files.read_json(path, f"the configuration of {pair}", VERSION)
     if config is None:
         known = ", ".join(names(paths)) or "none"

@@ -6,8 +6,8 @@ survive a reboot of that node, and it is void as soon as the node that is said t
 process of its own knocks there once a second for as long as the word counts, and the word counts only
 while that process lives::
 
-    fencing.record(config, paths, declared(config, "mgmt1", "burnt PSU"), run, owner, seconds=900)
-    fencing.require(config, paths, "mgmt1")       # raises unless it counts now
+    member.fencing.record(declared(member.config, "mgmt1", "burnt PSU"), run, owner, seconds=900)
+    member.fencing.require("mgmt1")       # raises unless it counts now
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import os
 import socket
 import time
 
-from failback.decisions import roles
 from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.host import files
@@ -125,79 +124,129 @@ def in_force(found, boot_id, now, process_started):
     )
 
 
-def read(pair, paths):
+class Fencing:
     """
-    The word that counts on this node now, or None.
+    The word that the other node of one pair is off, as this node has it.
 
-    Returns a dict: ``node``, ``reason``, ``since`` (ISO 8601, UTC), ``left`` (seconds), ``run``,
-    ``user``, ``master``. Raises ``Unreadable``.
+    member
+        :py:class:`failback.pair.Member`.
     """
-    found = files.read_json(paths.fenced(pair), f"the word that a node of {pair} is off", VERSION)
-    now = system.boottime()
-    if found is None or not in_force(found, system.boot_id(), now, system.process_started):
-        return None
-    return {**found, "left": round(found["until"] - now)}
 
+    def __init__(self, member):
+        self._member = member
 
-def record(config, paths, word, run, owner, seconds, observe=None):
-    """
-    Record the word that the other node is off, for as long as that node stays silent.
+    @property
+    def path(self):
+        """The file."""
+        return self._member.paths.fenced(self._member.pair)
 
-    word
-        What ``declared`` returned.
+    def read(self):
+        """
+        The word that counts on this node now, or None.
 
-    run, owner
-        The run in which it was given, and its process; see ``failback.state.lock.acquire``.
+        Returns a dict: ``node``, ``reason``, ``since`` (ISO 8601, UTC), ``left`` (seconds), ``run``,
+        ``user``, ``master``. Raises ``Unreadable``.
+        """
+        found = files.read_json(self.path, f"the word that a node of {self._member.pair} is off", VERSION)
+        now = system.boottime()
+        if found is None or not in_force(found, system.boot_id(), now, system.process_started):
+            return None
+        return {**found, "left": round(found["until"] - now)}
 
-    seconds
-        How long it counts.
+    def record(self, word, run, owner, seconds, observe=None):
+        """
+        Record the word that the other node is off, for as long as that node stays silent.
 
-    observe
-        Starts the process that knocks; tests give another one.
+        word
+            What ``declared`` returned.
 
-    Returns the record. Raises ``Refused`` when the node answers.
-    """
-    pair, peer = config["name"], roles.peer(config)
-    if word["node"] != peer["id"]:
-        raise Refused(f"{word['node']} is this very node, so it is not off. Nothing was done.")
-    _require_silence(peer)
-    new = {
-        "version": VERSION,
-        "node": word["node"],
-        "reason": word["reason"],
-        "since": ledger.now(),
-        "until": system.boottime() + seconds,
-        "boot_id": system.boot_id(),
-        "run": run,
-        "user": owner.get("user"),
-        "master": owner.get("master"),
-        "observer": None,
-    }
-    with _locked(pair, paths):
-        files.write_json(paths.fenced(pair), new)
-    (observe or _observe)(pair, paths)
-    end = time.monotonic() + BEGINS_WITHIN
-    while read(pair, paths) is None:
-        if time.monotonic() >= end:
-            raise Unavailable(
-                f"Nothing knocks at {peer['id']} after {BEGINS_WITHIN} s, so nobody would notice its return: "
-                f"systemctl status {unit(pair)}"
+        run, owner
+            The run in which it was given, and its process; see ``failback.state.lock.acquire``.
+
+        seconds
+            How long it counts.
+
+        observe
+            Starts the process that knocks; tests give another one.
+
+        Returns the record. Raises ``Refused`` when the node answers.
+        """
+        pair, peer = self._member.pair, self._member.peer
+        if word["node"] != peer["id"]:
+            raise Refused(f"{word['node']} is this very node, so it is not off. Nothing was done.")
+        _require_silence(peer)
+        new = {
+            "version": VERSION,
+            "node": word["node"],
+            "reason": word["reason"],
+            "since": ledger.now(),
+            "until": system.boottime() + seconds,
+            "boot_id": system.boot_id(),
+            "run": run,
+            "user": owner.get("user"),
+            "master": owner.get("master"),
+            "observer": None,
+        }
+        with self._locked():
+            files.write_json(self.path, new)
+        (observe or _observe)(self._member)
+        end = time.monotonic() + BEGINS_WITHIN
+        while self.read() is None:
+            if time.monotonic() >= end:
+                raise Unavailable(
+                    f"Nothing knocks at {peer['id']} after {BEGINS_WITHIN} s, so nobody would notice its "
+                    f"return: systemctl status {unit(pair)}"
+                )
+            time.sleep(0.05)
+        system.log(f"{pair}: {new['user']} says that {new['node']} is off: {new['reason']} ({run}).")
+        return new
+
+    def require(self, node):
+        """Raise ``Refused`` unless an operator's word that ``node`` is off counts here now."""
+        found = self.read()
+        if not found or found["node"] != node:
+            raise Refused(
+                f"{node} does not answer, and nobody has declared it off. If you know that it is, say so: "
+                f'fenced: {node}, reason: "how you know"'
             )
-        time.sleep(0.05)
-    system.log(f"{pair}: {new['user']} says that {new['node']} is off: {new['reason']} ({run}).")
-    return new
+        _require_silence(self._member.peer)
+        return found
 
+    def void(self, why):
+        """Let the word count no more. Returns True when there was one."""
+        with self._locked():
+            found = self.read()
+            self.path.unlink(missing_ok=True)
+        if found:
+            system.log(f"{self._member.pair}: the word that {found['node']} is off is void: {why}.")
+        return bool(found)
 
-def require(config, paths, node):
-    """Raise ``Refused`` unless an operator's word that ``node`` is off counts here now."""
-    found = read(config["name"], paths)
-    if not found or found["node"] != node:
-        raise Refused(
-            f"{node} does not answer, and nobody has declared it off. If you know that it is, say so: "
-            f'fenced: {node}, reason: "how you know"'
-        )
-    _require_silence(roles.peer(config))
-    return found
+    def observe(self):
+        """
+        Knock at the node that is said to be off, until it answers or the word expires.
+
+        Returns why it ended, a sentence.
+        """
+        pair, peer = self._member.pair, self._member.peer
+        with self._locked():
+            found = files.read_json(self.path, f"the word that a node of {pair} is off", VERSION)
+            if not found or found.get("boot_id") != system.boot_id():
+                return f"Nobody has declared a node of {pair} off."
+            own = {"pid": os.getpid(), "started": system.process_started(os.getpid())}
+            files.write_json(self.path, {**found, "observer": own})
+        while True:
+            now = self.read()
+            if not now or now["observer"] != own:
+                # Expired, voided, or given anew, with another process to knock.
+                return f"The word that {found['node']} is off counts no more."
+            said = answers(peer["host"])
+            if said:
+                self.void(said)
+                return said
+            time.sleep(EVERY)
+
+    def _locked(self):
+        return files.locked(self._member.state / ".fenced.flock")
 
 
 def _require_silence(peer):
@@ -209,56 +258,25 @@ def _require_silence(peer):
         )
 
 
-def void(pair, paths, why):
-    """Let the word count no more. Returns True when there was one."""
-    with _locked(pair, paths):
-        found = read(pair, paths)
-        paths.fenced(pair).unlink(missing_ok=True)
-    if found:
-        system.log(f"{pair}: the word that {found['node']} is off is void: {why}.")
-    return bool(found)
-
-
-def observe(config, paths):
-    """
-    Knock at the node that is said to be off, until it answers or the word expires.
-
-    Returns why it ended, a sentence.
-    """
-    pair, peer = config["name"], roles.peer(config)
-    with _locked(pair, paths):
-        found = files.read_json(paths.fenced(pair), f"the word that a node of {pair} is off", VERSION)
-        if not found or found.get("boot_id") != system.boot_id():
-            return f"Nobody has declared a node of {pair} off."
-        own = {"pid": os.getpid(), "started": system.process_started(os.getpid())}
-        files.write_json(paths.fenced(pair), {**found, "observer": own})
-    while True:
-        now = read(pair, paths)
-        if not now or now["observer"] != own:
-            # Expired, voided, or given anew, with another process to knock.
-            return f"The word that {found['node']} is off counts no more."
-        said = answers(peer["host"])
-        if said:
-            void(pair, paths, said)
-            return said
-        time.sleep(EVERY)
-
-
 def unit(pair):
     """The transient unit in which the knocking process runs."""
     return f"failback-fenced-{pair}.service"
 
 
-def _observe(pair, paths):
+def _observe(member):
     # A unit of its own: it must outlive the minion's job, and a word given anew replaces it.
     with contextlib.suppress(Unavailable):
-        system.run(["systemctl", "stop", unit(pair)], 10, "stop knocking")
+        system.run(["systemctl", "stop", unit(member.pair)], 10, "stop knocking")
     system.run(
-        ["systemd-run", "--quiet", "--collect", f"--unit={unit(pair)}", str(paths.program), "observe", pair],
+        [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            f"--unit={unit(member.pair)}",
+            str(member.paths.program),
+            "observe",
+            member.pair,
+        ],
         10,
         "start a process that notices when the node is back",
     )
-
-
-def _locked(pair, paths):
-    return files.locked(paths.state(pair) / ".fenced.flock")

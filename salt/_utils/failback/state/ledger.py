@@ -6,7 +6,9 @@ it down *before* it takes an address: after any crash the node with the higher g
 that may have served last.
 """
 
+import dataclasses
 import time
+from typing import Optional
 
 from failback.errors import Refused
 from failback.errors import Unreadable
@@ -16,111 +18,156 @@ from failback.host import system
 VERSION = 1
 
 
-def read(pair, paths):
+@dataclasses.dataclass(frozen=True)
+class Entry:
     """
-    Read this node's ledger of a pair.
+    What is to be written: who is active from now on.
 
-    Returns None when there is none, else a dict: ``generation`` (int), ``active`` (node id),
-    ``since`` (ISO 8601, UTC), ``boot_id`` (the boot in which this node was admitted; another one
-    now means that it has rebooted since), ``run`` and ``why``; ``unsaved`` is true on a node that gave way
-    after it had served: what it alone has is in no backup yet. Raises ``Unreadable``.
+    admitted
+        True: this node takes part as of this boot. False: only an orchestration may admit it.
+
+    unsaved
+        True: what this node alone has must be saved before the other one writes here.
+
+    since
+        When the active node began to serve, where that was before this change of hands (ISO 8601, UTC).
     """
-    found = files.read_json(paths.ledger(pair), f"the ledger of {pair}", VERSION)
-    if found is None:
-        return None
-    generation = found.get("generation")
-    usable = isinstance(generation, int) and not isinstance(generation, bool) and generation >= 0
-    if not usable or not all(
-        isinstance(found.get(key), str) for key in ("active", "since", "boot_id", "why")
-    ):
-        # The same sentence as for a file cut off: it proves nothing either way.
-        raise Unreadable(
-            f"{paths.ledger(pair)}, the ledger of {pair}, has no usable generation and active node. "
-            f"Move it aside only when the other node's ledger is right."
-        )
-    return found
+
+    generation: int
+    active: str
+    run: Optional[str]
+    why: str
+    admitted: bool = True
+    unsaved: bool = False
+    since: Optional[str] = None
+
+    def content(self):
+        """The file's content. Without a boot id the node it is written on counts as not admitted."""
+        content = {
+            "version": VERSION,
+            "generation": self.generation,
+            "active": self.active,
+            "since": self.since or now(),
+            "boot_id": system.boot_id() if self.admitted else "",
+            "run": self.run,
+            "why": self.why,
+        }
+        return {**content, "unsaved": True} if self.unsaved else content
 
 
-def entry(generation, active, run, why, boot_id):
-    """A ledger's content. Without a boot id the node it is written on counts as not admitted."""
-    return {
-        "version": VERSION,
-        "generation": generation,
-        "active": active,
-        "since": now(),
-        "boot_id": boot_id,
-        "run": run,
-        "why": why,
-    }
+class Ledger:
+    """
+    The ledger of one pair on this node.
+
+    member
+        :py:class:`failback.pair.Member`.
+    """
+
+    def __init__(self, member):
+        self._member = member
+
+    @property
+    def path(self):
+        """The file."""
+        return self._member.paths.ledger(self._member.pair)
+
+    def read(self):
+        """
+        What it says.
+
+        Returns None when there is none, else a dict: ``generation`` (int), ``active`` (node id),
+        ``since`` (ISO 8601, UTC), ``boot_id`` (the boot in which this node was admitted; another one
+        now means that it has rebooted since), ``run`` and ``why``; ``unsaved`` is true on a node that gave
+        way after it had served: what it alone has is in no backup yet. Raises ``Unreadable``.
+        """
+        pair = self._member.pair
+        found = files.read_json(self.path, f"the ledger of {pair}", VERSION)
+        if found is None:
+            return None
+        generation = found.get("generation")
+        usable = isinstance(generation, int) and not isinstance(generation, bool) and generation >= 0
+        if not usable or not all(
+            isinstance(found.get(key), str) for key in ("active", "since", "boot_id", "why")
+        ):
+            # The same sentence as for a file cut off: it proves nothing either way.
+            raise Unreadable(
+                f"{self.path}, the ledger of {pair}, has no usable generation and active node. "
+                f"Move it aside only when the other node's ledger is right."
+            )
+        return found
+
+    def prepared(self, entry):
+        """An entry that lies on the disk already; see :py:class:`Prepared`."""
+        return Prepared(self.path, entry)
+
+    def write(self, entry, prepared=None):
+        """
+        Record who is active from now on. The generation never goes down.
+
+        entry
+            An :py:class:`Entry`.
+
+        prepared
+            A :py:class:`Prepared` that saves time if it is of the very same entry, or None.
+
+        Returns the content written. Raises ``Refused`` when the ledger already knows a newer generation.
+        """
+        pair = self._member.pair
+        with files.locked(self._member.state / ".ledger.flock"):
+            found = self.read()
+            if found and found["generation"] > entry.generation:
+                raise Refused(
+                    f"The ledger of {pair} on this node is already at generation {found['generation']} "
+                    f"({found['active']} active since {found['since']}); going back to generation "
+                    f"{entry.generation} would make old data pass for new. See `salt-run pair.status {pair}`."
+                )
+            if found and found["generation"] == entry.generation and found["active"] != entry.active:
+                raise Refused(
+                    f"The ledger of {pair} on this node names {found['active']} active in generation "
+                    f"{entry.generation}, and now {entry.active} should be: two histories of one generation. "
+                    f"See `salt-run pair.status {pair}`."
+                )
+            once_more = found is not None and found["generation"] == entry.generation
+            if prepared is not None and prepared.entry == entry and not once_more:
+                prepared.put()
+                return prepared.content
+            new = entry.content()
+            if once_more:
+                # The same change of hands seen once more: only the admission is new.
+                new.update(since=found["since"], run=found["run"], why=found["why"])
+            files.write_json(self.path, new)
+            return new
+
+    def is_active(self):
+        """Does it name this node active, and was this node admitted in its present boot?"""
+        return is_active(self.read(), self._member.node)
+
+    def changing_hands(self):
+        """One change of hands at a time on this node, whoever makes it; a context."""
+        return files.locked(self._member.state / ".change.flock")
 
 
 class Prepared:
     """
     An entry that lies on the disk beside the ledger, so that little is left to do when it counts.
 
-    Arguments as for :py:func:`write`, which puts it in place if it is given the very same. A context
-    manager.
+    A context manager; see :py:meth:`Ledger.write`.
     """
 
-    def __init__(self, pair, paths, generation, active, run, why, admitted=True):
-        self.arguments = (pair, generation, active, run, why, admitted)
-        self.entry = entry(generation, active, run, why, system.boot_id() if admitted else "")
-        self.file = files.Prepared(paths.ledger(pair), files.as_json(self.entry))
+    def __init__(self, path, entry):
+        self.entry = entry
+        self.content = entry.content()
+        self._file = files.Prepared(path, files.as_json(self.content))
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.file.close()
+        self._file.close()
 
-
-def write(pair, paths, generation, active, run, why, admitted=True, unsaved=False, since=None, prepared=None):
-    """
-    Record who is active from now on. The generation never goes down.
-
-    admitted
-        True: this node takes part as of this boot. False: only an orchestration may admit it.
-
-    prepared
-        A :py:class:`Prepared` that saves time if it is about the same, or None.
-
-    unsaved
-        True: what this node alone has must be saved before the other one writes here.
-
-    since
-        When the active node began to serve, where that was before this change of hands.
-
-    Returns the entry written. Raises ``Refused`` when the ledger already knows a newer generation.
-    """
-    with files.locked(paths.state(pair) / ".ledger.flock"):
-        found = read(pair, paths)
-        if found and found["generation"] > generation:
-            raise Refused(
-                f"The ledger of {pair} on this node is already at generation {found['generation']} "
-                f"({found['active']} active since {found['since']}); going back to generation "
-                f"{generation} would make old data pass for new. See `salt-run pair.status {pair}`."
-            )
-        if found and found["generation"] == generation and found["active"] != active:
-            raise Refused(
-                f"The ledger of {pair} on this node names {found['active']} active in generation "
-                f"{generation}, and now {active} should be: two histories of one generation. "
-                f"See `salt-run pair.status {pair}`."
-            )
-        once_more = found is not None and found["generation"] == generation
-        same = prepared is not None and prepared.arguments == (pair, generation, active, run, why, admitted)
-        if same and not once_more and not unsaved:
-            prepared.file.put()
-            return prepared.entry
-        new = entry(generation, active, run, why, system.boot_id() if admitted else "")
-        if once_more:
-            # The same change of hands seen once more: only the admission is new.
-            new.update(since=found["since"], run=found["run"], why=found["why"])
-        elif since:
-            new["since"] = since
-        if unsaved:
-            new["unsaved"] = True
-        files.write_json(paths.ledger(pair), new)
-        return new
+    def put(self):
+        """Put it in place, once."""
+        self._file.put()
 
 
 def is_active(own, node):
@@ -131,11 +178,6 @@ def is_active(own, node):
 def is_admitted(own):
     """Was the node whose ledger this is admitted in its present boot?"""
     return own is not None and own["boot_id"] == system.boot_id()
-
-
-def changing_hands(pair, paths):
-    """One change of hands at a time on this node, whoever makes it; a context."""
-    return files.locked(paths.state(pair) / ".change.flock")
 
 
 def now():

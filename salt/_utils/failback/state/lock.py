@@ -25,24 +25,110 @@ VERSION = 1
 LEASE = 60
 
 
-def read(pair, paths):
-    """The lock on this node as a dict with a ``state`` of ``held``, ``expired`` or ``dead``, or None."""
-    found = files.read_json(paths.lock(pair), f"the lock of {pair}", VERSION)
-    if found is not None:
-        owner = found.get("owner")
-        expires = found.get("expires")
-        if not isinstance(owner, (dict, type(None))) or not isinstance(expires, (int, float)):
-            raise Unreadable(
-                f"{paths.lock(pair)}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` "
-                f"shows no run at work, remove it."
+class Lock:
+    """
+    The lock of one pair on this node.
+
+    member
+        :py:class:`failback.pair.Member`.
+    """
+
+    def __init__(self, member):
+        self._member = member
+
+    @property
+    def path(self):
+        """The file."""
+        return self._member.paths.lock(self._member.pair)
+
+    def read(self):
+        """The lock on this node as a dict with a ``state`` of ``held``, ``expired`` or ``dead``, or None."""
+        pair = self._member.pair
+        found = files.read_json(self.path, f"the lock of {pair}", VERSION)
+        if found is not None:
+            owner = found.get("owner")
+            expires = found.get("expires")
+            if not isinstance(owner, (dict, type(None))) or not isinstance(expires, (int, float)):
+                raise Unreadable(
+                    f"{self.path}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` "
+                    f"shows no run at work, remove it."
+                )
+            step = system.clock_step({**found, "wall": found.get("renewed")})
+            for key in ("expires", "renewed"):
+                if isinstance(found.get(key), (int, float)):
+                    found[key] += step
+            found["expires"] = expiry(found, system.boot_id())
+            found["state"] = "dead" if owner_has_ended(owner) else judge(found, time.time())
+        return found
+
+    def acquire(self, run, operation, owner, seconds, dead_runs=()):
+        """
+        Take the pair for a run, or renew what the run already has.
+
+        owner
+            ``{"master": id, "machine": …, "boot_id": …, "pid": …, "started": …, "user": …}`` of the
+            orchestrating process.
+
+        seconds
+            How long it holds without being renewed.
+
+        dead_runs
+            Runs that the other node has proved dead.
+
+        Returns the lock written; its key ``taken_over`` names the dead or expired run that had it. Raises
+        ``Refused``, naming the run that holds the pair.
+        """
+        with files.locked(self._member.state / ".lock.flock"):
+            found = self.read()
+            taken_over = None
+            if found and found["run"] != run:
+                if found["state"] == "held" and found["run"] not in dead_runs:
+                    raise Refused(refusal(self._member.pair, found))
+                taken_over = found["run"]
+            new = {
+                "version": VERSION,
+                "run": run,
+                "operation": operation,
+                "owner": owner,
+                "since": found["since"] if found and found["run"] == run else ledger.now(),
+                **_term(seconds),
+            }
+            files.write_json(self.path, new)
+            return {**new, "taken_over": taken_over}
+
+    def renew(self, run, seconds):
+        """
+        Prolong the lock of a run; never take one that it does not have: it may have been closed meanwhile.
+
+        Returns True when the run had it.
+        """
+        with files.locked(self._member.state / ".lock.flock"):
+            found = self.read()
+            if not found or found["run"] != run:
+                return False
+            found.pop("state")
+            files.write_json(self.path, {**found, **_term(seconds)})
+            return True
+
+    def release(self, run):
+        """Give the pair back. True when this run had it; another run's lock is left alone."""
+        with files.locked(self._member.state / ".lock.flock"):
+            found = self.read()
+            if not found or found["run"] != run:
+                return False
+            self.path.unlink()
+            return True
+
+    def require(self, run):
+        """Raise ``Refused`` unless this run holds the pair on this node."""
+        pair = self._member.pair
+        found = self.read()
+        if not found or found["run"] != run:
+            holder = f"run {found['run']} holds it" if found else "no run holds it"
+            raise Refused(
+                f"Run {run} does not hold {pair} on this node ({holder}), so it must not go on: another "
+                f"orchestration may be at work. See `salt-run pair.status {pair}`, then run it again."
             )
-        step = system.clock_step({**found, "wall": found.get("renewed")})
-        for key in ("expires", "renewed"):
-            if isinstance(found.get(key), (int, float)):
-                found[key] += step
-        found["expires"] = expiry(found, system.boot_id())
-        found["state"] = "dead" if owner_has_ended(owner) else judge(found, time.time())
-    return found
 
 
 def expiry(lock, boot_id):
@@ -85,57 +171,6 @@ def ended(owner, machine, boot_id, process_started):
     return bool(machine) and owner.get("machine") == machine
 
 
-def acquire(pair, paths, run, operation, owner, seconds, dead_runs=()):
-    """
-    Take the pair for a run, or renew what the run already has.
-
-    owner
-        ``{"master": id, "machine": …, "boot_id": …, "pid": …, "started": …, "user": …}`` of the orchestrating
-        process.
-
-    seconds
-        How long it holds without being renewed.
-
-    dead_runs
-        Runs that the other node has proved dead.
-
-    Returns the lock written; its key ``taken_over`` names the dead or expired run that had it. Raises
-    ``Refused``, naming the run that holds the pair.
-    """
-    with files.locked(paths.state(pair) / ".lock.flock"):
-        found = read(pair, paths)
-        taken_over = None
-        if found and found["run"] != run:
-            if found["state"] == "held" and found["run"] not in dead_runs:
-                raise Refused(refusal(pair, found))
-            taken_over = found["run"]
-        new = {
-            "version": VERSION,
-            "run": run,
-            "operation": operation,
-            "owner": owner,
-            "since": found["since"] if found and found["run"] == run else ledger.now(),
-            **_term(seconds),
-        }
-        files.write_json(paths.lock(pair), new)
-        return {**new, "taken_over": taken_over}
-
-
-def renew(pair, paths, run, seconds):
-    """
-    Prolong the lock of a run; never take one that it does not have: it may have been closed meanwhile.
-
-    Returns True when the run had it.
-    """
-    with files.locked(paths.state(pair) / ".lock.flock"):
-        found = read(pair, paths)
-        if not found or found["run"] != run:
-            return False
-        found.pop("state")
-        files.write_json(paths.lock(pair), {**found, **_term(seconds)})
-        return True
-
-
 def _term(seconds):
     now = system.clocks()
     return {
@@ -144,27 +179,6 @@ def _term(seconds):
         "boottime": now["boottime"],
         "boot_id": now["boot_id"],
     }
-
-
-def release(pair, paths, run):
-    """Give the pair back. True when this run had it; another run's lock is left alone."""
-    with files.locked(paths.state(pair) / ".lock.flock"):
-        found = read(pair, paths)
-        if not found or found["run"] != run:
-            return False
-        paths.lock(pair).unlink()
-        return True
-
-
-def require(pair, paths, run):
-    """Raise ``Refused`` unless this run holds the pair on this node."""
-    found = read(pair, paths)
-    if not found or found["run"] != run:
-        holder = f"run {found['run']} holds it" if found else "no run holds it"
-        raise Refused(
-            f"Run {run} does not hold {pair} on this node ({holder}), so it must not go on: another "
-            f"orchestration may be at work. See `salt-run pair.status {pair}`, then run it again."
-        )
 
 
 def refusal(pair, found):

@@ -10,7 +10,6 @@ from failback.errors import Refused
 from failback.errors import Unreadable
 from failback.host import files
 from failback.host import system
-from failback.state import lock
 
 VERSION = 1
 
@@ -22,61 +21,99 @@ OUTLIVES_ITS_RUN = 60.0
 LONGEST = 86400
 
 
-def set_hold(pair, paths, seconds, reason, run=None):
+class Pause:
     """
-    Pause the watch of a pair on this node.
+    The pauses of one pair's watch on this node.
 
-    An operator's hold and that of a run stand side by side: neither shortens nor ends the other.
-
-    seconds
-        For how long from now, 1 to ``LONGEST``.
-
-    run
-        The run on whose behalf, or None for an operator.
-
-    Returns the hold: ``until`` (seconds since the epoch), ``reason``, ``run``. Raises ``Refused``.
+    member
+        :py:class:`failback.pair.Member`.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST:
-        raise Refused(f"A hold lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself.")
-    now = system.clocks()
-    new = {"until": now["wall"] + seconds, "reason": reason, "run": run, "set": now}
-    with _alone(pair, paths):
-        try:
-            others = [one for one in _in_force(pair, paths) if one["run"] != run]
-        except Unreadable:
-            # Asked for by name: a damaged file must not keep an operator from pausing the watch.
-            others = []
-        _write(pair, paths, [*others, new])
-    return new
 
+    def __init__(self, member):
+        self._member = member
 
-def read(pair, paths):
-    """The hold in force on this node that lasts longest, or None."""
-    found = last(pair, paths)
-    return found if found and found["until"] > time.time() else None
+    @property
+    def path(self):
+        """The file."""
+        return self._member.paths.hold(self._member.pair)
 
+    def set(self, seconds, reason, run=None):
+        """
+        Pause the watch of a pair on this node.
 
-def last(pair, paths):
-    """The hold on this node that lasts longest, expired or not, or None. Raises ``Unreadable``."""
-    return max(_all(pair, paths), key=lambda one: one["until"], default=None)
+        An operator's hold and that of a run stand side by side: neither shortens nor ends the other.
 
+        seconds
+            For how long from now, 1 to ``LONGEST``.
 
-def clear(pair, paths, run=None):
-    """
-    End the holds. With a run, only that run's: an operator's own outlives the run.
+        run
+            The run on whose behalf, or None for an operator.
 
-    Returns True when one in force was ended.
-    """
-    with _alone(pair, paths):
-        found = _in_force(pair, paths)
-        left = [one for one in found if run is not None and one["run"] != run]
-        _write(pair, paths, left)
-    return len(left) < len(found)
+        Returns the hold: ``until`` (seconds since the epoch), ``reason``, ``run``. Raises ``Refused``.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST:
+            raise Refused(
+                f"A hold lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself."
+            )
+        now = system.clocks()
+        new = {"until": now["wall"] + seconds, "reason": reason, "run": run, "set": now}
+        with self._alone():
+            try:
+                others = [one for one in self._in_force() if one["run"] != run]
+            except Unreadable:
+                # Asked for by name: a damaged file must not keep an operator from pausing the watch.
+                others = []
+            self._write([*others, new])
+        return new
 
+    def read(self):
+        """The hold in force on this node that lasts longest, or None."""
+        found = self.last()
+        return found if found and found["until"] > time.time() else None
 
-def _alone(pair, paths):
-    # A run that renews its hold must not undo what an operator sets in the same moment.
-    return files.locked(paths.state(pair) / ".hold.flock")
+    def last(self):
+        """The hold on this node that lasts longest, expired or not, or None. Raises ``Unreadable``."""
+        return max(self._all(), key=lambda one: one["until"], default=None)
+
+    def clear(self, run=None):
+        """
+        End the holds. With a run, only that run's: an operator's own outlives the run.
+
+        Returns True when one in force was ended.
+        """
+        with self._alone():
+            found = self._in_force()
+            left = [one for one in found if run is not None and one["run"] != run]
+            self._write(left)
+        return len(left) < len(found)
+
+    def _in_force(self):
+        return [one for one in self._all() if one["until"] > time.time()]
+
+    def _all(self):
+        pair = self._member.pair
+        content = files.read_json(self.path, f"the hold of {pair}", VERSION)
+        if content is None:
+            return []
+        holds = content.get("holds")
+        if not isinstance(holds, list) or not all(
+            isinstance(one, dict) and isinstance(one.get("until"), (int, float)) for one in holds
+        ):
+            raise Unreadable(
+                f"{self.path}, the hold of {pair}, is damaged. The watch stays paused; remove the file, "
+                f"or run `salt-run pair.hold {pair} 1`."
+            )
+        return [_on_this_clock(one) for one in holds]
+
+    def _write(self, holds):
+        if holds:
+            files.write_json(self.path, {"version": VERSION, "holds": holds})
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def _alone(self):
+        # A run that renews its hold must not undo what an operator sets in the same moment.
+        return files.locked(self._member.state / ".hold.flock")
 
 
 class Orphans:
@@ -87,8 +124,8 @@ class Orphans:
     when another run, or none, has the lock.
     """
 
-    def __init__(self, pair, paths):
-        self._pair, self._paths = pair, paths
+    def __init__(self, member):
+        self._member = member
         self._run, self._since = None, None
 
     def ended(self, hold, now):
@@ -107,35 +144,16 @@ class Orphans:
             self._run, self._since = run, now
         elif now - self._since >= OUTLIVES_ITS_RUN:
             self._run = None
-            clear(self._pair, self._paths, run)
+            self._member.pause.clear(run)
             return run
         return None
 
     def _is_dead(self, run):
         try:
-            found = lock.read(self._pair, self._paths)
+            found = self._member.lock.read()
         except Unreadable:
             return False
         return found is None or found["run"] != run or found["state"] == "dead"
-
-
-def _in_force(pair, paths):
-    return [one for one in _all(pair, paths) if one["until"] > time.time()]
-
-
-def _all(pair, paths):
-    content = files.read_json(paths.hold(pair), f"the hold of {pair}", VERSION)
-    if content is None:
-        return []
-    holds = content.get("holds")
-    if not isinstance(holds, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("until"), (int, float)) for one in holds
-    ):
-        raise Unreadable(
-            f"{paths.hold(pair)}, the hold of {pair}, is damaged. The watch stays paused; remove the file, "
-            f"or run `salt-run pair.hold {pair} 1`."
-        )
-    return [_on_this_clock(one) for one in holds]
 
 
 def _on_this_clock(hold):
@@ -145,10 +163,3 @@ def _on_this_clock(hold):
     if not step:
         return hold
     return {**hold, "until": hold["until"] + step, "set": {**then, "wall": then["wall"] + step}}
-
-
-def _write(pair, paths, holds):
-    if holds:
-        files.write_json(paths.hold(pair), {"version": VERSION, "holds": holds})
-    else:
-        paths.hold(pair).unlink(missing_ok=True)

@@ -36,64 +36,83 @@ def require_id(run):
         )
 
 
-def write(pair, run, record, paths):
+class Runs:
     """
-    Write a run's record.
+    What this node has kept of the runs of one pair.
 
-    record
-        ``operation``, ``started``, ``finished`` and ``result`` (both None while it runs), ``verdict``,
-        ``sentence``, ``steps`` (a list of ``{"step", "result", "comment", "seconds"}``), ``master`` and
-        ``user``.
+    member
+        :py:class:`failback.pair.Member`.
     """
-    require_id(run)
-    files.make_folder(paths.run_folder(pair, run))
-    files.write_json(
-        paths.run_folder(pair, run) / "run.json", {**record, "version": VERSION, "run": run, "pair": pair}
-    )
 
+    def __init__(self, member):
+        self._member = member
 
-def read(pair, run, paths):
-    """One run's record, or None."""
-    require_id(run)
-    return files.read_json(paths.run_folder(pair, run) / "run.json", f"the record of {run}", VERSION)
+    @property
+    def folder(self):
+        """The folder with one folder a run."""
+        return self._member.paths.runs(self._member.pair)
 
+    def write(self, run, record):
+        """
+        Write a run's record.
 
-def history(pair, paths):
-    """All records of a pair, oldest first; one that cannot be read says so in its ``sentence``."""
-    found = []
-    try:
-        ids = sorted(os.listdir(paths.runs(pair)))
-    except FileNotFoundError:
-        return found
-    for run in ids:
-        if not ID.fullmatch(run):
-            continue
-        try:
-            record = read(pair, run, paths)
-        except FailbackError as error:
-            record = {"run": run, "pair": pair, "result": "unreadable", "sentence": str(error)}
-        if record:
-            record["backup"] = (paths.run_folder(pair, run) / "backup").is_dir()
-            found.append(record)
-    return found
-
-
-def uncompared(pair, run, paths):
-    """
-    The run that brought this node home, when its end has not been compared with the other node yet.
-
-    run
-        The run in this node's ledger, or None.
-
-    Returns the run or None. Until then lsyncd must not run here: its first pass deletes on the other node
-    what this one lacks. A record that cannot be read proves no comparison.
-    """
-    if run is None or not ID.fullmatch(run):
-        return None
-    try:
-        record = files.read_json(
-            paths.run_folder(pair, run) / "last-pass.json", f"the last pass of {run}", VERSION
+        record
+            ``operation``, ``started``, ``finished`` and ``result`` (both None while it runs), ``verdict``,
+            ``sentence``, ``steps`` (a list of ``{"step", "result", "comment", "seconds"}``), ``master`` and
+            ``user``.
+        """
+        require_id(run)
+        files.make_folder(self._member.run_folder(run))
+        files.write_json(
+            self._member.run_folder(run) / "run.json",
+            {**record, "version": VERSION, "run": run, "pair": self._member.pair},
         )
-    except Unreadable:
-        return run
-    return run if record is not None and not record.get("compared") else None
+
+    def read(self, run):
+        """One run's record, or None."""
+        require_id(run)
+        return files.read_json(self._member.run_folder(run) / "run.json", f"the record of {run}", VERSION)
+
+    def history(self):
+        """All records of a pair, oldest first; one that cannot be read says so in its ``sentence``."""
+        found = []
+        try:
+            ids = sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return found
+        for run in ids:
+            if not ID.fullmatch(run):
+                continue
+            try:
+                record = self.read(run)
+            except FailbackError as error:
+                record = {
+                    "run": run,
+                    "pair": self._member.pair,
+                    "result": "unreadable",
+                    "sentence": str(error),
+                }
+            if record:
+                record["backup"] = (self._member.run_folder(run) / "backup").is_dir()
+                found.append(record)
+        return found
+
+    def uncompared(self, run):
+        """
+        The run that brought this node home, when its end has not been compared with the other node yet.
+
+        run
+            The run in this node's ledger, or None.
+
+        Returns the run or None. Until then lsyncd must not run here: its first pass deletes on the other node
+        what this one lacks. A record that cannot be read proves no comparison.
+        """
+        if run is None or not ID.fullmatch(run):
+            return None
+        try:
+            record = files.read_json(
+                self._member.run_folder(run) / "last-pass.json", f"the last pass of {run}", VERSION
+            )
+        except Unreadable:
+            return run
+        return run if record is not None and not record.get("compared") else None

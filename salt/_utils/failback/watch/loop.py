@@ -30,6 +30,7 @@ from failback.host import files
 from failback.host import system
 from failback.host.paths import Paths
 from failback.network import netlink
+from failback.pair import Member
 from failback.state import configuration
 from failback.watch.pair import WatchedPair
 
@@ -58,11 +59,11 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
         ``Paths`` of the node.
 
     take_over
-        Called with ``(config, reason)`` to take a pair's addresses. Default:
+        Called with ``(member, reason)`` to take a pair's addresses. Default:
         ``failback.handover.takeover.take_over``.
 
     on_conflict
-        Called with ``(config, hardware addresses)``, in a thread of its own, when another host
+        Called with ``(member, hardware addresses)``, in a thread of its own, when another host
         answers for what this node holds. Default: ``failback.handover.takeover.conflict``.
 
     foreground
@@ -83,8 +84,8 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
     if take_over is None or on_conflict is None:
         from failback.handover import takeover
 
-        take_over = take_over or (lambda one, reason: takeover.take_over(one, reason, paths))
-        on_conflict = on_conflict or (lambda one, macs: takeover.conflict(one, macs, paths))
+        take_over = take_over or takeover.take_over
+        on_conflict = on_conflict or takeover.conflict
     lock = single(paths, cron)
     if lock is None:
         return 0
@@ -146,7 +147,7 @@ class Watch:
         self.pairs, self.unreadable = [], []
         for name in configuration.names(paths):
             try:
-                one = WatchedPair.of(configuration.load(name, paths), cron, paths, self.boot_id)
+                one = WatchedPair.of(Member.load(name, paths), cron, self.boot_id)
             except (FailbackError, KeyError, TypeError, ValueError) as error:
                 self.unreadable.append(f"{name}: not watched, unusable configuration: {error}")
                 continue
@@ -245,7 +246,7 @@ class Watch:
     def _take(self, pair, reason):
         self.say(f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}")
         try:
-            self.take_over(pair.config, reason)
+            self.take_over(pair.member, reason)
         except FailbackError as error:
             self.say(str(error))
             pair.failed()
@@ -269,7 +270,7 @@ class Watch:
 
         # It asks the other node over SSH: the other pairs cannot wait for that.
         self._conflicts[name] = threading.Thread(
-            target=call, args=(pair.config, pair.strangers()), daemon=True
+            target=call, args=(pair.member, pair.strangers()), daemon=True
         )
         self._conflicts[name].start()
 

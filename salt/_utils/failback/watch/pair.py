@@ -8,7 +8,6 @@ import contextlib
 import os
 import time
 
-from failback.decisions import roles
 from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
@@ -17,7 +16,6 @@ from failback.network import floating
 from failback.network import neighbours
 from failback.network import netlink
 from failback.network import reachable
-from failback.state import ledger as ledgers
 from failback.state import pause
 
 #: Seconds between two looks for a pause whose run has died.
@@ -27,11 +25,10 @@ ORPHANS_EVERY = 1.0
 class WatchedPair:
     """One pair: its sockets, what was heard on them, and the state of its judgement."""
 
-    def __init__(self, config, settings, addresses, paths, boot_id):
-        self.config = config
+    def __init__(self, member, settings, addresses, boot_id):
+        self.member = member
         self.settings = settings
         self.addresses = addresses
-        self.paths = paths
         self.boot_id = boot_id
         self.sentence = None
         self.wake = 0.0
@@ -42,38 +39,35 @@ class WatchedPair:
         self._links = {}
         self._answers, self._reached = {}, None
         self._held, self._connected = frozenset(), frozenset()
-        self._ledger = _Remembered(paths.ledger(settings.pair), lambda: ledgers.read(settings.pair, paths))
-        self._hold = _Remembered(
-            paths.hold(settings.pair),
-            lambda: pause.last(settings.pair, paths),
-        )
-        self._orphans = pause.Orphans(settings.pair, paths)
+        self._ledger = _Remembered(member.ledger.path, member.ledger.read)
+        self._hold = _Remembered(member.pause.path, member.pause.last)
+        self._orphans = pause.Orphans(member)
         self._next_look_for_orphans = 0.0
-        self._seen_file = paths.volatile(settings.pair) / "seen.json"
+        self._seen_file = member.volatile / "seen.json"
         self._state = silence.State(seen=self._read_seen())
 
     @classmethod
-    def of(cls, config, cron, paths, boot_id):
+    def of(cls, member, cron, boot_id):
         """
         The watch of a pair under a cron name on this node; None if nothing of it is watched here.
 
-        config
-            The node's configuration of the pair.
+        member
+            :py:class:`failback.pair.Member`.
         """
-        role = roles.role(config)
+        role = member.role
         entries = [
             one
-            for one in config["floating_ips"]
+            for one in member.config["floating_ips"]
             if one["watch"]["cron"] == cron and silence.covers(one["watch"]["on"], role)
         ]
         if not entries:
             return None
         addresses = [floating.FloatingAddress.from_pair(one) for one in entries]
-        watch = config["watch"]
+        watch = member.config["watch"]
         both = any(one["watch"]["on"] == "both" for one in entries)
         settings = silence.Settings(
-            pair=config["name"],
-            node=config["node"],
+            pair=member.pair,
+            node=member.node,
             addresses={one.ip: (one.name, one.interface) for one in addresses},
             interval=float(watch["interval"]),
             patience=float(watch["patience"]),
@@ -81,7 +75,7 @@ class WatchedPair:
             # Where both watch, the primary goes first and the secondary sees it answer.
             delay=float(watch["patience"]) if both and role == "secondary" else 0.0,
         )
-        return cls(config, settings, addresses, paths, boot_id)
+        return cls(member, settings, addresses, boot_id)
 
     def sockets(self):
         """For select."""

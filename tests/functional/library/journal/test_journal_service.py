@@ -16,6 +16,7 @@ from failback.host import notation
 from failback.host.paths import Paths
 from failback.journal import changes
 from failback.journal import service
+from failback.pair import Member
 from failback.replication import replicated
 
 RUN = samples.RUN
@@ -25,8 +26,8 @@ class Kept:
     """A node's folder, and the journals of one path in it, kept by a thread."""
 
     def __init__(self, folder):
-        self.paths = Paths(folder)
-        self.config = {"name": "salt", "replicate": [{"path": "/srv/salt"}]}
+        config = {"name": "salt", "replicate": [{"path": "/srv/salt"}]}
+        self.member = Member.of(config, Paths(folder))
         self.item = replicated.item("/srv/salt", is_directory=True)
         self.top = folder / "srv/salt"
         trees.make(self.top, {"kept": "1", "a/b": "2"})
@@ -34,14 +35,14 @@ class Kept:
         ready = threading.Event()
         self.thread = threading.Thread(
             target=service.keep,
-            args=(self.config, RUN, self.paths, ready.set, lambda: self.holds),
+            args=(self.member, RUN, ready.set, lambda: self.holds),
             daemon=True,
         )
         self.thread.start()
         assert ready.wait(10)
 
     def client(self):
-        return service.Client("salt", self.paths)
+        return service.Client(self.member)
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_it_can_look_closely_before_it_is_asked(kept, monkeypatch):
 
 
 def test_what_is_known_to_differ_counts_as_changed(kept):
-    both = service.Both(kept.config, RUN, kept.paths)
+    both = service.Both(kept.member, RUN)
     both._clients = [kept.client()]
     both.note(kept.item, [notation.readable(b"a/\xff"), "a/b"])
     with kept.client() as client:
@@ -103,11 +104,11 @@ def test_what_is_known_to_differ_counts_as_changed(kept):
 def test_a_journal_that_does_not_answer_is_a_reason_and_no_failure(kept, monkeypatch):
     stopped = []
     monkeypatch.setattr(service, "stop", stopped.append)
-    both = service.Both(kept.config, RUN, kept.paths)
+    both = service.Both(kept.member, RUN)
     both._clients = [kept.client()]
     both._clients[0].close()
     both.note(kept.item, ["a/b"])
-    assert "does not answer" in both.why and stopped == [kept.config]
+    assert "does not answer" in both.why and stopped == [kept.member]
 
 
 def test_journals_of_another_run_are_not_believed(kept):
@@ -137,7 +138,7 @@ def test_it_ends_with_its_run_and_leaves_nothing(kept):
     assert not kept.thread.is_alive()
     with pytest.raises(errors.Unavailable, match="no journal"):
         kept.client()
-    assert not os.path.exists(kept.paths.volatile("salt") / "journal")
+    assert not os.path.exists(kept.member.volatile / "journal")
 
 
 def test_it_ends_with_its_run_while_files_change_all_the_time(kept):
@@ -154,7 +155,7 @@ def test_the_other_node_may_mark_and_nothing_else(kept, monkeypatch):
     def relayed(*requests):
         said = io.StringIO()
         with contextlib.suppress(errors.Refused):
-            service.relay(kept.config, RUN, kept.paths, requests, said)
+            service.relay(kept.member, RUN, requests, said)
         return [json.loads(line) for line in said.getvalue().splitlines()]
 
     mark = json.dumps({"do": "mark", "module": kept.item.module})

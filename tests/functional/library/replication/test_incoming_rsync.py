@@ -11,6 +11,7 @@ import pytest
 import trees
 
 from failback.host.paths import Paths
+from failback.pair import Member
 from failback.replication import incoming
 from failback.replication import replicated
 
@@ -32,18 +33,19 @@ os.setsid()
 sys.path[:0] = {path!r}
 from failback.replication import incoming
 from failback.host.paths import Paths
-incoming.announce("salt", Paths({root!r}))
+from failback.pair import Member
+incoming.announce(Member("salt", Paths({root!r})))
 os.execvp("rsync", ["rsync", "--server", "--daemon", "--config={configuration}", "."])
 """
 
 
 @pytest.fixture
-def paths(tmp_path):
-    return Paths(tmp_path / "node")
+def member(tmp_path):
+    return Member("salt", Paths(tmp_path / "node"))
 
 
 @pytest.fixture
-def pushing(tmp_path, paths):
+def pushing(tmp_path, member):
     """An rsync that has begun to write a large file here; returns its target."""
     target = tmp_path / "srv"
     trees.make(tmp_path, {"srv/large": "old", "source/large": os.urandom(8 << 20)})
@@ -82,7 +84,7 @@ ONE_WRITE = 32 * 1024
 
 
 @pytest.fixture
-def stubborn(tmp_path, paths):
+def stubborn(tmp_path, member):
     """An rsync that does not end when it is told to, and writes on; returns its file."""
     written = tmp_path / "written"
     child = os.fork()
@@ -90,7 +92,7 @@ def stubborn(tmp_path, paths):
         try:
             os.setsid()
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            incoming.announce("salt", paths)
+            incoming.announce(member)
             with open(written, "w", buffering=1) as handle:
                 while True:
                     handle.write("more\n")
@@ -102,17 +104,17 @@ def stubborn(tmp_path, paths):
 
 
 @pytest.mark.needs("root", "rsync")
-def test_it_leaves_no_temporary_file_in_the_data_that_are_served(pushing, paths):
-    assert incoming.end("salt", paths) == 1
+def test_it_leaves_no_temporary_file_in_the_data_that_are_served(pushing, member):
+    assert incoming.end(member) == 1
     assert [one.name for one in pushing.iterdir()] == ["large"]
     assert (pushing / "large").read_text() == "old"
 
 
 @pytest.mark.needs("root", "rsync")
-def test_one_that_is_told_to_end_writes_nothing_more_and_is_not_waited_for(pushing, paths):
+def test_one_that_is_told_to_end_writes_nothing_more_and_is_not_waited_for(pushing, member):
     (name,) = temporary(pushing)
     begun = time.monotonic()
-    assert len(incoming.stop("salt", paths)) == 1
+    assert len(incoming.stop(member)) == 1
     assert time.monotonic() - begun < 0.3, "its pause of 0.4 s would be one of the service"
     sizes = set()
     # Until it removes the file: a write that was being made may still end (the kernel shows it in steps), and
@@ -124,22 +126,22 @@ def test_one_that_is_told_to_end_writes_nothing_more_and_is_not_waited_for(pushi
     assert (pushing / "large").read_text() == "old"
 
 
-def test_when_the_call_returns_nothing_writes_any_more(stubborn, paths):
+def test_when_the_call_returns_nothing_writes_any_more(stubborn, member):
     begun = time.monotonic()
-    assert incoming.end("salt", paths) == 1
+    assert incoming.end(member) == 1
     size = stubborn.stat().st_size
     assert time.monotonic() - begun < incoming.ENDS_WITHIN + incoming.KILLED_WITHIN + 0.5
     time.sleep(0.2)
     assert stubborn.stat().st_size == size
 
 
-def test_where_nothing_writes_nobody_is_waited_for(paths, monkeypatch):
+def test_where_nothing_writes_nobody_is_waited_for(member, monkeypatch):
     def waits(*_):
         raise AssertionError
 
     monkeypatch.setattr(incoming, "_living", waits)
-    assert incoming.end("salt", paths) == 0
-    incoming.announce("salt", paths)
+    assert incoming.end(member) == 0
+    incoming.announce(member)
     # This process leads no session of its own here: it is no rsync.
     monkeypatch.setattr(incoming.os, "getpgid", lambda pid: pid + 1)
-    assert incoming.end("salt", paths) == 0
+    assert incoming.end(member) == 0

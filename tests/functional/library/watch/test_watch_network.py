@@ -16,8 +16,8 @@ from failback.network import neighbours
 from failback.network import reachable
 from failback.network.address_holder import Holder
 from failback.network.floating import FloatingAddress
+from failback.pair import Member
 from failback.state import ledger
-from failback.state import pause
 from failback.watch import loop
 
 pytestmark = pytest.mark.needs("network")
@@ -34,19 +34,18 @@ from failback.network import address_holder, floating
 from failback.state import ledger
 from failback.watch import loop
 
-paths = Paths(sys.argv[2])
-
-def take_over(config, reason):
-    with address_holder.Holder(floating.of_pair(config)) as holder:
+def take_over(member, reason):
+    with address_holder.Holder(floating.of_pair(member.config)) as holder:
         holder.check(wait=0.1)
-        own = ledger.read(config["name"], paths)
-        ledger.write(config["name"], paths, own["generation"] + 1, config["node"], None, reason)
+        generation = member.ledger.read()["generation"] + 1
+        member.ledger.write(ledger.Entry(generation, member.node, None, reason))
         holder.take(check=False)
 
-def on_conflict(config, macs):
+def on_conflict(member, macs):
+    assert member.node == "salt2"
     return "conflict with " + ", ".join(macs)
 
-sys.exit(loop.main(sys.argv[1], paths, take_over, on_conflict, "background" not in sys.argv))
+sys.exit(loop.main(sys.argv[1], Paths(sys.argv[2]), take_over, on_conflict, "background" not in sys.argv))
 """
 
 
@@ -55,6 +54,7 @@ class Node:
 
     def __init__(self, network, folder):
         self.network, self.folder, self.paths = network, folder, Paths(folder)
+        self.member = Member("salt", self.paths)
         self.program = folder / "program.py"
         self.program.write_text(PROGRAM)
         self.process, self.output = None, folder / "output"
@@ -86,7 +86,7 @@ class Node:
         )  # fmt: skip
 
     def admit(self):
-        ledger.write("salt", self.paths, 1, "salt1", None, "test")
+        self.member.ledger.write(ledger.Entry(1, "salt1", None, "test"))
 
     def start(self):
         with open(self.output, "ab") as output:
@@ -162,7 +162,7 @@ def test_a_dead_holder_is_followed_and_a_third_host_sees_it(network, node):
         for one in BOTH:
             eventually(lambda one=one: neighbours.probe(one) == [network.mac("salt2")], 2, "it answers")
     assert network.address("salt2", GATEWAY.ip)["label"] == "eth0:0"
-    own = ledger.read("salt", node.paths)
+    own = node.member.ledger.read()
     assert (own["generation"], own["active"]) == (2, "salt2")
     eventually(lambda: "held by this node" in node.status()["sentence"], 3, "it says so")
 
@@ -237,7 +237,7 @@ def test_a_handover_asks_the_same_addresses(network, node):
 
 def test_a_hold_is_respected_from_the_moment_it_is_written_and_expires(network, node):
     ready(node)
-    pause.set_hold("salt", node.paths, 3, "recover", "run-1")
+    node.member.pause.set(3, "recover", "run-1")
     lose_holder(network)
     node.holds_nothing_for(2)
     assert "recover, run run-1" in node.status()["sentence"]
@@ -265,14 +265,14 @@ def test_what_was_seen_is_remembered_over_a_restart_of_the_watch(network, node):
 def test_without_a_usable_ledger_nothing_is_taken(network, node, written):
     node.configure()
     if written is not None:
-        files.write_atomically(node.paths.ledger("salt"), written)
+        files.write_atomically(node.member.ledger.path, written)
     node.start()
     eventually(lambda: "takes nothing" in node.status()["sentence"], 10, "it has looked")
-    eventually((node.paths.volatile("salt") / "seen.json").exists, 5, "it has seen the holder")
+    eventually((node.member.volatile / "seen.json").exists, 5, "it has seen the holder")
     lose_holder(network)
     node.holds_nothing_for(1.5)
     # Admitted while it runs: no restart is needed.
-    node.paths.ledger("salt").unlink(missing_ok=True)
+    node.member.ledger.path.unlink(missing_ok=True)
     node.admit()
     eventually(node.holds, 5, "taken over")
 
