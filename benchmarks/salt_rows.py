@@ -134,7 +134,7 @@ def recovery(cluster, size):
 @contextlib.contextmanager
 def held(cluster):
     """The watch leaves the addresses alone while the block lasts."""
-    cluster.command(cluster.salt2, "salt-run", "pair.hold", "salt", "60")
+    cluster.command(cluster.salt2, "salt-run", "pair.pause", "salt", "60")
     try:
         yield
     finally:

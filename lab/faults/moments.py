@@ -16,7 +16,12 @@ import time
 
 #: What the table of a campaign has as columns, and the moments of each, in the order in which an undisturbed
 #: run passes them.
-_OPENING = ("pair.lock:new", "pair.open_run:ret", "pair.renew:new", "pair.renew:ret")  # renew begins the hold
+_OPENING = (
+    "pair.lock:new",
+    "pair.open_run:ret",
+    "pair.renew:new",
+    "pair.renew:ret",
+)  # begins the pause
 _HANDOVER = ("armed", "released", "committed", "done")
 #: After a handover, in either direction.
 _SETTLING = (

@@ -323,4 +323,5 @@ class Rehearsal(Operator, Evidence):
         return False
 
     def _paused(self, host):
-        return json.loads(host.run(["/usr/local/sbin/failback", "report", "salt"]).stdout)["hold"] is not None
+        report = json.loads(host.run(["/usr/local/sbin/failback", "report", "salt"]).stdout)
+        return report["pause"] is not None

@@ -2,7 +2,7 @@
 The two nodes of an active/standby pair, as seen and changed on one of them.
 
 An operator uses ``salt-run pair.status`` and the orchestrations; these functions are what those call
-on the nodes. Only ``report``, ``gate``, ``hold`` and ``resume`` are meant to be called by hand.
+on the nodes. Only ``report``, ``gate``, ``pause`` and ``resume`` are meant to be called by hand.
 The module is several files of one virtual name: ``pair_access`` (keys and SSH), ``pair_pillar`` (what
 highstate needs of the pillar), ``pair_lock`` (lock, pause, runs), ``pair_ledger``, and this one: what is
 true of the node, and what an orchestration does on it.
@@ -254,7 +254,7 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
 @salt_errors.translated
 def win(pair, run, generation, reason):
     """
-    Make this node the winner of a split: its ledger goes to a generation above both.
+    Make this node the winner of a split-brain: its ledger goes to a generation above both.
 
     generation
         The new one. The ledger refuses to go back.

@@ -1,13 +1,15 @@
 """
 A run on this node: the lock of the pair, the pause of its watch, and the record that is kept of it.
 
-Functions of the module ``pair``, by its virtual name. ``hold`` and ``resume`` are meant to be called by
+Functions of the module ``pair``, by its virtual name. ``pause`` and ``resume`` are meant to be called by
 hand, the others by orchestrations.
 
 .. code-block:: bash
 
-    salt 'salt*' pair.hold salt 600 'work on the switch'
+    salt 'salt*' pair.pause salt 600 'work on the switch'
 """
+
+import logging
 
 from salt.exceptions import CommandExecutionError
 
@@ -18,9 +20,11 @@ from failback.recovery import reverse_rsync as data
 from failback.replication import sources as source_facts
 from failback.state import configuration
 from failback.state import lock as locks
-from failback.state import pause
+from failback.state import pause as pauses
 
 __virtualname__ = "pair"
+
+log = logging.getLogger(__name__)
 
 
 def __virtual__():
@@ -70,14 +74,14 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
 
 
 @salt_errors.translated
-def renew(pair, run, seconds, hold=False):
+def renew(pair, run, seconds, pause=False):
     """
     Prolong the lock of a run on this node; the living run asks for it several times a minute.
 
     seconds
         How long it holds from now on.
 
-    hold
+    pause
         Pause the watch as well, for as long as the lock holds, or prolong that.
 
     Returns True, or False when the run does not have the pair: nothing was changed then.
@@ -90,8 +94,8 @@ def renew(pair, run, seconds, hold=False):
     """
     member = Member(pair, _paths())
     renewed = member.lock.renew(run, float(seconds))
-    if renewed and hold:
-        member.pause.set(min(float(seconds), pause.LONGEST), f"run {run}", run)
+    if renewed and pause:
+        member.pause.set(min(float(seconds), pauses.LONGEST), f"run {run}", run)
     return renewed
 
 
@@ -128,7 +132,7 @@ def unlock(pair, run):
 
 
 @salt_errors.translated
-def hold(pair, seconds, reason, run=None):
+def pause(pair, seconds, reason, run=None):
     """
     Pause the watch of a pair on this node; it resumes by itself.
 
@@ -141,7 +145,23 @@ def hold(pair, seconds, reason, run=None):
     run
         The run on whose behalf; that run ends it early.
 
-    Returns the hold.
+    Returns the pause: ``until`` (seconds since the epoch), ``reason`` and ``run``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt2' pair.pause salt 600 'switch maintenance'
+    """
+    return _member(pair).pause.set(seconds, reason, run)
+
+
+def hold(pair, seconds, reason, run=None):
+    """
+    The former name of ``pair.pause``, for one release.
+
+    pair, seconds, reason, run
+        As for ``pair.pause``.
 
     CLI Example:
 
@@ -149,7 +169,8 @@ def hold(pair, seconds, reason, run=None):
 
         salt 'salt2' pair.hold salt 600 'switch maintenance'
     """
-    return _member(pair).pause.set(seconds, reason, run)
+    log.warning("pair.hold is called pair.pause now; the next release does not know the old name.")
+    return pause(pair, seconds, reason, run)
 
 
 @salt_errors.translated
@@ -158,7 +179,7 @@ def resume(pair, run=None):
     End a pause of the watch. Returns True when there was one.
 
     run
-        End only that run's hold. Without it all of them; refused while a run holds the pair, for it may
+        End only that run's pause. Without it all of them; refused while a run holds the pair, for it may
         be in the middle of a handover.
 
     CLI Example:
@@ -195,7 +216,7 @@ def open_run(pair, run, record):
 @salt_errors.translated
 def close_run(pair, run, record, sources=None):
     """
-    End a run on this node: its record is written, its hold and its lock are given back.
+    End a run on this node: its record is written, its pause and its lock are given back.
 
     record
         As for ``open_run``.

@@ -8,7 +8,7 @@ What an operator asks about active/standby pairs, and the few things that need n
     salt-run pair.plan salt                 what orch.recover would do, file by file; a digest
     salt-run pair.history [salt]            what was run, when, by whom, with which result
     salt-run pair.undo <run>                put back what a run has overwritten or deleted
-    salt-run pair.hold salt 30              pause the watch for 30 minutes
+    salt-run pair.pause salt 30             pause the watch for 30 minutes
     salt-run pair.resume salt               end the pause
 
 Every command exits with a status that is not 0 when the answer is bad: a wrong pillar, a pair that is
@@ -17,6 +17,7 @@ not ``normal``, a refused plan, a node that does not answer.
 
 import functools
 import inspect
+import logging
 import os
 import re
 import sys
@@ -36,6 +37,8 @@ from failback.state import runs
 from failback_master import checks
 from failback_master import minions
 from failback_master import orchestration
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "pair"
 
@@ -286,8 +289,8 @@ def _shown_node(role, report):
     }
     if role == "primary":
         shown["gate"] = report["gate"] or "open"
-    if report["hold"]:
-        shown["hold"] = report["hold"]
+    if report["pause"]:
+        shown["pause"] = report["pause"]
     if report["lock"]:
         shown["lock"] = report["lock"]
     if report.get("fenced"):
@@ -307,7 +310,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         ``recover``, ``failover`` or ``boot``.
 
     winner
-        For the recovery from a split: the node whose data would count.
+        For the recovery from a split-brain: the node whose data would count.
 
     names
         How many file names to show for each path; the counts are always complete, and the full list
@@ -522,7 +525,7 @@ def undo(run=None, paths=None, test=False):
 
 
 @_command
-def hold(pair=None, minutes=None, reason="held by an operator"):
+def pause(pair=None, minutes=None, reason="paused by an operator"):
     """
     Pause the watch of a pair on both nodes; it resumes by itself.
 
@@ -541,15 +544,32 @@ def hold(pair=None, minutes=None, reason="held by an operator"):
 
     .. code-block:: bash
 
-        salt-run pair.hold salt 30 reason='switch maintenance'
+        salt-run pair.pause salt 30 reason='switch maintenance'
     """
-    usage = "salt-run pair.hold <pair> <minutes> [reason='…']"
+    usage = "salt-run pair.pause <pair> <minutes> [reason='…']"
     config = checks.configuration(_pairs(), pair, usage)
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0 < minutes <= 1440:
         raise SaltInvocationError(f"minutes must be from 1 to 1440, not {minutes!r}. Usage: {usage}")
     nodes = minions.Nodes(__opts__)
     ids = (config["primary"]["id"], config["secondary"]["id"])
-    return nodes.all(ids, "pair.hold", pair, minutes * 60, reason)
+    return nodes.all(ids, "pair.pause", pair, minutes * 60, reason)
+
+
+def hold(pair=None, minutes=None, reason="paused by an operator"):
+    """
+    The former name of ``pair.pause``, for one release.
+
+    pair, minutes, reason
+        As for ``pair.pause``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.hold salt 30 reason='switch maintenance'
+    """
+    log.warning("pair.hold is called pair.pause now; the next release does not know the old name.")
+    return pause(pair, minutes, reason)
 
 
 @_command

@@ -145,7 +145,7 @@ def begun(name, pair=None, moved=None):
         reports = nodes.all(ids, "pair.report", pair)
         found = verdicts.judge(config, reports[primary], reports[secondary])
         if found.name == verdicts.SPLIT:
-            # The keys are in order by now: nodes that reach each other may end the split by themselves.
+            # The keys are in order by now: nodes that reach each other may end the split-brain by themselves.
             refusal = plans.decide(plans.RECOVER, config, found).refusal
             raise CommandExecutionError(f"{pair} is {found.name}: {found.sentence} {refusal}")
         held = [one["address"] for one in reports[secondary]["addresses"] if one["held"]]

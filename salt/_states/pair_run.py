@@ -76,7 +76,7 @@ def opened(
         pillar does.
 
     winner
-        After a split: the node whose data count. What the other one alone has goes to the backup.
+        After a split-brain: the node whose data count. What the other one alone has goes to the backup.
 
     fenced
         For a failover: the node that does not answer because it is off, by the operator's word.
@@ -136,16 +136,16 @@ def watch_held(name):
     """
 
     def work(run, changes):
-        run.hold()
-        changes["hold"] = list(run.ids)
+        run.pause()
+        changes["pause"] = list(run.ids)
         return "The watch is paused on both nodes, as long as this run lives."
 
-    return _step(name, "hold", work)
+    return _step(name, "pause", work)
 
 
 def winner_settled(name):
     """
-    End a split: the node that the operator named winner is the only active one.
+    End a split-brain: the node that the operator named winner is the only active one.
 
     Its generation is raised above both first. The loser then releases the addresses, stops what only
     the active node runs, and lets nobody write before what it alone has is saved.

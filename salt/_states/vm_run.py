@@ -140,8 +140,8 @@ def _planned(vm, host, away_from, how, fenced, reason):
         )
     checks.require_free(pair, list(reports.values()), run.nodes)
     checks.require_in_step(reports.values())
-    # No verdict is asked for: ledgers say nothing of guests, and a split is settled by a reboot of the loser,
-    # which its guests have to leave first.
+    # No verdict is asked for: ledgers say nothing of guests, and a split-brain is settled by a reboot of the
+    # loser, which its guests have to leave first.
     if word is None:
         _recall(run, reports)
     if not __opts__["test"]:

@@ -50,8 +50,8 @@ The watch is paused on both nodes:
     - require:
       - pair_run: Both nodes answer and the pair may be recovered
 
-# Only after a split, whose winner a person has named. The loser releases what it holds.
-The winner of a split alone is active:
+# Only after a split-brain, whose winner a person has named. The loser releases what it holds.
+The winner of a split-brain alone is active:
   pair_run.winner_settled:
     - require:
       - pair_run: The watch is paused on both nodes
@@ -60,7 +60,7 @@ The winner of a split alone is active:
 The returned node has its static configuration:
   pair_run.returned_node_is_current:
     - require:
-      - pair_run: The winner of a split alone is active
+      - pair_run: The winner of a split-brain alone is active
 
 The services run, on the primary first:
   pair_run.services_started:

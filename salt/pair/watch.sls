@@ -7,7 +7,7 @@ The watch {{ cron }} runs:
     - mode: '0644'
     - contents: |
         # Managed by Salt (pair.watch): takes the floating addresses over when they have gone.
-        # `salt-run pair.hold <pair> <minutes>` pauses it.
+        # `salt-run pair.pause <pair> <minutes>` pauses it.
         @reboot   root /usr/local/sbin/failback watch {{ cron }}
         * * * * * root /usr/local/sbin/failback watch {{ cron }}
     - require:

@@ -142,9 +142,9 @@ def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     ]
     members, _, arguments, options = renewals(run, 3)[-1]
     assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, lock.LEASE))
-    assert options == {"look": minions.LOOK_WITHIN, "hold": False}
+    assert options == {"look": minions.LOOK_WITHIN, "pause": False}
     run.holding = True
-    assert renewals(run, 3)[-1][3] == {"look": minions.LOOK_WITHIN, "hold": True}
+    assert renewals(run, 3)[-1][3] == {"look": minions.LOOK_WITHIN, "pause": True}
     run.let_go()
     number = len(run.told)
     assert not [one for one in threading.enumerate() if one.name == "failback-heartbeat"]
@@ -179,10 +179,10 @@ def test_the_watch_is_held_on_both_nodes_or_the_run_ends(run, monkeypatch):
     run.lock()
     monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True}, {"salt2": "salt2 is gone."}))
     with pytest.raises(minions.NodesFailed, match="salt2 is gone"):
-        run.hold()
+        run.pause()
     monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
     with pytest.raises(CommandExecutionError, match="does not hold salt on salt2"):
-        run.hold()
+        run.pause()
 
 
 def test_a_beat_that_fails_is_not_the_last(run, monkeypatch):

@@ -68,7 +68,7 @@ def test_a_split_is_refused_and_the_winner_asked_for(adoption, moved):
     nodes = found(SPLIT)
     said = module.begun("The ledgers begin", "salt", moved)
     assert said["result"] is False and said["changes"] == {}
-    assert said["comment"].startswith("salt is split: ")
+    assert said["comment"].startswith("salt is split-brain: ")
     assert "name the node whose data count" in said["comment"]
     assert "orch.recover pillar='{pair: salt, winner: salt2" in said["comment"]
     assert nodes.asked == []

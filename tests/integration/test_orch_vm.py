@@ -155,7 +155,7 @@ def test_a_split_of_the_pair_is_no_matter_of_its_guests(guests):
     there, moved = guests.run_together(vm(vm="idm", host="salt1"), vm(vm="idm", host="salt2"))
     there.good("Nothing to do. idm: runs on salt1.")
     moved.refused("Refused, no guest was touched.", "/srv/vms")
-    assert "split" not in moved.flat, moved
+    assert "split-brain" not in moved.flat, moved
     untouched(guests)
 
 

@@ -161,7 +161,7 @@ def test_what_moves_between_the_look_and_the_lock_is_not_overrun(cold):
         wait_for_lock(handle)
         cold.ledgers((7, "salt1", False), (7, "salt2", True))
     pair_site.Said(BOOT, process).refused(
-        "Refused, nothing was changed", "The facts moved while this run waited", "is split"
+        "Refused, nothing was changed", "The facts moved while this run waited", "is split-brain"
     )
     assert (ledger_of(cold.secondary)["generation"], ledger_of(cold.secondary)["active"]) == (7, "salt2")
     for node in cold.nodes:
@@ -377,7 +377,7 @@ def test_a_pair_that_has_moved_already_is_left_alone(site):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, ["salt is split", "winner: salt2"]),
+        ({}, ["salt is split-brain", "winner: salt2"]),
         ({"winner": "salt2"}, ["needs a reason"]),
         ({"winner": "mgmt1", "reason": "x"}, ["winner must be salt1 or salt2, not 'mgmt1'"]),
         ({"winner": ["salt1"], "reason": "x"}, ["winner must be salt1 or salt2"]),

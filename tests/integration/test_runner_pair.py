@@ -18,12 +18,12 @@ MISTAKES = {
     ("pair.undo", "20261122T183000-recover-nope-4f2a"): ["There is no pair nope"],
     ("pair.undo", "20261122T183000-recover-salt-4f2a"): ["keeps a backup", "pair.history salt"],
     ("pair.undo", "20261122T183000-recover-salt-4f2a", "test=True"): ["keeps a backup"],
-    ("pair.hold", "salt"): ["minutes must be from 1 to 1440"],
-    ("pair.hold", "salt", "x"): ["minutes must be from 1 to 1440", "'x'"],
-    ("pair.hold", "salt", "-5"): ["-5"],
-    ("pair.hold", "salt", "minutes=-5"): ["minutes must be from 1 to 1440"],
-    ("pair.hold", "salt", "100000"): ["minutes must be from 1 to 1440"],
-    ("pair.hold", "nope", "5"): ["There is no pair nope"],
+    ("pair.pause", "salt"): ["minutes must be from 1 to 1440"],
+    ("pair.pause", "salt", "x"): ["minutes must be from 1 to 1440", "'x'"],
+    ("pair.pause", "salt", "-5"): ["-5"],
+    ("pair.pause", "salt", "minutes=-5"): ["minutes must be from 1 to 1440"],
+    ("pair.pause", "salt", "100000"): ["minutes must be from 1 to 1440"],
+    ("pair.pause", "nope", "5"): ["There is no pair nope"],
     ("pair.resume", "nope"): ["There is no pair nope"],
     ("pair.history", "nope"): ["There is no pair nope"],
     ("pair.check", "salt"): ["too many"],
@@ -124,7 +124,7 @@ def test_a_wrong_pillar_stops_what_would_use_it(site):
     for said in site.run_together(
         ("pair.status",),
         ("pair.plan", "salt"),
-        ("pair.hold", "salt", "5"),
+        ("pair.pause", "salt", "5"),
         ("state.orch", "orch.boot", "pillar={pair: salt}"),
     ):
         said.refused("The pillar is wrong, nothing was done", "replicate.0", '"/etc"')
@@ -185,7 +185,7 @@ def test_a_split_is_refused_by_all_and_shows_both_histories(site):
         f"salt2: generation 7, salt2 active since {pair_site.SINCE} (a test)",
     )
     for one in refuse_all(site, STATUS, PLAN, RECOVER, BOOT):
-        one.refused("split", *histories)
+        one.refused("split-brain", *histories)
 
 
 def test_a_damaged_ledger_proves_nothing(site):
@@ -233,11 +233,12 @@ def test_an_address_on_an_interface_that_is_missing_is_said(site):
     site.run(*STATUS).refused("192.0.2.5/24 no interface absent0", "cold")
 
 
-# --- hold and resume ----------------------------------------------------------------------------------
+# --- pause and resume ---------------------------------------------------------------------------------
 
 
-def test_a_hold_is_shown_until_it_is_resumed(site):
-    site.run("pair.hold", "salt", "30", "reason=switch maintenance").good("switch maintenance")
+@pytest.mark.parametrize("name", ["pair.pause", "pair.hold"], ids=["pause", "its former name"])
+def test_a_pause_is_shown_until_it_is_resumed(site, name):
+    site.run(name, "salt", "30", "reason=switch maintenance").good("switch maintenance")
     for node in site.nodes:
         assert node.member.pause.path.exists()
     assert site.run(*STATUS).flat.count("switch maintenance") == 2
@@ -246,9 +247,9 @@ def test_a_hold_is_shown_until_it_is_resumed(site):
         assert not node.member.pause.path.exists()
 
 
-def test_a_hold_ends_by_itself(site):
-    site.run("pair.hold", "salt", "0.01").good("held by an operator")
+def test_a_pause_ends_by_itself(site):
+    site.run("pair.pause", "salt", "0.01").good("paused by an operator")
     time.sleep(0.6)  # what is waited for is time itself
     status, resume = site.run_together(STATUS, ("pair.resume", "salt"))
-    assert "held by an operator" not in status.text
+    assert "paused by an operator" not in status.text
     resume.good("salt1: False", "salt2: False")

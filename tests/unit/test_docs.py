@@ -400,7 +400,7 @@ def test_each_part_of_highstate_is_explained():
 def test_each_file_of_a_pair_is_explained():
     shown = " ".join(row[0] for row in rows("data.md", "## Overview"))
     places = paths.Paths()
-    for place in (places.ledger, places.lock, places.hold, places.fenced):
+    for place in (places.ledger, places.lock, places.pause, places.fenced):
         assert place("salt").name in shown
     told = TEXTS["data.md"]
     for name in ("seen.json", "handover.json", "git.json", "sources.json", "peer.json", "last-pass.json"):

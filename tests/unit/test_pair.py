@@ -157,7 +157,7 @@ def test_its_files_are_where_the_paths_of_the_node_say(member, paths):
     assert member.run_folder(samples.RUN) == paths.run_folder("salt", samples.RUN)
     assert member.ledger.path == paths.ledger("salt")
     assert member.lock.path == paths.lock("salt")
-    assert member.pause.path == paths.hold("salt")
+    assert member.pause.path == paths.pause("salt")
     assert member.fencing.path == paths.fenced("salt")
     assert member.runs.folder == paths.runs("salt")
 
@@ -167,7 +167,7 @@ def test_what_it_remembers_is_written_there(member, paths, tmp_path):
     member.lock.acquire(samples.RUN, "recover", {"boot_id": "elsewhere"}, 60)
     member.pause.set(60, "a test")
     member.runs.write(samples.RUN, {"operation": "recover"})
-    written = {paths.ledger("salt"), paths.lock("salt"), paths.hold("salt")}
+    written = {paths.ledger("salt"), paths.lock("salt"), paths.pause("salt")}
     written.add(paths.run_folder("salt", samples.RUN) / "run.json")
     found = {file for file in tmp_path.rglob("*") if file.is_file() and not file.name.startswith(".")}
     assert found - {paths.pair_config("salt")} == written

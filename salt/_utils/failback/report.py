@@ -33,7 +33,7 @@ def report(member):
         Why lsyncd must not start here, or None.
     ``services``, ``active_services``
         Unit to state, see ``failback.host.services``.
-    ``hold``, ``lock``, ``fenced``
+    ``pause``, ``lock``, ``fenced``
         Those in force, or None; the last is an operator's word that the other node is off.
     ``sources``
         What each replicated path is on this node, see ``failback.replication.sources``.
@@ -73,7 +73,7 @@ def report(member):
         "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
         "services": {name: states[name] for name in unit_names},
         "active_services": {name: states[name] for name in active_names},
-        "hold": _readable(member.pause.read),
+        "pause": _readable(member.pause.read),
         "lock": _readable(member.lock.read),
         "fenced": _readable(member.fencing.read),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),

@@ -76,7 +76,7 @@ class Run:
         self.config = config
         self.nodes = minions.Nodes(opts)
         self.operation = operation
-        #: An operator's words: which node won a split, which one is off, and why.
+        #: An operator's words: which node won a split-brain, which one is off, and why.
         self.winner = words.get("winner")
         self.fenced = words.get("fenced")
         self.reason = words.get("reason")
@@ -87,7 +87,7 @@ class Run:
         #: The dead or expired run that had the pair.
         self.took_over = None
         #: Whether the watch is paused for as long as the lock holds.
-        self.holding = False
+        self.pausing = False
         self.steps = []
         self._opts = opts
         self._heartbeat = None
@@ -179,9 +179,9 @@ class Run:
         self._renewed_at = system.boottime()
         self._heartbeat = Heartbeat(self._beat)
 
-    def hold(self):
+    def pause(self):
         """Pause the watch on both nodes, for as long as the lock holds. Raises when one does not say so."""
-        self.holding = True
+        self.pausing = True
         answers, errors = self._renewed(self.nodes)
         if errors:
             raise minions.NodesFailed(" ".join(errors.values()))
@@ -235,7 +235,7 @@ class Run:
         terms = (self.config["name"], self.id, self._lease())
         asked = system.boottime()
         answers, errors = nodes.try_all(
-            self.members, "pair.renew", *terms, look=minions.LOOK_WITHIN, hold=self.holding
+            self.members, "pair.renew", *terms, look=minions.LOOK_WITHIN, pause=self.pausing
         )
         if all(answers.get(node) is True for node in self.members):
             self._renewed_at = asked

@@ -113,7 +113,7 @@ def living():
 
 def hold_the_watch(modules, owner):
     modules.pair.lock("salt", RUN, "recover", owner, 600)
-    assert modules.pair.renew("salt", RUN, 600, hold=True)
+    assert modules.pair.renew("salt", RUN, 600, pause=True)
 
 
 def test_a_living_run_keeps_the_pair_and_its_pause(modules, member):

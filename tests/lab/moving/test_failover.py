@@ -1,4 +1,4 @@
-"""A planned move to the secondary and back, a primary declared off, and a split that a person settles."""
+"""A planned move to the secondary and back, a primary declared off, a split-brain that a person settles."""
 
 import json
 import subprocess
@@ -109,7 +109,7 @@ def test_the_primary_comes_home_and_no_acknowledged_write_is_lost_on_either_way(
 
 def test_a_primary_that_answers_is_not_off(pair):
     """Its minion alone has died: it may still serve, and does."""
-    pair.runner(pair.salt1, "pair.hold", "salt", "10", "reason=a test")
+    pair.runner(pair.salt1, "pair.pause", "salt", "10", "reason=a test")
     pair.salt1.run(["systemctl", "stop", "salt-minion"], timeout=120)
     try:
         for word, said in (
@@ -146,7 +146,7 @@ def test_a_primary_that_is_declared_off_and_is(pair):
 
 
 def hold_on(host):
-    host.run(["salt-call", "--local", "pair.hold", "salt", "900", "a test"], timeout=120)
+    host.run(["salt-call", "--local", "pair.pause", "salt", "900", "a test"], timeout=120)
 
 
 def test_the_winner_of_a_split_is_named_and_the_loser_loses_nothing(pair):
@@ -165,7 +165,7 @@ def test_the_winner_of_a_split_is_named_and_the_loser_loses_nothing(pair):
 
     pair.wait_idle(pair.salt1, "salt2")
     status = pair.runner(pair.salt1, "pair.status", "salt", check=False)["salt"]
-    assert status["verdict"] == "split" and "winner: salt2" in status["next"], status
+    assert status["verdict"] == "split-brain" and "winner: salt2" in status["next"], status
     assert pair.recover(pair.salt1).returncode != 0
     assert pair.holders() == ["salt1", "salt2"], "a refusal changes nothing"
 

@@ -32,11 +32,11 @@ def test_salt2_with_its_own_cable_pulled_takes_nothing(pair):
     assert pair.holders() == ["salt1"]
 
 
-def test_a_hold_prevents_a_flip_until_it_expires_and_a_second_holder_gives_way(pair):
+def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_gives_way(pair):
     generation = pair.ledger(pair.salt1)["generation"]
-    said = pair.runner(pair.salt1, "pair.hold", "salt", "0.25", "reason=a test")
+    said = pair.runner(pair.salt1, "pair.pause", "salt", "0.25", "reason=a test")
     assert said["status"] == 0
-    until(lambda: "hold.json" in pair.left(pair.salt2), 5, "the hold on salt2")
+    until(lambda: "hold.json" in pair.left(pair.salt2), 5, "the pause on salt2")
     # By what salt2 has written down, not by when the command came back: that is later.
     (hold,) = json.loads(pair.salt2.read("/var/lib/failback/salt/hold.json"))["holds"]
     expires = time.monotonic() + hold["until"] - time.time()
@@ -44,7 +44,7 @@ def test_a_hold_prevents_a_flip_until_it_expires_and_a_second_holder_gives_way(p
     pair.salt1.cut("eth0", silent=True)
     assert pair.holders() == []
     stays(pair, pair.salt2, expires - time.monotonic() - 2.5)
-    until(lambda: pair.holders(0.3) == ["salt2"], 15, "salt2 to take over once the hold has expired", pause=0)
+    until(lambda: pair.holders(0.3) == ["salt2"], 15, "salt2 to take over after the pause", pause=0)
     assert time.monotonic() > expires - 2
     # Cut off, salt1 knows nothing of it: both have the address, and lsyncd would still write.
     assert [pair.bears(host) for host in pair.nodes] == [True, True]

@@ -81,7 +81,7 @@ def test_addresses_change_hands_only_after_the_files_and_are_followed_by_a_compa
     for _, config, _, made in every_plan():
         if "handover" not in made.steps:
             continue
-        assert "hold" in made.steps, "the watch would take the addresses in the middle of it"
+        assert "pause" in made.steps, "the watch would take the addresses in the middle of it"
         carried = {"warm", "drain"} & set(made.steps)
         assert bool(carried) == ("compare" in made.steps) == bool(config["replicate"])
         assert ("git" in made.steps) == bool(config["git"])
@@ -100,7 +100,7 @@ def test_a_node_that_serves_is_never_the_one_that_reboots():
 def test_the_loser_of_a_split_is_the_one_whose_data_are_replaced():
     for winner, loser in OTHER.items():
         made = plan.decide(plan.RECOVER, samples.pair(), found(verdict.SPLIT), winner=winner)
-        assert made.target == loser and made.steps[:2] == ("hold", "settle")
+        assert made.target == loser and made.steps[:2] == ("pause", "settle")
         assert "warm" in made.steps, "what it alone has would be in no backup"
         assert ("handover" in made.steps) == (winner == "salt2"), "in the end the primary is active"
         assert made.active == "salt1"

@@ -73,7 +73,7 @@ class Story:
             if not self.sentences or self.sentences[-1] != sentence:
                 self.sentences.append(sentence)
             if asked:
-                self.next_probe = self.now + silence.pause(self.state, self.settings)
+                self.next_probe = self.now + silence.until_next_probe(self.state, self.settings)
                 self.heard = {
                     one: (self.now + 0.001, frozenset([MAC])) for one in asked if self.answers(self.now, one)
                 }
@@ -140,12 +140,12 @@ EVERYTHING_ELSE_IS_GIVEN = {
     "a damaged ledger": ({"ledger": None, "ledger_error": "It is damaged."}, "damaged"),
     "admitted in an earlier boot": ({"ledger": {**LEDGER, "boot_id": "old"}}, "orch.recover"),
     "admitted by nobody": ({"ledger": {**LEDGER, "boot_id": ""}}, "orch.boot"),
-    "a hold": (
-        {"hold": {"until": 2000, "reason": "recover", "run": "r1"}},
+    "a pause": (
+        {"pause": {"until": 2000, "reason": "recover", "run": "r1"}},
         "paused .recover, run r1",
     ),
-    "a hold without an end": ({"hold": {"reason": "?"}}, "paused"),
-    "a damaged hold": ({"hold_error": "It is damaged."}, "damaged"),
+    "a pause without an end": ({"pause": {"reason": "?"}}, "paused"),
+    "a damaged pause": ({"pause_error": "It is damaged."}, "damaged"),
     "no carrier": ({"connected": frozenset()}, "no carrier"),
     "the wrong carrier": ({"connected": frozenset(["eth1"])}, "no carrier"),
 }
@@ -171,13 +171,13 @@ def test_what_was_seen_before_the_watch_was_restarted_counts():
     assert (action, when <= 2.6) == (TAKE, True)
 
 
-@pytest.mark.parametrize("hold", [{"until": 900}, {"until": 1000}, None])
-def test_a_hold_that_has_expired_is_none(hold):
-    assert Story(dies(5), lambda now: {"hold": hold}).until(20)[0] == TAKE
+@pytest.mark.parametrize("pause", [{"until": 900}, {"until": 1000}, None])
+def test_a_pause_that_has_expired_is_none(pause):
+    assert Story(dies(5), lambda now: {"pause": pause}).until(20)[0] == TAKE
 
 
-def test_after_a_hold_the_silence_is_counted_anew():
-    action, when, _ = Story(dies(5), lambda now: {"hold": {"until": 1030}}).until(60)
+def test_after_a_pause_the_silence_is_counted_anew():
+    action, when, _ = Story(dies(5), lambda now: {"pause": {"until": 1030}}).until(60)
     assert action == TAKE
     assert 31.5 <= when <= 33
 
@@ -275,8 +275,8 @@ def test_one_late_announcement_is_no_conflict():
     assert story.until(60)[0] == NOTHING
 
 
-def test_during_a_hold_conflicts_are_left_to_the_run():
-    facts = {"held": frozenset([GATEWAY]), "hold": {"until": 5000, "run": "r1"}}
+def test_during_a_pause_conflicts_are_left_to_the_run():
+    facts = {"held": frozenset([GATEWAY]), "pause": {"until": 5000, "run": "r1"}}
     assert Story(lambda now, _: True, lambda now: facts).until(60)[0] == NOTHING
 
 
@@ -305,7 +305,7 @@ def test_a_failed_claim_waits_before_the_next():
 )
 def test_whatever_happens_no_condition_is_ever_forgotten(events):
     state, now, last_answer = State(), 0.0, None
-    for step, answered, asked, ledger, hold, connected, held in events:
+    for step, answered, asked, ledger, pause, connected, held in events:
         now += step
         if answered:
             last_answer = now
@@ -316,7 +316,7 @@ def test_whatever_happens_no_condition_is_ever_forgotten(events):
                 wall=now,
                 boot_id="this boot",
                 ledger=ledger,
-                hold=hold,
+                pause=pause,
                 held=frozenset([GATEWAY] if held else []),
                 answers={GATEWAY: (now, frozenset([MAC]))} if answered else {},
                 asked=frozenset([GATEWAY] if asked else []),
@@ -327,7 +327,7 @@ def test_whatever_happens_no_condition_is_ever_forgotten(events):
         assert sentence
         if action == TAKE:
             assert ledger is LEDGER and connected and not held
-            assert hold is None or hold["until"] == 0
+            assert pause is None or pause["until"] == 0
             assert GATEWAY in state.seen
             assert last_answer is None or now - last_answer >= ONE.patience
 

@@ -71,7 +71,9 @@ def test_who_may_be_written_to(own, word):
         pytest.param(samples.ledger(4, "salt2", ""), samples.ledger(4, "salt2"), None, id="gave way"),
         pytest.param(None, samples.ledger(4, "salt2"), None, id="installed anew"),
         pytest.param(samples.ledger(5, "salt1"), samples.ledger(4, "salt2"), "is newer", id="ahead"),
-        pytest.param(samples.ledger(4, "salt1"), samples.ledger(4, "salt2"), "a split", id="a split"),
+        pytest.param(
+            samples.ledger(4, "salt1"), samples.ledger(4, "salt2"), "a split-brain", id="a split-brain"
+        ),
         pytest.param(samples.ledger(3, "salt1"), samples.ledger(3, "salt1"), "not the newer", id="normal"),
         pytest.param(
             samples.ledger(3, "salt1"), samples.ledger(5, "salt1"), "not the newer", id="handed over"

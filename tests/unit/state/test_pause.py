@@ -125,11 +125,11 @@ def test_a_run_renews_its_own(member, clock):
 def test_one_that_cannot_be_read_says_so(member, clock):
     pause(member, 30)
     member.pause.path.write_text("")
-    with pytest.raises(Unreadable, match="hold of salt"):
+    with pytest.raises(Unreadable, match="pause of salt"):
         member.pause.read()
 
 
-# --- the hold of a run that has died
+# --- the pause of a run that has died
 
 
 RUN = "20261122T183000-recover-salt-0001"
@@ -144,7 +144,7 @@ def locked(member, run, dead):
 
 
 def later(member, seconds):
-    """What is in force so many seconds after the watch has seen the hold first, and what it ended."""
+    """What is in force so many seconds after the watch has seen the pause first, and what it ended."""
     orphans = pauses.Orphans(member)
     ended = [orphans.ended(member.pause.read(), now) for now in (100.0, 100.0 + seconds)]
     return member.pause.read(), ended

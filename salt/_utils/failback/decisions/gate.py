@@ -104,6 +104,6 @@ def pull_refusal(config, own, boot_id, peer_report):
             f"{theirs['generation']}: what {node} has is newer."
         )
     if own and own["active"] == node and own["generation"] == theirs["generation"]:
-        return f"{node} and {other} both claim generation {own['generation']} of {pair}: a split."
+        return f"{node} and {other} both claim generation {own['generation']} of {pair}: a split-brain."
     elsewhere = peer_report.get("misplaced")
     return places.misplaced_sentence(other, elsewhere, pair) if elsewhere else None

@@ -36,7 +36,7 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
 
     words
         Dict of what the operator has said beside the pair, likewise: without the ``winner`` and the
-        ``reason`` of a split, for instance, the command would be refused as it stands.
+        ``reason`` of a split-brain, for instance, the command would be refused as it stands.
 
     Returns a list of sentences, empty if all is within the limits. Their command allows all that was found.
     """

@@ -24,8 +24,8 @@ OPERATIONS = (RECOVER, FAILOVER, BOOT)
 
 #: Every step there is, in the order in which it is safe, and what it is for.
 STEPS = {
-    "hold": "the watch is paused on both nodes",
-    "settle": "the node that an operator named winner of the split is the only active one",
+    "pause": "the watch is paused on both nodes",
+    "settle": "the node that an operator named winner of the split-brain is the only active one",
     "takeover": "the secondary has taken over from a primary that an operator declared off",
     "static": "highstate on the returned node, reboot, highstate again",
     "services": "services are started on the primary first, and proved up",
@@ -81,7 +81,7 @@ def decide(operation, config, found, winner=None, fenced=None):
         The ``Verdict``.
 
     winner
-        The node whose data count after a split, by an operator's word.
+        The node whose data count after a split-brain, by an operator's word.
 
     fenced
         The node that is off, by an operator's word.
@@ -119,8 +119,8 @@ def _misplaced(operation, config, found, winner, fenced):
             return f"{key}: {node} is no node of {config['name']}, which has {nodes[0]} and {nodes[1]}."
     if winner and found.name != verdict.SPLIT and found.active != winner:
         return (
-            f"{winner} was named winner of a split, but {config['name']} is {found.name}. Look at it, and "
-            f"leave the winner out: {command(operation, config)}"
+            f"{winner} was named winner of a split-brain, but {config['name']} is {found.name}. Look at it, "
+            f"and leave the winner out: {command(operation, config)}"
         )
     if fenced and found.name in (verdict.PRIMARY_DOWN, verdict.SECONDARY_DOWN):
         silent = nodes[0] if found.name == verdict.PRIMARY_DOWN else nodes[1]
@@ -136,12 +136,12 @@ def _recover(config, found, winner):
     if found.name == verdict.SPLIT and winner:
         # Once it is settled the loser is a node that has returned, its own changes still to be saved.
         rest = _bring_home(config) if winner == secondary else _take_in_standby(config, unsaved=True)
-        steps = ("hold", "settle", *(one for one in rest["steps"] if one != "hold"))
+        steps = ("pause", "settle", *(one for one in rest["steps"] if one != "pause"))
         return {**rest, "steps": steps}
     if found.uncompared:
         # A recovery ended behind its handover. What it had still to do, and nothing before that: lsyncd
         # must not push before both nodes are known to be equal.
-        steps = ("hold", "services", "git", "compare", "take", "activate")
+        steps = ("pause", "services", "git", "compare", "take", "activate")
         return {"steps": steps, "active": primary, "returned": primary}
     if found.name == verdict.NORMAL:
         return _repair(found, primary)
@@ -151,7 +151,7 @@ def _recover(config, found, winner):
         return _take_in_standby(config, found.unsaved)
     if found.name == verdict.PRIMARY_RETURNED:
         # Nobody could take over from it: only its configuration may be behind.
-        steps = ("hold", "static", "services", "admit", "activate")
+        steps = ("pause", "static", "services", "admit", "activate")
         return {"steps": steps, "active": primary, "returned": primary}
     return {"refusal": _refusal(config, found), "active": found.active}
 
@@ -163,7 +163,7 @@ def _repair(found, active):
 def _bring_home(config):
     """The secondary serves, with the newer data."""
     primary = config["primary"]["id"]
-    steps = ["hold", "static", "services", *_data(config), "handover"]
+    steps = ["pause", "static", "services", *_data(config), "handover"]
     if config["replicate"]:
         steps.append("compare")
     return {"steps": (*steps, "activate"), "active": primary, "returned": primary}
@@ -173,7 +173,7 @@ def _take_in_standby(config, unsaved):
     """The primary serves; what the standby alone has is saved first, if it served beside it."""
     data = _data(config) if unsaved else ()
     return {
-        "steps": ("hold", "static", "services", *data, "admit", "take", "activate"),
+        "steps": ("pause", "static", "services", *data, "admit", "take", "activate"),
         "active": config["primary"]["id"],
         "returned": config["secondary"]["id"],
     }
@@ -192,7 +192,7 @@ def _failover(config, found, fenced):
                 f"compared since. Run first: {command(RECOVER, config)}",
                 "active": primary,
             }
-        steps = ["hold", "services"]
+        steps = ["pause", "services"]
         steps += ["drain"] if config["replicate"] else []
         steps += ["git"] if config["git"] else []
         steps.append("handover")
@@ -225,7 +225,7 @@ def _boot(config, found):
         return _repair(found, primary)
     if found.name == verdict.COLD:
         # Nobody serves: what the other node alone has is saved by the recovery that follows, not now.
-        return {"steps": ("hold", "services", "admit", "take", "activate"), "active": found.newest}
+        return {"steps": ("pause", "services", "admit", "take", "activate"), "active": found.newest}
     if found.name == verdict.FAILED_OVER:
         return {
             "refusal": f"{secondary} serves already and has the newer data. Run: {command(RECOVER, config)}",

@@ -8,12 +8,12 @@ only if all of this is true:
 2. this node does not hold the addresses already;
 3. each of them has been seen since this node booted, so that silence is news and not a cut cable;
 4. nobody has answered for any of them for ``patience`` seconds and several probes;
-5. no hold is in force;
+5. no pause is in force;
 6. this node itself is connected: carrier, and an answer from one of the ``reachable`` addresses;
 7. the pair's watch is for this node's role, which the caller has settled by watching at all.
 
 The silence is counted anew whenever the node could not have heard an answer, or should not have
-listened: after a cut link, after a hold, after the watch itself was stopped for a while.
+listened: after a cut link, after a pause, after the watch itself was stopped for a while.
 """
 
 import dataclasses
@@ -85,8 +85,8 @@ class Observation:
     ledger, ledger_error
         This node's ledger, or None and why it cannot be read.
 
-    hold, hold_error
-        The hold as written, expired or not; or None and why it cannot be read.
+    pause, pause_error
+        The pause as written, expired or not; or None and why it cannot be read.
 
     held
         Addresses that this node holds.
@@ -109,8 +109,8 @@ class Observation:
     boot_id: str
     ledger: dict = None
     ledger_error: str = None
-    hold: dict = None
-    hold_error: str = None
+    pause: dict = None
+    pause_error: str = None
     held: frozenset = frozenset()
     answers: dict = dataclasses.field(default_factory=dict)
     asked: frozenset = frozenset()
@@ -204,7 +204,7 @@ def failed(state, now, settings):
     return dataclasses.replace(state, not_before=now + settings.patience)
 
 
-def pause(state, settings):
+def until_next_probe(state, settings):
     """
     Seconds until the next probe.
 
@@ -318,7 +318,7 @@ def _watch_for_second_holder(state, observation, settings, held):
         f"clients are split between the two. See salt-run pair.status {settings.pair}"
     )
     if _in_force(observation):
-        return state, NOTHING, f"{sentence} (left to what set the hold)."
+        return state, NOTHING, f"{sentence} (left to what set the pause)."
     if state.reported is not None and observation.now - state.reported < CONFLICT_AGAIN:
         return state, NOTHING, f"{sentence}."
     return dataclasses.replace(state, reported=observation.now), CONFLICT, f"{sentence}."
@@ -348,25 +348,26 @@ def _not_entitled(observation, settings, held):
 
 
 def _in_force(observation):
-    """Whether the watch is paused. A hold that cannot be read counts: somebody wanted one."""
-    if observation.hold_error:
+    """Whether the watch is paused. A pause that cannot be read counts: somebody wanted one."""
+    if observation.pause_error:
         return True
-    if observation.hold is None:
+    if observation.pause is None:
         return False
-    until = observation.hold.get("until")
+    until = observation.pause.get("until")
     return not isinstance(until, (int, float)) or until > observation.wall
 
 
 def _held_back(observation, settings):
     if not _in_force(observation):
         return None
-    if observation.hold_error:
+    if observation.pause_error:
         return (
-            f"{settings.pair}: the watch is paused, because its hold cannot be read: {observation.hold_error}"
+            f"{settings.pair}: the watch is paused, because its pause cannot be read: "
+            f"{observation.pause_error}"
         )
-    hold = observation.hold
-    why = hold.get("reason") or "no reason given"
-    run = f", run {hold['run']}" if hold.get("run") else ""
+    pause = observation.pause
+    why = pause.get("reason") or "no reason given"
+    run = f", run {pause['run']}" if pause.get("run") else ""
     return (
         f"{settings.pair}: the watch is paused ({why}{run}). It ends by itself, or with "
         f"salt-run pair.resume {settings.pair}."

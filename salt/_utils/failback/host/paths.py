@@ -45,7 +45,7 @@ class Paths:
         """Which run holds the pair."""
         return self.state(pair) / "lock.json"
 
-    def hold(self, pair):
+    def pause(self, pair):
         """Until when the watch is paused."""
         return self.state(pair) / "hold.json"
 

@@ -13,7 +13,7 @@ from failback.host import system
 
 VERSION = 1
 
-#: Seconds for which the hold of a dead run is left in force. What the run had begun on the nodes, a handover
+#: Seconds for which the pause of a dead run is left in force. What the run had begun on the nodes, a handover
 #: above all, may still be under way without it, and has ended by then.
 OUTLIVES_ITS_RUN = 60.0
 
@@ -35,13 +35,13 @@ class Pause:
     @property
     def path(self):
         """The file."""
-        return self._member.paths.hold(self._member.pair)
+        return self._member.paths.pause(self._member.pair)
 
     def set(self, seconds, reason, run=None):
         """
         Pause the watch of a pair on this node.
 
-        An operator's hold and that of a run stand side by side: neither shortens nor ends the other.
+        An operator's pause and that of a run stand side by side: neither shortens nor ends the other.
 
         seconds
             For how long from now, 1 to ``LONGEST``.
@@ -49,11 +49,11 @@ class Pause:
         run
             The run on whose behalf, or None for an operator.
 
-        Returns the hold: ``until`` (seconds since the epoch), ``reason``, ``run``. Raises ``Refused``.
+        Returns the pause: ``until`` (seconds since the epoch), ``reason``, ``run``. Raises ``Refused``.
         """
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST:
             raise Refused(
-                f"A hold lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself."
+                f"A pause lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself."
             )
         now = system.clocks()
         new = {"until": now["wall"] + seconds, "reason": reason, "run": run, "set": now}
@@ -67,17 +67,17 @@ class Pause:
         return new
 
     def read(self):
-        """The hold in force on this node that lasts longest, or None."""
+        """The pause in force on this node that lasts longest, or None."""
         found = self.last()
         return found if found and found["until"] > time.time() else None
 
     def last(self):
-        """The hold on this node that lasts longest, expired or not, or None. Raises ``Unreadable``."""
+        """The pause on this node that lasts longest, expired or not, or None. Raises ``Unreadable``."""
         return max(self._all(), key=lambda one: one["until"], default=None)
 
     def clear(self, run=None):
         """
-        End the holds. With a run, only that run's: an operator's own outlives the run.
+        End the pauses. With a run, only that run's: an operator's own outlives the run.
 
         Returns True when one in force was ended.
         """
@@ -92,7 +92,7 @@ class Pause:
 
     def _all(self):
         pair = self._member.pair
-        content = files.read_json(self.path, f"the hold of {pair}", VERSION)
+        content = files.read_json(self.path, f"the pause of {pair}", VERSION)
         if content is None:
             return []
         holds = content.get("holds")
@@ -100,8 +100,8 @@ class Pause:
             isinstance(one, dict) and isinstance(one.get("until"), (int, float)) for one in holds
         ):
             raise Unreadable(
-                f"{self.path}, the hold of {pair}, is damaged. The watch stays paused; remove the file, "
-                f"or run `salt-run pair.hold {pair} 1`."
+                f"{self.path}, the pause of {pair}, is damaged. The watch stays paused; remove the file, "
+                f"or run `salt-run pair.pause {pair} 1`."
             )
         return [_on_this_clock(one) for one in holds]
 
@@ -112,13 +112,13 @@ class Pause:
             self.path.unlink(missing_ok=True)
 
     def _alone(self):
-        # A run that renews its hold must not undo what an operator sets in the same moment.
+        # A run that renews its pause must not undo what an operator sets in the same moment.
         return files.locked(self._member.state / ".hold.flock")
 
 
 class Orphans:
     """
-    Ends the holds of runs that have died, so that they do not keep the watch idle for hours.
+    Ends the pauses of runs that have died, so that they do not keep the watch idle for hours.
 
     A run has died when its lock on this node is that of a process which this node can prove to be gone, or
     when another run, or none, has the lock.
@@ -128,16 +128,16 @@ class Orphans:
         self._member = member
         self._run, self._since = None, None
 
-    def ended(self, hold, now):
+    def ended(self, pause, now):
         """
-        Look at the hold in force, and end it if it is an orphan and has been one for long enough.
+        Look at the pause in force, and end it if it is an orphan and has been one for long enough.
 
         now
             Seconds of a clock that never goes back.
 
-        Returns the run whose hold was ended, or None.
+        Returns the run whose pause was ended, or None.
         """
-        run = hold.get("run") if hold else None
+        run = pause.get("run") if pause else None
         if run is None or not self._is_dead(run):
             self._run = None
         elif run != self._run:
@@ -156,10 +156,10 @@ class Orphans:
         return found is None or found["run"] != run or found["state"] == "dead"
 
 
-def _on_this_clock(hold):
-    """A hold as the wall clock would have it, had it always been set as it is now."""
-    then = hold.get("set")
+def _on_this_clock(pause):
+    """A pause as the wall clock would have it, had it always been set as it is now."""
+    then = pause.get("set")
     step = system.clock_step(then) if isinstance(then, dict) else 0.0
     if not step:
-        return hold
-    return {**hold, "until": hold["until"] + step, "set": {**then, "wall": then["wall"] + step}}
+        return pause
+    return {**pause, "until": pause["until"] + step, "set": {**then, "wall": then["wall"] + step}}

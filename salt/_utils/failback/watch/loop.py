@@ -260,9 +260,9 @@ class Watch:
         if name in self._conflicts and self._conflicts[name].is_alive():
             return
 
-        def call(config, macs):
+        def call(member, macs):
             try:
-                answer = self.on_conflict(config, macs)
+                answer = self.on_conflict(member, macs)
             except Exception as error:
                 answer = f"{name}: {error}"
             if answer:

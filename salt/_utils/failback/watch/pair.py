@@ -40,7 +40,7 @@ class WatchedPair:
         self._answers, self._reached = {}, None
         self._held, self._connected = frozenset(), frozenset()
         self._ledger = _Remembered(member.ledger.path, member.ledger.read)
-        self._hold = _Remembered(member.pause.path, member.pause.last)
+        self._pause = _Remembered(member.pause.path, member.pause.last)
         self._orphans = pause.Orphans(member)
         self._next_look_for_orphans = 0.0
         self._seen_file = member.volatile / "seen.json"
@@ -148,13 +148,13 @@ class WatchedPair:
                 self._prober.ask(self._present(self._reachable))
                 self._echo.ask()
         ledger, ledger_error = self._ledger.read()
-        hold, hold_error = self._hold.read()
-        if hold and now >= self._next_look_for_orphans:
+        pause, pause_error = self._pause.read()
+        if pause and now >= self._next_look_for_orphans:
             self._next_look_for_orphans = now + ORPHANS_EVERY
-            run = self._orphans.ended(hold, now)
+            run = self._orphans.ended(pause, now)
             if run:
                 system.log(f"the pause of the watch of {self.settings.pair} is over: run {run} has died")
-                hold, hold_error = self._hold.read()
+                pause, pause_error = self._pause.read()
         before = self._state
         self._state, action, sentence = silence.decide(
             before,
@@ -164,8 +164,8 @@ class WatchedPair:
                 boot_id=self.boot_id,
                 ledger=ledger,
                 ledger_error=ledger_error,
-                hold=hold,
-                hold_error=hold_error,
+                pause=pause,
+                pause_error=pause_error,
                 held=self._held,
                 answers=self._answers,
                 asked=asked,
@@ -179,7 +179,7 @@ class WatchedPair:
         if self._state.seen != before.seen:
             self._write_seen()
         if asked or now >= self._next_probe:
-            self._next_probe = now + silence.pause(self._state, self.settings)
+            self._next_probe = now + silence.until_next_probe(self._state, self.settings)
         elif before.holding and not self._state.holding:
             self._next_probe = now
         due = silence.due(self._state, self.settings)

@@ -241,7 +241,7 @@ def test_a_hold_is_respected_from_the_moment_it_is_written_and_expires(network, 
     lose_holder(network)
     node.holds_nothing_for(2)
     assert "recover, run run-1" in node.status()["sentence"]
-    eventually(node.holds, 6, "the hold has expired")
+    eventually(node.holds, 6, "the pause has expired")
 
 
 def test_what_was_never_seen_is_not_taken(network, node):
