@@ -143,7 +143,7 @@ def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     members, _, arguments, options = renewals(run, 3)[-1]
     assert (members, arguments) == (("salt1", "salt2"), ("salt", run.id, lock.LEASE))
     assert options == {"look": minions.LOOK_WITHIN, "pause": False}
-    run.holding = True
+    run.pausing = True
     assert renewals(run, 3)[-1][3] == {"look": minions.LOOK_WITHIN, "pause": True}
     run.let_go()
     number = len(run.told)
