@@ -1,4 +1,4 @@
-"""Rows of files: the warm pass, the preview, and how far lsyncd lags behind."""
+"""Rows of files: the pre-sync, the preview, and how far lsyncd lags behind."""
 
 import json
 import statistics

@@ -103,9 +103,9 @@ def bare_rsync(nodes, near, *options):
 
 
 def planned_with_files(nodes, size, files, goal, met=None):
-    """A warm pass, 20 changes, then the handover."""
+    """A pre-sync, 20 changes, then the handover."""
     row = Row(
-        f"Planned handover, {files:,} files, 20 changed since the warm pass: time without an answer",
+        f"Planned handover, {files:,} files, 20 changed since the pre-sync: time without an answer",
         "ms",
         goal=goal,
         met=met,
@@ -123,7 +123,7 @@ def planned_with_files(nodes, size, files, goal, met=None):
             compared = nodes.near(near, "compare", run)
         if compared["unexplained_count"]:
             row.notes.append(f"run {number}: {compared['unexplained_count']} files differed afterwards")
-        full += done["last_pass"]["paths"][0]["named"] is None
+        full += done["final_sync"]["paths"][0]["named"] is None
         note_window(row, "Failback", seen, overlaps)
         windows.append(done["window_milliseconds"])
         steps.append(step_times(done))

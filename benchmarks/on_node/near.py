@@ -12,7 +12,7 @@ from failback.journal import service  # noqa: E402
 from failback.network import address_holder  # noqa: E402
 from failback.network import floating  # noqa: E402
 from failback.pair import Member  # noqa: E402
-from failback.recovery import handover_pass  # noqa: E402
+from failback.recovery import handover_sync  # noqa: E402
 from failback.recovery import pull  # noqa: E402
 from failback.recovery import reverse_rsync  # noqa: E402
 from failback.state import ledger  # noqa: E402
@@ -109,12 +109,12 @@ def hand_over(member, run):
 
     address_holder.Holder.take = noted
 
-    def last_pass(control):
+    def final_sync(control):
         if not member.config["replicate"]:
             return None
-        return handover_pass.LastPass(member, run, control, max_delete=10**9)
+        return handover_sync.FinalSync(member, run, control, max_delete=10**9)
 
-    done = taker.become_active(member, run, last_pass)
+    done = taker.become_active(member, run, final_sync)
     return {**done, "taken": moments[-1]}
 
 

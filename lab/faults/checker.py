@@ -175,7 +175,7 @@ def _excused(facts, both):
         if node not in facts["observed"]:
             continue
         heard = heard or facts["ended"]
-        # As soon as one of them has given way the claim is settled, and a handover may follow at once.
+        # As soon as one of them has stepped down the claim is settled, and a handover may follow at once.
         settled = [end for start, end in both if start <= heard + CLAIMS and end > heard]
         found.append([begin - 0.5, min(heard + SETTLES, max([heard + CLAIMS, *settled]))])
     return found

@@ -212,7 +212,7 @@ class Rehearsal(Operator, Evidence):
             self._local_writer(self.primary)
         else:
             self.mended(self.primary)
-        until(lambda: not self._bears(self.primary), 30, "salt1 to give way", pause=0.1)
+        until(lambda: not self._bears(self.primary), 30, "salt1 to step down", pause=0.1)
         self.note("salt1 is back and does not serve")
         self._bait_changes()
 

@@ -15,6 +15,7 @@ What is decided here is decided in ``failback`` (this tree's ``_utils``), which 
 Salt as ``/usr/local/sbin/failback``.
 """
 
+import logging
 import os
 import time
 
@@ -36,7 +37,7 @@ from failback.host.paths import Paths
 from failback.network import address_holder
 from failback.network import floating
 from failback.pair import Member
-from failback.recovery import handover_pass
+from failback.recovery import handover_sync
 from failback.replication import gate as gates
 from failback.replication import git_push
 from failback.replication import sources as source_facts
@@ -46,6 +47,8 @@ from failback.watch import loop
 from failback_master import cluster
 
 __virtualname__ = "pair"
+
+log = logging.getLogger(__name__)
 
 
 def __virtual__():
@@ -282,9 +285,9 @@ def win(pair, run, generation, reason):
 
 
 @salt_errors.translated
-def give_way(pair, run, generation):
+def step_down(pair, run, generation):
     """
-    Give way to the other node: release the addresses, stop lsyncd and the active services.
+    Step down for the other node: release the addresses, stop lsyncd and the active services.
 
     What this node alone has is kept from being overwritten until a recovery has saved it.
 
@@ -297,15 +300,32 @@ def give_way(pair, run, generation):
 
     .. code-block:: bash
 
-        salt 'salt1' pair.give_way salt 20261122T183000-recover-salt-4f2a 8
+        salt 'salt1' pair.step_down salt 20261122T183000-recover-salt-4f2a 8
     """
     member = _member(pair)
     member.lock.require(run)
     other = member.peer["id"]
     own = member.ledger.read()
     if own and (own["generation"], own["active"]) == (int(generation), other):
-        return f"{member.node} has given way to {other} already."
+        return f"{member.node} has stepped down to {other} already."
     return takeovers.yield_to(member, int(generation), other, run)
+
+
+def give_way(pair, run, generation):
+    """
+    The former name of ``pair.step_down``, for one release.
+
+    pair, run, generation
+        As for ``pair.step_down``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.give_way salt 20261122T183000-recover-salt-4f2a 8
+    """
+    log.warning("pair.give_way is called pair.step_down now; the next release does not know the old name.")
+    return step_down(pair, run, generation)
 
 
 @salt_errors.translated
@@ -314,7 +334,7 @@ def handover(pair, run, max_delete=None):
     Make this node active: the last changes come over, and the addresses with them.
 
     max_delete
-        Files that the last pass may delete in a path here, in place of the pair's number.
+        Files that the final sync may delete in a path here, in place of the pair's number.
 
     Once this node has them, services read the files again that have come over, and the active services
     start: also when nobody is left to ask for it, for they do not run on the other node any more.
@@ -332,14 +352,14 @@ def handover(pair, run, max_delete=None):
     """
     member = _member(pair)
 
-    def prepare_last_pass(control):
+    def prepare_final_sync(control):
         if not member.config["replicate"]:
             return None
-        return handover_pass.LastPass(member, run, control, max_delete=max_delete)
+        return handover_sync.FinalSync(member, run, control, max_delete=max_delete)
 
-    done = taker.become_active(member, run, prepare_last_pass)
+    done = taker.become_active(member, run, prepare_final_sync)
     done.update(started=[], problems=[])
-    brought = done["last_pass"]
+    brought = done["final_sync"]
     try:
         if brought and brought["then"]:
             reload(pair, brought["then"])
@@ -441,7 +461,7 @@ def stand_by(pair, run, sources=None):
         done = services.stop(pair, key, one, member.node)
         if done == "unknown":
             raise CommandExecutionError(
-                f"{pair}: it cannot be learnt whether {one['name']} (active_services) is off on the standby "
+                f"{pair}: cannot tell whether {one['name']} (active_services) is stopped on the standby "
                 f"{member.node}: its status command gives no answer. Run: {' '.join(one['status'])}"
             )
         if done == "stopped":

@@ -154,7 +154,8 @@ def known_hosts():
 @salt_errors.translated
 def authorized_keys():
     """
-    Render the lines of authorized_keys that let each peer ask for the far end, and for nothing else.
+    Render the lines of authorized_keys that let each peer ask for the verbs of ``failback.peer_requests``,
+    and for nothing else.
 
     CLI Example:
 

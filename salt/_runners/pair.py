@@ -349,7 +349,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         shown["steps"] = "Nothing to do."
     words = {"winner": winner, "reason": "..."} if winner else {}
     previews = []
-    if {"warm", "drain"} & set(run.plan.steps):
+    if {"pre-sync", "drain"} & set(run.plan.steps):
         target = run.plan.target
         serving = next(one for one in reports if one["node"] != target)
         previews = run.nodes.one(

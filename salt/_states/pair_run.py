@@ -121,7 +121,7 @@ def opened(
     ret["result"] = True
     said = [run.verdict.sentence]
     if run.took_over:
-        said.append(f"Run {run.took_over} held it and is at work no more: its lock was taken over.")
+        said.append(f"Took over the lock of run {run.took_over}, which is no longer running.")
     ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} holds it."
     run.note("precheck", True, " ".join(said), time.monotonic() - begun)
     return ret
@@ -160,7 +160,7 @@ def winner_settled(name):
             one["ledger"]["generation"] for one in run.nodes.all(run.ids, "pair.report", pair).values()
         )
         run.nodes.one(winner, "pair.win", pair, run.id, generation, f"named the winner: {run.reason}")
-        run.nodes.one(loser, "pair.give_way", pair, run.id, generation)
+        run.nodes.one(loser, "pair.step_down", pair, run.id, generation)
         run.nodes.one(winner, "pair.take", pair, run.id)
         # What follows is judged by what is true from here on.
         found = run.judge()[0]
@@ -257,7 +257,7 @@ def services_started(name):
 
 def drained(name):
     """
-    Wait until lsyncd has carried what there is, so that little is left for the last pass.
+    Wait until lsyncd has carried what there is, so that little is left for the final sync.
 
     name
         What this step is, in words.
@@ -284,7 +284,7 @@ def drained(name):
                 f"lsyncd is behind: {left} files differ, and nobody would serve while they are carried. "
                 f"{' '.join(errors.values())}"
             )
-        return f"lsyncd has carried what there was; {left} files are left for the last pass."
+        return f"lsyncd has carried what there was; {left} files are left for the final sync."
 
     return _step(name, "drain", work)
 
@@ -314,7 +314,7 @@ def files_warm(name):
         _reload(run, done["then"])
         return done["comment"]
 
-    return _step(name, "warm", work)
+    return _step(name, "pre-sync", work)
 
 
 def _reload(run, units):
@@ -349,7 +349,7 @@ def repositories_pushed(name):
 
 def handed_over(name):
     """
-    Move the addresses: release there, last pass, take here, announce, prove. The active services follow.
+    Move the addresses: release there, final sync, take here, announce, prove. The active services follow.
 
     name
         What this step is, in words.
@@ -368,14 +368,14 @@ def handed_over(name):
         # Each by its own clock: only differences within one list mean anything.
         changes[f"window on {run.plan.active}"] = _steps(done["timeline"])
         changes[f"window on {run.other(run.plan.active)}"] = _steps(done["far_timeline"])
-        if done["last_pass"]:
-            changes["last pass"] = {
+        if done["final_sync"]:
+            changes["final sync"] = {
                 one["path"]: ", ".join(
                     f"{one[action]} {action}"
                     for action in ("overwritten", "deleted", "created", "attributes")
                 )
                 + _compared(one)
-                for one in done["last_pass"]["paths"]
+                for one in done["final_sync"]["paths"]
             }
         if done["started"]:
             changes["started"] = done["started"]
@@ -389,7 +389,7 @@ def handed_over(name):
                 changes["seen by"] = witnessed
         if done["problems"]:
             raise CommandExecutionError(f"{active}, but: {' '.join(done['problems'])}")
-        return f"{active}; nobody held the addresses for {done['window_milliseconds']:.1f} ms."
+        return f"{active}; the addresses were unassigned for {done['window_milliseconds']:.1f} ms."
 
     return _step(name, "handover", work, outlives=HANDOVER_LIMIT)
 
@@ -399,7 +399,7 @@ def _steps(timeline):
 
 
 def _compared(one):
-    """How the last pass of a path was made, in words."""
+    """How the final sync of a path was made, in words."""
     if one["named"] is not None:
         return f"; {one['named']} names compared, from the journal of changes"
     return f"; everything compared, because {one['why']}"
@@ -446,7 +446,7 @@ def agreed(name):
         generation = run.verdict.generation
         _admit(run, run.plan.active, generation)
         # Service first: a boot leaves it to the recovery that follows to save what the standby alone has.
-        unsaved = run.verdict.unsaved and bool(run.config["replicate"]) and "warm" not in run.plan.steps
+        unsaved = run.verdict.unsaved and bool(run.config["replicate"]) and "pre-sync" not in run.plan.steps
         _admit(run, run.other(run.plan.active), generation, admitted=False, unsaved=unsaved)
         changes.update({node: f"generation {generation}, {run.plan.active} active" for node in run.ids})
         return f"Both nodes have it in their ledgers that {run.plan.active} is active."
@@ -481,7 +481,7 @@ def addresses_taken(name):
         taken = run.nodes.one(run.plan.active, "pair.take", run.config["name"], run.id)
         if taken:
             changes[run.plan.active] = taken
-        return f"{run.plan.active} holds the addresses."
+        return f"{run.plan.active} has the addresses."
 
     return _step(name, "take", work)
 

@@ -39,7 +39,7 @@ Both nodes agree who is active:
     - require:
       - pair_run: The services run, on the primary first
 
-The active node holds the addresses:
+The active node has the addresses:
   pair_run.addresses_taken:
     - require:
       - pair_run: Both nodes agree who is active
@@ -47,7 +47,7 @@ The active node holds the addresses:
 lsyncd and the active services run on the active node alone:
   pair_run.active_alone:
     - require:
-      - pair_run: The active node holds the addresses
+      - pair_run: The active node has the addresses
 
 The run is closed:
   pair_run.closed:

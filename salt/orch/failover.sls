@@ -63,7 +63,7 @@ The services run, on the primary first:
     - require:
       - pair_run: The secondary has taken over alone
 
-# So that the last pass is short.
+# So that the final sync is short.
 lsyncd has carried what there is:
   pair_run.drained:
     - require:
@@ -74,7 +74,7 @@ The repositories are on the secondary:
     - require:
       - pair_run: lsyncd has carried what there is
 
-# The only moment without service: lsyncd stops and the addresses are released there, last pass, take here.
+# The only moment without service: lsyncd stops and the addresses are released there, final sync, take here.
 The addresses and the active services have moved:
   pair_run.handed_over:
     - require:

@@ -67,7 +67,7 @@ The services run, on the primary first:
     - require:
       - pair_run: The returned node has its static configuration
 
-# While the secondary still serves, so that the last pass is short.
+# While the secondary still serves, so that the final sync is short.
 The files that changed have come back:
   pair_run.files_warm:
     - require:
@@ -79,7 +79,7 @@ The repositories have come back:
     - require:
       - pair_run: The files that changed have come back
 
-# The only moment without service: release there, last pass, take here. The active services follow at once.
+# The only moment without service: release there, final sync, take here. The active services follow at once.
 The addresses have come home:
   pair_run.handed_over:
     - require:
@@ -103,7 +103,7 @@ Both nodes agree who is active:
     - require:
       - pair_run: Both nodes have the same files
 
-The active node holds the addresses:
+The active node has the addresses:
   pair_run.addresses_taken:
     - require:
       - pair_run: Both nodes agree who is active
@@ -111,7 +111,7 @@ The active node holds the addresses:
 lsyncd and the active services run on the active node alone:
   pair_run.active_alone:
     - require:
-      - pair_run: The active node holds the addresses
+      - pair_run: The active node has the addresses
 
 The virtual machines have followed, if they were to:
   vm_run.followed:

@@ -1,4 +1,4 @@
-# The two nodes reach each other with a key of their own, which may do what the far end allows and
+# The two nodes reach each other with a key of their own, which may do what the other one allows and
 # nothing else. `orch.adopt` tells each node once how to recognise the other.
 The node has a key of its own for its pair:
   pair.key_present: []
@@ -25,7 +25,7 @@ The node connects to its peers with that key alone:
 
 # In a test on a new node the file may not be there yet.
 {%- if not opts['test'] or salt['file.file_exists']('/root/.ssh/authorized_keys') %}
-The peer's key may ask for the far end:
+The peer's key may ask for the verbs of a peer:
   file.blockreplace:
     - name: /root/.ssh/authorized_keys
     - marker_start: '# failback: begin (managed by Salt)'

@@ -1,5 +1,5 @@
 # The very files that Salt's modules import, for the times when Salt is not there: the watch, the gate
-# of lsyncd, the far end of a handover. Each release has a folder of its own and one link is swapped, so
+# of lsyncd, the other node. Each release has a folder of its own and one link is swapped, so
 # that whatever starts meanwhile finds one release, whole.
 The library that works without Salt is current:
   pair.release_in_force: []

@@ -7,7 +7,7 @@ include:
 {%- set keys = '/root/.ssh/authorized_keys' %}
 {%- set begin = '# failback: begin (managed by Salt)' %}
 {%- if salt['file.file_exists'](keys) and salt['file.contains'](keys, begin) %}
-Nobody's key may ask for the far end any more:
+Nobody's key may ask for anything any more:
   file.blockreplace:
     - name: {{ keys }}
     - marker_start: '{{ begin }}'

@@ -218,14 +218,14 @@ def test_a_run_that_does_not_get_the_pair_renews_nothing(run, monkeypatch):
     [
         (False, {}, ("succeeded", "It is served."), True, "is closed. It is served."),
         (False, {"salt2": "salt2 is gone."}, ("succeeded", "It is served."), False, "not be closed. salt2"),
-        (True, {}, ("failed", "no room"), False, "failed at `warm`. salt2 serves. Mend the cause"),
+        (True, {}, ("failed", "no room"), False, "failed at `pre-sync`. salt2 serves. Fix the cause"),
     ],
 )
 def test_a_run_is_closed_and_says_how_it_ended(run, monkeypatch, failed, errors, kept, result, said):
     monkeypatch.setattr(run, "record", lambda how, sentence: (how, sentence))
     run.lock()
     run.note("precheck", True, "fine", 0.5)
-    run.note("warm", not failed, "no room" if failed else "all is over", 1.0)
+    run.note("pre-sync", not failed, "no room" if failed else "all is over", 1.0)
     records = []
 
     def give_back(record):
@@ -236,7 +236,9 @@ def test_a_run_is_closed_and_says_how_it_ended(run, monkeypatch, failed, errors,
     ret = run.close("It is served.", give_back)
     assert records == [kept]
     assert ret["result"] is result and said in ret["comment"], ret
-    assert ret["changes"] == ({"run": run.id, "seconds": {"precheck": 0.5, "warm": 1.0}} if result else {})
+    assert ret["changes"] == (
+        {"run": run.id, "seconds": {"precheck": 0.5, "pre-sync": 1.0}} if result else {}
+    )
 
 
 @pytest.mark.parametrize("failed", [False, True])

@@ -55,7 +55,7 @@ class Nodes:
     """
     ``here`` and ``there``: folders that stand for ``/`` of the node that pulls and of its peer.
 
-    The far end is a real rsync daemon with the very configuration that the real far end uses.
+    The peer is a real rsync daemon with the very configuration that a real peer uses.
     """
 
     def __init__(self, folder, program="rsync"):
@@ -73,7 +73,7 @@ class Nodes:
         return replicated.item(path, is_directory)
 
     def peer(self, items, writable=False, before=""):
-        """A peer that serves the items; ``before`` is shell run by the far end first."""
+        """A peer that serves the items; ``before`` is shell run by the peer first."""
         configuration = self.folder / "rsyncd.conf"
         text = replicated.daemon_config(items, writable, str(self.there))
         configuration.write_bytes(os.fsencode(text))

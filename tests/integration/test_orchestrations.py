@@ -56,7 +56,7 @@ def test_boot_starts_a_cold_pair_and_history_tells_of_it(cold):
     dead = gone()
     for node in cold.nodes:
         node.set_lock(OTHER_RUN, dead)
-    taken_over = f"Run {OTHER_RUN} held it and is at work no more: its lock was taken over."
+    taken_over = f"Took over the lock of run {OTHER_RUN}, which is no longer running."
     cold.run(*BOOT).good("salt is normal", "salt is served by salt1", taken_over)
     for node in cold.nodes:
         own = ledger_of(node)
@@ -188,7 +188,7 @@ def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
     site.run(*BOOT).refused(
         "services names scribe, which is no unit on salt2",
         "salt is now cold",
-        "Mend the cause and run it again",
+        "Fix the cause and run it again",
     )
     for node in site.nodes:
         assert ledger_of(node)["boot_id"] == "an earlier boot"
@@ -207,7 +207,7 @@ def test_a_service_that_starts_and_dies_at_once_fails_the_step(site):
         "salt: scribe (services) started on salt1 and is now failed",
         "nothing after it was started",
         "salt is now cold",
-        "Mend the cause and run it again",
+        "Fix the cause and run it again",
     )
     for node in site.nodes:
         assert (node.units / "reader").read_text() == "inactive"

@@ -31,7 +31,7 @@ MOMENTS = [
     pytest.param("after quiesce", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after its services have stopped"),
     pytest.param("after look_closely", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="with the journals close"),
     pytest.param("after release", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="after the release"),
-    pytest.param("in the last pass", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="in the last pass"),
+    pytest.param("in the final sync", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="in the final sync"),
     pytest.param("before commit", SALT2_AS_BEFORE, SALT2_AS_BEFORE, id="before the commit"),
     pytest.param("after commit", SALT2_AGAIN, SALT2_AGAIN, id="after the commit"),
     pytest.param("take", SALT2_AFTER_SALT1, SALT2_AFTER_SALT1, id="before the addresses are taken"),
@@ -41,11 +41,11 @@ MOMENTS = [
 
 
 def die_at(world, monkeypatch, moment, die):
-    """Arrange for the near end to die at a moment; returns its last pass."""
+    """Arrange for the taker to die at a moment; returns its final sync."""
     if moment in ("take", "taken"):
         world.hooks[("salt1", moment)] = die
     when, _, what = moment.partition(" ")
-    real = taker.FarEnd.ask
+    real = taker.PeerConnection.ask
 
     def ask(far, do, *rest, **request):
         if (when, what) == ("before", do):
@@ -55,15 +55,15 @@ def die_at(world, monkeypatch, moment, die):
             die()
         return answer
 
-    monkeypatch.setattr(taker.FarEnd, "ask", ask)
-    return (lambda limit: die()) if moment == "in the last pass" else (lambda limit: None)
+    monkeypatch.setattr(taker.PeerConnection, "ask", ask)
+    return (lambda limit: die()) if moment == "in the final sync" else (lambda limit: None)
 
 
 WORK = "work.service"
 
 
 def judged(world):
-    """The verdict over both nodes as they are, the near end's minion having come back."""
+    """The verdict over both nodes as they are, the taker's minion having come back."""
     reports = []
     for node in ("salt1", "salt2"):
         with world.on(node):
@@ -81,7 +81,7 @@ def judged(world):
 
 
 def serve(world, *requests, answers=None):
-    """Let the far end answer some requests, then end its connection. Returns its answers."""
+    """Let the giver answer some requests, then end its connection. Returns its answers."""
     answers = io.StringIO() if answers is None else answers
     lines = [
         one if isinstance(one, str) else json.dumps({"number": number, **one})

@@ -164,7 +164,7 @@ def test_what_decides_does_no_input_or_output(name):
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_wing_says_what_it_is_for_and_imports_nothing(name):
-    """The far end of a handover starts near the window: a wing must not bring in what nobody asked for."""
+    """The giver of a handover starts near the window: a wing must not bring in what nobody asked for."""
     assert ast.get_docstring(TREES[name])
     assert len(TREES[name].body) == 1
 

@@ -113,7 +113,7 @@ def test_a_lock_that_cannot_be_read_is_nobody_s(member, content):
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_a_record_of_the_last_pass_that_cannot_be_read_proves_no_comparison(member, content):
+def test_a_record_of_the_final_sync_that_cannot_be_read_proves_no_comparison(member, content):
     file = member.run_folder(samples.RUN) / "last-pass.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"version": 1, "ended": 1, "compared": true}')

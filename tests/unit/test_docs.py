@@ -31,28 +31,9 @@ each_written_by_hand = pytest.mark.parametrize(
     "path", [path for path in DOCUMENTS if path.name not in GENERATED], ids=lambda path: path.name
 )
 
-#: Where the library's wings are; the pages name files in them.
 LIBRARY = TREE / "salt/_utils/failback"
-WINGS = (LIBRARY / "decisions").is_dir()
-#: What the code may still call by its former name, which the pages do not use any more.
-RENAMED = {
-    "split": "split-brain",
-    "hold": "pause",
-    "warm": "pre-sync",
-    "the split": "the split-brain",
-    "a last pass": "a final sync",
-    "holds the addresses": "has the addresses",
-}
-
-
-def spoken(text):
-    """A name, or a sentence of the code, in the words of the pages."""
-    if text in RENAMED:
-        return RENAMED[text]
-    for former, now in RENAMED.items():
-        if " " in former:
-            text = re.sub(rf"{former}\b(?!-)", now, text)
-    return text
+#: A function that the runner has for one more release, under its former name.
+FORMER = "hold"
 
 
 def commands(text):
@@ -91,14 +72,11 @@ def rows(name, heading):
 
 def public_functions(path):
     """Names under which Salt calls what a module of the tree defines, with their arguments."""
-    found = {
+    return {
         node.name.rstrip("_"): {one.arg for one in [*node.args.args, *node.args.kwonlyargs]}
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     }
-    # Under both names, whichever the code has: the former one stays as an alias.
-    also = {**RENAMED, **{now: former for former, now in RENAMED.items()}}
-    return {**found, **{also[name]: arguments for name, arguments in found.items() if name in also}}
 
 
 def by_virtual_name(folder):
@@ -167,7 +145,7 @@ def test_each_runner_function_exists(name, function):
 
 def test_each_runner_function_is_explained():
     shown = {function for name, function in said(r"\bsalt-run pair\.([a-z_]+)") if name == "operations.md"}
-    assert shown == {spoken(name) for name in RUNNER}
+    assert shown == set(RUNNER) - {FORMER}
 
 
 @pytest.mark.parametrize("name, orchestration", said(r"\borch\.([a-z_]+)"))
@@ -292,7 +270,7 @@ def test_examples_of_pairs_are_right(path):
 
 
 def test_each_verdict_is_explained():
-    wanted = {spoken(one) for one in verdict.ALL}
+    wanted = set(verdict.ALL)
     shown = {
         document: {word for row in rows(document, heading) for word in re.findall(r"`([a-z_-]+)`", row[0])}
         for document, heading in (("protocol.md", "## The verdict"), ("operations.md", "### status"))
@@ -305,7 +283,7 @@ def test_each_verdict_has_its_steps():
     shown = {re.match(r"`([a-z_-]+)`", row[0]) for row in rows("protocol.md", "### Which steps a run takes")}
     # "all others" are refused by every orchestration.
     others = {verdict.UNKNOWN, verdict.SECONDARY_DOWN}
-    assert {one.group(1) for one in shown if one} == {spoken(one) for one in set(verdict.ALL) - others}
+    assert {one.group(1) for one in shown if one} == set(verdict.ALL) - others
 
 
 #: What a row of the table of steps is about: facts of the verdict beside its name.
@@ -353,12 +331,12 @@ def test_each_run_takes_the_steps_that_are_shown(row, operation, cell):
     elif shown == "nothing to do":
         assert made.nothing_to_do
     elif not shown.startswith("as "):
-        assert ", ".join(spoken(step) for step in made.steps) == shown
+        assert ", ".join(made.steps) == shown
 
 
 def test_each_step_is_explained_in_its_order():
-    steps = {spoken(name): spoken(what) for name, what in plan.STEPS.items()}
-    shown = [(row[0].strip("`"), spoken(row[1])) for row in rows("protocol.md", "## The recovery")]
+    steps = plan.STEPS
+    shown = [(row[0].strip("`"), row[1]) for row in rows("protocol.md", "## The recovery")]
     assert shown == list(steps.items())
 
 
@@ -492,7 +470,7 @@ def test_the_glossary_is_in_order_and_has_each_term_once():
     order = [re.sub(r"[^a-z]", "", term.split(",")[0].lower()) for term in terms]
     assert order == sorted(order)
     assert len(order) == len(set(order))
-    assert {spoken(one) for one in verdict.ALL} <= {one for term in terms for one in term.split(", ")}
+    assert set(verdict.ALL) <= {one for term in terms for one in term.split(", ")}
 
 
 @each_written_by_hand
@@ -531,19 +509,12 @@ def test_each_internal_link_resolves(path):
 def test_each_named_file_of_the_tree_exists(path):
     pattern = r"^(?:salt|pillar|lab|tests|docs|pair|orch)/[\w./-]+\w/?$"
     for command in commands(path.read_text()):
-        if re.match(pattern, command) and (WINGS or not in_the_wings(command)):
+        if re.match(pattern, command):
             places = [folder / command for folder in (TREE, TREE / "salt", LIBRARY)]
             assert any(place.exists() for place in places), f"{path.name}: {command}"
 
 
-def in_the_wings(name):
-    """Whether a page means a place that the library's new layout has."""
-    return "failback_master" in name or re.search(r"(decisions|pillar)/([a-z]+\.py)?$", name)
-
-
 def test_the_wings_are_as_explained():
-    if not WINGS:
-        pytest.skip("the library has no wings yet")
     table = rows("architecture.md", "## The wings")
     shown = [row[0].strip("`").rstrip("/") for row in table if row[0].endswith("/`")]
     there = {path.name for path in LIBRARY.iterdir() if (path / "__init__.py").is_file()}

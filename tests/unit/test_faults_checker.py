@@ -161,7 +161,7 @@ def two_holders_while_one_is_switched_on(one):
 
 
 def two_holders_soon_after_the_claim_was_settled(one):
-    # salt1 is heard again at 120 s and gives way at 122 s; at 130 s it bears the address once more.
+    # salt1 is heard again at 120 s and steps down at 122 s; at 130 s it bears the address once more.
     one["observed"]["salt1"][7:7] = [holds(130, True), holds(131, False)]
 
 
@@ -273,9 +273,9 @@ def test_each_break_is_found(damage, invariant):
     assert invariant in broken(one)
 
 
-def test_what_a_cut_off_node_may_hold_ends_as_it_gives_way():
+def test_what_a_cut_off_node_may_hold_ends_as_it_steps_down():
     one = facts()
-    # Heard at 120 s: it gives way at 139 s, within the 20 s; it would be too late at 141 s.
+    # Heard at 120 s: it steps down at 139 s, within the 20 s; it would be too late at 141 s.
     for moment, expected in ((139.0, []), (141.0, ["one holder"])):
         one["observed"]["salt1"][5]["time"] = moment
         one["observed"]["salt1"][4]["time"] = moment

@@ -54,7 +54,7 @@ class World:
         self.told = []
         #: What was started to go on by itself, by whom.
         self.detached = []
-        #: The node that serves when a handover begins; the near end of ``bring_home`` is salt1.
+        #: The node that serves when a handover begins; the taker of ``bring_home`` is salt1.
         self.server = "salt2"
         #: Addresses on interfaces without a link, by node.
         self.unlinked = {"salt1": set(), "salt2": set()}
@@ -194,21 +194,21 @@ class World:
 
     # --- what a test does ---
 
-    def bring_home(self, last_pass=lambda limit: None):
-        """The near end on salt1."""
+    def bring_home(self, final_sync=lambda limit: None):
+        """The taker on salt1."""
         with self.on("salt1") as member:
             return taker.become_active(
-                member, samples.RUN, lambda control: last_pass and LastPass(self, last_pass)
+                member, samples.RUN, lambda control: final_sync and FinalSync(self, final_sync)
             )
 
     def far_end(self, verb, *arguments, **words):
-        """One function of the far end: arm, release, commit, disarm or take_back."""
+        """One function of the giver: arm, release, commit, disarm or take_back."""
         with self.on(self.server) as member:
             module = way_back if hasattr(way_back, verb) else giver
             return getattr(module, verb)(member, *arguments, **words)
 
     def release(self):
-        """The far end's release, with a Holder of its own."""
+        """The giver's release, with a Holder of its own."""
         with self.on(self.server) as member, address_holder.Holder(self.wanted) as holder:
             return giver.release(member, samples.RUN, holder)
 
@@ -309,8 +309,8 @@ class Holder:
         return {}
 
 
-class LastPass:
-    """In place of ``reverse_rsync.LastPass``: a function of the seconds that it is given."""
+class FinalSync:
+    """In place of ``reverse_rsync.FinalSync``: a function of the seconds that it is given."""
 
     def __init__(self, world, function):
         self._world, self._function = world, function
@@ -333,7 +333,7 @@ class LastPass:
 
 
 class Connection:
-    """In place of ssh: the far end in a thread, behind two pipes."""
+    """In place of ssh: the giver in a thread, behind two pipes."""
 
     def __init__(self, world, run):
         request_read, request_write = os.pipe()

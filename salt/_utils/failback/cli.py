@@ -76,7 +76,7 @@ def parser():
     command("report", "print this node's live facts of a pair as JSON", "pair")
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
-    command("announce", "announce the pair's addresses that this node holds, some times over", "pair")
+    command("announce", "re-announce the addresses this node has, several times", "pair")
     command("push-git", "push the repositories to the standby, if this node is active (cron)", "pair")
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
     command("journal", "note which files change while a run lasts (its own unit)", "pair", "run")

@@ -10,8 +10,8 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
                                           ledger names the other node active
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
-``yield <generation>``                    give way to the other node's newer generation
-``handover <run>``                        the far end of a handover
+``yield <generation>``                    step down for the other node's newer generation
+``handover <run>``                        be the giver of a handover
 ``guests``                                what is true of the virtual machines here
 ``libvirt <run>``                         a connection to libvirt, for the run that holds the pair: a live
                                           migration. It may do there what root may
@@ -110,15 +110,15 @@ def report(member):
     print(json.dumps(reports.report(member)))
 
 
-def give_way(member, generation):
-    """Give way to the other node's newer generation, and print what was done."""
+def step_down(member, generation):
+    """Step down for the other node's newer generation, and print what was done."""
     from failback.handover import takeover
 
     print(takeover.yield_to(member, int(generation), member.peer["id"]))
 
 
 def handover(member, run):
-    """Be the far end of a handover."""
+    """Be the giver of a handover."""
     from failback.handover import giver
 
     giver.serve(member, run, sys.stdin, sys.stdout)
@@ -154,7 +154,7 @@ VERBS = (
     (["rsync", "--server", "--daemon", "."], None, rsync),
     (["git-receive-pack"], _WORD, receive_pack),
     (["report"], None, report),
-    (["yield"], _GENERATION, give_way),
+    (["yield"], _GENERATION, step_down),
     (["handover"], _WORD, handover),
     (["guests"], None, guests),
     (["libvirt"], _WORD, libvirt),

@@ -115,7 +115,7 @@ def takeover(run, reports):
     None also for a planned failover: what lsyncd has carried to the standby bears the times of changes
     on the active node, and is nobody's own.
     """
-    if "warm" not in run.plan.steps:
+    if "pre-sync" not in run.plan.steps:
         return None
     by_node = {one["node"]: one for one in reports}
     return conflicts.taken_over(by_node[run.other(run.plan.target)], by_node[run.plan.target])
@@ -166,7 +166,7 @@ def require_interfaces(run, reports):
 
 def previews(run, reports):
     """What is going to be carried, judged by the delete guard, the sources and the room for the backup."""
-    if not {"warm", "drain"} & set(run.plan.steps):
+    if not {"pre-sync", "drain"} & set(run.plan.steps):
         return []
     serving = next(one for one in reports if one["node"] != run.plan.target)
     return run.nodes.one(

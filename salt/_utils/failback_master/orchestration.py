@@ -297,7 +297,7 @@ class Run:
             )
             return {"result": False, "changes": {}, "comment": comment}
         if failed:
-            comment = f"{ended} {left} Mend the cause and run it again."
+            comment = f"{ended} {left} Fix the cause, then run it again."
             return {"result": False, "changes": {}, "comment": comment}
         if errors:
             comment = f"{ended} It could not be closed. {' '.join(errors.values())}"

@@ -72,7 +72,7 @@ def test_what_lies_elsewhere_is_recorded_only_by_an_operators_word(modules, else
 
 
 def test_what_a_node_alone_has_stays_unsaved_when_its_data_are_moved(modules, elsewhere):
-    elsewhere.ledger.write(ledger.Entry(5, "salt1", None, "gave way", admitted=False, unsaved=True))
+    elsewhere.ledger.write(ledger.Entry(5, "salt1", None, "stepped down", admitted=False, unsaved=True))
     there = sources.facts(["/srv/salt"], str(elsewhere.paths.root))
     modules.pair.record_sources("salt", RUN, there, moved=True)
     assert elsewhere.ledger.read()["unsaved"] is True

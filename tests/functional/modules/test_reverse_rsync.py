@@ -12,7 +12,7 @@ from salt.exceptions import SaltInvocationError
 from failback.host import notation
 from failback.host.paths import Paths
 from failback.pair import Member
-from failback.recovery import handover_pass
+from failback.recovery import handover_sync
 from failback.recovery import reverse_rsync
 from failback.replication import gate
 from failback.replication import sources
@@ -230,14 +230,14 @@ def test_restored_one_path(modules, nodes, pair):
     assert (nodes.here / "srv/salt/top.sls").read_text() == "new\n"
 
 
-def test_last_pass_and_comparison(modules, nodes, pair):
+def test_final_sync_and_comparison(modules, nodes, pair):
     modules.reverse_rsync.synced("salt", RUN)
-    with pytest.raises(CommandExecutionError, match="no last pass"):
+    with pytest.raises(CommandExecutionError, match="no final sync"):
         modules.reverse_rsync.compared("salt", RUN)
     trees.make(nodes.there, {"srv/salt/last.sls": "1", "etc/libvirt/qemu/shared-idm.xml": "<x/>"})
     member = Member.load("salt", Paths(nodes.here))
     shell = str(nodes.folder / "far-end")
-    last = handover_pass.LastPass(member, RUN, remote_shell=shell)
+    last = handover_sync.FinalSync(member, RUN, remote_shell=shell)
     last.expect()
     assert member.runs.uncompared(RUN) == RUN, "also if it is killed in the window"
     done = last.run(limit=10)

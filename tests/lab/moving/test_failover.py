@@ -68,7 +68,7 @@ def test_moving_it_again_changes_nothing(moved, pair):
 
 
 def test_many_deletions_between_the_passes_are_not_carried_on(moved, pair):
-    """More than the pair allows go between the warm pass and the last one: salt1 keeps the rest."""
+    """More than the pair allows go between the pre-sync and the last one: salt1 keeps the rest."""
     doomed, files, allowed = "/srv/data/doomed", 700, 300
     pair.salt2.run(["mkdir", doomed])
     pair.salt2.run(["touch", *(f"{doomed}/{number}" for number in range(files))])
@@ -77,7 +77,7 @@ def test_many_deletions_between_the_passes_are_not_carried_on(moved, pair):
     command = ["salt-run", "--no-color", "state.orch", "orch.recover", f"pillar={pillar}"]
     run = pair.salt2.spawn(command, stderr=subprocess.STDOUT)
     try:
-        until(lambda: jobs.count("reverse_rsync.synced:ret") or run.poll() is not None, 180, "the warm pass")
+        until(lambda: jobs.count("reverse_rsync.synced:ret") or run.poll() is not None, 180, "the pre-sync")
         pair.salt2.run(["find", doomed, "-type", "f", "-delete"])
         said = " ".join(run.communicate(timeout=120)[0].decode().split())
     finally:

@@ -22,7 +22,7 @@ SECONDS = 10
 
 
 class Handover:
-    """The near end, by hand."""
+    """The taker, by hand."""
 
     def __init__(self, pair, run):
         self.pair, self.run = pair, run
@@ -94,7 +94,7 @@ def test_the_near_end_dies(pair, handover):
     since = released(pair, handover)
     generation = pair.ledger(pair.salt2)["generation"]
     kill_session(handover.process)
-    serves_again(pair, since, "near end killed")
+    serves_again(pair, since, "taker killed")
     assert pair.ledger(pair.salt2)["generation"] == generation
 
 
@@ -102,7 +102,7 @@ def test_the_far_end_dies(pair, handover):
     since = released(pair, handover)
     # Also the session's sshd: nothing of this connection can act any more.
     pair.salt2.run(["pkill", "-KILL", "-f", "failback far-end salt"])
-    serves_again(pair, since, "far end killed")
+    serves_again(pair, since, "giver killed")
 
 
 def test_the_link_between_the_nodes_is_cut(pair, handover):
@@ -129,7 +129,7 @@ def test_the_near_end_loses_power_after_the_commit(pair, handover):
     said = handover.ask("commit")
     assert said["ok"], said
     pair.salt1.power_off()
-    serves_again(pair, since, "near end lost power after the commit")
+    serves_again(pair, since, "taker lost power after the commit")
     ledger = pair.ledger(pair.salt2)
     assert ledger["active"] == "salt2"
     assert ledger["generation"] == said["generation"] + 1

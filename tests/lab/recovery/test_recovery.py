@@ -141,7 +141,7 @@ def test_the_client_never_saw_two_holders_and_missed_the_address_only_for_a_mome
     assert probe["outage"] < 5
 
 
-def test_the_last_pass_went_by_the_journal_and_both_nodes_tell_of_the_window(recovered):
+def test_the_final_sync_went_by_the_journal_and_both_nodes_tell_of_the_window(recovered):
     said = " ".join(recovered.done.stdout.split())
     assert "names compared, from the journal of changes" in said
     assert "everything compared" not in said

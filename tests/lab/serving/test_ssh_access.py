@@ -1,4 +1,4 @@
-"""What salt1's key towards salt2 lets one do: ask for the far end. Everything else is tried here."""
+"""What salt1's key towards salt2 lets one do: ask for the verbs of a peer. Everything else is tried here."""
 
 import contextlib
 import re

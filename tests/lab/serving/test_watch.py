@@ -32,7 +32,7 @@ def test_salt2_with_its_own_cable_pulled_takes_nothing(pair):
     assert pair.holders() == ["salt1"]
 
 
-def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_gives_way(pair):
+def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_steps_down(pair):
     generation = pair.ledger(pair.salt1)["generation"]
     said = pair.runner(pair.salt1, "pair.pause", "salt", "0.25", "reason=a test")
     assert said["status"] == 0
@@ -54,8 +54,8 @@ def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_gives_way(
     pair.salt1.write("/srv/data/many/older", "written on salt1, cut off\n")
     pair.salt1.mend("eth0")
     mended = time.monotonic()
-    until(lambda: not pair.bears(pair.salt1), 20, "salt1 to give way")
-    print(f"salt1 gave way {time.monotonic() - mended:.1f} s after the partition was mended")
+    until(lambda: not pair.bears(pair.salt1), 20, "salt1 to step down")
+    print(f"salt1 stepped down {time.monotonic() - mended:.1f} s after the partition was mended")
     until(lambda: pair.processes(pair.salt1, "lsyncd") == [], 10, "lsyncd to stop on salt1")
     assert pair.holders() == ["salt2"]
     assert pair.bears(pair.salt2)

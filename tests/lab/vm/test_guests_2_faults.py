@@ -179,7 +179,7 @@ def test_two_operators_on_two_masters(guests):
         for said, status in ended:
             assert status == 0 or "Refused" in said, said
     if not guests.runs_on("idm"):
-        # Each saw the other one and gave way.
+        # Each saw the other one and stepped down.
         assert guests.vm(guests.salt1, vm="idm", host="mgmt1").returncode == 0
     guests.wait_beats("idm")
 

@@ -266,5 +266,5 @@ def test_the_commands_are_those_of_the_operation_that_was_refused(operation, loo
     previews = [seen(deleted=200, total=300)]
     for sentence in limits.limit_problems(previews, 100, 25, "salt", operation):
         assert look in sentence and f"orch.{operation} pillar='{{pair: salt, max_" in sentence
-    sentence = limits.last_pass_sentence("/srv/data", 100, "salt", operation)
+    sentence = limits.final_sync_sentence("/srv/data", 100, "salt", operation)
     assert look in sentence and f"orch.{operation} pillar='{{pair: salt, max_delete: 1000}}'" in sentence

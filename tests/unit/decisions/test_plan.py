@@ -8,7 +8,7 @@ import samples
 from failback.decisions import plan
 from failback.decisions import verdict
 
-MOVES_DATA = {"warm", "git", "handover"}
+MOVES_DATA = {"pre-sync", "git", "handover"}
 OTHER = {"salt1": "salt2", "salt2": "salt1"}
 
 
@@ -74,7 +74,7 @@ def test_a_standby_that_served_beside_the_other_node_is_saved_before_it_is_admit
         if judged.unsaved and "admit" in made.steps and judged.name != verdict.PRIMARY_RETURNED:
             # Of a cold pair nobody serves: it is started first, and the recovery that follows saves it.
             saves = bool(config["replicate"]) and judged.name != verdict.COLD
-            assert ("warm" in made.steps) == saves, made
+            assert ("pre-sync" in made.steps) == saves, made
 
 
 def test_addresses_change_hands_only_after_the_files_and_are_followed_by_a_comparison():
@@ -82,7 +82,7 @@ def test_addresses_change_hands_only_after_the_files_and_are_followed_by_a_compa
         if "handover" not in made.steps:
             continue
         assert "pause" in made.steps, "the watch would take the addresses in the middle of it"
-        carried = {"warm", "drain"} & set(made.steps)
+        carried = {"pre-sync", "drain"} & set(made.steps)
         assert bool(carried) == ("compare" in made.steps) == bool(config["replicate"])
         assert ("git" in made.steps) == bool(config["git"])
         assert made.steps[-1] == "activate"
@@ -101,7 +101,7 @@ def test_the_loser_of_a_split_is_the_one_whose_data_are_replaced():
     for winner, loser in OTHER.items():
         made = plan.decide(plan.RECOVER, samples.pair(), found(verdict.SPLIT), winner=winner)
         assert made.target == loser and made.steps[:2] == ("pause", "settle")
-        assert "warm" in made.steps, "what it alone has would be in no backup"
+        assert "pre-sync" in made.steps, "what it alone has would be in no backup"
         assert ("handover" in made.steps) == (winner == "salt2"), "in the end the primary is active"
         assert made.active == "salt1"
 
@@ -118,7 +118,7 @@ def test_a_winner_is_no_way_round_another_verdict(name):
 @pytest.mark.parametrize("word", ["winner", "fenced"])
 def test_a_word_about_a_stranger_is_refused(word):
     made = plan.decide(plan.RECOVER, samples.pair(), found(verdict.SPLIT), **{word: "mgmt1"})
-    assert "mgmt1 is no node of salt" in made.refusal
+    assert "mgmt1 is not a node of pair salt" in made.refusal
 
 
 @pytest.mark.parametrize("name", verdict.ALL)

@@ -65,8 +65,8 @@ def test_the_newest_node_is_the_one_of_the_highest_generation_or_the_one_it_was_
     """
     No node is called newest against a higher generation.
 
-    But for one case, which is no exception to the truth: a handover's far end raises its own ledger
-    in favour of the other, after the last pass, before the other one writes that down.
+    But for one case, which is no exception to the truth: a handover's giver raises its own ledger
+    in favour of the other, after the final sync, before the other one writes that down.
     """
     for _, primary, secondary, found in combinations:
         if found.newest is None:
@@ -176,7 +176,7 @@ def test_a_node_without_a_ledger_is_behind_the_one_that_serves_and_saved_first(c
         assert made.target == without[0]["node"] and found.name == (
             verdict.FAILED_OVER if serving == ["salt2"] else verdict.STANDBY_RETURNED
         )
-        assert "warm" in made.steps or found.uncompared, made
+        assert "pre-sync" in made.steps or found.uncompared, made
 
 
 def test_normal_means_that_the_standby_was_admitted_in_the_same_generation(combinations):
@@ -247,7 +247,7 @@ SECONDARY_STANDS_BY = samples.report("salt2", samples.ledger(3, "salt1"))
             samples.report("salt1", samples.ledger(4, "salt2", "")),
             samples.report("salt2", samples.ledger(4, "salt2"), [GATEWAY]),
             verdict.FAILED_OVER,
-            id="the primary was cut off and gave way",
+            id="the primary was cut off and stepped down",
         ),
         pytest.param(
             samples.report("salt1", samples.ledger(5, "salt1")),
@@ -321,7 +321,7 @@ def test_a_cold_pair_names_the_node_that_was_active_last():
 
 
 def test_a_commit_that_the_near_end_did_not_survive_names_the_near_end():
-    """The far end writes the new generation after the last pass: the near end has all of it."""
+    """The giver writes the new generation after the final sync: the taker has all of it."""
     found = verdict.judge(
         samples.pair(),
         samples.report("salt1", samples.ledger(4, "salt2", "")),

@@ -14,15 +14,15 @@ from failback.handover import giver
 def test_the_pair_changes_hands(world):
     seen = []
 
-    def last_pass(limit):
+    def final_sync(limit):
         seen.append((world.serving(), world.ledgers(), world.phase(), limit))
         return {"paths": []}
 
-    done = world.bring_home(last_pass)
+    done = world.bring_home(final_sync)
     assert seen == [("nobody", [(3, "salt1"), (4, "salt2")], "released", 5.0)]
     assert world.serving() == "salt1"
     assert world.ledgers() == [(5, "salt1"), (5, "salt1")]
-    assert (done["generation"], done["last_pass"]) == (5, {"paths": []})
+    assert (done["generation"], done["final_sync"]) == (5, {"paths": []})
     assert done["answering"] == {GATEWAY: [two_nodes.MACS["salt1"]]}
     assert 0 <= done["window_milliseconds"] < 2000
     assert [one["milliseconds"] for one in done["timeline"]] == sorted(
@@ -38,8 +38,8 @@ def test_it_is_over_when_it_is_over(world):
     assert world.serving() == "salt1" and world.ledgers()[1] == (5, "salt1")
 
 
-def test_a_pair_without_paths_needs_no_last_pass(world):
-    assert world.bring_home(None)["last_pass"] is None
+def test_a_pair_without_paths_needs_no_final_sync(world):
+    assert world.bring_home(None)["final_sync"] is None
     assert world.serving() == "salt1"
 
 

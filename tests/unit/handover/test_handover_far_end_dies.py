@@ -1,5 +1,5 @@
 """
-The far end of a handover dies, refuses, or is slow.
+The giver of a handover dies, refuses, or is slow.
 
 What is asked after each: who serves, in which generation, and do the two ledgers tell the same story.
 """
@@ -75,19 +75,19 @@ def test_a_far_end_that_cannot_write_down_its_phase_serves_again(world, monkeypa
 
 
 def test_the_far_end_loses_power_after_the_commit(world, monkeypatch):
-    """The near end has its answer: it goes on, and serves."""
+    """The taker has its answer: it goes on, and serves."""
 
     def die():
         world.lose_power("salt2")
 
-    last_pass = die_at(world, monkeypatch, "take", die)
+    final_sync = die_at(world, monkeypatch, "take", die)
     monkeypatch.setattr(
-        taker.FarEnd,
+        taker.PeerConnection,
         "ask",
-        _silent_after(taker.FarEnd.ask, lambda: not world.power["salt2"]),
+        _silent_after(taker.PeerConnection.ask, lambda: not world.power["salt2"]),
     )
     with pytest.raises(FailbackError):
-        world.bring_home(last_pass)
+        world.bring_home(final_sync)
     assert world.serving() == "salt1"
     assert world.ledgers() == [(5, "salt1"), (5, "salt1")]
 
@@ -111,14 +111,14 @@ def test_a_commit_too_close_to_the_deadline_is_refused(world):
     assert world.deadline() is None or world.serving() == "salt2"
 
 
-def test_a_last_pass_beyond_the_deadline_finds_the_far_end_serving(world):
+def test_a_final_sync_beyond_the_deadline_finds_the_far_end_serving(world):
     with pytest.raises(Unavailable, match="salt2"):
         world.bring_home(lambda limit: world.deadline())
     assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
 
 
 @pytest.mark.parametrize("error", [Unavailable("rsync ended with exit code 23."), Refused("No.")])
-def test_a_last_pass_that_fails_leaves_the_far_end_serving_at_once(world, error):
+def test_a_final_sync_that_fails_leaves_the_far_end_serving_at_once(world, error):
     def broken(limit):
         raise error
 
@@ -164,7 +164,7 @@ def test_a_release_that_fails_is_taken_back(world):
 
 
 def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(world, monkeypatch):
-    """The near end has given up on ``release`` and asks to abort; what arrives first is the other answer."""
+    """The taker has given up on ``release`` and asks to abort; what arrives first is the other answer."""
     release = giver.release
     gone_on = two_nodes.threading.Event()
 
@@ -174,7 +174,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(world, monkeypa
         return answer
 
     monkeypatch.setattr(giver, "release", slow)
-    real = taker.FarEnd.ask
+    real = taker.PeerConnection.ask
 
     def ask(far, do, *rest, **request):
         if do == "release":
@@ -183,7 +183,7 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(world, monkeypa
             gone_on.set()
         return real(far, do, *rest, **request)
 
-    monkeypatch.setattr(taker.FarEnd, "ask", ask)
+    monkeypatch.setattr(taker.PeerConnection, "ask", ask)
     with pytest.raises(FailbackError, match="salt2 (serves again|takes the addresses back)"):
         world.bring_home()
     assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE

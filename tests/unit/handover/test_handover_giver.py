@@ -1,4 +1,4 @@
-"""The far end of a handover by itself: quiesce, release, commit, take back."""
+"""The giver of a handover by itself: quiesce, release, commit, take back."""
 
 import contextlib
 import io
@@ -97,7 +97,7 @@ def test_a_node_that_is_cut_off_takes_nothing_back_that_it_has_given_away(world,
     with pytest.raises(Unavailable, match="None of 10.0.0.1 answers salt2.* cut off"):
         world.far_end("take_back", samples.RUN)
     assert world.serving() == "nobody" and world.ledgers()[1] == (5, "salt1")
-    # The near end that gives the pair back is heard, whatever has become of the router.
+    # The taker that gives the pair back is heard, whatever has become of the router.
     world.far_end("take_back", samples.RUN, asked=True)
     assert world.serving() == "salt2" and world.ledgers()[1] == (6, "salt2")
 

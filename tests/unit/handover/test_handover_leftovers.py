@@ -41,7 +41,7 @@ def test_a_takeover_ends_what_writes_here_between_its_ledger_and_its_addresses(w
 
 @pytest.mark.parametrize("changes", [{}, {"replicate": []}])
 def test_a_near_end_that_gave_up_takes_nothing_over_later(tmp_path, monkeypatch, changes):
-    """Hours later the far end dies. What the near end has is as old as the handover that failed."""
+    """Hours later the giver dies. What the taker has is as old as the handover that failed."""
     world = World(tmp_path, monkeypatch, **changes)
 
     def fail():
@@ -61,7 +61,7 @@ def test_a_near_end_that_gave_up_takes_nothing_over_later(tmp_path, monkeypatch,
 
 def test_a_near_end_that_was_killed_is_told_who_serves(world, monkeypatch):
     world.hooks[("salt1", "taken")] = lambda: (_ for _ in ()).throw(Killed())
-    monkeypatch.setattr(taker.FarEnd, "__exit__", lambda *_: None)
+    monkeypatch.setattr(taker.PeerConnection, "__exit__", lambda *_: None)
     with pytest.raises(Killed):
         world.bring_home()
     world.holders[GATEWAY].discard("salt1")
@@ -70,7 +70,7 @@ def test_a_near_end_that_was_killed_is_told_who_serves(world, monkeypatch):
     assert world.detached == [("salt2", ["ask-to-yield", "salt"])]
     with world.on("salt1") as member:
         told = takeover.yield_to(member, 6, "salt2")
-    assert "gave way" in told
+    assert "stepped down" in told
     with pytest.raises(Refused):
         silent(world, "salt1")
 
@@ -113,14 +113,14 @@ def test_the_near_end_gives_up_when_the_far_end_serves_again_already(world):
 
 
 def test_a_near_end_without_proof_says_that_it_serves(world, monkeypatch):
-    real = taker.FarEnd.ask
+    real = taker.PeerConnection.ask
 
     def ask(far, do, *arguments, **request):
         if do == "prove":
             raise Unavailable("The connection has ended.")
         return real(far, do, *arguments, **request)
 
-    monkeypatch.setattr(taker.FarEnd, "ask", ask)
+    monkeypatch.setattr(taker.PeerConnection, "ask", ask)
     with pytest.raises(Unavailable, match="salt1 has the addresses of salt, but salt2 proved nothing"):
         world.bring_home()
     assert "leaves the addresses alone" in world.deadline()
@@ -131,11 +131,11 @@ def test_the_near_ends_own_watch_takes_nothing_while_the_last_changes_come_over(
     with world.on("salt1") as member:
         member.ledger.write(ledger.Entry(4, "salt2", None, "admitted"))
 
-    def last_pass(limit):
+    def final_sync(limit):
         with pytest.raises(Refused, match="A handover of salt is under way"):
             silent(world, "salt1")
 
-    world.bring_home(last_pass)
+    world.bring_home(final_sync)
     assert (world.serving(), world.ledgers()) == ("salt1", [(5, "salt1"), (5, "salt1")])
 
 
@@ -224,7 +224,7 @@ def linked_only(world):
 
 
 def test_the_margins_leave_room_between_the_two():
-    """The near end's time ends before the far end's can begin, with a second for a busy host."""
+    """The taker's time ends before the giver's can begin, with a second for a busy host."""
     assert phases.TAKE_WITHIN + 1.0 <= phases.COMMIT_MARGIN
 
 

@@ -1,5 +1,5 @@
 """
-The near end of a handover dies, at every moment.
+The taker of a handover dies, at every moment.
 
 What is asked after each: who serves, in which generation, and do the two ledgers tell the same story.
 """
@@ -20,9 +20,9 @@ from failback.handover import taker
 @pytest.mark.parametrize(("moment", "killed", "unplugged"), MOMENTS)
 def test_the_near_ends_process_is_killed(world, monkeypatch, moment, killed, unplugged):
     """Its connection ends at once; the addresses that it has taken stay on its interface."""
-    last_pass = die_at(world, monkeypatch, moment, kill)
+    final_sync = die_at(world, monkeypatch, moment, kill)
     with pytest.raises(Killed):
-        world.bring_home(last_pass)
+        world.bring_home(final_sync)
     if killed is SALT2_AS_BEFORE:
         assert world.serving() == "salt2", "not at once, but only at the deadline"
     world.deadline()
@@ -38,13 +38,13 @@ def test_the_near_end_loses_power(world, monkeypatch, moment, killed, unplugged)
         world.lose_power("salt1")
         raise Killed
 
-    last_pass = die_at(world, monkeypatch, moment, die)
-    monkeypatch.setattr(taker.FarEnd, "__exit__", lambda *_: None)
+    final_sync = die_at(world, monkeypatch, moment, die)
+    monkeypatch.setattr(taker.PeerConnection, "__exit__", lambda *_: None)
     with pytest.raises(Killed):
-        world.bring_home(last_pass)
+        world.bring_home(final_sync)
     world.deadline()
     assert (world.serving(), world.ledgers()) == unplugged
-    # Minutes later TCP gives up, and the far end's process learns of it. That changes nothing any more.
+    # Minutes later TCP gives up, and the giver's process learns of it. That changes nothing any more.
     world.far.stdin.close()
     world.far.wait(10)
     assert (world.serving(), world.ledgers()) == unplugged

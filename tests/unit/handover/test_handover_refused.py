@@ -41,7 +41,7 @@ def test_a_far_end_that_does_not_serve_is_refused(world, why):
     assert world.phase() is None and world.serving() == "salt2"
 
 
-@pytest.mark.parametrize("first", ["the stranger", "the far end"])
+@pytest.mark.parametrize("first", ["the stranger", "the giver"])
 def test_a_third_host_with_the_address_is_found_first(world, first):
     """Whoever of the two answers first: one answer is not enough to know that nobody else has it."""
     world.strangers = ["02:00:00:00:00:99"]
@@ -52,7 +52,7 @@ def test_a_third_host_with_the_address_is_found_first(world, first):
     assert_untouched(world)
 
 
-@pytest.mark.parametrize("what", ["newer than the far end's", "torn"])
+@pytest.mark.parametrize("what", ["newer than the giver's", "torn"])
 def test_a_near_end_whose_own_ledger_is_unfit_refuses_before_the_release(world, what):
     """It could not write the new generation down: that must not be found out when nobody serves."""
     if what == "torn":

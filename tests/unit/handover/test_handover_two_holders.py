@@ -20,7 +20,7 @@ from failback.state import ledger
 
 
 def test_a_proof_that_fails_does_not_end_with_two_holders(world):
-    """The far end does not see the near end, so it will take the addresses back when its time comes."""
+    """The giver does not see the taker, so it will take the addresses back when its time comes."""
     world.hooks[("salt1", "taken")] = lambda: setattr(world, "cut", True)
     with pytest.raises(FailbackError, match="salt2"):
         world.bring_home()
@@ -29,22 +29,22 @@ def test_a_proof_that_fails_does_not_end_with_two_holders(world):
 
 
 def test_a_far_end_that_was_taken_over_by_its_own_watch_does_not_commit(world):
-    """Somebody has ended the hold: the watch sees silence, and takes the addresses on the far end."""
+    """Somebody has ended the hold: the watch sees silence, and takes the addresses on the giver."""
 
-    def last_pass(limit):
+    def final_sync(limit):
         with world.on("salt2") as member:
             takeover.take_over(member, "silence")
         assert world.serving() == "salt2"
 
     with pytest.raises(FailbackError):
-        world.bring_home(last_pass)
+        world.bring_home(final_sync)
     world.deadline()
     assert world.serving() == "salt2"
     assert world.ledgers()[1][1] == "salt2"
 
 
 def test_nothing_is_released_when_the_timer_has_already_gone_off(world):
-    """The near end was slow between arming and releasing: nobody would bring the service back."""
+    """The taker was slow between arming and releasing: nobody would bring the service back."""
     world.far_end("arm", samples.RUN, 10.0)
     assert "Nothing to take back" in world.deadline()
     with pytest.raises(Refused):
@@ -55,7 +55,7 @@ def test_nothing_is_released_when_the_timer_has_already_gone_off(world):
 @pytest.mark.parametrize("wait", [0.0, 1.0, 1.9, 2.0, 2.1, 3.0, 4.0, 5.0])
 @pytest.mark.parametrize("asked_at", [0.0, 3.0, 5.0, 5.9, 6.0, 6.1, 7.0, 8.0, 8.5, 9.0, 9.5, 9.9])
 def test_the_turns_of_the_two_never_overlap(world, asked_at, wait):
-    """Whenever the commit is asked for, and however late the near end acts upon the answer."""
+    """Whenever the commit is asked for, and however late the taker acts upon the answer."""
     world.far_end("arm", samples.RUN, 10.0)
     world.release()
     started = world.now
@@ -80,7 +80,7 @@ class TwoHolders(stateful.RuleBasedStateMachine):
     """
     Both ends in steps of any order and at any time: never do both hold the addresses.
 
-    The near end behaves as ``bring_home`` does: it takes the addresses within ``TAKE_WITHIN``
+    The taker behaves as ``bring_home`` does: it takes the addresses within ``TAKE_WITHIN``
     of asking for the commit, if that was answered, and gives them back if anything after it fails.
     """
 
@@ -142,7 +142,7 @@ class TwoHolders(stateful.RuleBasedStateMachine):
     @stateful.precondition(lambda self: self.committed is None)
     @stateful.rule()
     def abort(self):
-        """The near end asks for it, or its connection ends: either way it takes nothing any more."""
+        """The taker asks for it, or its connection ends: either way it takes nothing any more."""
         self.far("take_back", samples.RUN)
 
     @stateful.precondition(lambda self: self.world.serving() == "salt1")
@@ -168,9 +168,9 @@ class TwoHolders(stateful.RuleBasedStateMachine):
 
     @stateful.invariant()
     def as_long_as_nobody_serves_somebody_is_going_to(self):
-        """Or the near end had them last, and the watch of the far end is there for that."""
+        """Or the taker had them last, and the watch of the giver is there for that."""
         if self.world.serving() == "nobody":
-            # After "done" the near end has served, and lost power: that is the watch's concern.
+            # After "done" the taker has served, and lost power: that is the watch's concern.
             assert self.world.timer is not None or self.world.phase() == "done"
 
 

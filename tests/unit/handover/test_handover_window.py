@@ -28,7 +28,7 @@ def test_the_clients_are_reset_by_the_node_that_answers_now(world):
     assert done["connections"] == 1
 
 
-def test_the_last_pass_hears_what_the_far_end_knows_of_changes(world):
+def test_the_final_sync_hears_what_the_far_end_knows_of_changes(world):
     world.bring_home()
     assert world.named[0] is None
     assert "no journal" in world.named[1]
@@ -46,7 +46,7 @@ def test_both_nodes_tell_the_window_by_their_own_clock(world):
     [("missing", "does not exist any more"), ("empty", "is empty, and was not"), ("as before", None)],
 )
 def test_a_path_that_is_not_what_it_was_is_not_handed_over(world, there, found):
-    """Unmounted after the warm pass: the last pass would delete all of it on the node that serves next."""
+    """Unmounted after the pre-sync: the final sync would delete all of it on the node that serves next."""
     folder = world.members["salt2"].paths.root / "srv/salt"
     if there != "missing":
         folder.mkdir(parents=True)
@@ -61,7 +61,7 @@ def test_a_path_that_is_not_what_it_was_is_not_handed_over(world, there, found):
         world.bring_home()
         assert (world.serving(), world.ledgers(), world.phase()) == (*SALT1, "done")
         return
-    said = f"does not hand salt over and serves on.*{found}.*last pass would"
+    said = f"does not hand salt over and serves on.*{found}.*final sync would"
     with pytest.raises(FailbackError, match=said):
         world.bring_home()
     assert (world.serving(), world.ledgers()) == SALT2_AS_BEFORE
@@ -77,7 +77,7 @@ def test_a_node_whose_path_lies_elsewhere_is_not_handed_the_pair(world):
     assert world.timer is None
 
 
-def test_a_path_that_is_unmounted_in_the_last_pass_leaves_the_far_end_serving_at_once(world):
+def test_a_path_that_is_unmounted_in_the_final_sync_leaves_the_far_end_serving_at_once(world):
     def unmounted(limit):
         samples.lies_elsewhere(world.members["salt1"])
 
@@ -135,10 +135,10 @@ def test_a_far_end_that_serves_on_runs_what_it_ran(working, monkeypatch, moment,
         working.lose_power("salt1")
         raise Killed
 
-    last_pass = die_at(working, monkeypatch, moment, die)
-    monkeypatch.setattr(taker.FarEnd, "__exit__", lambda *_: None)
+    final_sync = die_at(working, monkeypatch, moment, die)
+    monkeypatch.setattr(taker.PeerConnection, "__exit__", lambda *_: None)
     with pytest.raises(Killed):
-        working.bring_home(last_pass)
+        working.bring_home(final_sync)
     working.deadline()
     assert working.serving() == "salt2" and WORK in working.units["salt2"]
 

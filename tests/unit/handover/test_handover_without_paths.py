@@ -1,4 +1,4 @@
-"""A handover of a pair without paths: the ledgers are written while the far end still serves."""
+"""A handover of a pair without paths: the ledgers are written while the giver still serves."""
 
 import pytest
 from handover_cases import SALT1
@@ -28,7 +28,7 @@ def test_a_pair_without_paths_is_given_away_before_it_is_released(pathless):
     done = pathless.bring_home(None)
     assert seen == [("salt2", [(5, "salt1"), (5, "salt1")])]
     assert (pathless.serving(), pathless.ledgers(), pathless.phase()) == (*SALT1, "done")
-    assert (done["last_pass"], pathless.timer) == (None, None)
+    assert (done["final_sync"], pathless.timer) == (None, None)
     steps = [one["step"] for one in done["timeline"]]
     assert steps.index("the other node has given the pair away") < steps.index("release is asked for")
 
@@ -48,7 +48,7 @@ def test_the_near_end_of_a_pair_without_paths_dies(pathless, monkeypatch, moment
     def die():
         if power:
             pathless.lose_power("salt1")
-            monkeypatch.setattr(taker.FarEnd, "__exit__", lambda *_: None)
+            monkeypatch.setattr(taker.PeerConnection, "__exit__", lambda *_: None)
         raise Killed
 
     die_at(pathless, monkeypatch, moment, die)

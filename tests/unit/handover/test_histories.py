@@ -135,7 +135,7 @@ class Histories(stateful.RuleBasedStateMachine):
     @stateful.rule(
         operation=strategies.sampled_from([plan.RECOVER, plan.FAILOVER]),
         dies=strategies.sampled_from([None, *NODES]),
-        after=strategies.sampled_from(["warm", "release", "last pass", "commit", "ledger", "take"]),
+        after=strategies.sampled_from(["warm", "release", "final sync", "commit", "ledger", "take"]),
     )
     def change_hands(self, operation, dies, after):
         """The plan of a recovery or a failover; one of the nodes may die after any step."""
@@ -151,7 +151,7 @@ class Histories(stateful.RuleBasedStateMachine):
                 if not self.up(*NODES):
                     raise FailbackError("The connection has ended.")
         except FailbackError:
-            # What of it lives tries to serve again: the far end by itself, at the deadline.
+            # What of it lives tries to serve again: the giver by itself, at the deadline.
             far = world.server
             if self.up(far):
                 world.deadline()
@@ -178,7 +178,7 @@ class Histories(stateful.RuleBasedStateMachine):
         yield "release"
         self.data[near] = self.data[far]
         self.current.add(near)
-        yield "last pass"
+        yield "final sync"
         generation = world.far_end("commit", run)["generation"]
         yield "commit"
         with self.on(near) as member:

@@ -1,4 +1,4 @@
-"""A node that takes over, and a node that gives way, with no orchestration."""
+"""A node that takes over, and a node that steps down, with no orchestration."""
 
 import contextlib
 import json
@@ -131,26 +131,26 @@ def test_a_node_that_gave_way_does_not_take_over(world):
         take_over(world, "salt1")
 
 
-# --- giving way --------------------------------------------------------------------------------
+# --- stepping down --------------------------------------------------------------------------------
 
 
-def test_what_a_node_has_written_in_an_earlier_boot_is_still_unsaved_when_it_gives_way(world):
+def test_what_a_node_has_written_in_an_earlier_boot_is_still_unsaved_when_it_steps_down(world):
     world.lose_power("salt1")
     world.power["salt1"] = True
     yield_to(world, 6)
     assert own(world, "salt1")["unsaved"] is True
 
 
-def test_the_older_generation_gives_way(world):
-    assert "salt1 gave way to salt2" in yield_to(world, 6)
+def test_the_older_generation_steps_down(world):
+    assert "salt1 stepped down to salt2" in yield_to(world, 6)
     assert world.serving() == "nobody"
     found = own(world, "salt1")
     assert (found["generation"], found["active"], found["boot_id"]) == (6, "salt2", "")
 
 
 @pytest.mark.parametrize("generation", [0, 4, 5])
-def test_nobody_gives_way_to_what_is_not_newer(world, generation):
-    with pytest.raises(Refused, match=f"does not give way to {generation}"):
+def test_nobody_steps_down_to_what_is_not_newer(world, generation):
+    with pytest.raises(Refused, match=f"does not step down to {generation}"):
         yield_to(world, generation)
     assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))
 
@@ -162,7 +162,7 @@ def test_a_node_does_not_give_way_to_itself(world):
 
 
 def test_a_service_that_does_not_stop_does_not_keep_the_ledger_at_the_old_generation(world):
-    """Still named active and admitted, it would take over in the very generation it gave way to."""
+    """Still named active and admitted, it would take over in the very generation it stepped down to."""
 
     def fail():
         raise Unavailable("Cannot stop what only the active node runs.")
@@ -194,7 +194,7 @@ def asked(monkeypatch):
         asked.append(words)
         if words[0] == "report":
             return json.dumps({"ledger": samples.ledger(asked.theirs, "salt2")})
-        return "It gave way.\n"
+        return "It stepped down.\n"
 
     class Asked(list):
         theirs = 6
@@ -210,7 +210,7 @@ def ask_to_yield(world, node="salt1"):
 
 
 def test_the_active_node_says_in_which_generation_it_is_active(world, asked):
-    assert ask_to_yield(world) == "It gave way."
+    assert ask_to_yield(world) == "It stepped down."
     assert asked == [("yield", "5")]
 
 
@@ -231,11 +231,11 @@ def test_a_node_without_a_ledger_says_so(world, asked):
 @pytest.mark.parametrize(
     ("theirs", "serving", "words"),
     [
-        pytest.param(6, "nobody", [("report",)], id="the newer one: this node gives way"),
+        pytest.param(6, "nobody", [("report",)], id="the newer one: this node steps down"),
         pytest.param(4, "salt1", [("report",), ("yield", "5")], id="the older one: it is asked to"),
     ],
 )
-def test_of_two_holders_the_older_generation_gives_way(world, asked, theirs, serving, words):
+def test_of_two_holders_the_older_generation_steps_down(world, asked, theirs, serving, words):
     asked.theirs = theirs
     with world.on("salt1") as member:
         takeover.conflict(member, ["02:00:00:00:00:02"])
@@ -327,7 +327,7 @@ def test_they_are_started_in_order_after_the_other_node_was_asked_to_stop_its_ow
     said = activate(world)
     assert asked == [("yield", "6")]
     assert started == ["start first", "start second"]
-    assert all(words in " ".join(said) for words in ("It gave way", "first on salt2", "second on salt2"))
+    assert all(words in " ".join(said) for words in ("It stepped down", "first on salt2", "second on salt2"))
 
 
 @pytest.mark.parametrize(("mode", "entries"), [("manual", [FIRST]), ("automatic", [])])
@@ -365,7 +365,7 @@ def test_what_follows_a_service_that_does_not_start_is_not_started(world, starte
 def test_a_node_that_gave_way_meanwhile_stops_what_it_has_just_started(world, started):
     taken_over(world)
     world.hooks[("salt2", "start first")] = lambda: world.members["salt2"].ledger.write(
-        ledger.Entry(7, "salt1", None, "gave way", admitted=False)
+        ledger.Entry(7, "salt1", None, "stepped down", admitted=False)
     )
     said = activate(world)
     assert started == ["start first", "stop lsyncd.service", "stop second", "stop first"]

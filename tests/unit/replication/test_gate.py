@@ -24,7 +24,7 @@ BOOT = "this boot"
         pytest.param("salt1", samples.ledger(3, "salt1"), True, None, id="the active primary"),
         pytest.param("salt1", samples.ledger(3, "salt1"), None, None, id="a pair without addresses"),
         pytest.param("salt1", None, True, "no ledger", id="no ledger"),
-        pytest.param("salt1", samples.ledger(4, "salt2"), True, "salt2 is active", id="gave way"),
+        pytest.param("salt1", samples.ledger(4, "salt2"), True, "salt2 is active", id="stepped down"),
         pytest.param("salt1", samples.ledger(3, "salt1", "before"), True, "rebooted", id="rebooted"),
         pytest.param("salt1", samples.ledger(3, "salt1", ""), True, "rebooted", id="not admitted"),
         pytest.param("salt1", samples.ledger(3, "salt1"), False, "none of the addresses", id="holds none"),
@@ -68,7 +68,7 @@ def test_who_may_be_written_to(own, word):
     ("own", "theirs", "word"),
     [
         pytest.param(samples.ledger(3, "salt1", "before"), samples.ledger(4, "salt2"), None, id="behind"),
-        pytest.param(samples.ledger(4, "salt2", ""), samples.ledger(4, "salt2"), None, id="gave way"),
+        pytest.param(samples.ledger(4, "salt2", ""), samples.ledger(4, "salt2"), None, id="stepped down"),
         pytest.param(None, samples.ledger(4, "salt2"), None, id="installed anew"),
         pytest.param(samples.ledger(5, "salt1"), samples.ledger(4, "salt2"), "is newer", id="ahead"),
         pytest.param(

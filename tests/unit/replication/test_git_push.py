@@ -1,4 +1,4 @@
-"""Repositories are pushed, never forced. With real git; only ssh is replaced, by the far end itself."""
+"""Repositories are pushed, never forced. With real git; only ssh is replaced, by the peer itself."""
 
 import os
 import pathlib
@@ -46,7 +46,7 @@ class World:
 
     def __init__(self, folder, monkeypatch):
         self.here = folder / "salt2/srv/git/site.git"
-        # Both nodes live in one tree here, so the far end's path is the near end's below a folder.
+        # Both nodes live in one tree here, so the peer's path is this node's below a folder.
         self.other = folder / "salt1"
         self.there = pathlib.Path(f"{self.other}{self.here}")
         for one in (self.here, self.there):

@@ -1,4 +1,4 @@
-"""One description of a path for lsyncd, the reverse rsync and the far end."""
+"""One description of a path for lsyncd, the reverse rsync and the rsync daemon."""
 
 import os
 import re

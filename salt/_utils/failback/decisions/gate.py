@@ -74,8 +74,8 @@ def write_refusal(config, own):
         )
     if own.get("unsaved"):
         return (
-            f"{config['node']} gave way after it had served {config['name']} too; what it alone has is in no "
-            f"backup yet. Run: salt-run state.orch orch.recover pillar='{{pair: {config['name']}}}'"
+            f"{config['node']} stepped down after it had served {config['name']} too; what it alone has is "
+            f"in no backup yet. Run: salt-run state.orch orch.recover pillar='{{pair: {config['name']}}}'"
         )
     return None
 

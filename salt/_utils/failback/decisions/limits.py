@@ -73,8 +73,8 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
     return [problem + allowing for problem in problems]
 
 
-def last_pass_sentence(path, max_delete, pair="PAIR", operation="recover"):
-    """What is said when the last pass was stopped because it went beyond ``max_delete`` in a path."""
+def final_sync_sentence(path, max_delete, pair="PAIR", operation="recover"):
+    """What is said when the final sync was stopped because it went beyond ``max_delete`` in a path."""
     more = 10 * max(10, max_delete)
     return (
         f"More than {max_delete} files of {path} were deleted on the serving node since the pass before, "

@@ -123,7 +123,7 @@ def misplaced_sentence(node, found, pair="PAIR", otherwise=None):
 
 
 LSYNCD_WOULD = "lsyncd would delete on the other node what is missing here"
-LAST_PASS_WOULD = "the last pass would delete on the other node what is missing here"
+FINAL_SYNC_WOULD = "the final sync would delete on the other node what is missing here"
 
 
 def own_source_problems(now, recorded, pair="PAIR", danger=LSYNCD_WOULD):

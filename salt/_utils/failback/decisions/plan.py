@@ -30,12 +30,12 @@ STEPS = {
     "static": "highstate on the returned node, reboot, highstate again",
     "services": "services are started on the primary first, and proved up",
     "drain": "lsyncd has carried what there was",
-    "warm": "what changed comes over while the serving node still serves",
+    "pre-sync": "what changed comes over while the serving node still serves",
     "git": "the repositories are pushed",
-    "handover": "the addresses change hands after a last pass, and the active services follow",
+    "handover": "the addresses change hands after a final sync, and the active services follow",
     "compare": "both nodes have the same files",
     "admit": "both nodes agree who is active, in which generation",
-    "take": "the active node holds the addresses",
+    "take": "the active node has the addresses",
     "activate": "lsyncd and the active services run on the active node alone",
 }
 
@@ -116,7 +116,7 @@ def _misplaced(operation, config, found, winner, fenced):
     nodes = (config["primary"]["id"], config["secondary"]["id"])
     for key, node in (("winner", winner), ("fenced", fenced)):
         if node is not None and node not in nodes:
-            return f"{key}: {node} is no node of {config['name']}, which has {nodes[0]} and {nodes[1]}."
+            return f"{key}: {node} is not a node of pair {config['name']} (nodes: {nodes[0]}, {nodes[1]})."
     if winner and found.name != verdict.SPLIT and found.active != winner:
         return (
             f"{winner} was named winner of a split-brain, but {config['name']} is {found.name}. Look at it, "
@@ -180,7 +180,7 @@ def _take_in_standby(config, unsaved):
 
 
 def _data(config):
-    return tuple(step for step, key in (("warm", "replicate"), ("git", "git")) if config[key])
+    return tuple(step for step, key in (("pre-sync", "replicate"), ("git", "git")) if config[key])
 
 
 def _failover(config, found, fenced):
@@ -307,7 +307,7 @@ def undo_refusal(config, found, keeping):
 
 def digest(plan, found, previews, reports=()):
     """
-    Name the facts that a plan rests on: the verdict, who holds the addresses, what will be deleted.
+    Name the facts that a plan rests on: the verdict, who has the addresses, what will be deleted.
 
     Not what will be overwritten, nor sizes or times: while clients write, those are others every second,
     and a digest that never holds is one that nobody gives.

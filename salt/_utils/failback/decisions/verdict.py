@@ -53,7 +53,7 @@ class Verdict:
     advice: str | None = None
     #: The run that brought the primary home and ended before the nodes were compared, or None.
     uncompared: str | None = None
-    #: The node that is not to be active gave way after it had served too; what it alone has is in no
+    #: The node that is not to be active stepped down after it had served too; what it alone has is in no
     #: backup yet.
     unsaved: bool = False
     #: Active services that do not run on the active node: what a takeover in a manual pair leaves to do.

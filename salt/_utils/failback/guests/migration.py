@@ -97,7 +97,7 @@ def _tunnel(member, run):
 
 
 def serve_libvirt(config):
-    """Become a connection to this host's libvirt, on standard input and output (the far end)."""
+    """Become a connection to this host's libvirt, on standard input and output, for the other node."""
     if not config["vms"]:
         raise Refused(f"{config['name']} has no virtual machines.")
     os.execv(HELPER, [HELPER, virsh.URI])

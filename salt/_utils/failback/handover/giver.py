@@ -1,9 +1,9 @@
 """
-The far end of a handover: the node that serves until then, asked by the near end over SSH.
+The giver of a handover: the node that serves until then, asked by the taker over SSH.
 
 :func:`serve` answers its requests until it is done or gone: quiesce, release, commit, prove. Before anything
 is released the node is *quiesced*: lsyncd and the active services stop, so that nothing is written or carried
-behind the last pass. Whenever it serves on, :py:mod:`failback.handover.way_back` starts them again.
+behind the final sync. Whenever it serves on, :py:mod:`failback.handover.way_back` starts them again.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def release(member, run, holder):
     Release the addresses. The state is written first: a crash in between must lead back to serving.
 
     Open TCP connections are left as they are: reset now, their clients would connect again while nobody
-    answers, and wait a second before they try once more. The near end resets them when it answers; if
+    answers, and wait a second before they try once more. The taker resets them when it answers; if
     the handover goes back, they go on.
 
     Returns ``{"released": […], "connections": […]}``; the second is what ``Holder.connections`` says.
@@ -149,7 +149,7 @@ def prove(member, run):
 
 def serve(member, run, requests, answers):
     """
-    Be the far end: answer the near end's requests, one JSON object a line, until it is done or gone.
+    Be the giver: answer the taker's requests, one JSON object a line, until it is done or gone.
 
     requests, answers
         Text streams; the SSH connection's standard input and output.
@@ -207,7 +207,7 @@ class _Giver:
         return getattr(self, request["do"])(request)
 
     def arm(self, request):
-        """The way back, with the time that the near end asks for."""
+        """The way back, with the time that the taker asks for."""
         again = bool(request.get("again"))
         armed = way_back.arm(self._member, self._run, float(request["seconds"]), again)
         return {**armed, **self._journals.open()}
@@ -221,7 +221,7 @@ class _Giver:
         return quiesce(self._member, self._run)
 
     def release(self, request):
-        """See :py:func:`release`; with what has changed on this node since the last pass."""
+        """See :py:func:`release`; with what has changed on this node since the final sync."""
         self._timeline.note("asked to release")
         done = release(self._member, self._run, self._holder)
         self._timeline.note("the addresses are released")
@@ -248,7 +248,7 @@ class _Giver:
         return {**done, "connections_reset": self._holder.reset_connections()}
 
     def abort(self, _request):
-        """The near end gives the pair back."""
+        """The taker gives the pair back."""
         return {"comment": way_back.take_back(self._member, self._run, asked=True)}
 
 
@@ -303,7 +303,7 @@ def _end(member, run):
     """The connection has ended, in order or not: whoever cannot go on must not leave nobody serving."""
     state = phases.read_state(member)
     if state.get("run") == run and state.get("phase") == phases.RELEASED:
-        # The near end was not given the pair and cannot take it any more, so serve now.
+        # The taker was not given the pair and cannot take it any more, so serve now.
         way_back.take_back(member, run)
     elif state.get("run") == run and state.get("phase") == phases.ARMED:
         way_back.disarm(member, run)

@@ -2,27 +2,27 @@
 The phases of a handover, its limits, and where a node writes down how far it is.
 
 Addresses change hands: released on the serving node, the last changes brought over, taken on the other one.
-Two ends talk over one SSH connection that is opened before anything is released. The *near end*
-(:py:mod:`failback.handover.taker`) is the node that becomes active and leads; the *far end*
+Two ends talk over one SSH connection that is opened before anything is released. The *taker*
+(:py:mod:`failback.handover.taker`) is the node that becomes active and leads; the *giver*
 (:py:mod:`failback.handover.giver`) is the node that serves until then. Whatever dies, somebody serves
 again by itself:
 
 =============  ====================================================================================
-far end is in  what it does when the near end, the network, or its own far-end process dies
+giver is in  what it does when the taker, the network, or its own process dies
 =============  ====================================================================================
 ``armed``      it still serves; it starts again what ``quiesce`` has stopped
 ``released``   takes the addresses back in its own generation, at once when the connection ends, and
                at the deadline (a timer of systemd) when even this process is gone
 ``committed``  at the deadline it looks whether somebody answers for the addresses; if nobody does,
-               it takes them back in a new generation, and tells the near end. It leaves that be when it
+               it takes them back in a new generation, and tells the taker. It leaves that be when it
                could not look in time, the other node may have served since; or when nobody of
                ``watch.reachable`` answers either, so that it may be the one that is cut off
 =============  ====================================================================================
 
-Meanwhile the near end is ``taking``: its own watch takes nothing then.
+Meanwhile the taker is ``taking``: its own watch takes nothing then.
 
-The near end takes the addresses only after the far end has answered ``commit``, and only within
-``TAKE_WITHIN`` seconds of asking for it. The far end commits only when its deadline is more than
+The taker takes the addresses only after the giver has answered ``commit``, and only within
+``TAKE_WITHIN`` seconds of asking for it. The giver commits only when its deadline is more than
 ``COMMIT_MARGIN`` seconds away, which is longer: the two can never both believe that it is their turn.
 Both measure on their own monotonic clock, so the wall clocks may differ as they like.
 """
@@ -33,19 +33,19 @@ from failback.errors import Refused
 from failback.host import files
 from failback.host import system
 
-#: Seconds after asking for the commit in which the near end may take the addresses.
+#: Seconds after asking for the commit in which the taker may take the addresses.
 TAKE_WITHIN = 2.0
-#: Seconds that must be left before the deadline for the far end to commit.
+#: Seconds that must be left before the deadline for the giver to commit.
 COMMIT_MARGIN = 4.0
-#: Seconds to wait for one answer of the far end that costs it no more than some I/O.
+#: Seconds to wait for one answer of the giver that costs it no more than some I/O.
 ANSWER_WITHIN = 5.0
-#: Seconds for the far end to stop lsyncd and the active services; the way back is armed for longer.
+#: Seconds for the giver to stop lsyncd and the active services; the way back is armed for longer.
 QUIESCE_LIMIT = 120.0
 #: Seconds after the deadline in which the timer has certainly done its work, or never will.
 TAKEN_BACK_WITHIN = 30.0
 
 ARMED, RELEASED, COMMITTED, DONE, TAKEN_BACK = "armed", "released", "committed", "done", "taken back"
-#: Of the near end, from before the addresses are released until it has them or has failed.
+#: Of the taker, from before the addresses are released until it has them or has failed.
 TAKING = "taking"
 
 

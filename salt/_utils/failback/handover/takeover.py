@@ -1,5 +1,5 @@
 """
-An active node that has gone, a node that takes over, and a node that gives way.
+An active node that has gone, a node that takes over, and a node that steps down.
 
 These are the changes of hands that no orchestration makes: they work with no master and no minion.
 """
@@ -156,7 +156,7 @@ def _not_serving(member):
 
 def conflict(member, macs):
     """
-    Another host answers for an address that this node holds: the older generation gives way.
+    Another host answers for an address that this node holds: the older generation steps down.
 
     macs
         The link-layer addresses that answered.
@@ -179,20 +179,20 @@ def ask_to_yield(member, timeout=10):
     Tell the peer in which generation this node is active. Returns its answer, or why there is none.
 
     timeout
-        Seconds for it to give way and to stop its services; one that is dead takes less.
+        Seconds for it to step down and to stop its services; one that is dead takes less.
     """
     own = member.ledger.read()
     if own is None or own["active"] != member.node:
-        return f"{member.node} is not active in {member.pair}, so nobody is asked to give way."
+        return f"{member.node} is not active in {member.pair}, so nobody is asked to step down."
     try:
         return ssh.ask(member, "yield", str(own["generation"]), timeout=timeout).strip()
     except FailbackError as error:
-        return f"The peer was not told to give way: {error}"
+        return f"The peer was not told to step down: {error}"
 
 
 def yield_to(member, generation, active, run=None):
     """
-    Give way to a newer generation: stop lsyncd and the active services, release the addresses.
+    Step down for a newer generation: stop lsyncd and the active services, release the addresses.
 
     generation
         The other node's; an equal or lower one is refused.
@@ -203,29 +203,29 @@ def yield_to(member, generation, active, run=None):
     run
         The orchestration that wants it, if one does.
 
-    Returns a sentence. Raises ``Refused``, and ``Unavailable`` when this node gave way and something of
+    Returns a sentence. Raises ``Refused``, and ``Unavailable`` when this node stepped down and something of
     it still runs.
     """
     pair, node = member.pair, member.node
     with member.ledger.changing_hands():
         own = member.ledger.read()
         if active == node:
-            raise Refused(f"{node} does not give way to itself.")
+            raise Refused(f"{node} does not step down to itself.")
         if own is None or generation <= own["generation"]:
             known = "no generation" if own is None else f"generation {own['generation']}"
-            raise Refused(f"{node} knows {known} of {pair} and does not give way to {generation}.")
+            raise Refused(f"{node} knows {known} of {pair} and does not step down to {generation}.")
         with address_holder.Holder(floating.of_pair(member.config)) as holder:
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()
         # Also in an earlier boot: what it has written then is on no other node.
         served = own["active"] == node
-        why = f"gave way to {active}" + (", after it had served too" if served else "")
+        why = f"stepped down to {active}" + (", after it had served too" if served else "")
         # Not an admission to the new generation: this node has missed writes. Written before anything
         # that can fail, for a node still named active would take over again.
         unsaved = served or bool(own.get("unsaved"))
         member.ledger.write(ledger.Entry(generation, active, run, why, admitted=False, unsaved=unsaved))
         still = _stop_all(member.config)
-    sentence = f"{node} gave way to {active} in {pair}, generation {generation}"
+    sentence = f"{node} stepped down to {active} in {pair}, generation {generation}"
     system.log(" ".join([sentence, *still]))
     if still:
         raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")

@@ -1,8 +1,8 @@
 """
-The near end of a handover: the node that becomes active. It leads, over one SSH connection.
+The taker of a handover: the node that becomes active. It leads, over one SSH connection.
 
 :func:`become_active` goes from the open connection to the proof; in between lies the window in which nobody
-serves. Whatever fails in it is undone here, and the far end serves again.
+serves. Whatever fails in it is undone here, and the giver serves again.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ from failback.replication import incoming
 from failback.state import ledger
 
 
-class FarEnd:
-    """The connection to the far end. Its ``control`` socket carries the last pass as well."""
+class PeerConnection:
+    """The connection to the giver. Its ``control`` socket carries the final sync as well."""
 
     def __init__(self, member, run):
         self.name = member.peer["id"]
@@ -71,7 +71,7 @@ class FarEnd:
         return json.loads(line)
 
     def ask(self, do, within=phases.ANSWER_WITHIN, **request):
-        """One request and its answer within so many seconds. ``Refused`` when the far end says no."""
+        """One request and its answer within so many seconds. ``Refused`` when the giver says no."""
         self._number += 1
         message = {"number": self._number, "do": do, **request}
         end = time.monotonic() + within
@@ -89,7 +89,7 @@ class FarEnd:
         return found
 
 
-def become_active(member, run, prepare_last_pass):
+def become_active(member, run, prepare_final_sync):
     """
     Make this node, primary or secondary, active: everything from the open connection to the proof.
 
@@ -99,21 +99,21 @@ def become_active(member, run, prepare_last_pass):
     run
         The run that holds the pair on both nodes.
 
-    prepare_last_pass
-        Function from the control socket of the connection to a ``recovery.handover_pass.LastPass``, or to
+    prepare_final_sync
+        Function from the control socket of the connection to a ``recovery.handover_sync.FinalSync``, or to
         None for a pair without paths. It is called before anything is released.
 
     Returns a dict: ``generation``; ``window_milliseconds``, the time from the request to release to the
     addresses taken; ``timeline``, and ``far_timeline`` on the other node's own clock; ``connections``, how
     many of clients were reset; ``answering``, who answered for each address afterwards as the far
-    end saw it; ``last_pass``; ``stopped``, the units that were stopped on the other node. Raises
+    end saw it; ``final_sync``; ``stopped``, the units that were stopped on the other node. Raises
     ``FailbackError`` whose message says who serves.
     """
     member.lock.require(run)
     with _Handover(member, run) as handover:
         handover.require_that_the_other_node_serves()
         handover.stop_what_writes_there()
-        handover.prepare(prepare_last_pass)
+        handover.prepare(prepare_final_sync)
         handover.arm_the_way_back()
         with handover.or_back():
             if handover.brings_files:
@@ -145,14 +145,14 @@ class _Handover:
         self._wanted = floating.of_pair(member.config)
         self._timeline = phases.Timeline()
         self._stack = contextlib.ExitStack()
-        self._far = self._holder = self._last_pass = self._prepared = self._also = None
+        self._far = self._holder = self._final_sync = self._prepared = self._also = None
         self._theirs, self._given, self._released = {}, {}, {}
-        self._result = {"last_pass": None}
+        self._result = {"final_sync": None}
         self._released_at = self._may_take_since = 0.0
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
-            self._far = stack.enter_context(FarEnd(self._member, self._run))
+            self._far = stack.enter_context(PeerConnection(self._member, self._run))
             self._holder = stack.enter_context(address_holder.Holder(self._wanted))
             self._stack = stack.pop_all()
         return self
@@ -188,16 +188,16 @@ class _Handover:
         # Armed for as long as stopping may take, and anew for the handover itself.
         self._far.ask("arm", 15, seconds=self._limit + phases.QUIESCE_LIMIT)
         self._result["stopped"] = self._far.ask("quiesce", phases.QUIESCE_LIMIT)["stopped"]
-        # An rsync of the lsyncd that was stopped must not write between the last pass and the end.
+        # An rsync of the lsyncd that was stopped must not write between the final sync and the end.
         incoming.end(self._member)
 
-    def prepare(self, prepare_last_pass):
+    def prepare(self, prepare_final_sync):
         """All that can be done before anything is released: connections opened, the ledger on the disk."""
-        self._last_pass = prepare_last_pass(self._far.control)
-        if self._last_pass:
+        self._final_sync = prepare_final_sync(self._far.control)
+        if self._final_sync:
             # Closed when somebody serves, which takes its time.
-            self._stack.callback(self._last_pass.close)
-            self._also = self._last_pass.expect()
+            self._stack.callback(self._final_sync.close)
+            self._also = self._final_sync.expect()
             self._far.ask("look_closely", 15)
         prepared = self._member.ledger.prepared(self._entry(self._theirs["generation"] + 1))
         self._prepared = self._stack.enter_context(prepared)
@@ -217,11 +217,11 @@ class _Handover:
         self._timeline.note("the addresses are released")
 
     def bring_the_last_changes(self):
-        """What was written on the other node since the last pass comes over."""
-        if self._last_pass:
-            self._last_pass.name(self._released["changes"], self._released["why"])
-            self._result["last_pass"] = self._last_pass.run(self._limit - phases.COMMIT_MARGIN - 1)
-        self._timeline.note("the last pass has ended")
+        """What was written on the other node since the final sync comes over."""
+        if self._final_sync:
+            self._final_sync.name(self._released["changes"], self._released["why"])
+            self._result["final_sync"] = self._final_sync.run(self._limit - phases.COMMIT_MARGIN - 1)
+        self._timeline.note("the final sync has ended")
         # What has come over must be where this node is going to serve it from.
         self._require_in_place(f"{self._member.node} does not take {self._member.pair}.")
 
@@ -247,7 +247,7 @@ class _Handover:
         self._holder.tickle(self._released["connections"])
         self._timeline.note("the clients' connections are reset")
         if time.monotonic() - self._may_take_since > phases.COMMIT_MARGIN:
-            # Stopped in the very moment: the far end may have taken them back since.
+            # Stopped in the very moment: the giver may have taken them back since.
             raise Unavailable(f"{node} stood still while it took the addresses.")
 
     def prove_it(self):
@@ -269,7 +269,7 @@ class _Handover:
 
     @contextlib.contextmanager
     def or_back(self):
-        """Whatever fails in the window: undo what was done here, and let the far end serve again at once."""
+        """Whatever fails in the window: undo what was done here, and let the giver serve again at once."""
         try:
             yield
         except (FailbackError, OSError, ValueError, LookupError) as error:
@@ -310,16 +310,16 @@ def _gone_back(far, undo):
     try:
         undo()
     except (FailbackError, OSError) as error:
-        # The far end looks before it takes anything.
+        # The giver looks before it takes anything.
         return f"This could not be undone here: {error}. {_back_to(far)}"
     return _back_to(far)
 
 
 def _renounce(member, run):
     """
-    Not active after all: the far end serves, or will. Only an orchestration admits this node again.
+    Not active after all: the giver serves, or will. Only an orchestration admits this node again.
 
-    Otherwise its watch could take over later, when the far end dies, with the data of this moment.
+    Otherwise its watch could take over later, when the giver dies, with the data of this moment.
     """
     own = member.ledger.read()
     if ledger.is_active(own, member.node) and own["run"] == run:
@@ -329,14 +329,14 @@ def _renounce(member, run):
 
 
 def _proved(member, far, wanted, give_up):
-    """Who answers for the addresses now, as the far end sees it; nobody but this node may."""
+    """Who answers for the addresses now, as the giver sees it; nobody but this node may."""
     pair, node, other = member.pair, member.node, far.name
     try:
         said = far.ask("prove", 5.0 + len(wanted))
     except Refused as error:
         raise Unavailable(f"{error} {_gone_back(far, give_up)}") from error
     except Unavailable as error:
-        # The far end finds this node answering when its time is over, and leaves the addresses here.
+        # The giver finds this node answering when its time is over, and leaves the addresses here.
         sentence = f"{node} has the addresses of {pair}, but {other} proved nothing: {error}"
         raise Unavailable(sentence) from error
     answering, mine = said["answering"], floating.own_macs(member.config)
@@ -346,7 +346,7 @@ def _proved(member, far, wanted, give_up):
         if one.address not in said["unlinked"] and answering.get(one.address) != [mine[one.address]]
     ]
     if unseen:
-        # Left as it is, the far end would take them back beside this node.
+        # Left as it is, the giver would take them back beside this node.
         seen = "; ".join(f"{one.address}: {', '.join(answering[one.address]) or 'nobody'}" for one in unseen)
         raise Unavailable(
             f"{other} does not see {node} answer for the addresses of {pair}, but {seen}. Look at the "
@@ -356,7 +356,7 @@ def _proved(member, far, wanted, give_up):
 
 
 def _require_sole_holder(config, wanted, macs, other):
-    """Duplicate-address detection while it costs nothing: nobody but the far end may answer."""
+    """Duplicate-address detection while it costs nothing: nobody but the giver may answer."""
     for answered, answering in neighbours.probe_all(wanted, timeout=0.4, count=2).items():
         strangers = [mac for mac in answering if mac != macs[answered]]
         if strangers:
@@ -368,7 +368,7 @@ def _require_sole_holder(config, wanted, macs, other):
 
 
 def _back_to(far):
-    """Ask the far end to serve again at once, and say how that went."""
+    """Ask the giver to serve again at once, and say how that went."""
     try:
         return f"{far.name} serves again: {far.ask('abort')['comment']}."
     except FailbackError as error:

@@ -99,13 +99,13 @@ def _require_own_sources(member):
     """
     The paths that are handed over must be where they were.
 
-    The warm pass has looked at this minutes ago. A path that has been unmounted since is empty, and the last
+    The pre-sync has looked at this minutes ago. A path that has been unmounted since is empty, and the last
     pass would make it empty on the other node, which then serves.
     """
     pair = member.pair
     now = sources.facts([one["path"] for one in member.config["replicate"]], str(member.paths.root))
     recorded = sources.recorded(member)["own"]
-    problems = places.own_source_problems(now, recorded, pair, places.LAST_PASS_WOULD)
+    problems = places.own_source_problems(now, recorded, pair, places.FINAL_SYNC_WOULD)
     if problems:
         raise Refused(f"{member.node} does not hand {pair} over and serves on. {' '.join(problems)}")
 
@@ -141,10 +141,10 @@ def _stop_timer(config):
 
 def take_back(member, run, asked=False):
     """
-    Serve again when a handover did not end. Run by the far end itself, and by the timer.
+    Serve again when a handover did not end. Run by the giver itself, and by the timer.
 
     asked
-        The near end gives the pair back: it can be heard, so this node is not cut off.
+        The taker gives the pair back: it can be heard, so this node is not cut off.
 
     Returns a sentence about what was done.
     """
@@ -165,7 +165,7 @@ def take_back(member, run, asked=False):
         address_holder.announce_later(member)
         _start_again(member)
     if given_away:
-        # The near end's ledger may name it active already, and its watch would rely on that.
+        # The taker's ledger may name it active already, and its watch would rely on that.
         system.start_detached([str(member.paths.program), "ask-to-yield", pair])
     sentence = f"{node} took the addresses of {pair} back: the handover of run {run} did not end"
     system.log(sentence)

@@ -1,7 +1,7 @@
 """
 Systemd's units of a pair: what they do, starting them so that they are proved up, stopping them.
 
-Works without Salt, because the watch and the far end of a handover start and stop services as well.
+Works without Salt, because the watch and the giver of a handover start and stop services as well.
 
 An entry of the pillar's ``services`` or ``active_services`` may name two commands: ``proof`` ends with
 0 when the service really answers, and ``status`` tells in systemd's stead whether it is on, with the
@@ -68,7 +68,7 @@ def states(entries):
     units = _systemd([one["name"] for one in entries])
     found = {name: _state(facts) for name, facts in units.items()}
     asked = [one for one in entries if one.get("status") and found[one["name"]] != "not-found"]
-    # Not concurrent.futures: the far end asks too, and it takes longer to load than most answers take.
+    # Not concurrent.futures: the giver asks too, and it takes longer to load than most answers take.
     threads = [
         threading.Thread(target=lambda one=one: found.update({one["name"]: _truth(one)[0]}), daemon=True)
         for one in asked

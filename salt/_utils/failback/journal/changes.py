@@ -1,9 +1,9 @@
 """
-What has changed in a replicated path since a moment: so that the last pass need not look at all of it.
+What has changed in a replicated path since a moment: so that the final sync need not look at all of it.
 
-A handover's last pass runs while nobody serves, and most of its time goes into looking at files that
+A handover's final sync runs while nobody serves, and most of its time goes into looking at files that
 are equal. A journal notes every change that the kernel reports (inotify) from before the last warm
-pass begins, and then names what the last pass has to compare::
+pass begins, and then names what the final sync has to compare::
 
     with Journal(item) as journal:
         journal.mark()              # a pass begins: what changed before is its business
@@ -12,7 +12,7 @@ pass begins, and then names what the last pass has to compare::
 
 **More names than necessary do no harm**, for each is compared with what the serving node has: equal,
 newer, or gone. A name too few does. So whatever the journal cannot know for certain makes it say why
-it is incomplete, and the last pass looks at everything:
+it is incomplete, and the final sync looks at everything:
 
 - the kernel's queue ran over, or it gives no more watches;
 - the folder was moved away or mounted over, or a file system was mounted or unmounted below it;
@@ -22,7 +22,7 @@ it is incomplete, and the last pass looks at everything:
 
 The kernel reports no change that a program makes through a memory mapping. Such a file is named for as
 long as it is mapped, and its closing is reported. To find it, every process has to be asked, and on a node
-with a thousand of them that takes longer than the whole last pass: :py:func:`look_closely` does it while
+with a thousand of them that takes longer than the whole final sync: :py:func:`look_closely` does it while
 somebody still serves.
 """
 

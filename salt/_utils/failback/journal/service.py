@@ -1,8 +1,8 @@
 """
 The journals of a pair's paths on this node, kept by a process of its own while a run lasts.
 
-It is a transient unit of systemd, ``failback-journal-<pair>``, started before the last warm pass by
-the node that pulls: here directly, on the other node through its far end. It ends by itself when the
+It is a transient unit of systemd, ``failback-journal-<pair>``, started before the last pre-sync by
+the node that pulls: here directly, on the other node over SSH. It ends by itself when the
 run does not hold the pair any more. Questions come over a socket below ``/run/failback/<pair>``, one
 JSON object a line::
 
@@ -336,7 +336,7 @@ class Both:
 
     This node's own is kept because what was changed here by mistake has to be compared as well.
 
-    ``why`` is None, or why there are none: the last pass looks at everything then, which is no reason
+    ``why`` is None, or why there are none: the final sync looks at everything then, which is no reason
     to stop. A context manager.
     """
 
@@ -398,7 +398,7 @@ class Both:
 
 
 def relay(member, run, requests, answers):
-    """The far end's part: begin the journals here, and pass questions and answers on until they end."""
+    """The other node's part: begin the journals here, and pass questions and answers on until they end."""
     start(member, run)
 
     def say(answer):

@@ -137,7 +137,7 @@ class Netlink:
                 (flags,) = struct.unpack("=I", attributes[FLAGS])
             found.append(
                 Borne(
-                    # IFA_ADDRESS is the far end of a point-to-point link, IFA_LOCAL is ours.
+                    # IFA_ADDRESS is the other end of a point-to-point link, IFA_LOCAL is ours.
                     attributes.get(LOCAL) or attributes.get(ADDRESS, b""),
                     prefix,
                     index,

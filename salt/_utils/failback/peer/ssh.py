@@ -1,4 +1,4 @@
-"""The one SSH connection between the two nodes of a pair, seen from the near end."""
+"""The one SSH connection between the two nodes of a pair, seen from the node that asks."""
 
 import contextlib
 import json
@@ -62,7 +62,7 @@ def command(member, *options):
 
 def ask(member, *words, timeout=15):
     """
-    Run one verb of the peer's far end and return what it prints.
+    Run one verb of ``failback.peer_requests`` on the peer and return what it prints.
 
     words
         The verb and its arguments, such as ``yield 7``.
@@ -86,9 +86,7 @@ def report(member):
     try:
         return json.loads(text)
     except ValueError as error:
-        raise Unavailable(
-            f"{member.peer['id']} answered something that is no report: {text[:200]!r}"
-        ) from error
+        raise Unavailable(f"{member.peer['id']} sent an invalid report: {text[:200]!r}") from error
 
 
 def hang_up(process, limit=10):

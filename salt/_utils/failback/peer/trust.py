@@ -117,8 +117,8 @@ def authorized_keys(peers, trusted, paths):
     """
     Render the lines for root's authorized_keys (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Pure.
 
-    ``restrict`` takes every permission away, forwarding and terminals among them; ``command`` leaves the
-    far end of this very pair.
+    ``restrict`` takes every permission away, forwarding and terminals among them; ``command`` leaves
+    the verbs of ``failback.peer_requests`` for this very pair.
     """
     lines = [
         f'restrict,command="{paths.program} far-end {pair}" {trusted[pair]["public_key"]} {peer["id"]}'

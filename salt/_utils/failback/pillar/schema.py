@@ -338,7 +338,7 @@ PAIR = {
                     "default": 20,
                 },
                 "handover_timeout": {
-                    "description": "Seconds until the secondary takes back; the last pass has 5 less.",
+                    "description": "Seconds until the secondary takes back; the final sync has 5 less.",
                     "type": "number",
                     "minimum": 7,
                     "maximum": 600,

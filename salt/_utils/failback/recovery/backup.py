@@ -344,7 +344,7 @@ def prune(runs_folder, keep, spare=(), days=0, now=None):
     )
     removed = []
     young = time.strftime("%Y%m%dT%H%M%S", time.gmtime((time.time() if now is None else now) - days * 86400))
-    # A run that replaced nothing must not be what a real backup gives way to.
+    # A run that replaced nothing must not be what a real backup makes room for.
     real = [each for each in runs if next(kept_names(each / "backup"), None) is not None]
     empty = [each for each in runs if each not in real]
     for each in sorted([*real[: -max(1, keep)], *empty[: -max(1, keep)]]):

@@ -55,7 +55,7 @@ def parsed(line):
     if not match:
         return None
     code, size, modified, name = match.groups()
-    # There are few codes and many lines: a warm pass waits for whoever reads them.
+    # There are few codes and many lines: a pre-sync waits for whoever reads them.
     known = _codes.get(code)
     if known is None:
         text = code.decode("ascii")

@@ -6,7 +6,7 @@ In the order in which a recovery uses it::
     peer = rsync.Peer("salt2", replicated.ssh_command(paths))
     previews = dry_run.previewed(items, peer)
     report = pull.synced(items, peer, run_folder, limits)   # while the peer still serves
-    last = last_pass.LastPass(items, peer, run_folder)      # before the addresses are released
+    last = final_sync.FinalSync(items, peer, run_folder)      # before the addresses are released
     last.run(limit=5.0)                                     # while nobody serves
     dry_run.compared(items, peer, since)                    # afterwards
 """
@@ -131,7 +131,7 @@ def synced(
 
     Returns a dict: ``paths`` (one dict a path: ``path``, counts as in a preview,
     ``conflict_names``, ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed`` (paths
-    that had changes), ``settled`` (whether the last pass of each path was small and complete) and
+    that had changes), ``settled`` (whether the final sync of each path was small and complete) and
     ``seconds``. Of a pass with more than ``small_pass`` changes, counts and names are those of the look
     before it, whose list is kept: naming them again would take a tenth of its time. Another pass follows it.
 

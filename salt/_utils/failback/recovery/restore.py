@@ -350,7 +350,7 @@ def _put_back(folder, undo, item, number, undo_number, top, names):
         words = done.stderr.decode("utf-8", "replace").strip()
         raise errors.Unavailable(
             f"Putting back {item.path} ended with exit code {done.returncode} of rsync: {words}. "
-            "What was overwritten up to then is kept. Mend this, then run the same undo again."
+            "What was overwritten up to then is kept. Fix this, then run the same undo again."
         )
 
 

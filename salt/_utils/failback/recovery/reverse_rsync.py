@@ -35,7 +35,7 @@ RESULTS = (itemize.OVERWRITTEN, itemize.DELETED, itemize.CREATED, itemize.ATTRIB
 
 #: In the folder of a run that brought this node home: when, and whether both nodes were compared since
 #: (see ``failback.state.runs.uncompared``).
-LAST_PASS = "last-pass.json"
+FINAL_SYNC = "last-pass.json"
 
 
 def items(member, sources=None):
@@ -208,7 +208,7 @@ def synced(member, run, sources=None, remote_shell=None, gate=None, takeover=Non
 
     journals
         :py:class:`failback.journal.service.Both`, whose journals begin a new page with each pass;
-        ``None`` for a sync that no last pass follows.
+        ``None`` for a sync that no final sync follows.
 
     allowed
         ``max_delete``, ``max_change_percent``: for this run, in place of the pair's.
@@ -252,27 +252,27 @@ def compared(member, run, remote_shell=None):
     """
     Compare both nodes after the handover; see :py:func:`failback.recovery.dry_run.compared`.
 
-    It also writes the manifests of the last pass, for which nobody had to wait.
+    It also writes the manifests of the final sync, for which nobody had to wait.
     """
     folder = backup.Folder(member.run_folder(run))
     try:
-        record = files.read_json(folder.path / LAST_PASS, f"the last pass of {run}", 1)
+        record = files.read_json(folder.path / FINAL_SYNC, f"the final sync of {run}", 1)
     except errors.Unreadable:
         # When it ended is not known any more, so nothing explains a difference; without one all is well.
         record = {"version": 1, "ended": time.time(), "compared": False}
     if record is None:
         raise errors.Refused(
-            f"Run {run} had no last pass on this node, so there is no time after which changes "
+            f"Run {run} had no final sync on this node, so there is no time after which changes "
             f"here explain a difference. To see what differs: salt-run pair.plan {member.pair}"
         )
     chosen = items_of_run(folder, member)
     for item in chosen:
         backup.write_missing_manifests(folder, item)
-    # Set back since, the clock gives what was written here times from before the end of the last pass.
+    # Set back since, the clock gives what was written here times from before the end of the final sync.
     since = record["ended"] + min(0.0, system.clock_step(record.get("clocks") or {}))
     found = dry_run.compared(chosen, rsync_peer(member, remote_shell), since)
     if not found["unexplained"]:
-        files.write_json(folder.path / LAST_PASS, {**record, "compared": True})
+        files.write_json(folder.path / FINAL_SYNC, {**record, "compared": True})
     return found
 
 

@@ -140,7 +140,7 @@ def named_pull_command(peer, item, names_file, backup=None, max_delete=None):
         "--from0",
         "--no-implied-dirs",
         "--delete-missing-args",
-        # A folder that is not empty gives way too: to nothing, or to a file of that name.
+        # A folder that is not empty is replaced too: by nothing, or by a file of that name.
         "--force",
         itemize.FORMAT,
         f"--timeout={peer.timeout}",
@@ -179,7 +179,7 @@ class Pass:
         Value of ``time.monotonic()`` at which rsync is ended; ``None`` for never.
 
     fed
-        Whether it waits for the names that :py:meth:`feed` gives it. Its connection and the far end's
+        Whether it waits for the names that :py:meth:`feed` gives it. Its connection and the peer's
         rsync are there by then.
 
     Leaving the block waits for rsync's end, or ends it if the block raised.
@@ -314,7 +314,7 @@ def require_success(outcome, item, accept=(0,)):
     raise errors.Unavailable(
         f"rsync of {item.path} from the peer ended with exit code {outcome.code}, so the path is "
         f"not in step, and what was overwritten up to then is in the run's backup. rsync said:\n"
-        f"{words}\nMend this, then run the same orchestration again: it continues."
+        f"{words}\nFix this, then run the same orchestration again: it continues."
     )
 
 

@@ -464,7 +464,7 @@ local function carry(item)
 		init = first_pass,
 		action = changes,
 		rsync = {{
-			protect_args = false, -- the far end takes no arguments
+			protect_args = false, -- the peer takes no arguments
 			rsh = {remote_shell},
 			_extra = {options},
 		}},

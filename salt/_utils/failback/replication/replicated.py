@@ -1,7 +1,7 @@
 """
 What is replicated, and how rsync is told so: the one description that all users of it share.
 
-lsyncd (primary to secondary), the reverse rsync (secondary to primary) and the far end, which
+lsyncd (primary to secondary), the reverse rsync (secondary to primary) and the rsync daemon, which
 serves both of them through an rsync daemon over SSH, must agree on folder, pattern, module name and
 options::
 
@@ -9,7 +9,7 @@ options::
 
     salt = replicated.item("/srv/salt", is_directory=True)
 
-    # the far end runs: rsync --server --daemon --config=<file with this text> .
+    # the other node runs: rsync --server --daemon --config=<file with this text> .
     text = replicated.daemon_config([salt], writable=False)
 
     # its client runs:
@@ -43,7 +43,7 @@ OPTIONS = (
 
 WILDCARDS = "*?["
 
-# Accepted by the far end; everything else is refused. A wildcard in "refuse options" never matches
+# Accepted by that daemon; everything else is refused. A wildcard in "refuse options" never matches
 # --server, --sender, --rsh, --dry-run, --from0 and the like: rsyncd.conf(5).
 ACCEPTED_OPTIONS = (
     "archive",
@@ -76,7 +76,7 @@ ACCEPTED_OPTIONS = (
 
 # A whole bracket expression, or a '[' that is never closed.
 _BRACKETS = re.compile(r"\[(?:[!^]|(?![!^]))(?:\]|(?!\]))(?:\[:[a-z]+:\]|[^]])*\]|\[")
-# A puller's options about its own backup reach the far end too, which only reads them then.
+# A puller's options about its own backup reach the daemon too, which only reads them then.
 ACCEPTED_OF_A_READER = ("backup", "backup-dir")
 
 _CLASSES = {
@@ -154,7 +154,7 @@ def items_on_disk(path, root="/"):
         Folder that stands for ``/`` while looking (tests).
 
     Returns a list of one :py:class:`Item`; of two, the folder first, when nothing is there yet and
-    the path could become either. A far end serves all of them: the peer, which has the path, asks
+    the path could become either. The daemon serves all of them: the peer, which has the path, asks
     for the right one.
     """
     here = os.path.join(root, path.lstrip("/"))
@@ -215,7 +215,7 @@ def filters(item):
 
 def daemon_config(items, writable, root="/"):
     """
-    The configuration of the rsync daemon that the far end runs over SSH, one module an item.
+    The configuration of the rsync daemon that the other node runs over SSH, one module an item.
 
     items
         What the peer may read, and write if ``writable``.

@@ -111,7 +111,7 @@ class Runs:
             return None
         try:
             record = files.read_json(
-                self._member.run_folder(run) / "last-pass.json", f"the last pass of {run}", VERSION
+                self._member.run_folder(run) / "last-pass.json", f"the final sync of {run}", VERSION
             )
         except Unreadable:
             return run

@@ -97,7 +97,7 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
             return 0
         syslog.openlog("failback", syslog.LOG_PID, syslog.LOG_DAEMON)
         watch.run()
-        watch.say(f"watch {cron}: files have changed, starting anew")
+        watch.say(f"watch {cron}: files have changed, restarting")
         watch.close()
     return (restart or _start_anew)() or 0
 

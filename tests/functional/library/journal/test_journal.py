@@ -17,7 +17,7 @@ from failback import errors
 from failback.host import notation
 from failback.journal import changes
 from failback.journal import inotify
-from failback.recovery import last_pass
+from failback.recovery import final_sync
 from failback.recovery import pull
 
 ALL = pull.Limits(max_delete=100_000, max_change_percent=100)
@@ -46,10 +46,10 @@ class Pair:
     def __exit__(self, *_):
         self.journal.close()
 
-    def last_pass(self):
-        """The last pass as the handover makes it. Returns what it did, and what the journal said."""
+    def final_sync(self):
+        """The final sync as the handover makes it. Returns what it did, and what the journal said."""
         found = self.journal.changes()
-        with contextlib.closing(last_pass.LastPass([self.item], self.peer, self.run)) as last:
+        with contextlib.closing(final_sync.FinalSync([self.item], self.peer, self.run)) as last:
             last.expect([self.item])
             if found.why is None:
                 names = set(found.names)
@@ -79,7 +79,7 @@ def test_nothing_has_changed_and_nothing_is_named(pair):
 @pytest.mark.needs("attributes")
 def test_a_hard_tree_that_is_new_is_carried_over_by_its_names(pair):
     trees.hard_tree(pair.there / "new")
-    done, found = pair.last_pass()
+    done, found = pair.final_sync()
     assert found.why is None
     assert done["named"] == len(found.names) > 20
     assert pair.differences() == {}
@@ -111,7 +111,7 @@ def test_a_hard_tree_that_is_new_is_carried_over_by_its_names(pair):
 )
 def test_one_change_is_named_and_brought_over(pair, change):
     change(pair.there)
-    done, found = pair.last_pass()
+    done, found = pair.final_sync()
     assert found.why is None
     assert done["named"] is not None
     assert pair.differences() == {}
@@ -124,7 +124,7 @@ def test_what_happens_in_a_folder_before_it_can_be_watched_is_found_with_it(pair
         trees.make(pair.there, {f"new{number}/x/y/file": str(number)})
         (pair.there / f"new{number}").rename(pair.there / f"renamed{number}")
         (pair.there / f"renamed{number}/x/y/file").write_text("again")
-    assert pair.last_pass()[1].why is None
+    assert pair.final_sync()[1].why is None
     assert pair.differences() == {}
 
 
@@ -143,7 +143,7 @@ def test_a_file_with_two_names_is_carried_over_by_both(tmp_path):
     with Pair(tmp_path, begin=begin) as pair:
         (pair.there / "other").write_text("22")
         assert {b"a/one", b"other"} <= pair.journal.changes().names
-        assert pair.last_pass()[1].why is None
+        assert pair.final_sync()[1].why is None
         assert pair.differences() == {}
         assert (pair.here / "other").stat().st_ino == (pair.here / "a/one").stat().st_ino
 
@@ -160,7 +160,7 @@ def test_a_change_under_a_name_outside_of_the_path_is_seen(tmp_path):
 
 def test_a_second_name_of_a_file_whose_first_is_not_known_makes_it_incomplete(pair):
     os.link(pair.there / "kept", pair.there / "second")
-    done, found = pair.last_pass()
+    done, found = pair.final_sync()
     assert "other names" in found.why
     assert done["named"] is None
     assert pair.differences() == {}
@@ -243,7 +243,7 @@ def test_a_queue_that_ran_over_makes_it_incomplete_until_the_next_pass(pair):
     for number in range(limit // 3 + 100):
         (pair.there / "kept").write_text("x")
         (pair.there / f"n{number % 7}").touch()
-    done, found = pair.last_pass()
+    done, found = pair.final_sync()
     assert "queue" in found.why
     assert done["named"] is None
     assert pair.differences() == {}
@@ -263,21 +263,21 @@ def test_no_more_watches_make_it_incomplete(tmp_path, monkeypatch):
     monkeypatch.setattr(inotify.Inotify, "watch", full)
     with Pair(tmp_path, begin=lambda there: trees.make(there, {"a/one": "1"})) as pair:
         (pair.there / "a/one").write_text("2")
-        assert "no more watches" in pair.last_pass()[1].why
+        assert "no more watches" in pair.final_sync()[1].why
         assert pair.differences() == {}
 
 
 def test_too_many_changes_make_it_incomplete(tmp_path):
     with Pair(tmp_path, many=5) as pair:
         trees.make(pair.there, {f"file{number}": "1" for number in range(6)})
-        assert "more than 5" in pair.last_pass()[1].why
+        assert "more than 5" in pair.final_sync()[1].why
         assert pair.differences() == {}
 
 
 def test_another_folder_under_the_same_path_makes_it_incomplete(pair):
     pair.there.rename(pair.there.with_name("before"))
     trees.make(pair.there, {"other": "1"})
-    assert "not the folder" in pair.last_pass()[1].why
+    assert "not the folder" in pair.final_sync()[1].why
     assert pair.differences() == {}
 
 
@@ -316,7 +316,7 @@ def pattern(tmp_path):
 def test_of_a_pattern_nothing_else_is_named_or_touched(pattern):
     trees.make(pattern.there, {"private": "33", "other/file": "4", "shared-two": "5", "shared-x/z": "6"})
     (pattern.there / "shared-one").unlink()
-    done, found = pattern.last_pass()
+    done, found = pattern.final_sync()
     assert found.why is None
     assert all(name.startswith(b"shared-") for name in found.names)
     assert done["deleted"] == 1
@@ -329,7 +329,7 @@ def test_of_a_pattern_nothing_else_is_named_or_touched(pattern):
 
 def test_a_name_that_the_far_end_would_hide_is_never_asked_for(pattern):
     # It would be taken for deleted.
-    with contextlib.closing(last_pass.LastPass([pattern.item], pattern.peer, pattern.run)) as last:
+    with contextlib.closing(final_sync.FinalSync([pattern.item], pattern.peer, pattern.run)) as last:
         last.name(pattern.item, [b"private", b"here", b".", b"shared-one"])
         [done] = last.run(limit=30)
     assert done["named"] == 1
@@ -339,7 +339,7 @@ def test_a_name_that_the_far_end_would_hide_is_never_asked_for(pattern):
 
 @pytest.mark.parametrize("name", [b"../x", b"/etc/passwd", b"shared-x/../../y"])
 def test_a_name_that_leads_out_of_the_path_is_refused(pattern, name):
-    last = contextlib.closing(last_pass.LastPass([pattern.item], pattern.peer, pattern.run))
+    last = contextlib.closing(final_sync.FinalSync([pattern.item], pattern.peer, pattern.run))
     with last as opened, pytest.raises(errors.Refused):
         opened.name(pattern.item, [name])
 
@@ -351,7 +351,7 @@ def test_one_file(tmp_path):
     with Pair(tmp_path, "/etc/hosts--warewulf", False, begin) as pair:
         trees.make(pair.here, {"passwd": "root"})
         trees.make(pair.there, {"hosts--warewulf": "2", "passwd": "other"})
-        assert pair.last_pass()[1].names == {b"hosts--warewulf"}
+        assert pair.final_sync()[1].names == {b"hosts--warewulf"}
         assert (pair.here / "hosts--warewulf").read_text() == "2"
         assert (pair.here / "passwd").read_text() == "root"
 
@@ -421,7 +421,7 @@ def test_whatever_was_done_both_trees_are_equal_and_the_journal_named_it(before,
                     pair.journal.drain()
                 else:
                     perform(pair.there, *one)
-            _done, found = pair.last_pass()
+            _done, found = pair.final_sync()
             # Hard links of which the journal does not know every name are all that it may give up on.
             assert found.why is None or "other names" in found.why
             hypothesis.event("named" if found.why is None else "a full pass")

@@ -16,8 +16,8 @@ from failback.decisions import conflicts
 from failback.host import notation
 from failback.recovery import backup
 from failback.recovery import dry_run
+from failback.recovery import final_sync
 from failback.recovery import itemize
-from failback.recovery import last_pass
 from failback.recovery import pull
 from failback.recovery import restore
 from failback.recovery import rsync
@@ -453,7 +453,7 @@ def test_a_running_rsync_keeps_the_next_one_out(nodes, run):
 
 
 @trees.needs_rsync_that_knows_missing_names
-def test_last_pass_of_names_looks_at_nothing_else(nodes, run):
+def test_final_sync_of_names_looks_at_nothing_else(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"a/changed": "1", "a/gone": "1", "a/unseen": "1"})
     peer = nodes.peer([item])
@@ -461,7 +461,7 @@ def test_last_pass_of_names_looks_at_nothing_else(nodes, run):
     trees.make(there, {"a/changed": "22", "a/unseen": "22", b"a/new \n\xff/file": "3"})
     os.unlink(there / "a/gone")
     names = [b"a", b"a/changed", b"a/gone", b"a/new \n\xff", b"a/new \n\xff/file"]
-    last = last_pass.LastPass([item], peer, run, {item: names})
+    last = final_sync.FinalSync([item], peer, run, {item: names})
     [found] = last.run(limit=10)
     last.finish()
     assert (here / "a/changed").read_text() == "22"
@@ -476,7 +476,7 @@ def test_last_pass_of_names_looks_at_nothing_else(nodes, run):
 
 @trees.needs_rsync_that_knows_missing_names
 @pytest.mark.parametrize("named", [True, False], ids=["named", "everything compared"])
-def test_last_pass_stops_at_the_limit_on_deletions(nodes, run, named):
+def test_final_sync_stops_at_the_limit_on_deletions(nodes, run, named):
     item, here, there = folder_pair(nodes)
     names = [f"file {number}" for number in range(9)]
     trees.make(there, {name: "1" for name in names})
@@ -486,23 +486,23 @@ def test_last_pass_stops_at_the_limit_on_deletions(nodes, run, named):
     for name in names[:6]:
         os.unlink(there / name)
     chosen = {item: [os.fsencode(name) for name in names]} if named else None
-    last = last_pass.LastPass([item], peer, run, chosen, max_delete=5, pair="salt")
+    last = final_sync.FinalSync([item], peer, run, chosen, max_delete=5, pair="salt")
     with pytest.raises(errors.Refused, match="More than 5 files of /srv/salt .*max_delete: 100"):
         last.run(limit=10)
     last.close()
     assert len(os.listdir(here)) == 5
     numbers = backup.Folder(run).passes(item.module)
     assert len(os.listdir(backup.Folder(run).backup(item.module, numbers[-1]))) == 5
-    again = last_pass.LastPass([item], peer, run, chosen, max_delete=5, pair="salt")
+    again = final_sync.FinalSync([item], peer, run, chosen, max_delete=5, pair="salt")
     again.run(limit=10)
     again.close()
     assert sorted(os.listdir(here)) == sorted(os.listdir(there))
 
 
-def test_last_pass_fails_in_the_time_it_was_given(nodes, run):
+def test_final_sync_fails_in_the_time_it_was_given(nodes, run):
     item, _here, there = folder_pair(nodes)
     trees.make(there, {"file": "1"})
-    last = last_pass.LastPass([item], nodes.peer([item], before="exec sleep 60"), run)
+    last = final_sync.FinalSync([item], nodes.peer([item], before="exec sleep 60"), run)
     begun = time.monotonic()
     with pytest.raises(errors.Unavailable, match="in the time it was given"):
         last.run(limit=0.5)

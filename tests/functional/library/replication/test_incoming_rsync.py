@@ -15,10 +15,10 @@ from failback.pair import Member
 from failback.replication import incoming
 from failback.replication import replicated
 
-#: What the far end does when rsync is asked for; sshd makes it the leader of a session of its own.
+#: What the peer does when rsync is asked for; sshd makes it the leader of a session of its own.
 FAR_END = """#!{python}
 import os, sys, time
-# A slow network, for the far end accepts no --bwlimit.
+# A slow network, for the peer accepts no --bwlimit.
 reading, writing = os.pipe()
 if not os.fork():
     os.close(reading)

@@ -298,7 +298,7 @@ def test_the_second_start_ends_at_once_and_a_new_configuration_starts_it_anew(ne
     node.configure(patience=0.7)
 
     def anew():
-        return "files have changed, starting anew" in node.says() and (
+        return "files have changed, restarting" in node.says() and (
             json.loads(loop.status_file(node.paths, "gateway-ip").read_text())["since"] > first["since"]
         )
 

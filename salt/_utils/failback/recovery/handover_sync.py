@@ -1,5 +1,5 @@
 """
-The last pass of a handover: which names the journals of both nodes give it, and what it leaves on the disk.
+The final sync of a handover: which names the journals of both nodes give it, and what it leaves on the disk.
 
 It is made and prepared before the addresses are released; the handover runs it in between, without Salt.
 """
@@ -13,12 +13,12 @@ from failback.host import system
 from failback.journal import changes
 from failback.journal import service
 from failback.recovery import backup
-from failback.recovery import last_pass
+from failback.recovery import final_sync
 from failback.recovery import reverse_rsync
 from failback.state import runs
 
 
-class LastPass:
+class FinalSync:
     """
     The pass of a handover, in which nobody serves.
 
@@ -43,7 +43,7 @@ class LastPass:
         self._items = reverse_rsync.items_of_run(self._folder, member)
         self._peer = reverse_rsync.rsync_peer(member, remote_shell, control)
         self._roots = reverse_rsync.roots(self._items, member.paths)
-        self._pass = last_pass.LastPass(
+        self._pass = final_sync.FinalSync(
             self._items,
             self._peer,
             self._folder.path,
@@ -143,7 +143,7 @@ class LastPass:
 
     def _record(self, ended):
         record = {"version": 1, "ended": ended["wall"], "clocks": ended, "compared": False}
-        files.write_json(self._folder.path / reverse_rsync.LAST_PASS, record)
+        files.write_json(self._folder.path / reverse_rsync.FINAL_SYNC, record)
 
 
 def _changes_of(item, answered, why):

@@ -1,8 +1,8 @@
 """
-The last pass of rsync, in which nobody serves: named files only, over connections that wait already.
+The final sync of rsync, in which nobody serves: named files only, over connections that wait already.
 
 It knows paths, rsync and the backup, and nothing of a pair; what a handover adds is in
-:py:mod:`failback.recovery.handover_pass`.
+:py:mod:`failback.recovery.handover_sync`.
 """
 
 import concurrent.futures
@@ -25,7 +25,7 @@ from failback.replication import replicated
 _LAST_ATTEMPTS = 3
 
 
-class LastPass:
+class FinalSync:
     """
     The pass in which nobody serves: all that can be done before it is done when it is made.
 
@@ -181,7 +181,7 @@ class LastPass:
                     break
         if running.outcome.code == rsync.TOO_MANY_DELETIONS:
             terms = (item.path, self._max_delete, self._pair, self._operation)
-            raise errors.Refused(change_limits.last_pass_sentence(*terms))
+            raise errors.Refused(change_limits.final_sync_sentence(*terms))
         rsync.require_success(running.outcome, item)
         result["seconds"] = round(time.monotonic() - started, 4)
         return result
