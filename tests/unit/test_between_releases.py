@@ -3,8 +3,8 @@ What two nodes of different releases still say to each other: ``report`` and ``y
 
 While one node has the new release and the other one the old, each must still see who serves, and a node that
 was cut off must still be told to step down. This is the grammar of both, frozen: a release that changes it
-leaves a pair that is half upgraded blind. Whatever else an orchestration does is refused until both nodes are of
-the master's release (``failback_master.checks.require_in_step``).
+leaves a pair that is half upgraded blind. Whatever else an orchestration does is refused until both nodes are
+of the master's release (``failback_master.checks.require_in_step``).
 """
 
 import json
@@ -75,7 +75,7 @@ def test_this_release_says_what_the_one_before_reads(member, monkeypatch, before
     monkeypatch.setattr(services, "states", lambda units: {unit["name"]: "inactive" for unit in units})
     member.ledger.write(ledger.Entry(5, "salt2", None, "a test"))
     found = report.report(member)
-    assert READ <= set(found) and READ_OF_A_LEDGER <= set(found["ledger"])
+    assert set(found) >= READ and set(found["ledger"]) >= READ_OF_A_LEDGER
     for key in READ - {"ledger"}:
         assert type(found[key]) is type(before[key]), key
     for key in READ_OF_A_LEDGER - {"run"}:
