@@ -5,6 +5,7 @@ Then its masters get this release, and highstate brings it to the nodes (test_a_
 after that are about a pair that was upgraded.
 """
 
+import lzma
 import pathlib
 
 import lab_pair
@@ -26,6 +27,6 @@ def pair(site):
     if pair.ledger(pair.salt1) is None:
         for host in pair.nodes:
             host.run(["rm", "-rf", "/srv/salt/salt"])
-            host.run(["tar", "-x", "-J", "-C", "/srv/salt"], input=BEFORE.read_bytes())
+            host.run(["tar", "-x", "-C", "/srv/salt"], input=lzma.decompress(BEFORE.read_bytes()))
         pair.running()
     return pair
