@@ -40,6 +40,8 @@ class Site:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,15}", name):
             raise ValueError(f"{name!r}: a lab's name has 1 to 16 of a-z, 0-9 and '-'.")
         self.name = name
+        #: Whose salt/ and pillar/ its masters get.
+        self.checkout = cache.CHECKOUT
         self.state = STATE / name
         if site not in sites.SITES:
             raise LookupError(f"No site {site!r}; there are {', '.join(sites.SITES)}.")

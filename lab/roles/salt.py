@@ -61,12 +61,13 @@ def provide(site, host):
         _unpack(tree(site), host.root / "srv/salt")
 
 
-def tree(site, checkout=cache.CHECKOUT):
+def tree(site, checkout=None):
     """
-    A tar of the checkout's salt/ and pillar/, as bytes: what git tracks or would track.
+    A tar of a checkout's salt/ and pillar/, as bytes: what git tracks or would track. Of the site's by default.
 
     Its pillar/top.sls lists only pairs whose hosts the lab has.
     """
+    checkout = checkout or site.checkout
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name in names(checkout):

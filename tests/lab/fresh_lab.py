@@ -7,7 +7,7 @@ from lab.site import Site
 
 
 @contextlib.contextmanager
-def standing(name, site, pairs=None, limit=180, snapshot=None):
+def standing(name, site, pairs=None, limit=180, snapshot=None, checkout=None):
     """
     A lab that is made anew, and gone at the end.
 
@@ -19,9 +19,13 @@ def standing(name, site, pairs=None, limit=180, snapshot=None):
 
     site, pairs, limit, snapshot
         As for ``lab.site.Site`` and its ``up``.
+
+    checkout
+        Whose tree its masters have; this one's by default.
     """
     keep = os.environ.get("FAILBACK_KEEP")
     lab = Site(name[:16], site, pairs)
+    lab.checkout = checkout or lab.checkout
     if not keep:
         lab.down()
     try:

@@ -5,9 +5,11 @@ Then its masters get this release, and highstate brings it to the nodes (test_a_
 after that are about a pair that was upgraded.
 """
 
-import lzma
 import pathlib
+import shutil
+import tarfile
 
+import fresh_lab
 import lab_pair
 import pytest
 
@@ -16,8 +18,14 @@ BEFORE = pathlib.Path(__file__).parent / "release-before.tar.xz"
 
 
 @pytest.fixture(scope="session")
-def snapshot():
-    """No snapshot: the hosts begin as they come out of the image."""
+def site(lab_name, tree, tmp_path_factory):
+    """The site ``salt`` as it comes out of the image, with the release before and this one's pillar."""
+    checkout = tmp_path_factory.mktemp("before")
+    with tarfile.open(BEFORE) as archive:
+        archive.extractall(checkout)
+    shutil.copytree(tree / "pillar", checkout / "pillar")
+    with fresh_lab.standing(lab_name, "salt", checkout=checkout) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +33,5 @@ def pair(site):
     """The pair; in a lab that is new, salt1 serves it with the release before."""
     pair = lab_pair.Pair(site)
     if pair.ledger(pair.salt1) is None:
-        for host in pair.nodes:
-            host.run(["rm", "-rf", "/srv/salt/salt"])
-            host.run(["tar", "-x", "-C", "/srv/salt"], input=lzma.decompress(BEFORE.read_bytes()))
         pair.running()
     return pair

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lab import cache
 from lab.host import until
 from lab.roles import salt
 
@@ -68,7 +69,7 @@ def test_the_release_before_serves(pair, before):
 
 
 def test_the_masters_get_the_new_one_and_keep_nothing_of_the_old(pair):
-    with tarfile.open(fileobj=io.BytesIO(salt.tree(pair.site))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(salt.tree(pair.site, cache.CHECKOUT))) as archive:
         names = [name for name in archive.getnames() if name.startswith("salt/")]
         new = io.BytesIO()
         with tarfile.open(fileobj=new, mode="w") as part:
