@@ -63,7 +63,7 @@ def provide(site, host):
 
 def tree(site, checkout=None):
     """
-    A tar of a checkout's salt/ and pillar/, as bytes: what git tracks or would track. Of the site's by default.
+    A tar of a checkout's salt/ and pillar/, as bytes: what git tracks or would track. The site's by default.
 
     Its pillar/top.sls lists only pairs whose hosts the lab has.
     """
