@@ -41,7 +41,7 @@ LIMIT = 3600
 #: A share of the memory that is free is left to the machine.
 MEMORY_USED = 0.8
 #: Parts mostly wait; this many processors' worth of average work is begun for each that there is.
-CROWDED = 1.5
+CROWDED = 1.2
 #: Others on the machine wait for the tests, which measure times; see also lab/cgroups.py.
 NICENESS = "-10"
 

@@ -187,7 +187,7 @@ def _integration(releases, check):
             release=release,
             seconds=450,
             memory=1500,
-            busy=0.8,
+            busy=1.0,
         )
         for release in releases
     ]
