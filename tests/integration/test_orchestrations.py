@@ -188,7 +188,7 @@ def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
     site.run(*BOOT).refused(
         "services names scribe, which is no unit on salt2",
         "salt is now cold",
-        "Fix the cause and run it again",
+        "Fix the cause, then run it again",
     )
     for node in site.nodes:
         assert ledger_of(node)["boot_id"] == "an earlier boot"
@@ -207,7 +207,7 @@ def test_a_service_that_starts_and_dies_at_once_fails_the_step(site):
         "salt: scribe (services) started on salt1 and is now failed",
         "nothing after it was started",
         "salt is now cold",
-        "Fix the cause and run it again",
+        "Fix the cause, then run it again",
     )
     for node in site.nodes:
         assert (node.units / "reader").read_text() == "inactive"
