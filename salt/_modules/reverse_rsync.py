@@ -236,7 +236,7 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
 
     Returns a dict: ``changes`` (path to counts, empty if nothing changed), ``comment``, ``paths``
     (counts, names, passes of each), ``changed`` (paths), ``then`` (what is to be reloaded),
-    ``settled`` (whether the final sync of every path was small), ``seconds``, ``journal`` (None, or why
+    ``settled`` (whether the last pass of every path was small), ``seconds``, ``journal`` (None, or why
     no journal of changes is kept for the handover). Raises
     ``CommandExecutionError`` with every reason before anything is changed, or with rsync's words.
 

@@ -221,7 +221,7 @@ class _Giver:
         return quiesce(self._member, self._run)
 
     def release(self, request):
-        """See :py:func:`release`; with what has changed on this node since the final sync."""
+        """See :py:func:`release`; with what has changed on this node since the pre-sync."""
         self._timeline.note("asked to release")
         done = release(self._member, self._run, self._holder)
         self._timeline.note("the addresses are released")

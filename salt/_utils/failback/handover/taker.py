@@ -217,7 +217,7 @@ class _Handover:
         self._timeline.note("the addresses are released")
 
     def bring_the_last_changes(self):
-        """What was written on the other node since the final sync comes over."""
+        """What was written on the other node since the pre-sync comes over."""
         if self._final_sync:
             self._final_sync.name(self._released["changes"], self._released["why"])
             self._result["final_sync"] = self._final_sync.run(self._limit - phases.COMMIT_MARGIN - 1)

@@ -2,8 +2,8 @@
 What has changed in a replicated path since a moment: so that the final sync need not look at all of it.
 
 A handover's final sync runs while nobody serves, and most of its time goes into looking at files that
-are equal. A journal notes every change that the kernel reports (inotify) from before the last warm
-pass begins, and then names what the final sync has to compare::
+are equal. A journal notes every change that the kernel reports (inotify) from before the last pass of the
+pre-sync begins, and then names what the final sync has to compare::
 
     with Journal(item) as journal:
         journal.mark()              # a pass begins: what changed before is its business

@@ -1,8 +1,8 @@
 """
 The journals of a pair's paths on this node, kept by a process of its own while a run lasts.
 
-It is a transient unit of systemd, ``failback-journal-<pair>``, started before the last pre-sync by
-the node that pulls: here directly, on the other node over SSH. It ends by itself when the
+It is a transient unit of systemd, ``failback-journal-<pair>``, started before the last pass of the
+pre-sync by the node that pulls: here directly, on the other node over SSH. It ends by itself when the
 run does not hold the pair any more. Questions come over a socket below ``/run/failback/<pair>``, one
 JSON object a line::
 

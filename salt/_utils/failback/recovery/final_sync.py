@@ -1,5 +1,5 @@
 """
-The final sync of rsync, in which nobody serves: named files only, over connections that wait already.
+The final sync with rsync, in which nobody serves: named files only, over connections that wait already.
 
 It knows paths, rsync and the backup, and nothing of a pair; what a handover adds is in
 :py:mod:`failback.recovery.handover_sync`.

@@ -131,7 +131,7 @@ def synced(
 
     Returns a dict: ``paths`` (one dict a path: ``path``, counts as in a preview,
     ``conflict_names``, ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed`` (paths
-    that had changes), ``settled`` (whether the final sync of each path was small and complete) and
+    that had changes), ``settled`` (whether the last pass of each path was small and complete) and
     ``seconds``. Of a pass with more than ``small_pass`` changes, counts and names are those of the look
     before it, whose list is kept: naming them again would take a tenth of its time. Another pass follows it.
 
