@@ -43,10 +43,6 @@ def _member(pair):
     return Member.load(pair, _paths())
 
 
-def _load(pair):
-    return _member(pair).config
-
-
 def _remote_shell():
     # For tests: a program in place of ssh.
     return __opts__.get("failback_remote_shell")
