@@ -40,6 +40,8 @@ SERVICES = Kind(
         *("nagios4", "nsca", "nsca-client", "monitoring-plugins-basic", "postfix"),
         *("libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu"),
         *("qemu-system-x86", "qemu-utils"),
+        # Agents that switch hosts off, and boards that do it.
+        *("fence-agents", "ipmitool", "openipmi"),
     ),
     at_boot=BASE.at_boot,
     not_at_boot=(
