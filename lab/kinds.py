@@ -50,6 +50,7 @@ SERVICES = Kind(
         *("munge.service", "slurmd.service", "mariadb.service", "postfix.service", "apache2.service"),
         *("apache-htcacheclean.service", "libvirtd.service", "libvirt-guests.service"),
         *("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket"),
+        *("ipmievd.service", "openipmi.service"),
         *("virtlockd.socket", "virtlockd-admin.socket", "virtlogd.socket", "virtlogd-admin.socket"),
     ),
 )

@@ -1,9 +1,9 @@
 """
-The management boards of the lab's hosts: OpenIPMI's simulator, which switches real hosts of the lab off and on.
+The management boards of hosts of the lab: OpenIPMI's simulator, which switches real hosts off and on.
 
-On the host with the role ``bmc`` one simulator for each host of ``BOARDS`` speaks IPMI. What it is told to do with
-the power it writes into a folder that the machine sees as well; :class:`Boards` does it from there. While nobody
-does, a board does not know its host's power: as if it were broken.
+On the host with the role ``bmc`` a simulator for each host of ``BOARDS`` speaks IPMI. What it is told to do
+with the power it writes into a folder that the machine sees as well; :class:`Boards` does it from there.
+While nobody does, a board does not know its host's power, as if it were broken.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A silent node is switched off before the other one takes over: fence_ipmilan, and boards that speak IPMI."""
+"""A silent node is switched off before the other one takes over: fence_ipmilan, boards that speak IPMI."""
 
 import json
 
@@ -16,7 +16,12 @@ NODE = """\
         {node}:
           agent: fence_ipmilan
           options:
-            {{ip: 10.0.0.100, ipport: {port}, username: {user}, password: {password}, lanplus: true, cipher: 3}}
+            ip: 10.0.0.100
+            ipport: {port}
+            username: {user}
+            password: {password}
+            lanplus: true
+            cipher: 3
 """
 OPTIONS = "/etc/failback/fence/archive.json"
 
