@@ -31,6 +31,13 @@ def pillar(**options):
     return {"pairs": {"salt": {"primary": "salt1", "secondary": "salt2", "fence": {"nodes": nodes}}}}
 
 
+@pytest.fixture(scope="module")
+def minion_opts(minion_opts):
+    # A state calls the modules of a loader of its own, with the pillar that the minion began with.
+    minion_opts["pillar"] = pillar()
+    return minion_opts
+
+
 @pytest.fixture
 def board(modules, minion_opts, monkeypatch):
     """salt1 with the agent that switches salt2 off; ``pillar`` gives the module another pillar."""
