@@ -40,6 +40,8 @@ SERVICES = Kind(
         *("nagios4", "nsca", "nsca-client", "monitoring-plugins-basic", "postfix"),
         *("libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu"),
         *("qemu-system-x86", "qemu-utils"),
+        # Agents that switch hosts off, and boards that do it.
+        *("fence-agents", "ipmitool", "openipmi"),
     ),
     at_boot=BASE.at_boot,
     not_at_boot=(
@@ -48,6 +50,7 @@ SERVICES = Kind(
         *("munge.service", "slurmd.service", "mariadb.service", "postfix.service", "apache2.service"),
         *("apache-htcacheclean.service", "libvirtd.service", "libvirt-guests.service"),
         *("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket"),
+        *("ipmievd.service", "openipmi.service"),
         *("virtlockd.socket", "virtlockd-admin.socket", "virtlogd.socket", "virtlogd-admin.socket"),
     ),
 )

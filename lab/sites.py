@@ -203,7 +203,8 @@ DALMA = Description(
         Machine(
             "client",
             100,
-            roles=("minion", "witness", "database", "compute", "reporter"),
+            roles=("minion", "witness", "database", "compute", "reporter", "bmc"),
+            shared=(("boards", "/srv/boards"),),
             interfaces=(("eth0", "eth0"), ("ib0", "ib0"), ("eth1", "public")),
         ),
     ),

@@ -10,6 +10,7 @@ they call. By hand only ``fencing.status`` and ``fencing.void`` are meant.
 """
 
 import salt_errors
+from failback.fence import proof
 from failback.host import paths as places
 from failback.pair import Member
 from failback.state import fencing
@@ -33,7 +34,9 @@ def _member(pair):
 @salt_errors.translated
 def declare(pair, node, reason, run, owner):
     """
-    Record that the other node is off, in the words of an operator.
+    Record that the other node is off: proved by its fence agent, or else in the words of an operator.
+
+    Where the pillar names a fence agent for that node, it is switched off first, and its state is asked.
 
     pair
         Name of the pair.
@@ -42,7 +45,7 @@ def declare(pair, node, reason, run, owner):
         The node that is off; it must be the other one.
 
     reason
-        How the operator knows.
+        How the operator knows; None leaves it to the fence agent alone.
 
     run
         The run in which the word was given; it must hold the pair here.
@@ -50,7 +53,8 @@ def declare(pair, node, reason, run, owner):
     owner
         The process that orchestrates; see ``failback.state.lock.acquire``.
 
-    Returns the record. Raises ``CommandExecutionError``, for one when that node answers after all.
+    Returns the record. Raises ``CommandExecutionError``, for one when that node answers after all, or when
+    its agent does not prove that it is off and there is no reason.
 
     CLI Example:
 
@@ -60,7 +64,7 @@ def declare(pair, node, reason, run, owner):
     """
     member = _member(pair)
     member.lock.require(run)
-    word = fencing.declared(member.config, node, reason)
+    word = proof.proved(member, fencing.declared(member.config, node, reason))
     return member.fencing.record(word, run, owner, member.config["recovery"]["fenced_for"])
 
 

@@ -42,6 +42,7 @@ from failback.replication import gate as gates
 from failback.replication import git_push
 from failback.replication import sources as source_facts
 from failback.state import configuration
+from failback.state import fencing
 from failback.state import ledger
 from failback.watch import loop
 from failback_master import cluster
@@ -221,7 +222,7 @@ def take(pair, run):
 @salt_errors.translated
 def take_over(pair, run, owner, fenced, reason, moved=False):
     """
-    Make this node active without the other one, which is off by an operator's word.
+    Make this node active without the other one, which is off by its fence agent's or an operator's word.
 
     owner
         The process that orchestrates; see ``failback.state.lock.acquire``.
@@ -232,9 +233,9 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     moved
         The operator's word that this node's data are where they lie now, although they lay elsewhere.
 
-    Returns ``{"generation": n, "addresses": [...]}``, the addresses that were taken: none where this
-    node serves already. Raises ``CommandExecutionError`` when the other node answers after all, when this
-    node was not admitted in this boot, or when another host answers for one of the addresses.
+    Returns ``{"generation": n, "addresses": [...], "why": sentence}``, the addresses that were taken: none
+    where this node serves already. Raises ``CommandExecutionError`` when the other node answers after all,
+    when this node was not admitted in this boot, or when another host answers for one of the addresses.
 
     CLI Example:
 
@@ -243,15 +244,14 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
         salt 'salt2' pair.take_over salt 20261122T183000-failover-salt-4f2a '{user: root}' salt1 'no power'
     """
     member = _member(pair)
-    __salt__["fencing.declare"](pair, fenced, reason, run, owner)
+    word = __salt__["fencing.declare"](pair, fenced, reason, run, owner)
     own = member.ledger.read()
     held = [one for one in floating.of_pair(member.config) if floating.status(one)["held"]]
     if ledger.is_active(own, member.node) and (held or not member.config["floating_ips"]):
-        return {"generation": own["generation"], "addresses": take(pair, run)}
+        return {"generation": own["generation"], "addresses": take(pair, run), "why": fencing.said(word)}
     if moved:
         source_facts.record_moved(member)
-    why = f"{fenced} is off by the word of {owner['user']}: {reason}"
-    return takeovers.take_over(member, why, run)
+    return {**takeovers.take_over(member, fencing.said(word), run), "why": fencing.said(word)}
 
 
 @salt_errors.translated

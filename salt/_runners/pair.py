@@ -295,6 +295,8 @@ def _shown_node(role, report):
         shown["lock"] = report["lock"]
     if report.get("fenced"):
         shown["declares off"] = report["fenced"]
+    if report.get("fence"):
+        shown["fence"] = report["fence"]
     return shown
 
 

@@ -41,6 +41,33 @@ def key_present(name):
     return ret
 
 
+def fence_agent_known(name, pair):
+    """
+    The node has the fence agent that switches the other node off, as the pillar names it.
+
+    Its options are in no output: they have passwords.
+
+    name
+        What this is, in words.
+
+    pair
+        Name of the pair.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "It is as the pillar names it."}
+    try:
+        done = __salt__["pair.write_fence_agent"](pair, test=__opts__["test"])
+    except SaltException as error:
+        ret.update(result=False, comment=str(error))
+        return ret
+    if done:
+        ret["changes"] = {"the fence agent's options": done}
+        ret["comment"] = f"They were {done}."
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = f"They would be {done}."
+    return ret
+
+
 def release_in_force(name):
     """
     What runs on the node without Salt is of the release that Salt has synced.

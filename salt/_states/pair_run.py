@@ -196,7 +196,7 @@ def taken_over(name):
         if not found["addresses"]:
             return f"{run.plan.alone} serves already, in generation {found['generation']}."
         changes[run.plan.alone] = found
-        return f"{run.plan.alone} serves in generation {found['generation']}."
+        return f"{run.plan.alone} serves in generation {found['generation']}: {found['why']}."
 
     return _step(name, "takeover", work)
 

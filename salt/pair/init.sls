@@ -4,6 +4,7 @@ include:
   - pair.packages
   - pair.program
   - pair.configuration
+  - pair.fence
   - pair.access
   - pair.lsyncd
   - pair.nagios

@@ -27,6 +27,7 @@ PAIR = {
     "vms": [],
     "after": [],
     "witnesses": [],
+    "fence": {"nodes": {}, "policy": "required", "timeout": 30, "delay": 10},
     "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
     "lsyncd": {"delay": 1, "max_processes": 2},
     "recovery": {

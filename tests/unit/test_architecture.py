@@ -22,6 +22,7 @@ FLOORS = (
     "failback.watch",
     "failback.handover",
     "failback.report",
+    "failback.fence",
     "failback.recovery",
     "failback.journal",
     "failback.guests",

@@ -5,6 +5,7 @@ import time
 
 from failback.decisions import gate
 from failback.errors import FailbackError
+from failback.fence import proof
 from failback.host import services
 from failback.host import system
 from failback.network import floating
@@ -34,7 +35,10 @@ def report(member):
     ``services``, ``active_services``
         Unit to state, see ``failback.host.services``.
     ``pause``, ``lock``, ``fenced``
-        Those in force, or None; the last is an operator's word that the other node is off.
+        Those in force, or None; the last is a proof or an operator's word that the other node is off.
+    ``fence``
+        What the fence agent for the other node said when it was tried last, see ``failback.fence.proof``;
+        None without one.
     ``sources``
         What each replicated path is on this node, see ``failback.replication.sources``.
     ``misplaced``
@@ -76,6 +80,7 @@ def report(member):
         "pause": _readable(member.pause.read),
         "lock": _readable(member.lock.read),
         "fenced": _readable(member.fencing.read),
+        "fence": _readable(proof.last_tried, member),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
         "misplaced": _readable(sources.misplaced, member),
         "uncompared": _readable(_uncompared, member),

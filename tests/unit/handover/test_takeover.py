@@ -1,6 +1,7 @@
 """A node that takes over, and a node that steps down, with no orchestration."""
 
 import contextlib
+import copy
 import json
 
 import pytest
@@ -8,11 +9,14 @@ import samples
 from two_nodes import Killed
 from two_nodes import World
 
+from failback.decisions import fence
 from failback.decisions import verdict
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
+from failback.fence import proof
 from failback.handover import takeover
+from failback.host import files
 from failback.host import system
 from failback.pair import Member
 from failback.peer import ssh
@@ -389,3 +393,67 @@ def test_a_peer_that_does_not_answer_keeps_nothing_from_starting(world, started,
     monkeypatch.setattr(ssh, "ask", silent)
     assert "no answer" in " ".join(activate(world))
     assert started == ["start first", "start second"]
+
+
+FENCE = {"policy": "required", "timeout": 30, "delay": 10, "nodes": {"salt1": {"agent": "fence_test"}}}
+
+
+@pytest.fixture
+def fenced(world, monkeypatch):
+    """The pillar names an agent for salt1; ``answers`` is what it says, ``asked`` how often it was called."""
+    world.members["salt2"].config["fence"] = copy.deepcopy(FENCE)
+    world.asked, world.off = 0, True
+
+    def switch_off(member):
+        world.asked += 1
+        assert member.ledger.read()["generation"] == 5, "the ledger is raised before the other node is off"
+        if world.off:
+            world.lose_power("salt1")
+        return fence.Answer(world.off, "salt1 was switched off" if world.off else "the agent failed")
+
+    monkeypatch.setattr(proof, "switch_off", switch_off)
+    return world
+
+
+def test_the_other_node_is_switched_off_before_anything_is_taken(fenced):
+    assert take_over(fenced)["generation"] == 6
+    assert (fenced.serving(), fenced.asked) == ("salt2", 1)
+    assert own(fenced, "salt2")["why"] == "silence; salt1 was switched off"
+
+
+def test_without_the_proof_nothing_is_taken_and_the_ledger_stays(fenced):
+    fenced.off = False
+    before = own(fenced, "salt2")
+    with pytest.raises(Refused, match="the agent failed. salt2 does not take salt over"):
+        take_over(fenced)
+    assert own(fenced, "salt2") == before
+    assert fenced.serving() == "salt1"
+
+
+def test_a_node_that_may_not_take_over_switches_nobody_off(fenced):
+    fenced.boots["salt2"] += 1
+    with pytest.raises(Refused, match="has not been admitted"):
+        take_over(fenced)
+    assert fenced.asked == 0
+
+
+def test_in_a_handover_nobody_is_switched_off(fenced):
+    with fenced.on("salt2") as member:
+        state = {"run": samples.RUN, "phase": "taking", "deadline": fenced.now + 10, "generation": 5}
+        files.write_json(member.volatile / "handover.json", state)
+    with pytest.raises(Refused, match="A handover of salt is under way"):
+        take_over(fenced)
+    assert fenced.asked == 0
+
+
+def test_what_changed_while_the_agent_worked_is_seen(fenced, monkeypatch):
+    switch_off = proof.switch_off
+
+    def slowly(member):
+        answer = switch_off(member)
+        fenced.boots["salt2"] += 1
+        return answer
+
+    monkeypatch.setattr(proof, "switch_off", slowly)
+    with pytest.raises(Refused, match="has not been admitted"):
+        take_over(fenced)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from effort import examples
 from failback.pillar import check
 from failback.pillar import normalise
+from failback.pillar import pairs
 from failback.pillar import schema
 
 FULL = {
@@ -61,6 +62,7 @@ def test_the_smallest_pair_gets_every_default():
         "vms": [],
         "after": [],
         "witnesses": [],
+        "fence": {"nodes": {}, "policy": "required", "timeout": 30, "delay": 10},
         "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
         "lsyncd": {"delay": 1, "max_processes": 2},
         "recovery": {
@@ -481,3 +483,49 @@ def test_guests_that_are_right():
         "virtualization": {"storage": "/var/lib/vms", "prefix": ""},
     }
     assert check.problems({"salt": pair(replicate=["/etc/libvirt/qemu/shared-*"], **changes)}) == []
+
+
+def fenced(**entry):
+    return {
+        "fence": {"nodes": {"salt1": {"agent": "fence_ipmilan", "options": {"password": "s3cret"}, **entry}}}
+    }
+
+
+def test_the_options_of_a_fence_agent_are_in_no_node_s_configuration():
+    found = normalise.normalise("salt", pair(**fenced()))
+    assert found["fence"]["nodes"] == {"salt1": {"agent": "fence_ipmilan"}}
+    assert "s3cret" not in json.dumps(found)
+
+
+def test_each_node_gets_what_switches_the_other_one_off():
+    known = {"salt": pair(**fenced())}
+    assert pairs.fence_agent(known, "salt", "salt2") == {
+        "node": "salt1",
+        "agent": "fence_ipmilan",
+        "options": {"password": "s3cret"},
+    }
+    assert pairs.fence_agent(known, "salt", "salt1") is None
+
+
+@pytest.mark.parametrize(
+    "entry, words",
+    [
+        ({"agent": "/tmp/agent"}, "fence.nodes.salt1.agent"),
+        ({"agent": "fence_x; reboot"}, "fence.nodes.salt1.agent"),
+        ({"options": {"password": ["s3cret"]}}, "fence.nodes.salt1.options.password"),
+        ({"options": {"password": "s3cret\naction=on"}}, "fence.nodes.salt1.options.password"),
+        ({"options": {"action": "s3cret"}}, "fence.nodes.salt1.options.action"),
+        ({"options": {"Pass word": "s3cret"}}, "fence.nodes.salt1.options.Pass word"),
+        ({"options": {"s": "s3cret\n"}}, "fence.nodes.salt1.options.s"),
+    ],
+)
+def test_what_is_wrong_with_a_fence_agent_is_named_without_a_password(entry, words):
+    found = " ".join(check.sentence(one) for one in check.problems({"salt": pair(**fenced(**entry))}))
+    assert words in found
+    assert "s3cret" not in found
+
+
+def test_only_a_node_of_the_pair_is_switched_off():
+    data = pair(fence={"nodes": {"salt9": {"agent": "fence_dummy"}}})
+    (found,) = check.problems({"salt": data})
+    assert (found["key"], found["wanted"]) == ("fence.nodes", "a node of the pair: salt1 or salt2")

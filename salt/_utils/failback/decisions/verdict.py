@@ -308,6 +308,12 @@ def _drift(config, active, standby):
     for report in (active, standby):
         if report.get("misplaced"):
             yield places.misplaced_sentence(report["node"], report["misplaced"], config["name"])
+        fence = report.get("fence") or {}
+        if fence.get("well") is False:
+            yield (
+                f"{report['node']} could not switch {fence['node']} off: {fence['agent']}: "
+                f"{fence['sentence']}. Try it: salt '{report['node']}' pair.fence_test {config['name']}"
+            )
         for service, state in (report.get("services") or {}).items():
             if state != "active":
                 yield f"{service} is {state} on {report['node']}."

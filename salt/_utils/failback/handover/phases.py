@@ -53,6 +53,14 @@ def _state_file(member):
     return member.volatile / "handover.json"
 
 
+def is_under_way(state):
+    """
+    Whether a handover is under way on this node, by what :func:`read_state` said. Its limit has passed: no.
+    """
+    open_phases = (RELEASED, COMMITTED, TAKING)
+    return state.get("phase") in open_phases and system.boottime() < state["deadline"] + COMMIT_MARGIN
+
+
 def read_state(member):
     """How far a handover is on this node: ``run``, ``phase``, ``deadline``, ``generation``; or ``{}``."""
     return files.read_json(_state_file(member), "the state of a handover") or {}

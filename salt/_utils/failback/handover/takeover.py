@@ -11,6 +11,7 @@ from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.errors import Unreadable
+from failback.fence import proof
 from failback.handover import phases
 from failback.host import services
 from failback.host import system
@@ -44,14 +45,13 @@ def take_over(member, reason, run=None):
     """
     pair, node, other = member.pair, member.node, member.peer["id"]
     wanted = floating.of_pair(member.config)
+    if run is None:
+        # Nobody is switched off for a node that must not serve; all is looked at again after that.
+        _require_entitled(member, member.ledger.read())
+        reason = proof.before_takeover(member, reason)
     with member.ledger.changing_hands():
         own = member.ledger.read()
-        if not ledger.is_admitted(own):
-            raise Refused(
-                f"{node} has not been admitted to {pair} since it booted, so its data may be old and "
-                f"it takes no address. Run `salt-run pair.status {pair}` on the master."
-            )
-        _require_no_handover(member)
+        _require_entitled(member, own)
         if wanted and ledger.is_active(own, node) and all(floating.status(one)["held"] for one in wanted):
             # The watch looked just before a handover that had failed gave the addresses back to this node.
             return {"generation": own["generation"], "addresses": []}
@@ -81,11 +81,21 @@ def take_over(member, reason, run=None):
     return {"generation": new["generation"], "addresses": taken}
 
 
+def _require_entitled(member, own):
+    """This node may take over by what its own files say."""
+    if not ledger.is_admitted(own):
+        raise Refused(
+            f"{member.node} has not been admitted to {member.pair} since it booted, so its data may be "
+            f"old and "
+            f"it takes no address. Run `salt-run pair.status {member.pair}` on the master."
+        )
+    _require_no_handover(member)
+
+
 def _require_no_handover(member):
     """In the middle of a handover its own timer decides who serves, and two must not."""
     state = phases.read_state(member)
-    under_way = state.get("phase") in (phases.RELEASED, phases.COMMITTED, phases.TAKING)
-    if under_way and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
+    if phases.is_under_way(state):
         raise Refused(
             f"A handover of {member.pair} is under way (run {state['run']}): it ends by itself, and the "
             f"node that served takes the addresses back if it fails."

@@ -29,6 +29,10 @@ class Paths:
         """The pair as highstate rendered it from pillar, and which of the two nodes this is."""
         return self.pairs / f"{pair}.json"
 
+    def fence_agent(self, pair):
+        """The fence agent that switches the other node off, with its passwords."""
+        return self.configuration / "fence" / f"{pair}.json"
+
     def state(self, pair):
         """What must survive a reboot."""
         return self.all_state / pair

@@ -136,10 +136,16 @@ def _shape(name, data):
             close = [path[-1].lower().replace("-", "_")]
         if close:
             wanted = f"the key {close[0]!r} instead (did you mean that?)"
-        yield _problem(name, ".".join(path) or "the pair", found, wanted)
+        yield _problem(name, ".".join(path) or "the pair", _unless_secret(path, found), wanted)
     for path, text in _texts(data, ()):
         if not text.isprintable():
-            yield _problem(name, ".".join(path), text, "text without control characters and line breaks")
+            wanted = "text without control characters and line breaks"
+            yield _problem(name, ".".join(path), _unless_secret(path, text), wanted)
+
+
+def _unless_secret(path, value):
+    # An option of a fence agent may be a password, and what is wrong is printed and logged.
+    return "a value that is not shown" if path[:1] == ("fence",) and "options" in path else value
 
 
 def _texts(value, path):
@@ -176,6 +182,10 @@ def _sense(pair):
     for position, address in enumerate(pair["watch"]["reachable"]):
         if _address(address) is None:
             yield _problem(name, f"watch.reachable.{position}", address, "an IP address without a prefix")
+    for node in pair["fence"]["nodes"]:
+        if node not in (primary["id"], secondary["id"]):
+            wanted = f"a node of the pair: {primary['id']} or {secondary['id']}"
+            yield _problem(name, "fence.nodes", node, wanted)
     if pair["watch"]["patience"] < pair["watch"]["interval"]:
         yield _problem(
             name,

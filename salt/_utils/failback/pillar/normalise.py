@@ -34,6 +34,7 @@ def normalise(name, data):
         "vms": list(data.get("vms", [])),
         "after": list(data.get("after", [])),
         "witnesses": list(data.get("witnesses", [])),
+        "fence": _fence(data.get("fence", {})),
         **{
             group: {
                 **copy.deepcopy(schema.defaults(group)),
@@ -74,6 +75,12 @@ def _floating_ip(name, entry):
         "label": entry.get("label"),
         "watch": {**schema.defaults("floating_ips", "watch"), **entry.get("watch", {})},
     }
+
+
+def _fence(fence):
+    # Without the options: a password belongs in the one file that is made for it; see failback.pillar.pairs.
+    nodes = {node: {"agent": entry["agent"]} for node, entry in fence.get("nodes", {}).items()}
+    return {**schema.defaults("fence"), **fence, "nodes": nodes}
 
 
 def _replicated(entry):

@@ -22,3 +22,24 @@ def of_node(known, node):
         raise FailbackError(" ".join(wrong))
     pairs = [{**normalise.normalise(name, content), "node": node} for name, content in known.items()]
     return {one["name"]: one for one in pairs if node in (one["primary"]["id"], one["secondary"]["id"])}
+
+
+def fence_agent(known, pair, node):
+    """
+    The fence agent with which a node switches the other node of a pair off.
+
+    known, pair
+        The pillar's ``pairs``, and the name of one that is right.
+
+    node
+        Minion id of the node that calls the agent.
+
+    Returns ``{"node", "agent", "options"}``, the first the node that is switched off; None if the pillar
+    names no agent for it. The options hold passwords: they belong in no output and in no log.
+    """
+    content = normalise.normalise(pair, known[pair])
+    others = [content[role]["id"] for role in ("primary", "secondary") if content[role]["id"] != node]
+    entry = known[pair].get("fence", {}).get("nodes", {}).get(others[0])
+    if entry is None:
+        return None
+    return {"node": others[0], "agent": entry["agent"], "options": dict(entry.get("options", {}))}

@@ -15,6 +15,10 @@ PAIR_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 MINION_ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 HOST = "^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$"
 UNIT = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,200}$"
+FENCE_AGENT = "^fence_[a-z0-9_]{1,60}$"
+FENCE_OPTION = "^(?!action$)[a-z][a-z0-9_]{0,60}$"
+#: An agent reads its options line by line: a value with a line break would give it another option.
+FENCE_VALUE = "^[^\\n\\r\\x00]*(?![\\s\\S])"
 
 _GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
@@ -270,6 +274,74 @@ PAIR = {
                     "type": "array",
                     "default": [],
                     "items": {"type": "string"},
+                },
+            },
+        },
+        "fence": {
+            "description": "How a node is switched off by a fence agent before the other one takes over.",
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "properties": {
+                "nodes": {
+                    "description": "The agent that switches a node off, by the node's minion id.",
+                    "type": "object",
+                    "default": {},
+                    "propertyNames": {"pattern": MINION_ID},
+                    "additionalProperties": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["agent"],
+                        "properties": {
+                            "agent": {
+                                "description": "Its name in Debian's fence-agents, such as fence_ipmilan.",
+                                "type": "string",
+                                "pattern": FENCE_AGENT,
+                            },
+                            "options": {
+                                "description": (
+                                    "Its options, as its manual page names them for standard input: ip, "
+                                    "username, password, plug."
+                                ),
+                                "type": "object",
+                                "default": {},
+                                "propertyNames": {"pattern": FENCE_OPTION},
+                                "additionalProperties": {
+                                    "anyOf": [
+                                        {"type": "string", "pattern": FENCE_VALUE},
+                                        {"type": "boolean"},
+                                        {"type": "number"},
+                                    ]
+                                },
+                            },
+                        },
+                    },
+                },
+                "policy": {
+                    "description": (
+                        "required: no takeover by the watch unless the agent has proved the other node off; "
+                        "preferred: without that proof it takes over as if there were no agent."
+                    ),
+                    "type": "string",
+                    "enum": ["required", "preferred"],
+                    "default": "required",
+                },
+                "timeout": {
+                    "description": "Seconds for an agent to switch a node off, and again to ask its state.",
+                    "type": "number",
+                    "minimum": 5,
+                    "maximum": 600,
+                    "default": 30,
+                },
+                "delay": {
+                    "description": (
+                        "Seconds that the node which is not the active one waits longer before it has the "
+                        "other one switched off, where both watch: a fence race has one winner."
+                    ),
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 600,
+                    "default": 10,
                 },
             },
         },

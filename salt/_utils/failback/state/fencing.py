@@ -43,7 +43,7 @@ def declared(config, node, reason):
         What was given as ``fenced``: the id of the node that is off, or None.
 
     reason
-        What was given as ``reason``, or None.
+        What was given as ``reason``, or None. A node that a fence agent switches off needs none.
 
     Returns ``{"node": …, "reason": …}``, or None when nothing was declared. Raises ``Refused``.
     """
@@ -58,6 +58,8 @@ def declared(config, node, reason):
             f"fenced must name {ids[0]} or {ids[1]}, the nodes of {config['name']}, not {node!r}. "
             f"Give both: {how}"
         )
+    if reason is None and node in (config.get("fence") or {}).get("nodes", {}):
+        return {"node": node, "reason": None}
     return {"node": node, "reason": require_reason(f"fenced: {node}", reason)}
 
 
@@ -145,7 +147,8 @@ class Fencing:
         The word that counts on this node now, or None.
 
         Returns a dict: ``node``, ``reason``, ``since`` (ISO 8601, UTC), ``left`` (seconds), ``run``,
-        ``user``, ``master``. Raises ``Unreadable``.
+        ``user``, ``master``, ``agent`` (the fence agent that has proved it, None for a mere word). Raises
+        ``Unreadable``.
         """
         found = files.read_json(self.path, f"the word that a node of {self._member.pair} is off", VERSION)
         now = system.boottime()
@@ -158,7 +161,7 @@ class Fencing:
         Record the word that the other node is off, for as long as that node stays silent.
 
         word
-            What ``declared`` returned.
+            What ``declared`` returned; with ``agent`` if a fence agent has proved it.
 
         run, owner
             The run in which it was given, and its process; see ``failback.state.lock.acquire``.
@@ -179,6 +182,7 @@ class Fencing:
             "version": VERSION,
             "node": word["node"],
             "reason": word["reason"],
+            "agent": word.get("agent"),
             "since": ledger.now(),
             "until": system.boottime() + seconds,
             "boot_id": system.boot_id(),
@@ -198,7 +202,7 @@ class Fencing:
                     f"return: systemctl status {unit(pair)}"
                 )
             time.sleep(0.05)
-        system.log(f"{pair}: {new['user']} says that {new['node']} is off: {new['reason']} ({run}).")
+        system.log(f"{pair}: {said(new)} ({run}).")
         return new
 
     def require(self, node):
@@ -247,6 +251,13 @@ class Fencing:
 
     def _locked(self):
         return files.locked(self._member.state / ".fenced.flock")
+
+
+def said(record):
+    """Who says that a node is off, and why, in a sentence without its end. Pure."""
+    if record.get("agent"):
+        return f"{record['node']} is off: {record['reason']}"
+    return f"{record['node']} is off by the word of {record['user']}: {record['reason']}"
 
 
 def _require_silence(peer):

@@ -32,6 +32,7 @@ from failback.host.paths import Paths
 from failback.network import netlink
 from failback.pair import Member
 from failback.state import configuration
+from failback.watch import trials
 from failback.watch.pair import WatchedPair
 
 #: Seconds between two looks at the own files and at interfaces that were missing.
@@ -156,6 +157,7 @@ class Watch:
         self._kernel = None
         self._news = None
         self._conflicts = {}
+        self._trials = trials.Trials([pair.member for pair in self.pairs])
         self._written = None
 
     def run(self):
@@ -181,6 +183,7 @@ class Watch:
                 self._write_status()
             if now >= housekeeping:
                 housekeeping = now + HOUSEKEEPING
+                self._trials.begin(now)
                 found = _fingerprint(self.paths)
                 # The same change seen twice: whoever writes the files has come to an end.
                 settled = found != self.fingerprint and found == suspicious

@@ -72,8 +72,7 @@ class WatchedPair:
             interval=float(watch["interval"]),
             patience=float(watch["patience"]),
             reachable=tuple(watch["reachable"]),
-            # Where both watch, the primary goes first and the secondary sees it answer.
-            delay=float(watch["patience"]) if both and role == "secondary" else 0.0,
+            delay=_waits_longer(member.config) if both and role == "secondary" else 0.0,
         )
         return cls(member, settings, addresses, boot_id)
 
@@ -230,6 +229,13 @@ class WatchedPair:
             known = set(found.get("seen", ())) if found.get("boot_id") == self.boot_id else set()
             known |= self._state.seen
             files.write_json(self._seen_file, {"boot_id": self.boot_id, "seen": sorted(known)})
+
+
+def _waits_longer(config):
+    """Seconds of further silence for the secondary where both watch: the primary goes first, and is heard."""
+    fence = config.get("fence") or {}
+    # And has had time to switch this node off, before this one does the same to it.
+    return float(config["watch"]["patience"]) + (float(fence["delay"]) if fence.get("nodes") else 0.0)
 
 
 class _Remembered:
