@@ -27,7 +27,8 @@ PAIR = {
     "vms": [],
     "after": [],
     "witnesses": [],
-    "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
+    "witness_hosts": {},
+    "watch": {"interval": 0.5, "patience": 2.0, "reachable": "nobody"},
     "lsyncd": {"delay": 1, "max_processes": 2},
     "recovery": {
         "reboot": True,

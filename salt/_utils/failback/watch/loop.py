@@ -205,8 +205,9 @@ class Watch:
         How things stand, for the node's report.
 
         Returns ``cron``, ``pid``, ``since`` and ``updated`` (seconds since the epoch), ``problems``
-        (sentences) and ``pairs``: name to ``sentence`` and ``addresses``, name to ``held``,
-        ``seen``, ``answered_by``, ``silent_seconds``.
+        (sentences) and ``pairs``: name to ``sentence``, ``asks`` (the addresses of which one must answer
+        before a takeover; None for nobody) and ``addresses``, name to ``held``, ``seen``, ``answered_by``,
+        ``silent_seconds``.
         """
         return {
             "cron": self.cron,
@@ -230,17 +231,20 @@ class Watch:
                 pair.read()
 
     def _look_at_interfaces(self):
-        links, borne = self._kernel.links(), self._kernel.addresses()
+        links, borne, gateways = self._kernel.links(), self._kernel.addresses(), self._kernel.gateways()
         for pair in self.pairs:
-            pair.look(links, borne)
+            pair.look(links, borne, gateways)
 
     def _judge(self, pair):
+        pair.hear(self._kernel)
         action, sentence = pair.judge()
         if action == silence.TAKE:
             self._take(pair, sentence)
             return
         if action == silence.CONFLICT:
             self._tell_conflict(pair)
+        if action in (silence.HEARD, silence.WITHDRAW):
+            self._settle_claim(pair, action, sentence)
         self._note(pair, sentence)
 
     def _take(self, pair, reason):
@@ -253,6 +257,21 @@ class Watch:
         except Exception:  # a fault in the code must not end the watch of the other pairs
             self.say(f"{pair.settings.pair}: {traceback.format_exc()}")
             pair.failed()
+        self._look_at_interfaces()
+
+    def _settle_claim(self, pair, action, sentence):
+        """Somebody has heard this node since its claim, or nobody has."""
+        from failback.handover import claims
+
+        name = pair.settings.pair
+        try:
+            if action == silence.HEARD:
+                claims.heard(pair.member)
+            else:
+                self.say(claims.withdraw(pair.member, sentence))
+                pair.failed()
+        except Exception as error:  # the next look finds the claim as it is, and tries again
+            self.say(f"{name}: {error}")
         self._look_at_interfaces()
 
     def _tell_conflict(self, pair):
