@@ -11,7 +11,8 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
 ``yield <generation>``                    step down for the other node's newer generation
-``serve-on <generation>``                 serve on in a generation above that one, which the other node renounces
+``serve-on <generation>``                 serve on in a generation above that one, which the other node
+                                          renounces
 ``carried <generation>``                  wait until lsyncd has carried all that was changed here until now
 ``handover <run>``                        be the giver of a handover
 ``guests``                                what is true of the virtual machines here

@@ -325,7 +325,7 @@ def activate(world, mode="automatic", entries=(FIRST, SECOND)):
 def test_they_are_started_in_order_after_the_other_node_was_asked_to_stop_its_own(world, started, asked):
     taken_over(world)
     said = activate(world)
-    assert asked == [("yield", "6")]
+    assert asked == [("report",), ("yield", "6")]
     assert started == ["start first", "start second"]
     assert all(words in " ".join(said) for words in ("It stepped down", "first on salt2", "second on salt2"))
 

@@ -61,7 +61,8 @@ def test_the_smallest_pair_gets_every_default():
         "vms": [],
         "after": [],
         "witnesses": [],
-        "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
+        "witness_hosts": {},
+        "watch": {"interval": 0.5, "patience": 2.0, "reachable": "gateway-or-witness"},
         "lsyncd": {"delay": 1, "max_processes": 2},
         "recovery": {
             "reboot": True,
@@ -111,13 +112,13 @@ def test_a_full_pair_normalised():
 
 
 def test_normalise_neither_shares_nor_changes_anything():
-    data = pair()
+    data = pair(watch={"reachable": ["10.0.0.254"]})
     before = copy.deepcopy(data)
     first, second = normalise.normalise("salt", data), normalise.normalise("salt", data)
     first["watch"]["reachable"].append("x")
     first["recovery"]["max_delete"] = -1
     assert data == before
-    assert second["watch"]["reachable"] == []
+    assert second["watch"]["reachable"] == ["10.0.0.254"]
     assert normalise.normalise("salt", data) == second
 
 

@@ -48,11 +48,11 @@ def watches(config):
 def nobody_to_ask(pair, node):
     """Why a node takes nothing over, and what to write, as a sentence."""
     return (
-        f"{node} takes nothing of {pair} over: there is nobody to ask whether {node} itself is cut off. It has no "
-        f"route with a gateway by the interfaces of the pair's addresses, and the pillar gives the address of "
-        f"no witness. Write into the pillar of {pair} either `watch: {{reachable: [<the router>]}}`, or "
-        f"`witnesses: [{{id: <minion id>, host: <its address>}}]`, or, if takeovers are wanted without asking "
-        f"anybody, `watch: {{reachable: nobody}}`; then run highstate on both nodes."
+        f"{node} takes nothing of {pair} over: there is nobody to ask whether {node} itself is cut off. It "
+        f"has no route with a gateway by the interfaces of the pair's addresses, and the pillar has no "
+        f"address of a witness. Write into the pillar of {pair} either `watch: {{reachable: [<the router>]}}`, or "
+        f"`witnesses: [{{id: <minion id>, host: <its address>}}]`, or, if takeovers are wanted without "
+        f"asking anybody, `watch: {{reachable: nobody}}`; then run highstate on both nodes."
     )
 
 
@@ -62,7 +62,7 @@ def unheard(own):
 
 
 def serves(report):
-    """Whether a node's report shows that it serves: its ledger names it in this boot, and it has an address."""
+    """Whether a node's report shows that it serves: admitted in this boot, active, and with an address."""
     own = report.get("ledger")
     if not own or own["active"] != report.get("node") or own["boot_id"] != report.get("boot_id"):
         return False
@@ -93,8 +93,8 @@ def meeting(own, holds, report):
     if not own or not theirs:
         return ASK if holds else LEAVE
     if theirs["generation"] > own["generation"]:
-        mine_counts = holds and not unheard(own) and unheard(theirs) and theirs["active"] == report.get("node")
-        return SERVE_ON if mine_counts else STEP_DOWN
+        claimed = unheard(theirs) and theirs["active"] == report.get("node")
+        return SERVE_ON if claimed and holds and not unheard(own) else STEP_DOWN
     if unheard(own) and serves(report) and not unheard(theirs):
         return RENOUNCE
     return ASK if holds else LEAVE

@@ -124,8 +124,8 @@ class Observation:
         When one of the ``reachable`` addresses answered last, or None.
 
     confirmed
-        When a neighbour on the interfaces of the addresses showed last, by the kernel's word, that it hears this
-        node; or None.
+        When a neighbour on the interfaces of the addresses showed last, by the kernel's word, that it hears
+        this node; or None.
     """
 
     now: float
@@ -198,8 +198,8 @@ def decide(state, observation, settings):
 
     Returns ``(state, action, sentence)``. The action is ``take``; ``conflict``, another host answers for what
     this node has or what its ledger says is its own; ``heard`` or ``withdraw``, for a claim that nobody had
-    heard; or ``nothing``. The sentence says how things stand and why; it stays the same while they do, so that a log of its
-    changes is short.
+    heard; or ``nothing``. The sentence says how things stand and why; it stays the same while they do, so
+    that a log of its changes is short.
     """
     state = _note_signs(_take_notice(state, observation, settings), observation, settings)
     held = [one for one in settings.addresses if one in observation.held]
@@ -359,8 +359,8 @@ def _heard_or_not(state, observation, settings):
     if not settings.reachable or _in_force(observation) or observation.now - since < settings.unheard_for:
         return NOTHING, f"{pair}: taken by {node}, and heard by nobody yet."
     return WITHDRAW, (
-        f"{pair}: nobody has heard {node} since it took the addresses, not even {', '.join(settings.reachable)}, "
-        f"so {node} is the one that is cut off: it releases them."
+        f"{pair}: nobody has heard {node} since it took the addresses, not even "
+        f"{', '.join(settings.reachable)}, so {node} is the one that is cut off: it releases them."
     )
 
 
@@ -380,8 +380,8 @@ def _watch_for_another_active_node(state, observation, settings, away):
     if state.doubled < CONFLICT_ROUNDS or lately or _in_force(observation):
         return state, None
     return dataclasses.replace(state, reported=observation.now), (
-        f"{_names(settings, away)}: answered by {', '.join(macs)}, although the ledger of {settings.node} names "
-        f"{settings.node} active. See salt-run pair.status {settings.pair}."
+        f"{_names(settings, away)}: answered by {', '.join(macs)}, although the ledger of {settings.node} "
+        f"names {settings.node} active. See salt-run pair.status {settings.pair}."
     )
 
 

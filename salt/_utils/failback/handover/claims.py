@@ -14,8 +14,8 @@ renounced      another host answers, or the claim has failed: released, not admi
                raises its own generation above it, and this one steps down to that
 =============  ===================================================================================
 
-A note in ``/run`` says of a claim that it never had an address, until one is about to be taken. Of such a claim
-nothing needs saving: when the node that serves has carried what it had refused meanwhile, the standby is
+A note in ``/run`` says of a claim that it never had an address, until one is about to be taken. Of such a
+claim nothing needs saving: when the node that serves has carried what was refused meanwhile, the standby is
 admitted again (:func:`admit_again`).
 """
 
@@ -56,8 +56,8 @@ def begin(member, own, reason, run):
         This node's ledger.
 
     reason, run
-        As for :func:`failback.handover.takeover.take_over`. A person who has a run take over has said that the
-        other node is off: nobody needs to hear this one.
+        As for :func:`failback.handover.takeover.take_over`. A person who has a run take over has said that
+        the other node is off: nobody needs to hear this one.
 
     Returns what was written.
     """
@@ -76,7 +76,7 @@ def about_to_take(member, claim):
 
 def had_an_address(member, own):
     """
-    Whether this node may have had an address in the generation of its ledger: yes, unless the opposite is noted.
+    Whether this node may have had an address in the generation of its ledger: yes, unless noted otherwise.
 
     own
         The ledger.
@@ -151,9 +151,9 @@ def give_up(member, claim, answered):
         The ledger as it was written.
 
     answered
-        Whether another host serves. Then this node is not admitted any more: the other one's lsyncd was refused
-        since the claim, so this node must not take over later with the data of this moment. If nobody serves,
-        it may claim the pair again.
+        Whether another host serves. Then this node is not admitted any more: the other one's lsyncd was
+        refused since the claim, so this node must not take over later with the data of this moment. If nobody
+        serves, it may claim the pair again.
     """
     with address_holder.Holder(floating.of_pair(member.config)) as holder:
         holder.release()
@@ -166,9 +166,7 @@ def give_up(member, claim, answered):
 
 
 def _renounce_here(member, own):
-    _rewrite(
-        member, own, admitted=False, unsaved=had_an_address(member, own), heard=False, withdrawn=True
-    )
+    _rewrite(member, own, admitted=False, unsaved=had_an_address(member, own), heard=False, withdrawn=True)
 
 
 def renounce(member, own, report):
@@ -190,7 +188,9 @@ def renounce(member, own, report):
     try:
         generation = json.loads(said.strip().splitlines()[-1])["generation"]
     except (ValueError, LookupError, TypeError) as error:
-        raise Unavailable(f"{member.peer['id']} sent an invalid answer to {SERVE_ON}: {said[:200]!r}") from error
+        raise Unavailable(
+            f"{member.peer['id']} sent an invalid answer to {SERVE_ON}: {said[:200]!r}"
+        ) from error
     if not isinstance(generation, int) or generation <= own["generation"]:
         raise Unavailable(f"{member.peer['id']} serves on in generation {generation!r}, which is not above.")
     return generation
@@ -232,7 +232,9 @@ def serve_on(member, generation):
         wanted = floating.of_pair(member.config)
         held = any(floating.status(one)["held"] for one in wanted)
         if not ledger.is_active(own, node) or not held or hearing.unheard(own):
-            raise Refused(f"{node} does not serve {pair} undisputed, so it does not serve on in a newer generation.")
+            raise Refused(
+                f"{node} does not serve {pair} undisputed, so it does not serve on in a newer generation."
+            )
         _require_no_handover(member)
         if own["generation"] > generation:
             return own["generation"]
@@ -262,7 +264,7 @@ def carried(member, generation):
 
 def admit_again(member, report):
     """
-    Stand by again after a claim that never had an address: the other node proves that it has carried everything.
+    Stand by again after a claim that never had an address: the other node proves that it has carried all.
 
     report
         What the other node reported.

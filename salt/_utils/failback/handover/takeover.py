@@ -93,7 +93,7 @@ class _Answered(Refused):
 
 @contextlib.contextmanager
 def _or_given_up(member, claim):
-    """Whatever fails between the ledger and the addresses: the claim is given up, and the other node is asked."""
+    """Whatever fails between the ledger and the addresses: the claim is given up."""
     try:
         yield
     except Exception as error:  # also a fault in the code: the claim must not stay as it is
@@ -128,7 +128,9 @@ def _taken_if_still_right(member, holder, wanted, claim, wait, run):
         # In that very moment: whoever has served meanwhile is the one to serve on.
         macs = _others_that_answer(member)
         if macs:
-            raise _Answered(f"{member.node} stood still while it took {member.pair}; {', '.join(macs)} answers.")
+            raise _Answered(
+                f"{member.node} stood still while it took {member.pair}; {', '.join(macs)} answers."
+            )
     return taken
 
 
@@ -182,10 +184,8 @@ def activate(member):
         reason = _not_serving(member)
         if reason:
             # Whoever took the pair away has stopped what ran then; this was started behind its back.
-            return [
-                *told,
-                f"{reason} {one['name']} was stopped again. {' '.join(services.stop_active(member.config))}".strip(),
-            ]
+            still = " ".join(services.stop_active(member.config))
+            return [*told, f"{reason} {one['name']} was stopped again. {still}".strip()]
     return told
 
 
@@ -262,7 +262,8 @@ def _renounced(member, own, holds, report):
         return claims.withdraw(member, f"{error} Another host serves {member.pair}.")
     if generation is None:
         # A release that does not know it; of two holders it is the older generation that steps down there.
-        return _told_to_yield(member, own, 10) if holds else f"{member.peer['id']} cannot be asked to serve on."
+        other = member.peer["id"]
+        return _told_to_yield(member, own, 10) if holds else f"{other} cannot be asked to serve on."
     said = yield_to(member, generation, member.peer["id"])
     if member.ledger.read().get("unsaved"):
         return said

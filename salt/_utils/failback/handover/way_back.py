@@ -213,7 +213,8 @@ def _not_this_nodes_turn(member, asked):
     if committed and not asked and reachable.answers(member.config) is False:
         names = ", ".join(reachable.targets(member.config).names) or "those that it could ask"
         raise Unavailable(
-            f"None of {names} answers {node}, which may be the one that is cut off: the addresses of {pair} were given away, and are not taken back."
+            f"None of {names} answers {node}, which may be the one that is cut off: the addresses of {pair} "
+            f"were given away, and are not taken back."
         )
     found = neighbours.probe_all(linked or wanted, timeout=0.3)
     answering = sorted({mac for macs in found.values() for mac in macs})

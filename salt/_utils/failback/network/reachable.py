@@ -2,8 +2,8 @@
 Is this node itself connected? Somebody of ``watch.reachable``, such as the router, must answer.
 
 Silence proves nothing to a node that is cut off: it must not take what another one has. Unless the pillar
-names addresses, those are asked that are there on an ordinary site: the gateways of the networks of the pair's
-addresses, as the node's own routes have them, and the witnesses of which the pillar gives the address.
+names addresses, those are asked that are there on an ordinary site: the gateways of the networks of the
+pair's addresses, as the node's own routes have them, and the witnesses of which the pillar gives the address.
 """
 
 import contextlib

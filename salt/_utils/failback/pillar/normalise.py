@@ -18,7 +18,7 @@ def normalise(name, data):
 
     Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, floating addresses a
     list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof", "status"}``,
-    ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses by id, as far as the pillar gives
+    ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses by id, as far as the pillar has
     them; what is missing gets the schema's default.
     """
     data = as_meant(data)

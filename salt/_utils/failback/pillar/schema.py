@@ -241,8 +241,8 @@ PAIR = {
         },
         "witnesses": {
             "description": (
-                "Third hosts that prove from outside who answers for an address: a minion id, or the minion id "
-                "and the address at which a node asks whether it is itself cut off."
+                "Third hosts that prove from outside who answers for an address: a minion id, or the minion "
+                "id and the address at which a node asks whether it is itself cut off."
             ),
             "type": "array",
             "default": [],

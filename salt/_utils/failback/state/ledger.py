@@ -89,9 +89,9 @@ class Ledger:
         Returns None when there is none, else a dict: ``generation`` (int), ``active`` (node id),
         ``since`` (ISO 8601, UTC), ``boot_id`` (the boot in which this node was admitted; another one
         now means that it has rebooted since), ``run`` and ``why``; ``unsaved`` is true on a node that gave
-        way after it had served: what it alone has is in no backup yet. ``heard`` is false on a node that claimed
-        the pair and was heard by nobody since, true on one that was; ``withdrawn`` is true when it has given
-        that claim back. Raises ``Unreadable``.
+        way after it had served: what it alone has is in no backup yet. ``heard`` is false on a node that
+        claimed the pair and was heard by nobody since, true on one that was; ``withdrawn`` is true when it
+        has given that claim back. Raises ``Unreadable``.
         """
         pair = self._member.pair
         found = files.read_json(self.path, f"the ledger of {pair}", VERSION)

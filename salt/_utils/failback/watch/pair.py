@@ -126,7 +126,7 @@ class WatchedPair:
                 )
 
     def _know_whom_to_ask(self, links, borne, gateways):
-        """Who must answer before this node takes anything, by its routes of now. Returns whether that is news."""
+        """Who must answer before this node takes anything, by its routes. Returns whether that is news."""
         found = reachable.targets(self.member.config, links, gateways, borne)
         if found == self._targets:
             return False
@@ -139,7 +139,7 @@ class WatchedPair:
 
     def hear(self, kernel):
         """
-        While nobody has heard a claim: when did a neighbour show last, to the kernel, that it hears this node?
+        While nobody has heard a claim: when did a neighbour show last that it hears this node?
 
         kernel
             An open :class:`failback.network.netlink.Netlink`.
