@@ -193,7 +193,7 @@ def status(pair=None):
     ``drift`` (a list of sentences) and ``nodes``; for a pair with virtual machines also ``guests``, where
     each of them runs, and ``guests_wrong``. Where one node does not answer, ``seen by witnesses`` says who
     answers for the addresses, as third hosts see it. ``watch_wrong`` names nodes that take nothing over,
-    because there is nobody to ask whether they are cut off. The exit status is 0 when every pair is ``normal``
+    because there is nobody to ask whether they are cut off. The exit status is 0 when each pair is ``normal``
     without drift and nothing is wrong with watch or guests; a guest that runs nowhere is not wrong.
 
     CLI Example:

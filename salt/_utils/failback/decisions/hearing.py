@@ -50,9 +50,9 @@ def nobody_to_ask(pair, node):
     return (
         f"{node} takes nothing of {pair} over: there is nobody to ask whether {node} itself is cut off. It "
         f"has no route with a gateway by the interfaces of the pair's addresses, and the pillar has no "
-        f"address of a witness. Write into the pillar of {pair} either `watch: {{reachable: [<the router>]}}`, or "
-        f"`witnesses: [{{id: <minion id>, host: <its address>}}]`, or, if takeovers are wanted without "
-        f"asking anybody, `watch: {{reachable: nobody}}`; then run highstate on both nodes."
+        f"address of a witness. Write into the pillar of {pair} one of these: `watch: {{reachable: [<the "
+        f"router>]}}`; `witnesses: [{{id: <minion id>, host: <its address>}}]`; or, if takeovers are wanted "
+        f"without asking anybody, `watch: {{reachable: nobody}}`. Then run highstate on both nodes."
     )
 
 
