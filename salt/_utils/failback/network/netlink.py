@@ -27,11 +27,15 @@ GROUP_IPV4_ROUTE = 0x40
 ROUTE_DESTINATION, ROUTE_LOCAL = 1, 2
 ROUTE_INTERFACE, ROUTE_GATEWAY, ROUTE_MULTIPATH, ROUTE_VIA = 4, 5, 9, 18
 UNICAST, LOCAL_TABLE = 1, 255
-NEIGHBOUR_ADDRESS, NEIGHBOUR_TIMES, REACHABLE = 1, 3, 0x02
+NEIGHBOUR_ADDRESS, NEIGHBOUR_TIMES = 1, 3
+#: States of a neighbour that was there: reachable, stale, delay, probe.
+ANSWERED = 0x02 | 0x04 | 0x08 | 0x10
 #: The groups that tell of changed interfaces, addresses and routes.
 CHANGES = GROUP_LINK | GROUP_IPV4_ADDRESS | GROUP_IPV6_ADDRESS | GROUP_IPV4_ROUTE | GROUP_IPV6_ROUTE
 #: The kernel's clock ticks a second, in which it says how old what it knows of a neighbour is.
 TICKS = os.sysconf("SC_CLK_TCK")
+#: Seconds within which it must have been proved that a neighbour hears this node.
+LATELY = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,8 +188,8 @@ class Netlink:
         How long ago the kernel had it proved last that a neighbour hears this node.
 
         It is proved by the neighbour's answer to a question of this node, or by its acknowledgement of what
-        this node had sent; what a neighbour says unasked proves nothing. A neighbour of which this was so
-        long ago that the kernel would ask again is left out.
+        this node had sent; what a neighbour says unasked proves nothing. Those of which this was more than
+        ``LATELY`` seconds ago are left out: of a neighbour that is new to it the kernel says a minute.
 
         indexes
             Numbers of the interfaces to look at.
@@ -196,10 +200,11 @@ class Netlink:
         for payload in self.request(GET_NEIGHBOUR, DUMP, bytes(12)):
             index, state = struct.unpack_from("=iH", payload, 4)
             times = _attributes(payload, 12)
-            if index not in indexes or not state & REACHABLE or NEIGHBOUR_TIMES not in times:
+            if index not in indexes or not state & ANSWERED or NEIGHBOUR_TIMES not in times:
                 continue
-            (ticks,) = struct.unpack_from("=I", times[NEIGHBOUR_TIMES])
-            found[times.get(NEIGHBOUR_ADDRESS, b"")] = ticks / TICKS
+            seconds = struct.unpack_from("=I", times[NEIGHBOUR_TIMES])[0] / TICKS
+            if seconds < LATELY:
+                found[times.get(NEIGHBOUR_ADDRESS, b"")] = seconds
         return found
 
     def is_local(self, floating):
