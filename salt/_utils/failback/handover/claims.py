@@ -119,12 +119,13 @@ def withdraw(member, why):
     why
         For the sentence.
 
-    Returns a sentence. Raises ``FailbackError`` when an address is still there.
+    Returns a sentence, an empty one where there is no such claim. Raises ``FailbackError`` when an address is
+    still there.
     """
     with member.ledger.changing_hands():
         own = member.ledger.read()
-        if not hearing.unheard(own) or own["active"] != member.node:
-            return f"{member.pair}: there is no claim of {member.node} to withdraw."
+        if not hearing.unheard(own) or own["active"] != member.node or own.get("withdrawn"):
+            return ""
         _require_no_handover(member)
         with address_holder.Holder(floating.of_pair(member.config)) as holder:
             holder.release()

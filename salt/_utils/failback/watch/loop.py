@@ -260,38 +260,44 @@ class Watch:
         self._look_at_interfaces()
 
     def _settle_claim(self, pair, action, sentence):
-        """Somebody has heard this node since its claim, or nobody has."""
+        """Somebody has heard this node since its claim, or nobody has; the ledger is to say so."""
         from failback.handover import claims
 
-        name = pair.settings.pair
-        try:
-            if action == silence.HEARD:
-                claims.heard(pair.member)
-            else:
-                self.say(claims.withdraw(pair.member, sentence))
-                pair.failed()
-        except Exception as error:  # the next look finds the claim as it is, and tries again
-            self.say(f"{name}: {error}")
-        self._look_at_interfaces()
+        if action == silence.HEARD:
+            self._aside(pair, lambda: claims.heard(pair.member) and None)
+        elif self._aside(pair, lambda: claims.withdraw(pair.member, sentence)):
+            pair.failed()
 
     def _tell_conflict(self, pair):
+        member, macs = pair.member, pair.strangers()
+        self._aside(pair, lambda: self.on_conflict(member, macs))
+
+    def _aside(self, pair, call):
+        """
+        Do something for a pair in a thread of its own: it asks the other node over SSH, or waits for whoever
+        changes hands at the moment, and the other pairs cannot wait for that. One at a time for each pair;
+        what is still to be done is seen again.
+
+        call
+            Function without arguments; it returns a sentence for the log, or None.
+
+        Returns whether it was begun.
+        """
         name = pair.settings.pair
         if name in self._conflicts and self._conflicts[name].is_alive():
-            return
+            return False
 
-        def call(member, macs):
+        def work():
             try:
-                answer = self.on_conflict(member, macs)
+                answer = call()
             except Exception as error:
                 answer = f"{name}: {error}"
             if answer:
                 self.say(str(answer))
 
-        # It asks the other node over SSH: the other pairs cannot wait for that.
-        self._conflicts[name] = threading.Thread(
-            target=call, args=(pair.member, pair.strangers()), daemon=True
-        )
+        self._conflicts[name] = threading.Thread(target=work, daemon=True)
         self._conflicts[name].start()
+        return True
 
     def _note(self, pair, sentence):
         if sentence != pair.sentence:

@@ -239,8 +239,11 @@ def test_a_handover_asks_the_same_addresses(network, node):
 
 
 def test_the_gateways_of_the_nodes_own_routes_are_asked_as_they_are_now(network, node):
-    ready(node, reachable="gateway-or-witness")
-    eventually(lambda: "nobody to ask" in node.status()["sentence"], 5, "it says so at once")
+    node.configure(reachable="gateway-or-witness")
+    node.admit()
+    node.start()
+    eventually(lambda: "nobody to ask" in node.status()["sentence"], 10, "it says so at once")
+    eventually((node.member.volatile / "seen.json").exists, 5, "it has seen the holder")
     lose_holder(network)
     node.holds_nothing_for(1.5)
     network.ip("salt2", "route", "add", "default", "via", "10.99.0.77")
