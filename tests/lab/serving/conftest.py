@@ -27,7 +27,7 @@ def site(lab_name, tree, tmp_path_factory):
     shutil.copytree(tree / "pillar", checkout / "pillar")
     for place in (checkout / "pillar/pairs").glob("*.sls"):
         # It knows a witness by its minion id alone.
-        place.write_text(re.sub(r"{id: (\S+), host: \S+}", r"\1", place.read_text()))
+        place.write_text(re.sub(r"\[{id: (\S+), host: \S+}\]", r"[\1]", place.read_text()))
     with fresh_lab.standing(lab_name, "salt", checkout=checkout) as lab:
         yield lab
 

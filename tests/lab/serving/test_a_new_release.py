@@ -127,8 +127,9 @@ def test_the_watch_has_started_anew_and_took_nothing(pair, before):
     until(lambda: watch(pair)["since"] > before["moment"], 15, "the watch to run the new release")
     until(lambda: watch(pair)["pairs"]["salt"]["addresses"]["salt-gw"]["seen"], 15, "it to see salt1 answer")
     said = pair.salt2.run(["journalctl", "-o", "cat", "-t", "failback", f"--since=@{int(before['moment'])}"])
-    assert "takes the addresses" not in said.stdout and "restarting" not in said.stdout
-    assert said.stdout.count("starting anew") == 1
+    assert "takes the addresses" not in said.stdout
+    # Once for the library; the pair's file, which has new keys, may come a moment later.
+    assert said.stdout.count("starting anew") == 1 and said.stdout.count("restarting") <= 1
 
 
 def test_a_watch_that_has_nobody_to_ask_says_so_until_the_pillar_names_somebody(pair):

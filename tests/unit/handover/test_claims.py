@@ -415,7 +415,9 @@ def test_a_request_that_is_refused_leaves_one_holder(world):
     cut_off_claim(world)
     with world.on("salt1") as member:
         phases.write_state(member, run=samples.RUN, phase=phases.ARMED, deadline=world.now + 60)
-    assert "is withdrawn" in meet(world)
+    with pytest.raises(Refused, match="A handover of salt is under way"):
+        meet(world)
+    assert own(world)["withdrawn"] is True
     assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))
 
 
@@ -486,5 +488,6 @@ def test_an_answer_that_proves_nothing_makes_nobody_step_down_to_it(world, monke
         return answer if words[0] == "serve-on" else real(member, *words, timeout=timeout)
 
     monkeypatch.setattr(ssh, "ask", ask)
-    meet(world)
+    with pytest.raises(Unavailable, match="serve-on|not above"):
+        meet(world)
     assert world.serving() == "salt1" and own(world)["generation"] == 6

@@ -252,7 +252,7 @@ def until_next_probe(state, settings):
     if any(one.probes > 1 for one in state.silence.values()) and not state.holding:
         return settings.quick
     if state.claim is not None:
-        return settings.quick if settings.reachable else settings.interval
+        return settings.quick
     # A second holder is urgent for nobody's service; once a second is soon enough.
     return max(settings.interval, 1.0) if state.holding else settings.interval
 

@@ -170,21 +170,18 @@ def _renounce_here(member, own):
     _rewrite(member, own, admitted=False, unsaved=had_an_address(member, own), heard=False, withdrawn=True)
 
 
-def renounce(member, own, report):
+def renounce(member, own):
     """
     Let the other node serve on instead of this one, whose claim nobody has heard.
 
-    The other node raises its own generation first, so that there is one history whatever ends in between. A
-    release that does not know the request is told nothing.
+    The other node raises its own generation first, and this one steps down to that: there is one history,
+    whatever ends in between.
 
-    own, report
-        This node's ledger, and what the other node has just reported.
+    own
+        This node's ledger, as it was when the two met.
 
-    Returns the generation to which this node has to step down; or None where the other node does not know the
-    request. Raises ``FailbackError``.
+    Returns the generation to which this node has to step down. Raises ``FailbackError``.
     """
-    if SERVE_ON not in report.get("requests", ()):
-        return None
     said = ssh.ask(member, SERVE_ON, str(own["generation"]), timeout=ANSWER_WITHIN)
     try:
         generation = json.loads(said.strip().splitlines()[-1])["generation"]

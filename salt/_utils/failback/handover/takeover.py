@@ -254,20 +254,16 @@ def _conflict_without_the_peer(member, own, holds, macs, error):
 
 def _renounced(member, own, holds, report):
     """Nobody has heard this node since its claim, and the other one serves. Returns a sentence."""
-    try:
-        generation = claims.renounce(member, own, report)
-    except FailbackError as error:
-        if not holds:
-            raise
-        return claims.withdraw(member, f"{error} Another host serves {member.pair}.")
-    if generation is None:
+    other = member.peer["id"]
+    if claims.SERVE_ON not in report.get("requests", ()):
         # A release that does not know it; of two holders it is the older generation that steps down there.
-        other = member.peer["id"]
         return _told_to_yield(member, own, 10) if holds else f"{other} cannot be asked to serve on."
-    said = yield_to(member, generation, member.peer["id"])
-    if member.ledger.read().get("unsaved"):
-        return said
-    return f"{said} {claims.admit_again(member, report)}"
+    # First: each moment with two holders costs somebody's writes.
+    said = [claims.withdraw(member, f"{other} serves {member.pair}.")] if holds else []
+    said.append(yield_to(member, claims.renounce(member, own), other))
+    if not member.ledger.read().get("unsaved"):
+        said.append(claims.admit_again(member, report))
+    return " ".join(said)
 
 
 def ask_to_yield(member, timeout=10):
