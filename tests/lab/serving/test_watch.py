@@ -60,6 +60,37 @@ def test_salt2_cut_off_behind_its_switch_takes_nothing_from_the_clients_of_salt1
     assert load.compare(entries, client.files(pair.salt2)) == []
 
 
+#: A takeover up to the moment before it takes the address: SIGKILL comes there.
+CLAIM = """
+from failback.handover import claims
+from failback.pair import Member
+
+member = Member.load("salt")
+with member.ledger.changing_hands():
+    claims.begin(member, member.ledger.read(), "a test", None)
+"""
+
+
+def test_a_claim_that_ended_between_its_ledger_and_the_address_is_renounced(pair):
+    """Else salt1's lsyncd is refused for ever, and when salt1 dies salt2 serves with old data."""
+    before = pair.ledger(pair.salt1)
+    lsyncd = pair.active(pair.salt1, "lsyncd")
+    pair.python(pair.salt2, CLAIM)
+    pair.salt1.write("/srv/data/many/meanwhile", "refused, and carried later\n")
+
+    def settled():
+        own = pair.ledger(pair.salt2)
+        return own["active"] == "salt1" and own["boot_id"] == pair.salt2.boot_id()
+
+    until(settled, 90, "salt2 to stand by again")
+    now = [pair.ledger(host) for host in pair.nodes]
+    assert [(one["generation"], one["active"]) for one in now] == [(before["generation"] + 2, "salt1")] * 2
+    assert (now[0]["since"], now[0]["run"]) == (before["since"], before["run"])
+    assert pair.holders() == ["salt1"] and not pair.bears(pair.salt2)
+    assert lsyncd and pair.active(pair.salt1, "lsyncd")
+    assert pair.salt2.read("/srv/data/many/meanwhile") == "refused, and carried later\n"
+
+
 def watch_says(pair):
     """What the watch on salt2 sees now."""
     found = json.loads(pair.salt2.read("/run/failback/watch-gateway-ip.json"))

@@ -55,6 +55,7 @@ def world(tmp_path, monkeypatch):
             raise Unavailable(world.carries)
 
     monkeypatch.setattr(ssh, "ask", ask)
+    monkeypatch.setattr(claims.lsyncd_status, "first_pass", drain)
     monkeypatch.setattr(claims.lsyncd_status, "drain", drain)
     return world
 

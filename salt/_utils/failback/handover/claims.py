@@ -20,6 +20,7 @@ admitted again (:func:`admit_again`).
 """
 
 import json
+import time
 
 from failback.decisions import hearing
 from failback.errors import FailbackError
@@ -256,8 +257,21 @@ def carried(member, generation):
     own = member.ledger.read()
     if not ledger.is_active(own, member.node) or own["generation"] != generation:
         raise Refused(f"{member.node} does not serve {member.pair} in generation {generation}.")
-    if member.config["replicate"]:
-        lsyncd_status.drain(member, CARRIED_WITHIN)
+    if not member.config["replicate"]:
+        return
+    # Refused by the other node, lsyncd has ended; systemd starts it again, and its first pass compares all.
+    end = time.monotonic() + CARRIED_WITHIN
+    while True:
+        try:
+            lsyncd_status.first_pass(member, max(1.0, end - time.monotonic()))
+            lsyncd_status.drain(member, max(1.0, end - time.monotonic()))
+            return
+        except FailbackError:
+            lsyncd = services.unit(services.LSYNCD)
+            comes = services.states([lsyncd])[lsyncd["name"]] in services.RUNNING
+            if not comes or time.monotonic() >= end:
+                raise
+        time.sleep(0.5)
 
 
 def admit_again(member, report):
