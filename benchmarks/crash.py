@@ -19,8 +19,8 @@ def crash(nodes, size):
         met=lambda row: at_most(2500)(row) and at_most(400, "Failback, fastest")(row),
     )
     for what, watch in (
-        ("Failback", {"interval": 0.5, "patience": 2.0, "reachable": []}),
-        ("Failback, fastest", {"interval": 0.05, "patience": 0.1, "reachable": []}),
+        ("Failback", {"interval": 0.5, "patience": 2.0, "reachable": "nobody"}),
+        ("Failback, fastest", {"interval": 0.05, "patience": 0.1, "reachable": "nobody"}),
     ):
         nodes.configure(watch=watch)
         for _ in range(size.runs):

@@ -309,6 +309,10 @@ class Host:
         self._note_cut(interface, None)
         self.plug_in([interface])
 
+    def keep_apart(self, apart=True, interface="eth0"):
+        """Hosts that are kept apart do not hear each other, but everybody else; until the next ``cut``."""
+        network.keep_apart(self.lab, self.name, interface, apart)
+
     def plug_in(self, interfaces=None):
         """Bring the outer ends of the interfaces into the state that cut and mend ask for."""
         cuts = self._cuts()

@@ -82,6 +82,17 @@ def isolate(lab, host, interface):
     inside("ip", lab, "link", "set", outer_name(host, interface), "nomaster", "up")
 
 
+def keep_apart(lab, host, interface, apart):
+    """
+    Let the ports that are kept apart hear all others, and not each other: a partial partition.
+
+    Of a port that is plugged in; pulled and plugged in again it is as the others.
+    """
+    inside(
+        "bridge", lab, "link", "set", "dev", outer_name(host, interface), "isolated", "on" if apart else "off"
+    )
+
+
 def discard(lab, host, interface):
     """
     Remove what is left of an interface of a host that is off; nothing if nothing is left.

@@ -16,6 +16,6 @@ pairs:
         interface: ib0                            # site
         label: ib0:0
         watch: {on: secondary, cron: gateway-ip}
-    witnesses: [client]                           # site
+    witnesses: [{id: client, host: 10.0.0.100}]   # site
     recovery:
       boot_timeout: 300                           # site

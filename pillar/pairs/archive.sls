@@ -11,6 +11,6 @@ pairs:
         interface: eth0                           # site
         label: eth0:0
         watch: {on: secondary, cron: gateway-ip}
-    witnesses: [client]                           # site
+    witnesses: [{id: client, host: 10.0.0.100}]   # site
     recovery:
       boot_timeout: 300                           # site

@@ -21,6 +21,6 @@ pairs:
         then: libvirtd
     # Their disks lie on storage that both nodes share. One node runs each: an operator says which.
     vms: [idm, monitor-db, repo, syslog, warewulf]
-    witnesses: [client]                           # site: a minion that sees the address from outside
+    witnesses: [{id: client, host: 10.0.0.100}]   # site: a minion that sees the address from outside
     recovery:
       boot_timeout: 300                           # site: seconds until a rebooted node answers

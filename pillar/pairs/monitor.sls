@@ -31,6 +31,6 @@ pairs:
     active_services:
       - nagios-notifications
       - nagios-event_handlers
-    witnesses: [client]                           # site
+    witnesses: [{id: client, host: 10.0.0.100}]   # site
     recovery:
       boot_timeout: 300                           # site

@@ -18,6 +18,6 @@ pairs:
     git:
       - /srv/git/site.git                         # site: where the bare repositories are
     services: [salt-master]
-    witnesses: [client]                           # site: a minion that sees the address from outside
+    witnesses: [{id: client, host: 10.0.0.100}]   # site: a minion that sees the address from outside
     recovery:
       boot_timeout: 300                           # site: seconds until a rebooted node answers

@@ -20,6 +20,6 @@ pairs:
       - name: slurmctld
         # Not only some controller: the one on this node.
         proof: [sh, -c, 'scontrol ping | grep -q "at $(hostname -s) is UP"']
-    witnesses: [client]                           # site
+    witnesses: [{id: client, host: 10.0.0.100}]   # site
     recovery:
       boot_timeout: 300                           # site

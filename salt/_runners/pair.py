@@ -15,6 +15,7 @@ Every command exits with a status that is not 0 when the answer is bad: a wrong 
 not ``normal``, a refused plan, a node that does not answer.
 """
 
+import dataclasses
 import functools
 import inspect
 import logging
@@ -29,6 +30,7 @@ from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
 from failback.decisions import guests
+from failback.decisions import hearing
 from failback.decisions import plan as plans
 from failback.decisions import verdict as verdicts
 from failback.errors import FailbackError
@@ -37,6 +39,7 @@ from failback.state import runs
 from failback_master import checks
 from failback_master import minions
 from failback_master import orchestration
+from failback_master import witnesses
 
 log = logging.getLogger(__name__)
 
@@ -188,8 +191,10 @@ def status(pair=None):
 
     Returns ``{pair: {...}}`` with ``verdict``, ``sentence``, ``next`` (the command to run, or nothing),
     ``drift`` (a list of sentences) and ``nodes``; for a pair with virtual machines also ``guests``, where
-    each of them runs, and ``guests_wrong``. The exit status is 0 when every pair is ``normal`` without drift
-    and nothing is wrong with a guest; one that runs nowhere is shown and is not wrong.
+    each of them runs, and ``guests_wrong``. Where one node does not answer, ``seen by witnesses`` says who
+    answers for the addresses, as third hosts see it. ``watch_wrong`` names nodes that take nothing over,
+    because there is nobody to ask whether they are cut off. The exit status is 0 when each pair is ``normal``
+    without drift and nothing is wrong with watch or guests; a guest that runs nowhere is not wrong.
 
     CLI Example:
 
@@ -209,16 +214,42 @@ def status(pair=None):
     found, good = {}, True
     for config in configs:
         primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
-        one = verdicts.judge(config, primary, secondary)
+        one, seen = _witnessed(nodes, config, primary, secondary)
         shown = found[config["name"]] = _shown(config, one, (primary, secondary), errors)
+        if seen:
+            shown["seen by witnesses"] = seen
+        unasked = _nobody_to_ask(primary, secondary)
+        if unasked:
+            shown["watch_wrong"] = unasked
         if config["vms"]:
             said = _guests(config, answers, errors)
             shown["guests"] = guests.shown(config, said)
             wrong = guests.wrong(config, said)
             if wrong:
                 shown["guests_wrong"] = wrong
-        good = good and one.name == verdicts.NORMAL and not one.drift and not shown.get("guests_wrong")
+        wrong = one.drift or shown.get("guests_wrong") or unasked
+        good = good and one.name == verdicts.NORMAL and not wrong
     return found if good else _bad(found)
+
+
+def _witnessed(nodes, config, primary, secondary):
+    """
+    The verdict, and what the witnesses see where one node does not answer: it may be on all the same.
+
+    Returns ``(verdict, {"<address> by <witness>": who answers})``.
+    """
+    found = verdicts.judge(config, primary, secondary)
+    if (primary is None) == (secondary is None):
+        return found, {}
+    silent = config["primary" if primary is None else "secondary"]["id"]
+    contradicted, shown = witnesses.of_silent(nodes, config, silent, primary or secondary)
+    return dataclasses.replace(found, contradicted=contradicted), shown
+
+
+def _nobody_to_ask(*reports):
+    """The nodes whose watch takes nothing over because there is nobody to ask, as sentences."""
+    asked = [(report or {}).get("reachable") or {} for report in reports]
+    return [one.get("problem") or one.get("error") for one in asked if one.get("problem") or one.get("error")]
 
 
 def _shown(config, found, reports, errors):
@@ -242,8 +273,8 @@ def _next(config, found):
     commands = []
     if found.name == verdicts.FAILED_OVER and failover.steps:
         commands.append(f"{plans.command(plans.FAILOVER, config)} (completes the takeover)")
-    if found.name == verdicts.PRIMARY_DOWN:
-        return failover.refusal
+    if found.name == verdicts.PRIMARY_DOWN or found.contradicted:
+        return found.contradicted or failover.refusal
     if recover.refusal:
         return recover.refusal
     if recover.steps:
@@ -262,6 +293,13 @@ def _guests(config, answers, errors):
     return said
 
 
+def _claim(own):
+    """What a claim of the watch has come to, where nobody has heard it."""
+    if not hearing.unheard(own):
+        return ""
+    return ", withdrawn: nobody heard it" if own.get("withdrawn") else ", heard by nobody since"
+
+
 def _shown_node(role, report):
     own = report["ledger"]
     shown = {
@@ -269,6 +307,7 @@ def _shown_node(role, report):
         "ledger": report["ledger_error"]
         or (
             f"generation {own['generation']}: {own['active']} active since {own['since']} ({own['why']})"
+            + _claim(own)
             if own
             else "none"
         ),
@@ -289,6 +328,10 @@ def _shown_node(role, report):
     }
     if role == "primary":
         shown["gate"] = report["gate"] or "open"
+    asked = report.get("reachable")
+    if asked and "asks" in asked:
+        names = asked["asks"]
+        shown["asks before a takeover"] = "nobody" if names is None else ", ".join(names) or "there is none"
     if report["pause"]:
         shown["pause"] = report["pause"]
     if report["lock"]:

@@ -128,6 +128,31 @@ def reachable(name, pair=None):
     return _step(name, pair, "prove that each node reaches the other", work)
 
 
+def heard(name, pair=None):
+    """
+    A node that watches can tell whether it is itself cut off: there is somebody to ask.
+
+    name, pair
+        As for ``possible``.
+    """
+
+    def work(config, nodes, ids):
+        reports = nodes.all(ids, "pair.report", pair)
+        asked = {node: reports[node].get("reachable") for node in ids if reports[node].get("reachable")}
+        problems = [one.get("problem") or one.get("error") for one in asked.values()]
+        if any(problems):
+            raise CommandExecutionError(" ".join(one for one in problems if one))
+        told = [
+            f"{node} takes over without asking anybody, as the pillar says."
+            if one["asks"] is None
+            else f"Before it takes over, {node} asks {', '.join(one['asks'])}."
+            for node, one in asked.items()
+        ]
+        return {}, " ".join(told) or f"Nobody watches {pair}."
+
+    return _step(name, pair, None, work)
+
+
 def begun(name, pair=None, moved=None):
     """
     Begin the ledgers where there are none: the primary was active last, nobody is admitted yet.

@@ -144,6 +144,8 @@ def _planned(vm, host, away_from, how, fenced, reason):
     # loser, which its guests have to leave first.
     if word is None:
         _recall(run, reports)
+    if run.word:
+        checks.require_unseen(run.nodes, config, run.word["node"], reports)
     if not __opts__["test"]:
         # A definition that has just come over counts; libvirt's say on it is in what both report.
         run.nodes.try_all(list(reports), "shared_vm.learn", pair)

@@ -55,4 +55,11 @@ The ledgers begin:
     - moved: {{ pillar.get('moved') | tojson }}
     - require:
       - pair_adoption: Each node reaches the other
+
+# Last: a pair is adopted all the same, and its nodes take nothing over until the pillar says whom to ask.
+A node that watches can tell whether it is itself cut off:
+  pair_adoption.heard:
+    - pair: {{ pair | tojson }}
+    - require:
+      - pair_adoption: The ledgers begin
 {%- endif %}

@@ -81,3 +81,21 @@ def test_a_pair_in_order_has_its_sources_recorded(adoption):
     assert said["result"] is True, said
     asked = [function for _, function in nodes.asked if function == "pair.record_sources"]
     assert asked == ["pair.record_sources"] * 2
+
+
+@pytest.mark.parametrize(
+    ("reachable", "result", "words"),
+    [
+        (None, True, "Nobody watches salt."),
+        ({"asks": ["10.0.0.1"], "problem": None}, True, "Before it takes over, salt2 asks 10.0.0.1."),
+        ({"asks": None, "problem": None}, True, "without asking anybody"),
+        ({"asks": [], "problem": "There is nobody to ask. Write this."}, False, "Write this."),
+        ({"error": "The routes cannot be read."}, False, "cannot be read"),
+    ],
+)
+def test_the_last_step_says_whom_the_nodes_ask_or_what_to_write(adoption, reachable, result, words):
+    module, found = adoption
+    nodes = found({"salt1": (1, "salt1"), "salt2": (1, "salt1")})
+    nodes._reports["salt2"]["reachable"] = reachable
+    done = module.heard("A node that watches can tell whether it is itself cut off", "salt")
+    assert (done["result"], words in done["comment"]) == (result, True), done

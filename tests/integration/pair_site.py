@@ -36,7 +36,9 @@ ADDRESS = {
             "interface": "absent0",
             "watch": {"on": "secondary", "cron": "gateway-ip"},
         }
-    }
+    },
+    # There is nobody on an interface that no machine has.
+    "watch": {"reachable": "nobody"},
 }
 
 SINCE = "2026-11-22T18:00:00Z"

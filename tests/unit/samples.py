@@ -28,7 +28,8 @@ PAIR = {
     "after": [],
     "witnesses": [],
     "fence": {"nodes": {}, "policy": "required", "timeout": 30, "delay": 10},
-    "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
+    "witness_hosts": {},
+    "watch": {"interval": 0.5, "patience": 2.0, "reachable": "nobody"},
     "lsyncd": {"delay": 1, "max_processes": 2},
     "recovery": {
         "reboot": True,

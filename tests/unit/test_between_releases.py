@@ -16,11 +16,13 @@ import samples
 from failback import peer_requests
 from failback import report
 from failback.decisions import gate
+from failback.decisions import hearing
 from failback.decisions import verdict
 from failback.handover import takeover
 from failback.host import files
 from failback.host import services
 from failback.host.paths import Paths
+from failback.network import floating
 from failback.pair import Member
 from failback.peer import ssh
 from failback.state import ledger
@@ -69,6 +71,31 @@ def test_each_tells_the_other_to_step_down_in_the_same_words(member, asked, gene
     takeover.ask_to_yield(member)
     assert asked == [["yield", str(generation)]]
     assert peer_requests.parse(f"yield {generation}") == ["yield", str(generation)]
+
+
+def test_the_release_before_is_asked_for_nothing_that_it_does_not_know(member, monkeypatch, asked, before):
+    """Of two holders its older generation steps down, as it always did."""
+    monkeypatch.setattr(services, "states", lambda units: {})
+    monkeypatch.setattr(floating, "status", lambda one: {"held": True})
+    served = {**before["ledger"], "active": "salt1", "boot_id": before["boot_id"]}
+    holds = [{"address": "10.0.0.5/24", "held": True}]
+    theirs = {**before, "ledger": served, "addresses": holds}
+    monkeypatch.setattr(ssh.system, "run", answered(asked, json.dumps(theirs)))
+    generation = served["generation"] + 1
+    member.ledger.write(ledger.Entry(generation, "salt2", None, "a claim", heard=False))
+    assert hearing.meeting(member.ledger.read(), True, theirs) == hearing.RENOUNCE
+    takeover.conflict(member, ["02:00:00:00:00:01"])
+    assert asked == [["report"], ["yield", str(generation)]]
+
+
+def answered(typed, text):
+    """In place of SSH: every question gets the same answer."""
+
+    def run(argv, *_, **__):
+        typed.append(argv[argv.index("--") + 1 :])
+        return text
+
+    return run
 
 
 def test_this_release_says_what_the_one_before_reads(member, monkeypatch, before):

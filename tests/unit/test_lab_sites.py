@@ -59,7 +59,9 @@ def test_the_floating_addresses_lie_on_networks_of_the_nodes_and_of_the_witness(
             machine = MACHINES[PAIRS[name][role]["id"]]
             assert interfaces(machine)[entry["interface"]] == network
         for witness in PAIRS[name].get("witnesses", []):
-            assert network in dict(MACHINES[witness].interfaces).values()
+            machine = MACHINES[witness["id"]]
+            assert network in dict(machine.interfaces).values()
+            assert witness["host"] == DALMA.address(machine)
 
 
 def test_some_pairs_can_be_chosen_and_the_masters_are_always_there():

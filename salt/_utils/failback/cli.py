@@ -86,6 +86,8 @@ def parser():
     one.add_argument("switch", choices=["notifications", "event_handlers"])
     one.add_argument("do", choices=["on", "off", "status"])
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
+    command("renounce", "let the other node serve on instead of a claim that failed here (watch)", "pair")
+    command("stop-active", "stop what only the active node runs, on one that is not (watch)", "pair")
     command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
     command("learn-guests", "let libvirt know definitions that have changed (run by systemd)", "pair")
     command("observe", "notice when the node that was declared off is back (run by systemd)", "pair")
@@ -167,6 +169,24 @@ def _ask_to_yield(_arguments, member):
     print(answer)
 
 
+def _renounce(_arguments, member):
+    from failback.handover import takeover
+    from failback.host import system
+
+    answer = takeover.conflict(member, ["another host"])
+    system.log(answer)
+    print(answer)
+
+
+def _stop_active(_arguments, member):
+    from failback.handover import claims
+    from failback.host import system
+
+    for sentence in claims.stop_active(member):
+        system.log(sentence)
+        print(sentence)
+
+
 def _learn_guests(_arguments, member):
     from failback.guests import virsh
 
@@ -198,6 +218,8 @@ COMMANDS = {
     "take-back": _take_back,
     "nagios": _nagios,
     "ask-to-yield": _ask_to_yield,
+    "renounce": _renounce,
+    "stop-active": _stop_active,
     "activate": _activate,
     "observe": _observe,
     "learn-guests": _learn_guests,

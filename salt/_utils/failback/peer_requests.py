@@ -11,6 +11,9 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
 ``yield <generation>``                    step down for the other node's newer generation
+``serve-on <generation>``                 serve on in a generation above that one, which the other node
+                                          renounces
+``carried <generation>``                  wait until lsyncd has carried all that was changed here until now
 ``handover <run>``                        be the giver of a handover
 ``guests``                                what is true of the virtual machines here
 ``libvirt <run>``                         a connection to libvirt, for the run that holds the pair: a live
@@ -117,6 +120,20 @@ def step_down(member, generation):
     print(takeover.yield_to(member, int(generation), member.peer["id"]))
 
 
+def serve_on(member, generation):
+    """Serve on in a generation above the one that the other node renounces, and print it."""
+    from failback.handover import claims
+
+    print(json.dumps({"generation": claims.serve_on(member, int(generation))}))
+
+
+def carried(member, generation):
+    """Wait until lsyncd has carried all that was changed here until now."""
+    from failback.handover import claims
+
+    claims.carried(member, int(generation))
+
+
 def handover(member, run):
     """Be the giver of a handover."""
     from failback.handover import giver
@@ -155,6 +172,8 @@ VERBS = (
     (["git-receive-pack"], _WORD, receive_pack),
     (["report"], None, report),
     (["yield"], _GENERATION, step_down),
+    (["serve-on"], _GENERATION, serve_on),
+    (["carried"], _GENERATION, carried),
     (["handover"], _WORD, handover),
     (["guests"], None, guests),
     (["libvirt"], _WORD, libvirt),

@@ -4,11 +4,13 @@ import os
 import time
 
 from failback.decisions import gate
+from failback.decisions import hearing
 from failback.errors import FailbackError
 from failback.fence import proof
 from failback.host import services
 from failback.host import system
 from failback.network import floating
+from failback.network import reachable
 from failback.replication import sources
 from failback.state import runs
 
@@ -46,6 +48,11 @@ def report(member):
         recorded of them cannot be read.
     ``uncompared``
         The run that brought this node home and was not followed by a comparison yet, or None.
+    ``reachable``
+        Whom this node asks before it takes over, see ``failback.network.reachable.state``; None where it
+        watches nothing.
+    ``requests``
+        What this node may be asked for beside what every release knows.
     ``last_run``
         Id of the newest run kept here, or None.
 
@@ -84,6 +91,8 @@ def report(member):
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
         "misplaced": _readable(sources.misplaced, member),
         "uncompared": _readable(_uncompared, member),
+        "reachable": _readable(reachable.state, config),
+        "requests": list(hearing.REQUESTS),
         "last_run": _last_run(member),
     }
 

@@ -16,6 +16,7 @@ from failback.pillar import normalise
 from failback.state import fencing
 from failback.state import lock as locks
 from failback_master import orchestration
+from failback_master import witnesses
 
 
 def pairs_of(pillar):
@@ -190,22 +191,44 @@ def witnessed(run):
     one of them sees nobody, or more than one host, answer. A witness that cannot be asked proves
     nothing and stops nothing: the other node of the pair has proved the same.
     """
-    seen = {}
+    shown = {}
+    addresses = [one["address"] for one in run.config["floating_ips"]]
+    seen, errors = witnesses.ask(run.nodes, run.config, addresses)
     for witness in run.config["witnesses"]:
-        for one in run.config["floating_ips"]:
-            answers, errors = run.nodes.try_all([witness], "floating_ip.answered_by", one["address"], count=2)
-            key = f"{one['address']} by {witness}"
-            if errors:
-                seen[key] = f"not asked: {errors[witness]}"
+        for address in addresses:
+            key = f"{address} by {witness}"
+            if address in errors[witness]:
+                shown[key] = f"not asked: {errors[witness][address]}"
                 continue
-            if len(answers[witness]) != 1:
+            if len(seen[witness][address]) != 1:
                 raise CommandExecutionError(
-                    f"{witness} sees {' and '.join(answers[witness]) or 'nobody'} answer for "
-                    f"{one['address']}; exactly one host must. "
+                    f"{witness} sees {' and '.join(seen[witness][address]) or 'nobody'} answer for "
+                    f"{address}; exactly one host must. "
                     f"Run `salt-run pair.status {run.config['name']}`."
                 )
-            seen[key] = answers[witness][0]
-    return seen
+            shown[key] = seen[witness][address][0]
+    return shown
+
+
+def require_unseen(nodes, config, fenced, reports):
+    """
+    No witness may see a node answer that is off by an operator's word.
+
+    nodes
+        :py:class:`failback_master.minions.Nodes`.
+
+    fenced
+        Id of that node.
+
+    reports
+        What the nodes that answer report, by node.
+
+    Raises ``CommandExecutionError`` with what was seen.
+    """
+    report = next((one for node, one in reports.items() if node != fenced), None)
+    contradicted, _ = witnesses.of_silent(nodes, config, fenced, report)
+    if contradicted:
+        raise CommandExecutionError(contradicted)
 
 
 def proved(run):

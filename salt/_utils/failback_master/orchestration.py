@@ -3,6 +3,7 @@ One run of an orchestration on a pair, from its opening to its close: its lock, 
 """
 
 import contextlib
+import dataclasses
 import logging
 import os
 import threading
@@ -19,6 +20,7 @@ from failback.host import system
 from failback.state import lock as locks
 from failback.state import runs
 from failback_master import minions
+from failback_master import witnesses
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +145,16 @@ class Run:
     def decide(self):
         """Look at both nodes and decide. Returns what ``judge`` does; sets verdict and plan."""
         found = self.judge()
+        self._ask_witnesses(found[0])
         self.plan = plans.decide(self.operation, self.config, self.verdict, self.winner, self.fenced)
         return found
+
+    def _ask_witnesses(self, reports):
+        """Of a node that does not answer: third hosts may see that it is on."""
+        silent = {node for node in self.ids if node not in {one["node"] for one in reports}}
+        if len(silent) == 1:
+            contradicted, _ = witnesses.of_silent(self.nodes, self.config, *silent, reports[0])
+            self.verdict = dataclasses.replace(self.verdict, contradicted=contradicted)
 
     def lock(self, reports=None, outlives=0):
         """

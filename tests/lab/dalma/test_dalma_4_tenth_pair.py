@@ -22,6 +22,7 @@ pairs:
         interface: eth0
     replicate:
       - /srv/www
+    witnesses: [{id: client, host: 10.0.0.100}]
     recovery:
       boot_timeout: 300
 """

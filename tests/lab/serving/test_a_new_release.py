@@ -6,6 +6,7 @@ import tarfile
 import time
 
 import pytest
+from lab_pair import PILLAR
 
 from lab import cache
 from lab.host import until
@@ -126,8 +127,29 @@ def test_the_watch_has_started_anew_and_took_nothing(pair, before):
     until(lambda: watch(pair)["since"] > before["moment"], 15, "the watch to run the new release")
     until(lambda: watch(pair)["pairs"]["salt"]["addresses"]["salt-gw"]["seen"], 15, "it to see salt1 answer")
     said = pair.salt2.run(["journalctl", "-o", "cat", "-t", "failback", f"--since=@{int(before['moment'])}"])
-    assert "takes the addresses" not in said.stdout and "restarting" not in said.stdout
-    assert said.stdout.count("starting anew") == 1
+    assert "takes the addresses" not in said.stdout
+    # Once for the library; the pair's file, which has new keys, may come a moment later.
+    assert said.stdout.count("starting anew") == 1 and said.stdout.count("restarting") <= 1
+
+
+def test_a_watch_that_has_nobody_to_ask_says_so_until_the_pillar_names_somebody(pair):
+    """The lab has no router, and the pillar of before gives no address of its witness."""
+    until(lambda: "nobody to ask" in watch(pair)["pairs"]["salt"]["sentence"], 15, "the watch to say so")
+    status = pair.runner(pair.salt1, "pair.status", "salt", check=False)
+    (said,) = status["salt"]["watch_wrong"]
+    assert status["status"] != 0 and status["salt"]["verdict"] == "normal"
+    assert "salt2 takes nothing of salt over" in said and "host: <its address>" in said
+    for host in pair.nodes:
+        text = host.read(PILLAR)
+        assert text.count("[client]") == 1
+        host.write(PILLAR, text.replace("[client]", f"[{{id: client, host: {pair.client.address()}}}]"))
+    assert {place for found in pair.highstate(pair.salt1).values() for place, *_ in found} == {
+        "The node knows the pair salt"
+    }
+    until(
+        lambda: "stands by" in watch(pair)["pairs"]["salt"]["sentence"], 15, "the watch to know whom to ask"
+    )
+    assert watch(pair)["pairs"]["salt"]["asks"] == [pair.client.address()]
 
 
 def test_highstate_again_changes_nothing(pair):

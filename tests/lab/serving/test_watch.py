@@ -4,7 +4,10 @@ import json
 import time
 
 import pytest
+from lab_pair import ADDRESS
 
+from lab import client
+from lab import load
 from lab.host import until
 
 pytestmark = pytest.mark.usefixtures("running")
@@ -32,6 +35,68 @@ def test_salt2_with_its_own_cable_pulled_takes_nothing(pair):
     assert pair.holders() == ["salt1"]
 
 
+def test_salt2_cut_off_behind_its_switch_takes_nothing_from_the_clients_of_salt1(pair):
+    """The host still sees a link, and hears nobody, exactly as if salt1 had died."""
+    generations = [pair.ledger(host)["generation"] for host in pair.nodes]
+    writing = client.start_writing(pair.client, ADDRESS, rate=20)
+    try:
+        writing.wait_acknowledged(10, node="salt1")
+        pair.salt2.cut("eth0", silent=True)
+        try:
+            until(lambda: "cut off" in watch_says(pair), 10, "salt2 to see that it is the one")
+            stays(pair, pair.salt2)
+        finally:
+            pair.salt2.mend("eth0")
+        until(lambda: "stands by" in watch_says(pair), 10, "salt2 to hear salt1 again")
+        writing.wait_acknowledged(10, node="salt1")
+    finally:
+        entries = writing.stop()
+    assert {one["node"] for one in entries if one["answered"] and not one.get("refused")} == {"salt1"}
+    assert [pair.ledger(host)["generation"] for host in pair.nodes] == generations
+    assert pair.holders() == ["salt1"] and [pair.bears(host) for host in pair.nodes] == [True, False]
+    # Nothing is rolled back: what was acknowledged is in the service, and on the standby again.
+    assert load.compare(entries, client.files(pair.salt1)) == []
+    pair.drain()
+    assert load.compare(entries, client.files(pair.salt2)) == []
+
+
+#: A takeover up to the moment before it takes the address: SIGKILL comes there.
+CLAIM = """
+from failback.handover import claims
+from failback.pair import Member
+
+member = Member.load("salt")
+with member.ledger.changing_hands():
+    claims.begin(member, member.ledger.read(), "a test", None)
+"""
+
+
+def test_a_claim_that_ended_between_its_ledger_and_the_address_is_renounced(pair):
+    """Else salt1's lsyncd is refused for ever, and when salt1 dies salt2 serves with old data."""
+    before = pair.ledger(pair.salt1)
+    lsyncd = pair.active(pair.salt1, "lsyncd")
+    pair.python(pair.salt2, CLAIM)
+    pair.salt1.write("/srv/data/many/meanwhile", "refused, and carried later\n")
+
+    def settled():
+        own = pair.ledger(pair.salt2)
+        return own["active"] == "salt1" and own["boot_id"] == pair.salt2.boot_id()
+
+    until(settled, 90, "salt2 to stand by again")
+    now = [pair.ledger(host) for host in pair.nodes]
+    assert [(one["generation"], one["active"]) for one in now] == [(before["generation"] + 2, "salt1")] * 2
+    assert (now[0]["since"], now[0]["run"]) == (before["since"], before["run"])
+    assert pair.holders() == ["salt1"] and not pair.bears(pair.salt2)
+    assert lsyncd and pair.active(pair.salt1, "lsyncd")
+    assert pair.salt2.read("/srv/data/many/meanwhile") == "refused, and carried later\n"
+
+
+def watch_says(pair):
+    """What the watch on salt2 sees now."""
+    found = json.loads(pair.salt2.read("/run/failback/watch-gateway-ip.json"))
+    return found["pairs"]["salt"]["sentence"]
+
+
 def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_steps_down(pair):
     generation = pair.ledger(pair.salt1)["generation"]
     said = pair.runner(pair.salt1, "pair.pause", "salt", "0.25", "reason=a test")
@@ -50,9 +115,16 @@ def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_steps_down
     assert [pair.bears(host) for host in pair.nodes] == [True, True]
     assert pair.ledger(pair.salt2)["generation"] == generation + 1
     pair.salt2.write("/srv/data/many/newer", "written on salt2\n")
-
     pair.salt1.write("/srv/data/many/older", "written on salt1, cut off\n")
+    # Clients have been with it: it is not the one that was cut off.
+    until(lambda: pair.ledger(pair.salt2)["heard"], 10, "salt2 to know that somebody hears it")
+
     pair.salt1.mend("eth0")
+    for host in pair.nodes:
+        host.keep_apart()
+    nobody_believes_that_a_node_is_off_that_a_witness_sees(pair)
+    for host in pair.nodes:
+        host.keep_apart(False)
     mended = time.monotonic()
     until(lambda: not pair.bears(pair.salt1), 20, "salt1 to step down")
     print(f"salt1 stepped down {time.monotonic() - mended:.1f} s after the partition was mended")
@@ -64,3 +136,17 @@ def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_steps_down
     assert pair.salt2.read("/srv/data/many/newer") == "written on salt2\n"
     assert pair.salt1.read("/srv/data/many/older") == "written on salt1, cut off\n"
     assert pair.salt2.run(["ls", "/srv/data/many/older"], check=False).returncode != 0
+
+
+def nobody_believes_that_a_node_is_off_that_a_witness_sees(pair):
+    """The nodes do not hear each other, the client hears both: two holders, and a person who looks at it."""
+    until(lambda: sorted(pair.holders()) == ["salt1", "salt2"], 10, "the client to hear both")
+    found = pair.runner(pair.salt2, "pair.status", "salt", check=False)
+    assert found["status"] != 0
+    said = json.dumps(found["salt"])
+    assert found["salt"]["verdict"] == "primary_down" and "fenced" not in said
+    assert "client sees 2 hosts answer for 10.0.0.5/24" in said and "salt1 is not off" in said
+    done = pair.orchestrate(pair.salt2, "failover", fenced="salt1", reason="a test: it is not off at all")
+    assert done.returncode != 0
+    assert "Refused, nothing was changed" in done.stdout and "client sees 2 hosts" in done.stdout
+    assert [pair.bears(host) for host in pair.nodes] == [True, True]

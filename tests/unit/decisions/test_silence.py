@@ -332,6 +332,132 @@ def test_whatever_happens_no_condition_is_ever_forgotten(events):
             assert last_answer is None or now - last_answer >= ONE.patience
 
 
+# --- whom to ask, and who has heard a claim --------------------------------------------------------
+
+ASKS = dataclasses.replace(ONE, reachable=("10.0.0.1",))
+
+
+def test_where_there_is_nobody_to_ask_nothing_is_taken_and_that_is_said_before_it_matters():
+    story = Story(dies(5), settings=dataclasses.replace(ONE, reachable=()))
+    assert story.until(60)[0] == NOTHING
+    assert "nobody to ask" in story.sentences[0] and "reachable: nobody" in story.sentences[0]
+
+
+def claimed(at, **more):
+    """This node's claim of generation 4 at a time, which nobody has heard yet."""
+    own = {**LEDGER, "generation": 4, "active": "salt2", "heard": False}
+
+    def facts(now):
+        return {"held": frozenset([GATEWAY]), "ledger": own, **more} if now >= at else {}
+
+    return facts
+
+
+def test_a_claim_that_is_answered_twice_with_nobody_beside_it_is_heard():
+    story = Story(dies(5), claimed(5), settings=ASKS, reached=lambda now: True)
+    action, when, _ = story.until(60)
+    assert (action, when <= 5 + ASKS.settled + 1.3) == (silence.HEARD, True)
+
+
+def test_a_claim_that_nobody_answers_is_withdrawn_in_a_few_seconds():
+    story = Story(dies(5), claimed(5), settings=ASKS, reached=lambda now: now < 5)
+    action, when, sentence = story.until(60)
+    assert (action, when <= 5 + ASKS.unheard_for + 1) == (silence.WITHDRAW, True)
+    assert "10.0.0.1" in sentence and ASKS.unheard_for <= 5
+
+
+@given(strategies.floats(5.05, 8.9), strategies.floats(0, 0.3))
+def test_when_a_cut_network_heals_the_one_that_served_all_the_time_is_met_before_a_claim_is_heard(at, later):
+    """Everybody is heard again at the same moment, the other node a little later than the router."""
+    story = Story(
+        lambda now, _: now < 5 or now >= at + later,
+        claimed(5),
+        settings=ASKS,
+        reached=lambda now: now < 5 or now >= at,
+    )
+    action, when, _ = story.until(60)
+    # Withdrawn in that very moment, it meets the other one without the address.
+    assert action in (CONFLICT, silence.WITHDRAW) and when - at <= 2.5
+
+
+def test_a_sign_that_is_not_repeated_is_none():
+    """The cable is pulled just after the first answer."""
+    story = Story(dies(5), claimed(5), settings=ASKS, reached=lambda now: now < 5.6)
+    assert story.until(60)[0] == silence.WITHDRAW
+
+
+@pytest.mark.parametrize("reachable", [None, ("10.0.0.1",)])
+def test_a_neighbour_that_the_kernel_knows_to_hear_this_node_is_as_good(reachable):
+    settings = dataclasses.replace(ONE, reachable=reachable)
+    facts = claimed(5)
+    story = Story(dies(5), lambda now: {**facts(now), "confirmed": now - 0.01}, settings=settings)
+    assert story.until(60)[0] == silence.HEARD
+
+
+def test_where_nobody_is_asked_silence_does_not_withdraw_a_claim():
+    story = Story(dies(5), claimed(5))
+    assert story.until(60)[0] == NOTHING
+    assert "heard by nobody yet" in story.sentences[-1]
+
+
+def test_a_watch_that_stood_still_has_not_listened():
+    story = Story(dies(5), claimed(5), settings=ASKS, reached=lambda now: now < 5.2 or now > 25)
+    story.until(6)
+    story.now = story.next_probe = 26.0
+    assert story.until(60)[0] == silence.HEARD
+
+
+def test_during_a_pause_a_claim_is_left_alone():
+    pause = {"pause": {"until": 5000, "run": "r1"}}
+    story = Story(dies(5), claimed(5, **pause), settings=ASKS, reached=lambda now: now < 5)
+    assert story.until(60)[0] == NOTHING
+
+
+def test_what_was_heard_once_is_not_asked_again():
+    own = {**LEDGER, "generation": 4, "active": "salt2", "heard": True}
+    facts = {"held": frozenset([GATEWAY]), "ledger": own}
+    story = Story(dies(5), lambda now: facts if now > 5 else {}, settings=ASKS, reached=lambda now: now < 5)
+    assert story.until(60)[0] == NOTHING
+    assert "heard by nobody" not in story.sentences[-1]
+
+
+WITHDRAWN = {**LEDGER, "generation": 4, "active": "salt2", "heard": False, "withdrawn": True}
+
+
+def test_a_withdrawn_claim_may_be_made_again_when_the_router_answers_and_the_address_is_silent():
+    story = Story(dies(0), lambda now: {"ledger": WITHDRAWN}, ASKS, reached=lambda now: now > 20)
+    story.state = State(seen=frozenset([GATEWAY]))
+    action, when, _ = story.until(60)
+    assert (action, 20 < when < 25) == (TAKE, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "meets"),
+    [
+        ({}, True),
+        ({"boot_id": ""}, True),
+        ({"boot_id": "old"}, True),
+        ({"heard": True, "withdrawn": False}, True),
+        ({"heard": True, "boot_id": "old"}, False),
+        ({"active": "salt1"}, False),
+        ({"pause": True}, False),
+    ],
+    ids=str,
+)
+def test_a_node_without_the_address_that_another_host_has_meets_it_if_its_ledger_says_it_is_active(
+    changes, meets
+):
+    facts = {"ledger": {**WITHDRAWN, **changes}}
+    if changes.get("pause"):
+        facts["pause"] = {"until": 5000}
+    story = Story(lambda now, _: True, lambda now: facts, ASKS, reached=lambda now: True)
+    assert (story.until(8)[0] == CONFLICT) is meets
+    if meets:
+        first = story.now
+        story.now = story.next_probe
+        assert story.until(60)[1] - first >= silence.CONFLICT_AGAIN
+
+
 @pytest.mark.parametrize(
     "on, role, watched",
     [

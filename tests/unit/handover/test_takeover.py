@@ -329,7 +329,7 @@ def activate(world, mode="automatic", entries=(FIRST, SECOND)):
 def test_they_are_started_in_order_after_the_other_node_was_asked_to_stop_its_own(world, started, asked):
     taken_over(world)
     said = activate(world)
-    assert asked == [("yield", "6")]
+    assert asked == [("report",), ("yield", "6")]
     assert started == ["start first", "start second"]
     assert all(words in " ".join(said) for words in ("It stepped down", "first on salt2", "second on salt2"))
 
@@ -402,7 +402,7 @@ FENCE = {"policy": "required", "timeout": 30, "delay": 10, "nodes": {"salt1": {"
 def fenced(world, monkeypatch):
     """The pillar names an agent for salt1; ``answers`` is what it says, ``asked`` how often it was called."""
     world.members["salt2"].config["fence"] = copy.deepcopy(FENCE)
-    world.asked, world.off = 0, True
+    world.asked, world.off, world.cut = 0, True, True
 
     def switch_off(member):
         world.asked += 1
@@ -434,6 +434,21 @@ def test_a_node_that_may_not_take_over_switches_nobody_off(fenced):
     fenced.boots["salt2"] += 1
     with pytest.raises(Refused, match="has not been admitted"):
         take_over(fenced)
+    assert fenced.asked == 0
+
+
+def test_nobody_is_switched_off_while_somebody_answers(fenced, monkeypatch):
+    fenced.strangers.append("02:00:00:00:00:99")
+    with pytest.raises(Refused):
+        take_over(fenced)
+    assert fenced.asked == 0
+
+
+def test_nobody_is_switched_off_by_a_node_that_serves_already(fenced):
+    with fenced.on("salt2") as member:
+        member.ledger.write(ledger.Entry(6, "salt2", None, "the handover went back"))
+    fenced.holders[GATEWAY] = {"salt2"}
+    assert take_over(fenced) == {"generation": 6, "addresses": []}
     assert fenced.asked == 0
 
 

@@ -47,6 +47,20 @@ def test_a_sound_pillar():
     assert check.problems({"salt": pair()}) == []
 
 
+def test_a_witness_may_have_an_address():
+    witnesses = ["other", {"id": "client", "host": "10.0.0.100"}, {"id": "third"}]
+    assert check.problems({"salt": pair(witnesses=witnesses)}) == []
+    found = normalise.normalise("salt", pair(witnesses=witnesses))
+    assert found["witnesses"] == ["other", "client", "third"]
+    assert found["witness_hosts"] == {"client": "10.0.0.100"}
+
+
+@pytest.mark.parametrize("wanted", ["nobody", "gateway-or-witness", ["10.0.0.1", "fd00::1"]])
+def test_who_must_answer_may_be_said_in_a_word(wanted):
+    assert check.problems({"salt": pair(watch={"reachable": wanted})}) == []
+    assert normalise.normalise("salt", pair(watch={"reachable": wanted}))["watch"]["reachable"] == wanted
+
+
 def test_the_smallest_pair_gets_every_default():
     assert check.problems({"home": {"primary": "home2", "secondary": "home1"}}) == []
     assert normalise.normalise("home", {"primary": "home2", "secondary": "home1"}) == {
@@ -63,7 +77,8 @@ def test_the_smallest_pair_gets_every_default():
         "after": [],
         "witnesses": [],
         "fence": {"nodes": {}, "policy": "required", "timeout": 30, "delay": 10},
-        "watch": {"interval": 0.5, "patience": 2.0, "reachable": []},
+        "witness_hosts": {},
+        "watch": {"interval": 0.5, "patience": 2.0, "reachable": "gateway-or-witness"},
         "lsyncd": {"delay": 1, "max_processes": 2},
         "recovery": {
             "reboot": True,
@@ -113,13 +128,13 @@ def test_a_full_pair_normalised():
 
 
 def test_normalise_neither_shares_nor_changes_anything():
-    data = pair()
+    data = pair(watch={"reachable": ["10.0.0.254"]})
     before = copy.deepcopy(data)
     first, second = normalise.normalise("salt", data), normalise.normalise("salt", data)
     first["watch"]["reachable"].append("x")
     first["recovery"]["max_delete"] = -1
     assert data == before
-    assert second["watch"]["reachable"] == []
+    assert second["watch"]["reachable"] == ["10.0.0.254"]
     assert normalise.normalise("salt", data) == second
 
 
@@ -200,6 +215,13 @@ MISTAKES = [
     ({"after": ["salt"]}, "after", "circle"),
     ({"after": ["slat"]}, "after.0", "'salt'"),
     ({"watch": {"reachable": ["gateway"]}}, "watch.reachable.0", "IP address"),
+    ({"watch": {"reachable": []}}, "watch.reachable", "'nobody', if takeovers are wanted without asking"),
+    ({"watch": {"reachable": "noone"}}, "watch.reachable", "gateway-or-witness, nobody"),
+    ({"watch": {"reachable": ["10.0.0.5"]}}, "watch.reachable.0", "a third host"),
+    ({"watch": {"reachable": ["10.0.0.1", "10.0.0.11"]}}, "watch.reachable.1", "a third host"),
+    ({"witnesses": [{"id": "client", "host": "client"}]}, "witnesses.0.host", "IP address"),
+    ({"witnesses": [{"id": "client", "host": "10.0.0.11"}]}, "witnesses.0.host", "a third host"),
+    ({"witnesses": [{"host": "10.0.0.1"}]}, "witnesses.0.id", "missing"),
     ({"watch": {"interval": 3, "patience": 1}}, "watch.patience", "at least the interval"),
     ({"watch": {"interval": 0}}, "watch.interval", "not below"),
     ({"recovery": {"boot_timout": 3}}, "recovery.boot_timout", "'boot_timeout'"),

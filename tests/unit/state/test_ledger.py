@@ -44,6 +44,15 @@ def test_since_when_a_node_serves_can_be_from_before_the_change_of_hands(member)
     assert member.ledger.read()["since"] == "then"
 
 
+def test_what_became_of_a_claim_is_written_only_where_there_was_one(member):
+    """A release that does not know these keys reads the rest as it always did."""
+    assert not {"heard", "withdrawn", "unsaved"} & set(write(member, 3, "salt1"))
+    assert write(member, 4, "salt1", heard=False)["heard"] is False
+    withdrawn = write(member, 4, "salt1", heard=False, withdrawn=True)
+    assert withdrawn["withdrawn"] is True
+    assert ledger.is_admitted(withdrawn) and not ledger.is_active(withdrawn, "salt1")
+
+
 def test_the_generation_never_goes_down(member):
     write(member, 7, "salt2")
     with pytest.raises(Refused, match=r"generation 7 .salt2.*generation\s+6.*pair\.status salt"):

@@ -201,6 +201,9 @@ def _failover(config, found, fenced):
     if found.name == verdict.FAILED_OVER:
         # What the watch of a manual pair has left to a person.
         return {"steps": ("activate",) if found.incomplete else (), "active": secondary}
+    if found.name == verdict.PRIMARY_DOWN and found.contradicted:
+        # Nobody's word counts against what is seen.
+        return {"refusal": found.contradicted, "active": found.active}
     if found.name == verdict.PRIMARY_DOWN and fenced:
         return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
     if found.name == verdict.PRIMARY_DOWN:
@@ -267,7 +270,7 @@ def _refusal(config, found):
         ),
         verdict.UNKNOWN: f"Nothing proves which node has the newer data; {look} shows all that is known.",
     }
-    return found.advice or advice[found.name]
+    return found.advice or found.contradicted or advice[found.name]
 
 
 def undo_refusal(config, found, keeping):

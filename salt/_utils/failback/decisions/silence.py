@@ -9,18 +9,27 @@ only if all of this is true:
 3. each of them has been seen since this node booted, so that silence is news and not a cut cable;
 4. nobody has answered for any of them for ``patience`` seconds and several probes;
 5. no pause is in force;
-6. this node itself is connected: carrier, and an answer from one of the ``reachable`` addresses;
+6. this node itself is connected: carrier, and an answer from one of the ``reachable`` addresses; where there
+   is nobody to ask, nothing is taken unless the site wants that;
 7. the pair's watch is for this node's role, which the caller has settled by watching at all.
 
 The silence is counted anew whenever the node could not have heard an answer, or should not have
 listened: after a cut link, after a pause, after the watch itself was stopped for a while.
+
+After a claim the watch looks for somebody who hears this node. Until it has found one, its ledger says that
+it was heard by nobody; if it finds none in time, it takes the claim back
+(:py:mod:`failback.decisions.hearing`).
 """
 
 import dataclasses
 
+from failback.decisions import hearing
+
 NOTHING = "nothing"
 TAKE = "take"
 CONFLICT = "conflict"
+HEARD = "heard"
+WITHDRAW = "withdraw"
 
 #: Unanswered probes needed, and one more that may still be on its way.
 PROBES = 3
@@ -46,7 +55,8 @@ class Settings:
         Seconds between two probes, and of silence before a claim.
 
     reachable
-        Addresses one of which must answer during the silence; may be empty.
+        Addresses one of which must answer during the silence. Empty: there is nobody to ask, and nothing is
+        taken. None: the site wants takeovers without asking anybody.
 
     delay
         Seconds of further silence. Where both nodes watch, the secondary lets the primary go first.
@@ -57,7 +67,7 @@ class Settings:
     addresses: dict
     interval: float = 0.5
     patience: float = 2.0
-    reachable: tuple = ()
+    reachable: tuple = None
     delay: float = 0.0
 
     @property
@@ -69,6 +79,16 @@ class Settings:
     def evidence(self):
         """Seconds that must lie between the first unanswered probe and a claim."""
         return self.patience - min(self.interval, self.patience / 3) + self.delay
+
+    @property
+    def settled(self):
+        """Seconds that must lie between two signs that this node is heard, with no other host answering."""
+        return min(self.patience / 2, 1.0)
+
+    @property
+    def unheard_for(self):
+        """Seconds after which a claim that nobody has heard is taken back."""
+        return min(max(2 * self.patience, 1.0), 5.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +122,10 @@ class Observation:
 
     reached
         When one of the ``reachable`` addresses answered last, or None.
+
+    confirmed
+        When a neighbour on the interfaces of the addresses showed last, by the kernel's word, that it hears
+        this node; or None.
     """
 
     now: float
@@ -116,6 +140,7 @@ class Observation:
     asked: frozenset = frozenset()
     connected: frozenset = frozenset()
     reached: float = None
+    confirmed: float = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +175,12 @@ class State:
     reported: float = None
     #: Whether the node holds all addresses: only to choose the pace of probing.
     holding: bool = False
+    #: The generation of a claim that nobody has heard yet, since when it was watched, and the first and the
+    #: last sign of somebody who hears this node, with no other host answering in between.
+    claim: int = None
+    claimed: float = None
+    sign_first: float = None
+    sign_last: float = None
 
 
 def decide(state, observation, settings):
@@ -165,23 +196,30 @@ def decide(state, observation, settings):
     settings
         The :class:`Settings` of the pair.
 
-    Returns ``(state, action, sentence)``. The action is ``take``, ``conflict`` or ``nothing``. The
-    sentence says how things stand and why; it stays the same while they do, so that a log of its
-    changes is short.
+    Returns ``(state, action, sentence)``. The action is ``take``; ``conflict``, another host answers for what
+    this node has or what its ledger says is its own; ``heard`` or ``withdraw``, for a claim that nobody had
+    heard; or ``nothing``. The sentence says how things stand and why; it stays the same while they do, so
+    that a log of its changes is short.
     """
-    state = _take_notice(state, observation, settings)
+    state = _note_signs(_take_notice(state, observation, settings), observation, settings)
     held = [one for one in settings.addresses if one in observation.held]
     away = [one for one in settings.addresses if one not in observation.held]
     if held:
         state, action, sentence = _watch_for_second_holder(state, observation, settings, held)
-        if not away or action == CONFLICT:
+        if action == NOTHING and state.claim is not None:
+            action, more = _heard_or_not(state, observation, settings)
+            sentence = more or sentence
+        if not away or action != NOTHING:
             return state, action, sentence
     else:
-        state = dataclasses.replace(state, doubled=0, reported=None)
+        state, sentence = _watch_for_another_active_node(state, observation, settings, away)
+        if sentence:
+            return state, CONFLICT, sentence
     sentence = (
         _not_entitled(observation, settings, held)
         or _held_back(observation, settings)
         or _disconnected(observation, settings)
+        or _nobody_to_ask(settings)
         or _not_silent(state, observation, settings, away)
         or _unproved(state, observation, settings)
     )
@@ -212,6 +250,8 @@ def until_next_probe(state, settings):
         As for :func:`decide`.
     """
     if any(one.probes > 1 for one in state.silence.values()) and not state.holding:
+        return settings.quick
+    if state.claim is not None:
         return settings.quick
     # A second holder is urgent for nobody's service; once a second is soon enough.
     return max(settings.interval, 1.0) if state.holding else settings.interval
@@ -254,6 +294,9 @@ def _take_notice(state, observation, settings):
     disconnected = any(interface not in observation.connected for _, interface in settings.addresses.values())
     if state.now is None or stopped or disconnected or _in_force(observation):
         state = _from_here(state, now, settings)
+    if stopped or _in_force(observation):
+        # Whoever did not listen cannot say that nobody has answered.
+        state = dataclasses.replace(state, claimed=now, sign_first=None, sign_last=None)
     silence, answered_by = {}, dict(state.answered_by)
     seen = set(state.seen) | (observation.held & set(settings.addresses))
     for one in settings.addresses:
@@ -279,6 +322,73 @@ def _take_notice(state, observation, settings):
         answered_by=answered_by,
         holding=all(one in observation.held for one in settings.addresses),
     )
+
+
+def _note_signs(state, observation, settings):
+    """
+    Who has heard this node since a claim of which its ledger says that nobody has.
+
+    A sign counts only while no other host answers: when a cut network heals, the one that served all the time
+    is heard at the same moment as all others.
+    """
+    own, now = observation.ledger, observation.now
+    if not (hearing.unheard(own) and own.get("active") == settings.node and observation.held):
+        return dataclasses.replace(state, claim=None, claimed=None, sign_first=None, sign_last=None)
+    if state.claim != own["generation"]:
+        # The first sight of it: what was answered before was asked before.
+        return dataclasses.replace(
+            state, claim=own["generation"], claimed=now, sign_first=None, sign_last=None
+        )
+    if any(one in observation.answers for one in settings.addresses):
+        return dataclasses.replace(state, sign_first=None, sign_last=None)
+    signs = [one for one in (observation.reached, observation.confirmed) if one and one > state.claimed]
+    if not signs:
+        return state
+    last = max(signs)
+    return dataclasses.replace(
+        state, sign_first=last if state.sign_first is None else state.sign_first, sign_last=last
+    )
+
+
+def _heard_or_not(state, observation, settings):
+    """What becomes of a claim that nobody had heard: ``(action, sentence or None)``."""
+    node, pair = settings.node, settings.pair
+    if state.sign_first is not None and state.sign_last - state.sign_first >= settings.settled:
+        return HEARD, None
+    since = state.claimed if state.sign_last is None else state.sign_last
+    if not settings.reachable or _in_force(observation) or observation.now - since < settings.unheard_for:
+        return NOTHING, f"{pair}: taken by {node}, and heard by nobody yet."
+    return WITHDRAW, (
+        f"{pair}: nobody has heard {node} since it took the addresses, not even "
+        f"{', '.join(settings.reachable)}, so {node} is the one that is cut off: it releases them."
+    )
+
+
+def _watch_for_another_active_node(state, observation, settings, away):
+    """Another host answers for what this node's ledger says is its own, and this node has nothing of it."""
+    own = observation.ledger
+    macs = sorted({mac for one in away for mac in observation.answers.get(one, (0, ()))[1]})
+    # Of an earlier boot only what nobody has heard: all else is for whoever brings the node home.
+    mine = bool(own) and own.get("active") == settings.node
+    if not mine or not (hearing.unheard(own) or own.get("boot_id") == observation.boot_id):
+        return dataclasses.replace(state, doubled=0, reported=None), None
+    if not macs:
+        quiet = state.doubled if not observation.asked else 0
+        return dataclasses.replace(state, doubled=quiet, reported=state.reported if quiet else None), None
+    state = dataclasses.replace(state, doubled=state.doubled + 1)
+    lately = state.reported is not None and observation.now - state.reported < CONFLICT_AGAIN
+    if state.doubled < CONFLICT_ROUNDS or lately or _in_force(observation):
+        return state, None
+    return dataclasses.replace(state, reported=observation.now), (
+        f"{_names(settings, away)}: answered by {', '.join(macs)}, although the ledger of {settings.node} "
+        f"names {settings.node} active. See salt-run pair.status {settings.pair}."
+    )
+
+
+def _nobody_to_ask(settings):
+    if settings.reachable is None or settings.reachable:
+        return None
+    return hearing.nobody_to_ask(settings.pair, settings.node)
 
 
 def _from_here(state, now, settings):
@@ -427,7 +537,7 @@ def _not_silent(state, observation, settings, away):
 
 
 def _unproved(state, observation, settings):
-    if not settings.reachable:
+    if settings.reachable is None:
         return None
     since = state.reached_since
     # Half the patience: when a switch comes back, the holder is heard within that time as well.

@@ -60,6 +60,8 @@ class Verdict:
     incomplete: tuple = ()
     #: What differs from the desired state without changing the verdict.
     drift: tuple = field(default=())
+    #: Why the node that does not answer is not off: what a witness has seen, or None.
+    contradicted: str | None = None
 
 
 def claims(report):

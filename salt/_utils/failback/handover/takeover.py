@@ -7,16 +7,19 @@ These are the changes of hands that no orchestration makes: they work with no ma
 import contextlib
 import json
 
+from failback.decisions import hearing
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.errors import Unreadable
 from failback.fence import proof
+from failback.handover import claims
 from failback.handover import phases
 from failback.host import services
 from failback.host import system
 from failback.network import address_holder
 from failback.network import floating
+from failback.network import neighbours
 from failback.peer import ssh
 from failback.replication import gate
 from failback.replication import incoming
@@ -43,34 +46,26 @@ def take_over(member, reason, run=None):
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
     another host answers for one of the addresses.
     """
-    pair, node, other = member.pair, member.node, member.peer["id"]
+    pair, node = member.pair, member.node
     wanted = floating.of_pair(member.config)
     if run is None:
-        # Nobody is switched off for a node that must not serve; all is looked at again after that.
-        _require_entitled(member, member.ledger.read())
-        reason = proof.before_takeover(member, reason)
+        reason = _with_the_other_node_off(member, wanted, reason)
     with member.ledger.changing_hands():
         own = member.ledger.read()
         _require_entitled(member, own)
-        if wanted and ledger.is_active(own, node) and all(floating.status(one)["held"] for one in wanted):
+        if _serves(member, own, wanted):
             # The watch looked just before a handover that had failed gave the addresses back to this node.
             return {"generation": own["generation"], "addresses": []}
-        # A record that cannot be read says nothing against it, and nobody else serves.
-        with contextlib.suppress(Unreadable):
-            gate.require_in_place(
-                member,
-                f"{node} does not take {pair} over.",
-                f"or, if its data are where they lie now and {other} is off, say so: salt-run "
-                f"state.orch orch.failover pillar='{{pair: {pair}, fenced: {other}, moved: true, "
-                f"reason: <how you know>}}'",
-            )
         with address_holder.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
-            holder.check(wait=min(0.3, member.config["watch"]["patience"] / 4))
-            new = member.ledger.write(ledger.Entry(own["generation"] + 1, node, run, reason))
-            # A stale primary that is merely cut off may be writing here at this moment.
-            incoming.stop(member)
-            taken = holder.take(wanted, check=False)
+            # Half of it before the ledger, half of it after: writing that may take long.
+            wait = min(0.3, member.config["watch"]["patience"] / 4) / 2
+            holder.check(wait=wait)
+            new = claims.begin(member, own, reason, run)
+            with _or_given_up(member, new):
+                # A stale primary that is merely cut off may be writing here at this moment.
+                incoming.stop(member)
+                taken = _taken_if_still_right(member, holder, wanted, new, wait, run)
     address_holder.announce_later(member)
     incoming.end(member)
     system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
@@ -81,15 +76,98 @@ def take_over(member, reason, run=None):
     return {"generation": new["generation"], "addresses": taken}
 
 
+def _with_the_other_node_off(member, wanted, reason):
+    """
+    The reason of a takeover, with what a fence agent said, where the pillar names one; see ``proof``.
+
+    Nobody is switched off for a node that must not serve, or while somebody answers for the addresses. All of
+    it is looked at again afterwards, for an agent may take long.
+    """
+    own = member.ledger.read()
+    if not proof.configured(member) or _serves(member, own, wanted):
+        return reason
+    _require_entitled(member, own)
+    with address_holder.Holder(wanted) as holder:
+        holder.check()
+    return proof.before_takeover(member, reason)
+
+
+def _serves(member, own, wanted):
+    held = all(floating.status(one)["held"] for one in wanted)
+    return bool(wanted) and ledger.is_active(own, member.node) and held
+
+
 def _require_entitled(member, own):
     """This node may take over by what its own files say."""
     if not ledger.is_admitted(own):
         raise Refused(
-            f"{member.node} has not been admitted to {member.pair} since it booted, so its data may be "
-            f"old and "
-            f"it takes no address. Run `salt-run pair.status {member.pair}` on the master."
+            f"{member.node} has not been admitted to {member.pair} since it booted, so its data may be old "
+            f"and it takes no address. Run `salt-run pair.status {member.pair}` on the master."
         )
     _require_no_handover(member)
+    # A record that cannot be read says nothing against it, and nobody else serves.
+    with contextlib.suppress(Unreadable):
+        gate.require_in_place(
+            member,
+            f"{member.node} does not take {member.pair} over.",
+            f"or, if its data are where they lie now and {member.peer['id']} is off, say so: salt-run "
+            f"state.orch orch.failover pillar='{{pair: {member.pair}, fenced: {member.peer['id']}, "
+            f"moved: true, reason: <how you know>}}'",
+        )
+
+
+class _Answered(Refused):
+    """Another host answers for the addresses that this node was about to take."""
+
+
+@contextlib.contextmanager
+def _or_given_up(member, claim):
+    """Whatever fails between the ledger and the addresses: the claim is given up."""
+    try:
+        yield
+    except Exception as error:  # also a fault in the code: the claim must not stay as it is
+        answered = isinstance(error, _Answered)
+        claims.give_up(member, claim, answered)
+        if answered:
+            # It serves, and must be told in which generation.
+            system.start_detached([str(member.paths.program), "renounce", member.pair])
+        raise
+
+
+def _taken_if_still_right(member, holder, wanted, claim, wait, run):
+    """
+    Take the addresses, if all that spoke for it still does: this process may have stood still since.
+
+    Raises ``Refused`` and ``Unavailable``; ``_Answered`` when another host serves.
+    """
+    begun = system.boottime()
+    try:
+        holder.check(wait=wait)
+    except Refused as error:
+        raise _Answered(f"{error} It answers since {member.node} has written its ledger.") from error
+    claims.about_to_take(member, claim)
+    if run is None and member.pause.read():
+        raise Refused(f"The watch of {member.pair} was paused meanwhile: {member.node} takes nothing.")
+    if member.ledger.read() != claim:
+        raise Refused(f"The ledger of {member.pair} has changed meanwhile: {member.node} takes nothing.")
+    if system.boottime() - begun > phases.TAKE_WITHIN:
+        raise Unavailable(f"{member.node} stood still before it could take {member.pair}: it looks again.")
+    taken = holder.take(wanted, check=False)
+    if system.boottime() - begun > phases.TAKE_WITHIN:
+        # In that very moment: whoever has served meanwhile is the one to serve on.
+        macs = _others_that_answer(member)
+        if macs:
+            raise _Answered(
+                f"{member.node} stood still while it took {member.pair}; {', '.join(macs)} answers."
+            )
+    return taken
+
+
+def _others_that_answer(member):
+    """The hardware addresses of other hosts that answer for the pair's addresses."""
+    linked, _ = floating.by_link(floating.of_pair(member.config))
+    found = neighbours.probe_all(linked, timeout=0.3) if linked else {}
+    return sorted({mac for macs in found.values() for mac in macs})
 
 
 def _require_no_handover(member):
@@ -134,10 +212,8 @@ def activate(member):
         reason = _not_serving(member)
         if reason:
             # Whoever took the pair away has stopped what ran then; this was started behind its back.
-            return [
-                *told,
-                f"{reason} {one['name']} was stopped again. {' '.join(_stop_all(member.config))}".strip(),
-            ]
+            still = " ".join(services.stop_active(member.config))
+            return [*told, f"{reason} {one['name']} was stopped again. {still}".strip()]
     return told
 
 
@@ -166,27 +242,64 @@ def _not_serving(member):
 
 def conflict(member, macs):
     """
-    Another host answers for an address that this node holds: the older generation steps down.
+    Another host answers for what this node has, or what its ledger says is its own: one of them steps down.
 
     macs
         The link-layer addresses that answered.
 
     Returns a sentence about what was done.
     """
-    pair = member.pair
     own = member.ledger.read()
+    holds = any(floating.status(one)["held"] for one in floating.of_pair(member.config))
+    if own and not holds:
+        # Whatever the other node says: while another host serves, this one must not take over later.
+        claims.renounce_here(member)
+        own = member.ledger.read()
     try:
-        theirs = json.loads(ssh.ask(member, "report", timeout=5)).get("ledger")
+        report = json.loads(ssh.ask(member, "report", timeout=5))
     except (FailbackError, ValueError) as error:
-        return f"{', '.join(macs)} answers for an address of {pair} too, and the peer does not: {error}"
-    if own and theirs and theirs["generation"] > own["generation"]:
-        return yield_to(member, theirs["generation"], theirs["active"])
-    return ask_to_yield(member)
+        return _conflict_without_the_peer(member, own, holds, macs, error)
+    do = hearing.meeting(own, holds, report)
+    if do == hearing.STEP_DOWN:
+        return yield_to(member, report["ledger"]["generation"], report["ledger"]["active"])
+    if do == hearing.SERVE_ON:
+        claims.serve_on(member, report["ledger"]["generation"])
+        return ask_to_yield(member)
+    if do == hearing.RENOUNCE:
+        return _renounced(member, own, holds, report)
+    if do == hearing.LEAVE:
+        return f"{member.pair}: which of the two has the newer data is for a person to say."
+    return _told_to_yield(member, own, 10)
+
+
+def _conflict_without_the_peer(member, own, holds, macs, error):
+    """Another host answers, and the peer cannot be asked whether it is the one. Returns a sentence."""
+    said = f"{', '.join(macs)} answers for an address of {member.pair} too, and the peer does not: {error}"
+    if holds and hearing.unheard(own):
+        return claims.withdraw(member, f"{said} Nobody has heard {member.node} since its claim.")
+    return said
+
+
+def _renounced(member, own, holds, report):
+    """Nobody has heard this node since its claim, and the other one serves. Returns a sentence."""
+    other = member.peer["id"]
+    if claims.SERVE_ON not in report.get("requests", ()):
+        # A release that does not know it; of two holders it is the older generation that steps down there.
+        return _told_to_yield(member, own, 10) if holds else f"{other} cannot be asked to serve on."
+    # First: each moment with two holders costs somebody's writes.
+    said = [claims.withdraw(member, f"{other} serves {member.pair}.")] if holds else []
+    said.append(yield_to(member, claims.renounce(member, own), other))
+    if not member.ledger.read().get("unsaved"):
+        said.append(claims.admit_again(member, report))
+    return " ".join(said)
 
 
 def ask_to_yield(member, timeout=10):
     """
     Tell the peer in which generation this node is active. Returns its answer, or why there is none.
+
+    A node that nobody has heard since its claim first looks whether the peer serves: then it is this one that
+    steps down.
 
     timeout
         Seconds for it to step down and to stop its services; one that is dead takes less.
@@ -195,9 +308,32 @@ def ask_to_yield(member, timeout=10):
     if own is None or own["active"] != member.node:
         return f"{member.node} is not active in {member.pair}, so nobody is asked to step down."
     try:
-        return ssh.ask(member, "yield", str(own["generation"]), timeout=timeout).strip()
+        if hearing.unheard(own):
+            report = _report_if_it_can_be_read(member)
+            if hearing.meeting(own, True, report) == hearing.RENOUNCE and _others_that_answer(member):
+                return _renounced(member, own, True, report)
+        said = _told_to_yield(member, own, timeout)
     except FailbackError as error:
         return f"The peer was not told to step down: {error}"
+    if hearing.unheard(own):
+        claims.heard(member)
+    return said
+
+
+def _report_if_it_can_be_read(member):
+    """The peer's report, empty if it sends something else. Raises ``Unavailable`` when it does not answer."""
+    try:
+        report = json.loads(ssh.ask(member, "report", timeout=10))
+    except ValueError:
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _told_to_yield(member, own, timeout):
+    """What the peer answers when it is told to step down. Raises ``FailbackError``."""
+    if own is None or own["active"] != member.node:
+        return f"{member.node} is not active in {member.pair}, so nobody is asked to step down."
+    return ssh.ask(member, "yield", str(own["generation"]), timeout=timeout).strip()
 
 
 def yield_to(member, generation, active, run=None):
@@ -228,27 +364,15 @@ def yield_to(member, generation, active, run=None):
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()
         # Also in an earlier boot: what it has written then is on no other node.
-        served = own["active"] == node
+        served = own["active"] == node and claims.may_have_served(member, own)
         why = f"stepped down to {active}" + (", after it had served too" if served else "")
         # Not an admission to the new generation: this node has missed writes. Written before anything
         # that can fail, for a node still named active would take over again.
         unsaved = served or bool(own.get("unsaved"))
         member.ledger.write(ledger.Entry(generation, active, run, why, admitted=False, unsaved=unsaved))
-        still = _stop_all(member.config)
+        still = services.stop_active(member.config)
     sentence = f"{node} stepped down to {active} in {pair}, generation {generation}"
     system.log(" ".join([sentence, *still]))
     if still:
         raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")
     return sentence
-
-
-def _stop_all(config):
-    """Stop what only the active node runs, last started first. Returns what did not stop, as sentences."""
-    still = []
-    for key, one in services.of_the_active_node(config):
-        try:
-            # Each on its own: one that does not stop must not keep the others running.
-            services.stop(config["name"], key, one, config["node"])
-        except FailbackError as error:
-            still.append(str(error))
-    return still

@@ -211,9 +211,10 @@ def _not_this_nodes_turn(member, asked):
     # With no link at all this raises, and the timer's unit tries again. So it does while this node may be
     # the one that is cut off: the other one has been given the pair, and clients may be with it.
     if committed and not asked and reachable.answers(member.config) is False:
+        names = ", ".join(reachable.targets(member.config).names) or "those that it could ask"
         raise Unavailable(
-            f"None of {', '.join(member.config['watch']['reachable'])} answers {node}, which may be the "
-            f"one that is cut off: the addresses of {pair} were given away, and are not taken back."
+            f"None of {names} answers {node}, which may be the one that is cut off: the addresses of {pair} "
+            f"were given away, and are not taken back."
         )
     found = neighbours.probe_all(linked or wanted, timeout=0.3)
     answering = sorted({mac for macs in found.values() for mac in macs})

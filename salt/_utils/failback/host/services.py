@@ -52,6 +52,25 @@ def of_the_active_node(config):
     return [("replicate", unit(LSYNCD)), *(("active_services", one) for one in last_first)]
 
 
+def stop_active(config):
+    """
+    Stop what only the active node runs, last started first, each on its own.
+
+    config
+        The node's configuration of the pair.
+
+    Returns what did not stop, as sentences.
+    """
+    still = []
+    for key, one in of_the_active_node(config):
+        try:
+            # One that does not stop must not keep the others running.
+            stop(config["name"], key, one, config["node"])
+        except FailbackError as error:
+            still.append(str(error))
+    return still
+
+
 def states(entries):
     """
     What services do: asked of systemd in one call, and of their ``status`` commands all at once.

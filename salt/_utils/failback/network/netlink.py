@@ -21,10 +21,21 @@ SKIP_STATISTICS = 1 << 3
 ADDRESS, LOCAL, LABEL, BROADCAST, FLAGS = 1, 2, 3, 4, 8
 UP, NO_ARP, LOWER_UP = 0x1, 0x80, 0x10000
 SECONDARY, NO_DETECTION, DETECTION_FAILED, TENTATIVE = 0x01, 0x02, 0x08, 0x40
+GET_NEIGHBOUR = 30
 GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS, GROUP_IPV6_ROUTE = 0x1, 0x10, 0x100, 0x400
+GROUP_IPV4_ROUTE = 0x40
 ROUTE_DESTINATION, ROUTE_LOCAL = 1, 2
-#: The groups that tell of changed interfaces and addresses.
-CHANGES = GROUP_LINK | GROUP_IPV4_ADDRESS | GROUP_IPV6_ADDRESS
+ROUTE_INTERFACE, ROUTE_GATEWAY, ROUTE_MULTIPATH, ROUTE_VIA = 4, 5, 9, 18
+UNICAST, LOCAL_TABLE = 1, 255
+NEIGHBOUR_ADDRESS, NEIGHBOUR_TIMES = 1, 3
+#: States of a neighbour that was there: reachable, stale, delay, probe.
+ANSWERED = 0x02 | 0x04 | 0x08 | 0x10
+#: The groups that tell of changed interfaces, addresses and routes.
+CHANGES = GROUP_LINK | GROUP_IPV4_ADDRESS | GROUP_IPV6_ADDRESS | GROUP_IPV4_ROUTE | GROUP_IPV6_ROUTE
+#: The kernel's clock ticks a second, in which it says how old what it knows of a neighbour is.
+TICKS = os.sysconf("SC_CLK_TCK")
+#: Seconds within which it must have been proved that a neighbour hears this node.
+LATELY = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +159,54 @@ class Netlink:
             )
         return found
 
+    def gateways(self):
+        """
+        The gateways of this node's own routes, whatever table they are in.
+
+        Returns a set of ``(address as bytes, index of the interface)``.
+        """
+        found = set()
+        for payload in self.request(GET_ROUTE, DUMP, bytes(12)):
+            table, kind = payload[4], payload[7]
+            if kind != UNICAST or table == LOCAL_TABLE:
+                continue
+            attributes = _attributes(payload, 12)
+            if ROUTE_INTERFACE in attributes:
+                (index,) = struct.unpack("=I", attributes[ROUTE_INTERFACE])
+                found |= {(one, index) for one in _gateways(attributes)}
+            hops = attributes.get(ROUTE_MULTIPATH, b"")
+            while len(hops) >= 8:
+                length, _, _, index = struct.unpack_from("=HBBi", hops)
+                if length < 8:
+                    break
+                found |= {(one, index) for one in _gateways(_attributes(hops[:length], 8))}
+                hops = hops[(length + 3) & ~3 :]
+        return found
+
+    def confirmed(self, indexes):
+        """
+        How long ago the kernel had it proved last that a neighbour hears this node.
+
+        It is proved by the neighbour's answer to a question of this node, or by its acknowledgement of what
+        this node had sent; what a neighbour says unasked proves nothing. Those of which this was more than
+        ``LATELY`` seconds ago are left out: of a neighbour that is new to it the kernel says a minute.
+
+        indexes
+            Numbers of the interfaces to look at.
+
+        Returns a dictionary of address (bytes) to seconds.
+        """
+        found = {}
+        for payload in self.request(GET_NEIGHBOUR, DUMP, bytes(12)):
+            index, state = struct.unpack_from("=iH", payload, 4)
+            times = _attributes(payload, 12)
+            if index not in indexes or not state & ANSWERED or NEIGHBOUR_TIMES not in times:
+                continue
+            seconds = struct.unpack_from("=I", times[NEIGHBOUR_TIMES])[0] / TICKS
+            if seconds < LATELY:
+                found[times.get(NEIGHBOUR_ADDRESS, b"")] = seconds
+        return found
+
     def is_local(self, floating):
         """Whether the kernel takes packets to an address as its own."""
         size = len(floating.packed)
@@ -218,6 +277,12 @@ def _attributes(payload, at):
         found[kind & 0x3FFF] = payload[at + 4 : at + length]
         at += (length + 3) & ~3
     return found
+
+
+def _gateways(attributes):
+    """The gateways among a route's attributes; an IPv4 route may go by way of an IPv6 neighbour."""
+    via = attributes.get(ROUTE_VIA, b"")[2:]
+    return {one for one in (attributes.get(ROUTE_GATEWAY, b""), via) if len(one) in (4, 16) and any(one)}
 
 
 def link_local(link, borne):

@@ -1,24 +1,132 @@
 """
 Is this node itself connected? Somebody of ``watch.reachable``, such as the router, must answer.
 
-Silence proves nothing to a node that is cut off: it must not take what another one has.
+Silence proves nothing to a node that is cut off: it must not take what another one has. Unless the pillar
+names addresses, those are asked that are there on an ordinary site: the gateways of the networks of the
+pair's addresses, as the node's own routes have them, and the witnesses of which the pillar gives the address.
 """
 
 import contextlib
+import dataclasses
 import os
 import select
 import socket
 import struct
 import time
 
+from failback.decisions import hearing
+from failback.decisions import roles
 from failback.errors import FailbackError
 from failback.network import floating
 from failback.network import neighbours
+from failback.network import netlink
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """
+    Who is asked.
+
+    near
+        Those to ask for by ARP or neighbour discovery, as ``FloatingAddress``.
+
+    far
+        Those to ping, as text.
+
+    unasked
+        Whether the site wants takeovers without asking anybody.
+    """
+
+    near: tuple = ()
+    far: tuple = ()
+    unasked: bool = False
+
+    @property
+    def names(self):
+        """All of them as text; None where nobody is to be asked, empty where there is nobody to ask."""
+        if self.unasked:
+            return None
+        return tuple(one.ip for one in self.near) + self.far
+
+
+def targets(config, links=None, gateways=None, borne=None):
+    """
+    Who must answer before this node believes that it is the others who are silent.
+
+    config
+        The node's configuration of the pair.
+
+    links, gateways, borne
+        What :class:`failback.network.netlink.Netlink` says of this node; by default it is asked.
+
+    Returns :class:`Targets`.
+    """
+    wanted = hearing.asked(config)
+    if wanted is hearing.NOBODY:
+        return Targets(unasked=True)
+    addresses = floating.of_pair(config)
+    near, far = near_and_far(wanted, addresses)
+    if hearing.asks_gateways(config):
+        if links is None:
+            with netlink.Netlink() as kernel:
+                links, gateways, borne = kernel.links(), kernel.gateways(), kernel.addresses()
+        known = {one.packed for one in near}
+        own = {one.packed for one in (*addresses, *borne)} | _peer(config)
+        found = _gateways(addresses, links, gateways)
+        near = [*near, *(one for one in found if one.packed not in known | own)]
+    return Targets(tuple(near), tuple(far))
+
+
+def _gateways(addresses, links, gateways):
+    """The gateways on the interfaces of the pair's addresses, or in their networks, in a fixed order."""
+    names = {link.index: link.name for link in links.values()}
+    interfaces = {one.interface for one in addresses}
+    networks = {one.network for one in addresses}
+    for packed, index in sorted(gateways):
+        name = names.get(index)
+        text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+        if name is None:
+            continue
+        one = floating.FloatingAddress(f"{text}/{8 * len(packed)}", name, name=text)
+        if name in interfaces or any(_within(one, network) for network in networks):
+            yield one
+
+
+def _within(one, network):
+    return one.version == network.version and one.network.subnet_of(network)
+
+
+def _peer(config):
+    """The other node's fixed address, if the pillar gives it as one: silent, it is what is in question."""
+    host = roles.peer(config)["host"]
+    with contextlib.suppress(OSError):
+        return {socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)}
+    return set()
+
+
+def state(config):
+    """
+    Whom this node asks, for its report.
+
+    config
+        The node's configuration of the pair.
+
+    Returns ``{"asks": [address, …], "problem": None or a sentence}``; ``asks`` is None where the site wants
+    takeovers without asking anybody. None where this node watches nothing.
+    """
+    if not hearing.watches(config):
+        return None
+    found = targets(config)
+    names = found.names
+    return {
+        "asks": None if names is None else list(names),
+        "problem": None if names or names is None else hearing.nobody_to_ask(config["name"], config["node"]),
+    }
 
 
 def answers(config, timeout=0.5):
     """
-    Whether one of the addresses of ``watch.reachable`` answers.
+    Whether one of those who must answer does.
 
     config
         The node's configuration of the pair.
@@ -26,17 +134,16 @@ def answers(config, timeout=0.5):
     timeout
         Seconds to wait for an answer, for those in the pair's own networks and for the others each.
 
-    Returns True or False; None where the pillar names none, so that nothing can be told.
+    Returns True or False; None where the site wants takeovers without asking anybody.
     """
-    wanted = config["watch"]["reachable"]
-    if not wanted:
+    found = targets(config)
+    if found.unasked:
         return None
-    near, far = near_and_far(wanted, floating.of_pair(config))
     with contextlib.suppress(FailbackError):  # no link to them: as good as no answer
-        linked, _ = floating.by_link(near) if near else ([], [])
+        linked, _ = floating.by_link(found.near) if found.near else ([], [])
         if linked and any(neighbours.probe_all(linked, timeout=timeout).values()):
             return True
-    with contextlib.closing(Echo(far)) as echo:
+    with contextlib.closing(Echo(found.far)) as echo:
         echo.ask()
         end = time.monotonic() + timeout
         while echo.sockets() and (left := end - time.monotonic()) > 0:

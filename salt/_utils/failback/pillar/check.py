@@ -14,6 +14,7 @@ import ipaddress
 import json
 import re
 
+from failback.decisions import hearing
 from failback.errors import FailbackError
 from failback.pillar import normalise
 from failback.pillar import schema
@@ -179,13 +180,11 @@ def _sense(pair):
                 witness,
                 "a third host, which sees the pair from outside",
             )
-    for position, address in enumerate(pair["watch"]["reachable"]):
-        if _address(address) is None:
-            yield _problem(name, f"watch.reachable.{position}", address, "an IP address without a prefix")
     for node in pair["fence"]["nodes"]:
         if node not in (primary["id"], secondary["id"]):
             wanted = f"a node of the pair: {primary['id']} or {secondary['id']}"
             yield _problem(name, "fence.nodes", node, wanted)
+    yield from _reachable_problems(pair)
     if pair["watch"]["patience"] < pair["watch"]["interval"]:
         yield _problem(
             name,
@@ -193,6 +192,37 @@ def _sense(pair):
             pair["watch"]["patience"],
             f"at least the interval, {pair['watch']['interval']}",
         )
+
+
+def _reachable_problems(pair):
+    """Whom a node would ask in vain whether it is cut off: as far as the pillar alone shows it."""
+    name, wanted = pair["name"], pair["watch"]["reachable"]
+    if wanted == []:
+        yield _problem(
+            name,
+            "watch.reachable",
+            wanted,
+            f"an address such as the router's; or leave it out, and gateways and witnesses are asked; or "
+            f"{hearing.NOBODY!r}, if takeovers are wanted without asking anybody",
+        )
+    named = {} if isinstance(wanted, str) else {f"watch.reachable.{at}": one for at, one in enumerate(wanted)}
+    for at, witness in enumerate(pair["witnesses"]):
+        if witness in pair["witness_hosts"]:
+            named[f"witnesses.{at}.host"] = pair["witness_hosts"][witness]
+    own = {ipaddress.ip_interface(one["address"]).ip for one in pair["floating_ips"] if _interface(one)}
+    own |= {_address(pair[role]["host"]) for role in ("primary", "secondary")}
+    for key, text in named.items():
+        if _address(text) is None:
+            yield _problem(name, key, text, "an IP address without a prefix")
+        elif _address(text) in own:
+            yield _problem(name, key, text, "the address of a third host: this one goes with the pair itself")
+
+
+def _interface(entry):
+    try:
+        return ipaddress.ip_interface(entry["address"])
+    except ValueError:
+        return None
 
 
 def _address(text):

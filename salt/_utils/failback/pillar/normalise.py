@@ -17,8 +17,9 @@ def normalise(name, data):
         What the pillar says of it; it must have no ``problems``.
 
     Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, floating addresses a
-    list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof", "status"}``; what
-    is missing gets the schema's default.
+    list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof", "status"}``,
+    ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses by id, as far as the pillar has
+    them; what is missing gets the schema's default.
     """
     data = as_meant(data)
     return {
@@ -33,8 +34,13 @@ def normalise(name, data):
         "active_services": [_service(entry) for entry in data.get("active_services", [])],
         "vms": list(data.get("vms", [])),
         "after": list(data.get("after", [])),
-        "witnesses": list(data.get("witnesses", [])),
         "fence": _fence(data.get("fence", {})),
+        "witnesses": [_node(one)["id"] for one in data.get("witnesses", [])],
+        "witness_hosts": {
+            one["id"]: one["host"]
+            for one in data.get("witnesses", [])
+            if isinstance(one, dict) and "host" in one
+        },
         **{
             group: {
                 **copy.deepcopy(schema.defaults(group)),

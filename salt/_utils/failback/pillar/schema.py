@@ -10,6 +10,8 @@ The defaults stand here and nowhere else. :py:mod:`failback.pillar.validate` che
 
 import json
 
+from failback.decisions import hearing
+
 #: A name that is safe as a file name, in a unit file and on a command line.
 PAIR_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 MINION_ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
@@ -242,10 +244,30 @@ PAIR = {
             "items": {"type": "string"},
         },
         "witnesses": {
-            "description": ("Minion ids of third hosts that prove from outside who answers for an address."),
+            "description": (
+                "Third hosts that prove from outside who answers for an address: a minion id, or the minion "
+                "id and the address at which a node asks whether it is itself cut off."
+            ),
             "type": "array",
             "default": [],
-            "items": {"type": "string", "pattern": MINION_ID},
+            "items": {
+                "anyOf": [
+                    {"type": "string", "pattern": MINION_ID},
+                    {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["id"],
+                        "properties": {
+                            "id": {"description": "Its minion id.", "type": "string", "pattern": MINION_ID},
+                            "host": {
+                                "description": "Its fixed address, without a prefix.",
+                                "type": "string",
+                                "pattern": HOST,
+                            },
+                        },
+                    },
+                ]
+            },
         },
         "watch": {
             "description": "How the watch judges.",
@@ -269,11 +291,15 @@ PAIR = {
                 },
                 "reachable": {
                     "description": (
-                        "Addresses of which one must answer before a flip: else this node is the one cut off."
+                        "Who must answer before a takeover, else this node is the one that is cut off: "
+                        "addresses, of which one must; gateway-or-witness; or nobody, for takeovers "
+                        "without asking anybody."
                     ),
-                    "type": "array",
-                    "default": [],
-                    "items": {"type": "string"},
+                    "anyOf": [
+                        {"type": "string", "enum": [hearing.ORDINARY, hearing.NOBODY]},
+                        {"type": "array", "items": {"type": "string"}},
+                    ],
+                    "default": hearing.ORDINARY,
                 },
             },
         },

@@ -31,6 +31,13 @@ class Entry:
 
     since
         When the active node began to serve, where that was before this change of hands (ISO 8601, UTC).
+
+    heard
+        False: a claim that nobody has heard yet; True: somebody has since. None: whoever wrote this asked the
+        other node, or a person.
+
+    withdrawn
+        True: this node has given its claim back, because nobody heard it.
     """
 
     generation: int
@@ -40,6 +47,8 @@ class Entry:
     admitted: bool = True
     unsaved: bool = False
     since: Optional[str] = None
+    heard: Optional[bool] = None
+    withdrawn: bool = False
 
     def content(self):
         """The file's content. Without a boot id the node it is written on counts as not admitted."""
@@ -52,7 +61,9 @@ class Entry:
             "run": self.run,
             "why": self.why,
         }
-        return {**content, "unsaved": True} if self.unsaved else content
+        # Keys that are not there mean the same to a release that does not know them.
+        more = {"unsaved": self.unsaved or None, "heard": self.heard, "withdrawn": self.withdrawn or None}
+        return {**content, **{key: value for key, value in more.items() if value is not None}}
 
 
 class Ledger:
@@ -78,7 +89,9 @@ class Ledger:
         Returns None when there is none, else a dict: ``generation`` (int), ``active`` (node id),
         ``since`` (ISO 8601, UTC), ``boot_id`` (the boot in which this node was admitted; another one
         now means that it has rebooted since), ``run`` and ``why``; ``unsaved`` is true on a node that gave
-        way after it had served: what it alone has is in no backup yet. Raises ``Unreadable``.
+        way after it had served: what it alone has is in no backup yet. ``heard`` is false on a node that
+        claimed the pair and was heard by nobody since, true on one that was; ``withdrawn`` is true when it
+        has given that claim back. Raises ``Unreadable``.
         """
         pair = self._member.pair
         found = files.read_json(self.path, f"the ledger of {pair}", VERSION)
@@ -171,8 +184,12 @@ class Prepared:
 
 
 def is_active(own, node):
-    """Does a ledger name this node active, and was the node admitted in its present boot?"""
-    return is_admitted(own) and own["active"] == node
+    """
+    Does a ledger name this node active, and was the node admitted in its present boot?
+
+    One that has withdrawn its claim is not active, although it may claim the pair again.
+    """
+    return is_admitted(own) and own["active"] == node and not own.get("withdrawn")
 
 
 def is_admitted(own):

@@ -208,8 +208,9 @@ class Watch:
         How things stand, for the node's report.
 
         Returns ``cron``, ``pid``, ``since`` and ``updated`` (seconds since the epoch), ``problems``
-        (sentences) and ``pairs``: name to ``sentence`` and ``addresses``, name to ``held``,
-        ``seen``, ``answered_by``, ``silent_seconds``.
+        (sentences) and ``pairs``: name to ``sentence``, ``asks`` (the addresses of which one must answer
+        before a takeover; None for nobody) and ``addresses``, name to ``held``, ``seen``, ``answered_by``,
+        ``silent_seconds``.
         """
         return {
             "cron": self.cron,
@@ -233,17 +234,20 @@ class Watch:
                 pair.read()
 
     def _look_at_interfaces(self):
-        links, borne = self._kernel.links(), self._kernel.addresses()
+        links, borne, gateways = self._kernel.links(), self._kernel.addresses(), self._kernel.gateways()
         for pair in self.pairs:
-            pair.look(links, borne)
+            pair.look(links, borne, gateways)
 
     def _judge(self, pair):
+        pair.hear(self._kernel)
         action, sentence = pair.judge()
         if action == silence.TAKE:
             self._take(pair, sentence)
             return
         if action == silence.CONFLICT:
             self._tell_conflict(pair)
+        if action in (silence.HEARD, silence.WITHDRAW):
+            self._settle_claim(pair, action, sentence)
         self._note(pair, sentence)
 
     def _take(self, pair, reason):
@@ -258,24 +262,45 @@ class Watch:
             pair.failed()
         self._look_at_interfaces()
 
+    def _settle_claim(self, pair, action, sentence):
+        """Somebody has heard this node since its claim, or nobody has; the ledger is to say so."""
+        from failback.handover import claims
+
+        if action == silence.HEARD:
+            self._aside(pair, lambda: claims.heard(pair.member) and None)
+        elif self._aside(pair, lambda: claims.withdraw(pair.member, sentence)):
+            pair.failed()
+
     def _tell_conflict(self, pair):
+        member, macs = pair.member, pair.strangers()
+        self._aside(pair, lambda: self.on_conflict(member, macs))
+
+    def _aside(self, pair, call):
+        """
+        Do something for a pair in a thread of its own: it asks the other node over SSH, or waits for whoever
+        changes hands at the moment, and the other pairs cannot wait for that. One at a time for each pair;
+        what is still to be done is seen again.
+
+        call
+            Function without arguments; it returns a sentence for the log, or None.
+
+        Returns whether it was begun.
+        """
         name = pair.settings.pair
         if name in self._conflicts and self._conflicts[name].is_alive():
-            return
+            return False
 
-        def call(member, macs):
+        def work():
             try:
-                answer = self.on_conflict(member, macs)
+                answer = call()
             except Exception as error:
                 answer = f"{name}: {error}"
             if answer:
                 self.say(str(answer))
 
-        # It asks the other node over SSH: the other pairs cannot wait for that.
-        self._conflicts[name] = threading.Thread(
-            target=call, args=(pair.member, pair.strangers()), daemon=True
-        )
+        self._conflicts[name] = threading.Thread(target=work, daemon=True)
         self._conflicts[name].start()
+        return True
 
     def _note(self, pair, sentence):
         if sentence != pair.sentence:

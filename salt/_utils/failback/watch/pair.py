@@ -5,9 +5,11 @@ It collects an observation; :py:mod:`failback.decisions.silence` judges it.
 """
 
 import contextlib
+import dataclasses
 import os
 import time
 
+from failback.decisions import hearing
 from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
@@ -33,11 +35,11 @@ class WatchedPair:
         self.sentence = None
         self.wake = 0.0
         self._next_probe = 0.0
-        self._reachable, far = reachable.near_and_far(settings.reachable, addresses)
-        self._echo = reachable.Echo(far)
+        self._targets = reachable.Targets(unasked=settings.reachable is None)
+        self._echo = reachable.Echo(())
         self._prober = None
         self._links = {}
-        self._answers, self._reached = {}, None
+        self._answers, self._reached, self._confirmed = {}, None, None
         self._held, self._connected = frozenset(), frozenset()
         self._ledger = _Remembered(member.ledger.path, member.ledger.read)
         self._pause = _Remembered(member.pause.path, member.pause.last)
@@ -71,7 +73,8 @@ class WatchedPair:
             addresses={one.ip: (one.name, one.interface) for one in addresses},
             interval=float(watch["interval"]),
             patience=float(watch["patience"]),
-            reachable=tuple(watch["reachable"]),
+            # Whom to ask is known when the routes are; see :meth:`look`.
+            reachable=None if hearing.asked(member.config) == hearing.NOBODY else (),
             delay=_waits_longer(member.config) if both and role == "secondary" else 0.0,
         )
         return cls(member, settings, addresses, boot_id)
@@ -86,8 +89,9 @@ class WatchedPair:
         if self._prober:
             self._prober.close()
 
-    def look(self, links, borne):
-        """Take notice of the interfaces and addresses of this node."""
+    def look(self, links, borne, gateways=frozenset()):
+        """Take notice of the interfaces, the addresses and the gateways of this node."""
+        anew = self._know_whom_to_ask(links, borne, gateways)
         indexes = {name: link.index for name, link in links.items()}
         held = frozenset(
             one.ip
@@ -104,26 +108,53 @@ class WatchedPair:
         self._held, self._connected = held, connected
         mine = {
             one.interface: links[one.interface]
-            for one in [*self.addresses, *self._reachable]
+            for one in [*self.addresses, *self._targets.near]
             if one.interface in links
         }
         mine["sources"] = [netlink.link_local(links[one], borne) for one in sorted(mine)]
-        if mine != self._links or self._prober is None:
+        if anew or mine != self._links or self._prober is None:
             self._links = mine
             if self._prober:
                 self._prober.close()
                 self._prober = None
             with contextlib.suppress(OSError, FailbackError):  # looked at again with the next news
                 self._prober = neighbours.Prober(
-                    [one for one in [*self.addresses, *self._reachable] if one.interface in mine],
+                    [one for one in [*self.addresses, *self._targets.near] if one.interface in mine],
                     links,
                     borne,
                 )
 
+    def _know_whom_to_ask(self, links, borne, gateways):
+        """Who must answer before this node takes anything, by its routes. Returns whether that is news."""
+        found = reachable.targets(self.member.config, links, gateways, borne)
+        if found == self._targets:
+            return False
+        if found.far != self._targets.far:
+            self._echo.close()
+            self._echo = reachable.Echo(found.far)
+        self._targets = found
+        self.settings = dataclasses.replace(self.settings, reachable=found.names)
+        return True
+
+    def hear(self, kernel):
+        """
+        While nobody has heard a claim: when did a neighbour show last that it hears this node?
+
+        kernel
+            An open :class:`failback.network.netlink.Netlink`.
+        """
+        if self._state.claim is None:
+            return
+        indexes = {self._links[one.interface].index for one in self._present(self.addresses)}
+        own = {one.packed for one in self.addresses}
+        ages = [age for packed, age in kernel.confirmed(indexes).items() if packed not in own]
+        if ages:
+            self._confirmed = time.monotonic() - min(ages)
+
     def read(self):
         """Take notice of the answers that have arrived."""
         now = time.monotonic()
-        near = {one.ip for one in self._reachable}
+        near = {one.ip for one in self._targets.near}
         for ip, mac in self._prober.read() if self._prober else ():
             if ip in near:
                 self._reached = now
@@ -143,8 +174,9 @@ class WatchedPair:
         asked = frozenset()
         if now >= self._next_probe and self._prober:
             asked = frozenset(one.ip for one in self._prober.ask(self._present(self.addresses)))
-            if any(one.probes for one in self._state.silence.values()) and not self._state.holding:
-                self._prober.ask(self._present(self._reachable))
+            quiet = any(one.probes for one in self._state.silence.values()) and not self._state.holding
+            if quiet or self._state.claim is not None:
+                self._prober.ask(self._present(self._targets.near))
                 self._echo.ask()
         ledger, ledger_error = self._ledger.read()
         pause, pause_error = self._pause.read()
@@ -170,11 +202,12 @@ class WatchedPair:
                 asked=asked,
                 connected=self._connected,
                 reached=self._reached,
+                confirmed=self._confirmed,
             ),
             self.settings,
         )
         self._strangers = sorted({mac for _, macs in self._answers.values() for mac in macs})
-        self._answers, self._reached = {}, None
+        self._answers, self._reached, self._confirmed = {}, None, None
         if self._state.seen != before.seen:
             self._write_seen()
         if asked or now >= self._next_probe:
@@ -197,8 +230,10 @@ class WatchedPair:
         """See :meth:`Watch.status`."""
         now = time.monotonic()
         state = self._state
+        asks = self.settings.reachable
         return {
             "sentence": self.sentence,
+            "asks": None if asks is None else list(asks),
             "addresses": {
                 name: {
                     "held": ip in self._held,

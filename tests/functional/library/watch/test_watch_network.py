@@ -1,9 +1,11 @@
 """The watch as a process in real networks: cut links, lost packets, a holder that dies."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from segment import eventually
 from failback.host import files
 from failback.host.paths import Paths
 from failback.network import neighbours
+from failback.network import netlink
 from failback.network import reachable
 from failback.network.address_holder import Holder
 from failback.network.floating import FloatingAddress
@@ -38,7 +41,8 @@ def take_over(member, reason):
     with address_holder.Holder(floating.of_pair(member.config)) as holder:
         holder.check(wait=0.1)
         generation = member.ledger.read()["generation"] + 1
-        member.ledger.write(ledger.Entry(generation, member.node, None, reason))
+        heard = False if "claims" in sys.argv else None
+        member.ledger.write(ledger.Entry(generation, member.node, None, reason, heard=heard))
         holder.take(check=False)
 
 def on_conflict(member, macs):
@@ -59,7 +63,7 @@ class Node:
         self.program.write_text(PROGRAM)
         self.process, self.output = None, folder / "output"
 
-    def configure(self, interval=0.1, patience=0.6, reachable=(), on="secondary"):
+    def configure(self, interval=0.1, patience=0.6, reachable="nobody", on="secondary"):
         watched = {"on": on, "cron": "gateway-ip"}
         files.write_json(
             self.paths.pair_config("salt"),
@@ -79,19 +83,18 @@ class Node:
                     }
                     for one in BOTH
                 ],
-                "watch": {
-                    "interval": interval, "patience": patience, "reachable": list(reachable)
-                },
+                "active_services": [],
+                "watch": {"interval": interval, "patience": patience, "reachable": reachable},
             },
         )  # fmt: skip
 
     def admit(self):
         self.member.ledger.write(ledger.Entry(1, "salt1", None, "test"))
 
-    def start(self):
+    def start(self, *words):
         with open(self.output, "ab") as output:
             self.process = self.network.python(
-                "salt2", self.program, "gateway-ip", str(self.folder), stdout=output
+                "salt2", self.program, "gateway-ip", str(self.folder), *words, stdout=output
             )
         return self.process
 
@@ -138,10 +141,10 @@ def node(network, tmp_path):
     made.stop()
 
 
-def ready(node, **settings):
+def ready(node, *words, **settings):
     node.configure(**settings)
     node.admit()
-    node.start()
+    node.start(*words)
     eventually(node.stands_by, 10, "the watch sees the holder")
 
 
@@ -218,7 +221,7 @@ def test_a_handover_asks_the_same_addresses(network, node):
     """Before a node takes back what it has given away: near ones by ARP, others by ping."""
 
     def answers(*wanted):
-        node.configure(reachable=wanted)
+        node.configure(reachable=list(wanted) or "nobody")
         config = files.read_json(node.paths.pair_config("salt"), "the pair", 1)
         with network.inside("salt2"):
             return reachable.answers(config, timeout=0.3)
@@ -233,6 +236,100 @@ def test_a_handover_asks_the_same_addresses(network, node):
     assert answers("192.0.2.1") is True
     network.lose("salt2")
     assert answers("10.99.0.13", "192.0.2.1") is False
+
+
+def test_the_gateways_of_the_nodes_own_routes_are_asked_as_they_are_now(network, node):
+    node.configure(reachable="gateway-or-witness")
+    node.admit()
+    node.start()
+    eventually(lambda: "nobody to ask" in node.status()["sentence"], 10, "it says so at once")
+    eventually((node.member.volatile / "seen.json").exists, 5, "it has seen the holder")
+    lose_holder(network)
+    node.holds_nothing_for(1.5)
+    network.ip("salt2", "route", "add", "default", "via", "10.99.0.77")
+    eventually(lambda: node.status()["asks"] == ["10.99.0.77"], 5, "the kernel tells of the route")
+    eventually(lambda: "none of 10.99.0.77 answers" in node.status()["sentence"], 5, "nobody is there")
+    node.holds_nothing_for(0.5)
+    network.ip("salt2", "route", "replace", "default", "via", "10.99.0.13")
+    eventually(node.holds, 5, "taken over: the router answers")
+
+
+def test_whatever_form_a_route_has_its_gateways_are_found(network):
+    link_local = next(one["local"] for one in network.addresses("client") if one["scope"] == "link")
+    network.ip("salt2", "route", "add", "192.0.2.0/25", "nexthop", "via", "10.99.0.21", "dev", "eth0",
+               "nexthop", "via", "10.99.0.22", "dev", "eth0")  # fmt: skip
+    network.ip("salt2", "route", "add", "192.0.2.128/25", "via", "inet6", "fd99::23", "dev", "eth0")
+    network.ip("salt2", "route", "add", "default", "via", "10.99.0.24", "table", "77")
+    network.ip("salt2", "-6", "route", "add", "default", "via", link_local, "dev", "eth0")
+    network.ip("salt2", "route", "add", "198.51.100.0/24", "dev", "eth0")
+    network.ip("salt2", "route", "add", "blackhole", "203.0.113.0/24")
+    with network.inside("salt2"), netlink.Netlink() as kernel:
+        (index,) = {link.index for link in kernel.links().values() if link.name == "eth0"}
+        found = {(str(ipaddress.ip_address(packed)), where) for packed, where in kernel.gateways()}
+    wanted = ("10.99.0.21", "10.99.0.22", "fd99::23", "10.99.0.24", link_local)
+    assert found == {(one, index) for one in wanted}
+
+
+# --- after a claim -------------------------------------------------------------------------------
+
+
+def own(node):
+    return node.member.ledger.read()
+
+
+def test_a_claim_that_the_router_answers_is_heard(network, node):
+    ready(node, "claims", reachable=["10.99.0.13"])
+    network.unplug("salt1")
+    eventually(node.holds, 5, "taken over")
+    assert own(node)["heard"] is False
+    eventually(lambda: own(node)["heard"], 5, "the client answers")
+    eventually(lambda: "held by this node" in node.status()["sentence"], 3, "it says so")
+
+
+def test_a_claim_that_nobody_hears_is_withdrawn_and_made_again(network, node):
+    ready(node, "claims", reachable=["10.99.0.13"])
+    network.unplug("salt1")
+    eventually(node.holds, 5, "taken over")
+    network.lose("salt2")
+    eventually(lambda: not node.holds(), 5, "given back")
+    eventually(lambda: own(node).get("withdrawn"), 2, "written down")
+    assert (own(node)["generation"], own(node)["heard"]) == (2, False)
+    assert "nobody has heard salt2" in node.says()
+    node.holds_nothing_for(1.5)
+    network.carry("salt2")
+    eventually(node.holds, 10, "taken again, for salt1 is away and the client answers")
+    eventually(lambda: own(node)["heard"], 5, "heard now")
+    assert own(node)["generation"] == 3
+
+
+def test_a_node_that_was_cut_off_and_took_what_another_one_had_meets_it_before_it_is_heard(network, node):
+    """Nobody is asked here; when the network heals, all are heard at the same moment."""
+    ready(node, "claims")
+    network.lose("salt2")
+    eventually(node.holds, 5, "taken over: it takes the silence for salt1's")
+    network.carry("salt2")
+    eventually(lambda: f"conflict with {network.mac('salt1')}" in node.says(), 10, "it meets salt1")
+    assert own(node)["heard"] is False
+
+
+def test_a_client_that_acknowledges_what_this_node_sends_has_heard_it(network, node):
+    """By the kernel's word, where the site wants nobody to be asked."""
+    ready(node, "claims")
+    network.unplug("salt1")
+    eventually(node.holds, 5, "taken over")
+    with network.inside("salt2"):
+        listening = socket.create_server((GATEWAY.ip, 4505))
+    with network.inside("client"):
+        client = socket.create_connection((GATEWAY.ip, 4505), timeout=5)
+    server, _ = listening.accept()
+    with listening, client, server:
+
+        def heard():
+            server.sendall(b"x")
+            client.recv(1)
+            return own(node)["heard"]
+
+        eventually(heard, 10, "the client's acknowledgements are enough")
 
 
 def test_a_hold_is_respected_from_the_moment_it_is_written_and_expires(network, node):

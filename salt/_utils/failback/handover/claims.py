@@ -1,0 +1,318 @@
+"""
+What becomes of a claim of the watch: it is heard, withdrawn, or renounced.
+
+A claim is the ledger of a takeover: the next generation, with ``heard: false`` until somebody has heard this
+node (:py:mod:`failback.decisions.hearing`):
+
+=============  ===================================================================================
+it is          when, and what the ledger says
+=============  ===================================================================================
+heard          somebody answered after the claim, and no other host did: ``heard: true``
+withdrawn      nobody did in time: the addresses are released, ``withdrawn: true`` in the same generation. The
+               node may claim the pair again
+renounced      another host answers, or the claim has failed: released, not admitted. The node that serves
+               raises its own generation above it, and this one steps down to that
+=============  ===================================================================================
+
+A note in ``/run`` says of a claim that it never had an address, until one is about to be taken. Of such a
+claim nothing needs saving: when the node that serves has carried what was refused meanwhile, the standby is
+admitted again (:func:`admit_again`).
+"""
+
+import json
+import time
+
+from failback.decisions import hearing
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unavailable
+from failback.handover import phases
+from failback.host import files
+from failback.host import services
+from failback.host import system
+from failback.network import address_holder
+from failback.network import floating
+from failback.peer import ssh
+from failback.replication import gate
+from failback.replication import lsyncd_status
+from failback.state import ledger
+
+#: How the other node is asked to serve on in a generation above one that is renounced, and whether it has
+#: carried all that it has.
+SERVE_ON, CARRIED = hearing.REQUESTS
+#: Seconds for the answer to the first, and for lsyncd to do the second.
+ANSWER_WITHIN = 10
+CARRIED_WITHIN = 60
+
+
+def _note(member):
+    return member.volatile / "claim.json"
+
+
+def begin(member, own, reason, run):
+    """
+    Write the claim of the next generation into the ledger, before any address is taken.
+
+    own
+        This node's ledger.
+
+    reason, run
+        As for :func:`failback.handover.takeover.take_over`. A person who has a run take over has said that
+        the other node is off: nobody needs to hear this one.
+
+    Returns what was written.
+    """
+    generation = own["generation"] + 1
+    # First: without this note a claim counts as one that may have had an address.
+    files.write_json(_note(member), {"generation": generation, "boot_id": system.boot_id(), "had": False})
+    heard = None if run else False
+    return member.ledger.write(ledger.Entry(generation, member.node, run, reason, heard=heard))
+
+
+def about_to_take(member, claim):
+    """Note that a claim has, or may have, an address from now on."""
+    note = {"generation": claim["generation"], "boot_id": system.boot_id(), "had": True}
+    files.write_json(_note(member), note)
+
+
+def had_an_address(member, own):
+    """
+    Whether this node may have had an address in the generation of its ledger: yes, unless noted otherwise.
+
+    own
+        The ledger.
+    """
+    never = {"generation": own["generation"], "boot_id": system.boot_id(), "had": False}
+    try:
+        return bool(own.get("unsaved")) or files.read_json(_note(member), "the note of a claim") != never
+    except FailbackError:
+        return True
+
+
+def may_have_served(member, own):
+    """
+    Whether a node that its ledger names active may have what no other node has.
+
+    own
+        The ledger.
+    """
+    return not hearing.unheard(own) or had_an_address(member, own)
+
+
+def heard(member):
+    """Somebody has heard this node since its claim. Returns whether the ledger said otherwise."""
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
+        if not hearing.unheard(own) or own["active"] != member.node or own.get("withdrawn"):
+            return False
+        _rewrite(member, own, heard=True)
+    system.log(f"{member.node} is heard as the active node of {member.pair}, generation {own['generation']}")
+    return True
+
+
+def withdraw(member, why):
+    """
+    Give a claim back that nobody has heard: release the addresses, and say so in the ledger.
+
+    The node stays admitted: its data are what they were, and when somebody answers it and the addresses are
+    still silent it may claim the pair again.
+
+    why
+        For the sentence.
+
+    Returns a sentence, an empty one where there is no such claim. Raises ``FailbackError`` when an address is
+    still there.
+    """
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
+        if not hearing.unheard(own) or own["active"] != member.node or own.get("withdrawn"):
+            return ""
+        _require_no_handover(member)
+        with address_holder.Holder(floating.of_pair(member.config)) as holder:
+            holder.release()
+        _rewrite(member, own, heard=False, withdrawn=True)
+    # It may have started services by now, and stopping them may take its time.
+    if member.config["active_services"]:
+        system.start_detached([str(member.paths.program), "stop-active", member.pair])
+    return f"{why} The claim of generation {own['generation']} is withdrawn."
+
+
+def stop_active(member):
+    """Stop what only the active node runs, on a node that is not active. Returns sentences."""
+    with member.ledger.changing_hands():
+        if ledger.is_active(member.ledger.read(), member.node):
+            return [f"{member.node} is the active node of {member.pair}: nothing is stopped."]
+        return services.stop_active(member.config)
+
+
+def give_up(member, claim, answered):
+    """
+    Undo on this node a claim that has failed: it has no address, and its ledger says so.
+
+    claim
+        The ledger as it was written.
+
+    answered
+        Whether another host serves. Then this node is not admitted any more: the other one's lsyncd was
+        refused since the claim, so this node must not take over later with the data of this moment. If nobody
+        serves, it may claim the pair again.
+    """
+    with address_holder.Holder(floating.of_pair(member.config)) as holder:
+        holder.release()
+    if member.ledger.read() != claim:
+        return
+    if answered:
+        _renounce_here(member, claim)
+    else:
+        _rewrite(member, claim, heard=False, withdrawn=True)
+
+
+def _renounce_here(member, own):
+    _rewrite(member, own, admitted=False, unsaved=had_an_address(member, own), heard=False, withdrawn=True)
+
+
+def renounce(member, own):
+    """
+    Let the other node serve on instead of this one, whose claim nobody has heard.
+
+    The other node raises its own generation first, and this one steps down to that: there is one history,
+    whatever ends in between.
+
+    own
+        This node's ledger, as it was when the two met.
+
+    Returns the generation to which this node has to step down. Raises ``FailbackError``.
+    """
+    said = ssh.ask(member, SERVE_ON, str(own["generation"]), timeout=ANSWER_WITHIN)
+    try:
+        generation = json.loads(said.strip().splitlines()[-1])["generation"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise Unavailable(
+            f"{member.peer['id']} sent an invalid answer to {SERVE_ON}: {said[:200]!r}"
+        ) from error
+    if not isinstance(generation, int) or generation <= own["generation"]:
+        raise Unavailable(f"{member.peer['id']} serves on in generation {generation!r}, which is not above.")
+    return generation
+
+
+def renounce_here(member):
+    """
+    Renounce on this node alone, while the other one serves: it has no address, and is not admitted.
+
+    Returns whether there was anything to renounce.
+    """
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
+        if not hearing.unheard(own) or own["active"] != member.node or not ledger.is_admitted(own):
+            return False
+        _require_no_handover(member)
+        with address_holder.Holder(floating.of_pair(member.config)) as holder:
+            holder.release()
+        _renounce_here(member, own)
+    return True
+
+
+def serve_on(member, generation):
+    """
+    Serve on in a generation above one that the other node renounces, because nobody has heard its claim.
+
+    Nothing is taken and nothing stops: this node has the addresses, and lsyncd goes on. It has served since
+    then, so the moment at which it began stays.
+
+    generation
+        The one that is renounced.
+
+    Returns the generation in which this node serves. Raises ``Refused`` when it does not serve, and in the
+    middle of a handover.
+    """
+    pair, node = member.pair, member.node
+    with member.ledger.changing_hands():
+        own = member.ledger.read()
+        wanted = floating.of_pair(member.config)
+        held = any(floating.status(one)["held"] for one in wanted)
+        if not ledger.is_active(own, node) or not held or hearing.unheard(own):
+            raise Refused(
+                f"{node} does not serve {pair} undisputed, so it does not serve on in a newer generation."
+            )
+        _require_no_handover(member)
+        if own["generation"] > generation:
+            return own["generation"]
+        why = f"served on: {member.peer['id']} renounced generation {generation}, in which nobody heard it"
+        new = member.ledger.write(
+            ledger.Entry(generation + 1, node, own["run"], why, since=own["since"], heard=own.get("heard"))
+        )
+    system.log(f"{node} serves {pair} on in generation {new['generation']}: {why}")
+    return new["generation"]
+
+
+def carried(member, generation):
+    """
+    See to it that the other node has all that was changed here until now, so that it may stand by again.
+
+    generation
+        The one in which this node serves, by what the other one knows.
+
+    Raises ``FailbackError`` when lsyncd has not carried it in time.
+    """
+    own = member.ledger.read()
+    if not ledger.is_active(own, member.node) or own["generation"] != generation:
+        raise Refused(f"{member.node} does not serve {member.pair} in generation {generation}.")
+    if not member.config["replicate"]:
+        return
+    # Refused by the other node, lsyncd has ended; systemd starts it again, and its first pass compares all.
+    end = time.monotonic() + CARRIED_WITHIN
+    while True:
+        try:
+            lsyncd_status.first_pass(member, max(1.0, end - time.monotonic()))
+            lsyncd_status.drain(member, max(1.0, end - time.monotonic()))
+            return
+        except FailbackError:
+            lsyncd = services.unit(services.LSYNCD)
+            comes = services.states([lsyncd])[lsyncd["name"]] in services.RUNNING
+            if not comes or time.monotonic() >= end:
+                raise
+        time.sleep(0.5)
+
+
+def admit_again(member, report):
+    """
+    Stand by again after a claim that never had an address: the other node proves that it has carried all.
+
+    report
+        What the other node reported.
+
+    Returns a sentence. Raises ``FailbackError``; the node is not admitted then, and an orchestration does it.
+    """
+    pair, node, other = member.pair, member.node, member.peer["id"]
+    own = member.ledger.read()
+    if own["active"] != other or own.get("unsaved") or CARRIED not in report.get("requests", ()):
+        return f"{node} is not admitted to {pair}: orch.recover does that."
+    gate.require_in_place(member, f"{node} is not admitted to {pair}.")
+    ssh.ask(member, CARRIED, str(own["generation"]), timeout=CARRIED_WITHIN + ANSWER_WITHIN)
+    with member.ledger.changing_hands():
+        if member.ledger.read() != own:
+            raise Refused(f"{node} has changed hands since it asked {other} what it has carried.")
+        _rewrite(member, own, admitted=True)
+    sentence = f"{node} stands by in {pair} again, in generation {own['generation']}"
+    system.log(sentence)
+    return sentence
+
+
+def _require_no_handover(member):
+    """A handover changes hands by itself, and nobody else may meanwhile."""
+    state = phases.read_state(member)
+    unsettled = (phases.ARMED, phases.RELEASED, phases.COMMITTED, phases.TAKING)
+    if state.get("phase") in unsettled and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
+        raise Refused(f"A handover of {member.pair} is under way (run {state['run']}): it ends by itself.")
+
+
+def _rewrite(member, own, **changes):
+    """The same change of hands with something new about it."""
+    kept = {
+        "admitted": ledger.is_admitted(own),
+        "unsaved": bool(own.get("unsaved")),
+        "heard": own.get("heard"),
+        "withdrawn": bool(own.get("withdrawn")),
+    }
+    entry = ledger.Entry(own["generation"], own["active"], own["run"], own["why"], **{**kept, **changes})
+    return member.ledger.write(entry)

@@ -1,0 +1,182 @@
+"""A node that does not answer, and what third hosts see of it; all of them answer from a table."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+import samples
+from salt.exceptions import CommandExecutionError
+
+from failback_master import checks
+from failback_master import minions
+from failback_master import opening
+from failback_master import orchestration
+
+RUNNER = pathlib.Path(__file__).parents[2] / "salt/_runners/pair.py"
+GATEWAY, HOST1 = "10.0.0.5/24", "10.0.0.11"
+MACS = {"salt1": "02:00:00:00:00:01", "salt2": "02:00:00:00:00:02"}
+PAIR = {
+    "primary": {"id": "salt1", "host": HOST1},
+    "secondary": {"id": "salt2", "host": "10.0.0.12"},
+    "floating_ips": {"salt-gw": {"address": GATEWAY, "interface": "eth0"}},
+    "witnesses": ["client"],
+}
+FENCED = {"winner": None, "fenced": "salt1", "reason": "no power", "moved": None}
+
+
+class Nodes:
+    """
+    salt2 has taken over; salt1 does not answer, unless it is to.
+
+    seen
+        Address to the link-layer addresses that the witness sees; None: it cannot be asked.
+    """
+
+    def __init__(self, seen, reports):
+        self.seen, self._reports, self.asked = seen, reports, []
+
+    def try_all(self, ids, function, *args, look=None, **kwargs):
+        self.asked.append(function)
+        if function == "pair.report":
+            there = {node: self._reports[node] for node in ids if node in self._reports}
+            return there, {node: f"{node} does not answer" for node in ids if node not in there}
+        assert (ids, function, kwargs) == (["client"], "floating_ip.answered_by", {"count": 2})
+        if self.seen is None:
+            return {}, {"client": "client does not answer"}
+        return {"client": self.seen.get(args[0], [])}, {}
+
+    def reports(self, config, look):
+        answers, errors = self.try_all(["salt1", "salt2"], "pair.report")
+        return answers.get("salt1"), answers.get("salt2"), errors
+
+
+def report(node, generation, active, **changes):
+    held = [GATEWAY] if active == node else []
+    own = samples.report(node, samples.ledger(generation, active), held, lock=None, pause=None, **changes)
+    own["addresses"] = [
+        {**one, "name": "salt-gw", "interface": "eth0", "interface_exists": True, "mac": MACS[node]}
+        for one in own["addresses"]
+    ]
+    return {"gate": None, **own}
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """A function that sets what nodes and witness say."""
+
+    def say(seen, *reports):
+        reports = reports or (report("salt2", 4, "salt2"),)
+        made = Nodes(seen, {one["node"]: one for one in reports})
+        monkeypatch.setattr(minions, "Nodes", lambda opts: made)
+        return made
+
+    return say
+
+
+@pytest.fixture
+def status(tmp_path, monkeypatch):
+    """``pair.status`` of the runner as the master's loader has it."""
+    spec = importlib.util.spec_from_file_location("failback_runner", RUNNER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__opts__ = {"id": "salt2_master", "conf_file": str(tmp_path / "master")}
+    monkeypatch.setattr(module, "_pairs", lambda: {"salt": PAIR})
+    return lambda: module.status("salt")
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown"),
+    [
+        ({GATEWAY: [MACS["salt2"]]}, {f"{GATEWAY} by client": MACS["salt2"], f"{HOST1} by client": "nobody"}),
+        (None, {f"{one} by client": "not asked: client does not answer" for one in (GATEWAY, HOST1)}),
+    ],
+    ids=["it sees salt2 alone", "it cannot be asked"],
+)
+def test_of_a_node_that_nobody_sees_a_person_may_say_that_it_is_off(nodes, status, seen, shown):
+    nodes(seen)
+    found = status()
+    assert found["retcode"] == 1 and found["salt"]["verdict"] == "primary_down"
+    assert found["salt"]["seen by witnesses"] == shown
+    assert "fenced: salt1" in found["salt"]["next"]
+
+
+SEEN = {
+    "both have the address": {GATEWAY: [MACS["salt1"], MACS["salt2"]]},
+    "salt1 has it": {GATEWAY: [MACS["salt1"]]},
+    "salt1 itself answers": {GATEWAY: [MACS["salt2"]], HOST1: [MACS["salt1"]]},
+}
+each_sight = pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN)
+
+
+@each_sight
+def test_of_a_node_that_a_witness_sees_nobodys_word_is_asked_for(nodes, status, seen):
+    nodes(seen)
+    found = status()["salt"]
+    assert found["verdict"] == "primary_down" and "fenced" not in json.dumps(found)
+    assert "client sees" in found["next"] and "salt1 is not off" in found["next"]
+
+
+@each_sight
+@pytest.mark.parametrize("words", [FENCED, {key: None for key in FENCED}], ids=["fenced", "without a word"])
+def test_nor_is_it_taken_for_off_by_a_failover(nodes, seen, words):
+    asked = nodes(seen)
+    with pytest.raises(CommandExecutionError, match="salt1 is not off") as error:
+        opening.planned(opts(), {"pairs": {"salt": PAIR}}, "salt", "failover", None, {}, words)
+    assert "client sees" in str(error.value)
+    assert set(asked.asked) == {"pair.report", "floating_ip.answered_by"}, "nothing was changed"
+
+
+def opts():
+    return {"id": "salt2_master", "conf_file": "x", "user": "root", "test": False}
+
+
+def test_a_run_looks_again_when_it_has_the_lock(nodes, monkeypatch):
+    """What was true of the network a moment ago need not be so now."""
+    made = nodes({GATEWAY: [MACS["salt2"]]})
+    run = orchestration.Run(opts(), checks.configuration({"salt": PAIR}, "salt", ""), "failover", FENCED)
+    run.decide()
+    assert run.plan.steps == ("takeover", "activate")
+    made.seen = SEEN["both have the address"]
+    run.decide()
+    assert "salt1 is not off" in run.plan.refusal
+
+
+@each_sight
+def test_nor_for_a_virtual_machine(nodes, seen):
+    config = checks.configuration({"salt": PAIR}, "salt", "")
+    made = nodes(seen)
+    with pytest.raises(CommandExecutionError, match="salt1 is not off"):
+        checks.require_unseen(made, config, "salt1", {"salt2": report("salt2", 4, "salt2")})
+    checks.require_unseen(nodes({}), config, "salt1", {"salt2": report("salt2", 4, "salt2")})
+
+
+def test_where_both_answer_no_witness_is_asked(nodes, status):
+    made = nodes(SEEN["both have the address"], report("salt1", 4, "salt1"), report("salt2", 4, "salt1"))
+    found = status()
+    assert found["salt"]["verdict"] == "normal" and "retcode" not in found
+    assert made.asked == ["pair.report"] and "seen by witnesses" not in found["salt"]
+
+
+def test_a_standby_that_has_nobody_to_ask_is_wrong_although_the_pair_is_normal(nodes, status):
+    asks = {"asks": [], "problem": "salt2 takes nothing of salt over: there is nobody to ask."}
+    nodes({}, report("salt1", 4, "salt1"), report("salt2", 4, "salt1", reachable=asks))
+    found = status()
+    assert found["retcode"] == 1 and found["salt"]["verdict"] == "normal"
+    assert found["salt"]["watch_wrong"] == [asks["problem"]]
+    assert found["salt"]["nodes"]["salt2"]["asks before a takeover"] == "there is none"
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"heard": True}, ""),
+        ({"heard": False}, "heard by nobody since"),
+        ({"heard": False, "withdrawn": True}, "withdrawn: nobody heard it"),
+    ],
+)
+def test_the_status_says_what_a_claim_has_come_to(nodes, status, own, words):
+    there = report("salt2", 4, "salt2")
+    nodes({}, {**there, "ledger": {**there["ledger"], **own}})
+    said = status()["salt"]["nodes"]["salt2"]["ledger"]
+    assert said.endswith(words or "(a test)")

@@ -1,0 +1,494 @@
+"""A claim of the watch: checked again before the address is taken, heard, withdrawn, renounced."""
+
+import json
+import os
+
+import pytest
+import samples
+from two_nodes import MACS
+from two_nodes import Killed
+from two_nodes import World
+
+from failback import peer_requests
+from failback.decisions import gate
+from failback.decisions import hearing
+from failback.decisions import verdict
+from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unavailable
+from failback.handover import claims
+from failback.handover import phases
+from failback.handover import takeover
+from failback.host import files
+from failback.host import system
+from failback.peer import ssh
+from failback.replication import incoming
+from failback.state import ledger
+
+GATEWAY = "10.0.0.5/24"
+OTHER = {"salt1": "salt2", "salt2": "salt1"}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """salt1 serves in generation 5, salt2 stands by, and SSH between them works unless it is cut."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nothing here loses its cache
+    world = World(tmp_path, monkeypatch)
+    world.bring_home()
+    with world.on("salt2") as member:
+        member.ledger.write(ledger.Entry(5, "salt1", samples.RUN, "recovered"))
+    world.units["salt1"].add("lsyncd.service")
+    world.knows = hearing.REQUESTS
+    world.asked = []
+    world.carries = None
+
+    def ask(member, *words, timeout=None):
+        node = OTHER[world.node]
+        if world.cut or not world.power[node]:
+            raise Unavailable("no answer")
+        world.asked.append(words)
+        with world.on(node) as there:
+            return requested(world, there, *words)
+
+    def drain(member, limit):
+        if world.carries:
+            raise Unavailable(world.carries)
+
+    monkeypatch.setattr(ssh, "ask", ask)
+    monkeypatch.setattr(claims.lsyncd_status, "first_pass", drain)
+    monkeypatch.setattr(claims.lsyncd_status, "drain", drain)
+    return world
+
+
+def requested(world, member, verb, *words):
+    if verb in hearing.REQUESTS and verb not in world.knows:
+        raise Unavailable(f"'{verb}' is not something that the other node may ask for.")
+    if verb == "report":
+        return json.dumps(report(world, member.node))
+    if verb == "serve-on":
+        return json.dumps({"generation": claims.serve_on(member, int(*words))})
+    if verb == "carried":
+        return claims.carried(member, int(*words)) or ""
+    assert verb == "yield"
+    return takeover.yield_to(member, int(*words), member.peer["id"])
+
+
+def report(world, node):
+    with world.on(node) as member:
+        held = [one for one, holders in world.holders.items() if node in holders]
+        found = samples.report(node, member.ledger.read(), held)
+        return {**found, "boot_id": system.boot_id(), "requests": list(world.knows)}
+
+
+def take_over(world, node="salt2", run=None):
+    with world.on(node) as member:
+        return takeover.take_over(member, "silence", run)
+
+
+def meet(world, node="salt2"):
+    with world.on(node) as member:
+        return takeover.conflict(member, [MACS[OTHER[node]]])
+
+
+def own(world, node="salt2"):
+    return world.members[node].ledger.read()
+
+
+def admitted(world, node="salt2"):
+    with world.on(node) as member:
+        return ledger.is_admitted(member.ledger.read())
+
+
+def judged(world):
+    return verdict.judge(samples.pair(), report(world, "salt1"), report(world, "salt2"))
+
+
+def cut_off_claim(world):
+    """salt2 is cut off, claims the pair, and the network heals: both have the address."""
+    world.cut = True
+    take_over(world)
+    world.cut = False
+    assert world.serving() == "salt1+salt2"
+
+
+# --- between the ledger and the address ----------------------------------------------------------
+
+
+def at_the_ledger(world, monkeypatch, do):
+    """Let something happen after salt2 has written its ledger, before it looks again."""
+
+    def stop(member):
+        if own(world)["heard"] is False and world.serving() != "salt2":
+            do()
+        return []
+
+    monkeypatch.setattr(incoming, "stop", stop)
+
+
+def test_a_claim_says_that_nobody_has_heard_it(world):
+    world.lose_power("salt1")
+    take_over(world)
+    assert own(world)["heard"] is False and "withdrawn" not in own(world)
+
+
+def test_a_takeover_by_a_persons_word_needs_nobody_to_hear_it(world):
+    world.lose_power("salt1")
+    take_over(world, run=samples.RUN)
+    assert "heard" not in own(world)
+
+
+def come_back(world):
+    world.holders[GATEWAY] = {"salt1"}
+
+
+def test_whoever_answers_after_the_ledger_was_written_serves_on(world, monkeypatch):
+    world.holders[GATEWAY] = set()
+    at_the_ledger(world, monkeypatch, lambda: come_back(world))
+    with pytest.raises(Refused, match="answers since salt2 has written its ledger"):
+        take_over(world)
+    assert world.serving() == "salt1"
+    # It would take over with the data of this moment when salt1 dies.
+    assert not admitted(world) and own(world)["generation"] == 6
+    assert world.detached[-1] == ("salt2", ["renounce", "salt"])
+
+
+def test_the_standby_of_a_claim_that_never_had_the_address_stands_by_again(world, monkeypatch):
+    world.holders[GATEWAY] = set()
+    at_the_ledger(world, monkeypatch, lambda: come_back(world))
+    with pytest.raises(Refused):
+        take_over(world)
+    with world.on("salt2") as member:
+        assert gate.write_refusal(member.config, own(world)), "salt1's lsyncd is refused meanwhile"
+    assert "stands by" in meet(world)
+    assert world.asked == [("report",), ("serve-on", "6"), ("carried", "7")]
+    assert world.ledgers() == [(7, "salt1"), (7, "salt1")]
+    assert judged(world).name == verdict.NORMAL
+    # Without a takeover: lsyncd runs on, and salt1 has served since it came home.
+    assert world.units["salt1"] == {"lsyncd.service"}
+    assert own(world, "salt1")["run"] == samples.RUN
+
+
+def test_it_does_not_if_not_all_was_carried_that_was_refused_meanwhile(world, monkeypatch):
+    world.holders[GATEWAY] = set()
+    at_the_ledger(world, monkeypatch, lambda: come_back(world))
+    with pytest.raises(Refused):
+        take_over(world)
+    world.carries = "lsyncd is behind"
+    with pytest.raises(FailbackError, match="lsyncd is behind"):
+        meet(world)
+    found = judged(world)
+    assert (found.name, found.unsaved) == (verdict.STANDBY_RETURNED, False)
+    assert not admitted(world)
+    with world.on("salt2") as member:
+        assert gate.write_refusal(member.config, own(world)) is None, "it may carry now"
+
+
+def pause(world):
+    world.members["salt2"].pause.set(60, "a test")
+
+
+def stand_still(world):
+    world.now += 10
+
+
+@pytest.mark.parametrize(
+    ("between", "told"),
+    [
+        (lambda world: pause(world), "was paused meanwhile"),
+        (
+            lambda world: files.write_json(world.members["salt2"].ledger.path, {**own(world), "why": "x"}),
+            "has changed meanwhile",
+        ),
+    ],
+    ids=["paused", "another ledger"],
+)
+def test_what_spoke_for_the_takeover_is_looked_at_again(world, monkeypatch, between, told):
+    world.lose_power("salt1")
+    at_the_ledger(world, monkeypatch, lambda: between(world))
+    with pytest.raises(Refused, match=told):
+        take_over(world)
+    assert world.serving() == "nobody"
+
+
+def test_a_node_that_stood_still_before_the_address_looks_again_and_may_claim_again(world, monkeypatch):
+    world.lose_power("salt1")
+    real = claims.about_to_take
+    monkeypatch.setattr(claims, "about_to_take", lambda *words: (real(*words), stand_still(world)))
+    with pytest.raises(Unavailable, match="stood still"):
+        take_over(world)
+    assert world.serving() == "nobody"
+    monkeypatch.setattr(claims, "about_to_take", real)
+    assert take_over(world)["generation"] == 7
+    assert world.serving() == "salt2"
+
+
+def test_a_node_that_stood_still_while_it_took_the_address_gives_it_to_whoever_serves(world):
+    world.holders[GATEWAY] = set()
+
+    def stopped():
+        stand_still(world)
+        world.holders[GATEWAY].add("salt1")
+
+    world.hooks[("salt2", "taken")] = stopped
+    with pytest.raises(Refused, match=r"stood still.*02:00:00:00:00:01 answers"):
+        take_over(world)
+    assert world.serving() == "salt1"
+    assert own(world)["unsaved"] is True, "it had the address for a moment"
+
+
+def test_a_slow_disk_alone_stops_no_takeover(world, monkeypatch):
+    world.lose_power("salt1")
+    at_the_ledger(world, monkeypatch, lambda: stand_still(world))
+    take_over(world)
+    assert world.serving() == "salt2"
+
+
+def test_a_kernel_that_says_no_leaves_a_claim_that_may_be_made_again(world):
+    world.lose_power("salt1")
+
+    def no():
+        raise Unavailable("eth0 is gone")
+
+    world.hooks[("salt2", "take")] = no
+    with pytest.raises(Unavailable, match="eth0 is gone"):
+        take_over(world)
+    assert own(world)["withdrawn"] is True and admitted(world)
+    assert take_over(world)["generation"] == 7
+
+
+def test_a_watch_that_was_killed_between_the_two_renounces_when_it_is_back(world):
+    """Else salt1's lsyncd is refused for ever, and when salt1 dies salt2 serves with old data."""
+    world.holders[GATEWAY] = set()
+
+    def killed():
+        raise Killed
+
+    world.hooks[("salt2", "take")] = killed
+    with pytest.raises(Killed):
+        take_over(world)
+    come_back(world)
+    assert world.ledgers() == [(5, "salt1"), (6, "salt2")]
+    meet(world)
+    assert world.ledgers() == [(7, "salt1"), (7, "salt1")]
+    # Killed in the very moment, it may have had the address for all that is known.
+    assert own(world)["unsaved"] is True
+    assert judged(world).name == verdict.STANDBY_RETURNED
+
+
+# --- heard, withdrawn ----------------------------------------------------------------------------
+
+
+def test_a_claim_that_was_heard_says_so_and_keeps_the_rest(world):
+    world.lose_power("salt1")
+    take_over(world)
+    before = own(world)
+    with world.on("salt2") as member:
+        assert claims.heard(member) is True
+        assert claims.heard(member) is False
+    assert own(world) == {**before, "heard": True}
+
+
+def test_a_withdrawn_claim_has_no_address_and_is_not_active_and_may_be_made_again(world):
+    world.cut = True
+    take_over(world)
+    with world.on("salt2") as member:
+        assert "withdrawn" in claims.withdraw(member, "Nobody has heard it.")
+        assert not member.is_active()
+    assert world.serving() == "salt1"
+    assert (own(world)["generation"], own(world)["withdrawn"]) == (6, True)
+    world.lose_power("salt1")
+    assert take_over(world)["generation"] == 7
+    assert "withdrawn" not in own(world)
+
+
+def test_what_a_withdrawn_claim_has_started_is_stopped(world):
+    world.cut = True
+    take_over(world)
+    with world.on("salt2") as member:
+        member.config["active_services"] = [{"name": "nagios", "proof": None, "status": None}]
+        claims.withdraw(member, "Nobody has heard it.")
+    assert world.detached[-1] == ("salt2", ["stop-active", "salt"])
+    world.units["salt2"] = {"nagios", "sshd.service"}
+    with world.on("salt2") as member:
+        claims.stop_active(member)
+    assert world.units["salt2"] == {"sshd.service"}
+
+
+def test_nothing_is_stopped_on_the_active_node(world):
+    with world.on("salt1") as member:
+        assert "nothing is stopped" in " ".join(claims.stop_active(member))
+    assert world.units["salt1"] == {"lsyncd.service"}
+
+
+@pytest.mark.parametrize("heard", [None, True])
+def test_a_claim_that_was_heard_is_not_withdrawn(world, heard):
+    with world.on("salt1") as member:
+        member.ledger.write(ledger.Entry(6, "salt1", None, "a test", heard=heard))
+        claims.withdraw(member, "Nobody has heard it.")
+    assert world.serving() == "salt1" and own(world, "salt1")["generation"] == 6
+
+
+# --- two that meet -------------------------------------------------------------------------------
+
+
+def test_a_node_that_was_cut_off_does_not_take_the_service_from_the_one_that_served(world):
+    cut_off_claim(world)
+    assert "salt2 stepped down to salt1" in meet(world)
+    assert world.serving() == "salt1"
+    assert world.ledgers() == [(7, "salt1"), (7, "salt1")]
+    found = judged(world)
+    assert (found.name, found.active, found.unsaved) == (verdict.STANDBY_RETURNED, "salt1", True)
+    assert world.units["salt1"] == {"lsyncd.service"}
+
+
+def test_nor_when_it_had_just_begun_to_tell_the_other_one_to_step_down(world):
+    """The network heals within the seconds in which SSH tries."""
+    cut_off_claim(world)
+    with world.on("salt2") as member:
+        takeover.ask_to_yield(member)
+    assert world.serving() == "salt1"
+    assert not [words for words in world.asked if words[0] == "yield"]
+
+
+def test_a_node_whose_address_nobody_answers_for_is_told_to_step_down_as_before(world):
+    """It may be cut off on that network alone, and reached on another."""
+    world.unlinked["salt1"] = {GATEWAY}
+    world.holders[GATEWAY] = set()
+    take_over(world)
+    world.cut = False
+    with world.on("salt2") as member:
+        assert "salt1 stepped down" in takeover.ask_to_yield(member)
+    assert own(world)["heard"] is True, "the other node has answered"
+    assert world.ledgers() == [(6, "salt2"), (6, "salt2")]
+
+
+def test_a_claim_that_was_heard_takes_the_service_from_a_node_that_was_cut_off(world):
+    cut_off_claim(world)
+    with world.on("salt2") as member:
+        claims.heard(member)
+    meet(world)
+    assert world.serving() == "salt2"
+    assert own(world, "salt1")["unsaved"] is True
+
+
+def test_seen_from_the_other_side_it_is_the_same(world):
+    """Where both nodes watch, the one that served may see it first."""
+    cut_off_claim(world)
+    meet(world, "salt1")
+    assert (world.serving(), world.ledgers()) == ("salt1", [(7, "salt1"), (7, "salt1")])
+
+
+def test_the_other_node_is_told_first_so_that_there_is_one_history_whatever_ends(world, monkeypatch):
+    cut_off_claim(world)
+
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(takeover, "yield_to", killed)
+    with pytest.raises(Killed):
+        meet(world)
+    monkeypatch.undo()
+    assert world.ledgers() == [(7, "salt1"), (6, "salt2")]
+
+
+def test_a_release_that_does_not_know_the_request_is_told_to_step_down_as_before(world):
+    world.knows = ()
+    cut_off_claim(world)
+    meet(world)
+    assert (world.serving(), world.ledgers()[0]) == ("salt2", (6, "salt2"))
+
+
+def test_a_node_that_nobody_has_heard_does_not_keep_what_another_host_has_if_the_peer_cannot_be_asked(
+    world, monkeypatch
+):
+    cut_off_claim(world)
+
+    def silent(*_, **__):
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr(ssh, "ask", silent)
+    meet(world)
+    assert world.serving() == "salt1" and own(world)["withdrawn"] is True
+
+
+def test_a_request_that_is_refused_leaves_one_holder(world):
+    """A handover is under way on the other node, for instance."""
+    cut_off_claim(world)
+    with world.on("salt1") as member:
+        phases.write_state(member, run=samples.RUN, phase=phases.ARMED, deadline=world.now + 60)
+    with pytest.raises(Refused, match="A handover of salt is under way"):
+        meet(world)
+    assert own(world)["withdrawn"] is True
+    assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))
+
+
+# --- serving on ----------------------------------------------------------------------------------
+
+
+def serve_on(world, generation, node="salt1"):
+    with world.on(node) as member:
+        return claims.serve_on(member, generation)
+
+
+def test_serving_on_raises_the_generation_and_nothing_else(world):
+    before = own(world, "salt1")
+    assert serve_on(world, 6) == 7
+    after = own(world, "salt1")
+    assert {key for key in after if after[key] != before.get(key)} == {"generation", "why"}
+    assert world.serving() == "salt1" and world.units["salt1"] == {"lsyncd.service"}
+
+
+def test_asked_once_more_it_says_the_same(world):
+    assert serve_on(world, 6) == 7
+    assert serve_on(world, 6) == 7
+    assert serve_on(world, 3) == 7
+
+
+@pytest.mark.parametrize(
+    "but",
+    [
+        lambda world: world.holders.update({GATEWAY: set()}),
+        lambda world: world.boots.update(salt1=9),
+        lambda world: world.members["salt1"].ledger.path.unlink(),
+        lambda world: world.members["salt1"].ledger.path.write_text("{"),
+        lambda world: files.write_json(
+            world.members["salt1"].ledger.path, {**own(world, "salt1"), "heard": False}
+        ),
+        lambda world: files.write_json(
+            world.members["salt1"].volatile / "handover.json",
+            {"run": samples.RUN, "phase": phases.RELEASED, "deadline": world.now + 5},
+        ),
+    ],
+    ids=["no address", "rebooted", "no ledger", "torn ledger", "unheard itself", "in a handover"],
+)
+def test_a_node_that_does_not_serve_undisputed_does_not_serve_on(world, but):
+    but(world)
+    with pytest.raises(FailbackError):
+        serve_on(world, 6)
+
+
+@pytest.mark.parametrize("node", ["salt2", "salt1"])
+def test_nobody_says_that_all_is_carried_who_does_not_serve_in_that_generation(world, node):
+    with world.on(node) as member, pytest.raises(Refused):
+        claims.carried(member, 5 if node == "salt2" else 6)
+
+
+@pytest.mark.parametrize("verb", hearing.REQUESTS)
+def test_what_a_report_names_may_be_asked_for(verb):
+    assert peer_requests.parse(f"{verb} 7") == [verb, "7"]
+    with pytest.raises(Refused):
+        peer_requests.parse(f"{verb} 7; reboot")
+
+
+@pytest.mark.parametrize("answer", ["", "hello", "{}", '{"generation": 6}', '{"generation": "8"}', "[7]"])
+def test_an_answer_that_proves_nothing_makes_nobody_step_down_to_it(world, monkeypatch, answer):
+    cut_off_claim(world)
+    real = ssh.ask
+
+    def ask(member, *words, timeout=None):
+        return answer if words[0] == "serve-on" else real(member, *words, timeout=timeout)
+
+    monkeypatch.setattr(ssh, "ask", ask)
+    with pytest.raises(Unavailable, match="serve-on|not above"):
+        meet(world)
+    assert world.serving() == "salt1" and own(world)["generation"] == 6
