@@ -38,6 +38,7 @@ from failback.network import address_holder
 from failback.network import floating
 from failback.pair import Member
 from failback.recovery import handover_sync
+from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate as gates
 from failback.replication import git_push
 from failback.replication import sources as source_facts
@@ -355,7 +356,8 @@ def handover(pair, run, max_delete=None):
     def prepare_final_sync(control):
         if not member.config["replicate"]:
             return None
-        return handover_sync.FinalSync(member, run, control, max_delete=max_delete)
+        overrides = {"max_delete": max_delete}
+        return handover_sync.FinalSync(ReverseRsync.of_run(member, run, control=control, overrides=overrides))
 
     done = taker.become_active(member, run, prepare_final_sync)
     done.update(started=[], problems=[])
