@@ -45,7 +45,7 @@ def declare(pair, node, reason, run, owner):
         How the operator knows.
 
     run
-        The run in which the word was given; it must hold the pair here.
+        The run in which the word was given; it must own the lock here.
 
     owner
         The process that orchestrates; see ``failback.state.lock.acquire``.

@@ -132,7 +132,7 @@ def reboot(pair, run):
     Reboot this node, unless it serves the pair.
 
     Returns the boot id that must be another one afterwards. Raises ``CommandExecutionError`` when
-    the node holds an address of the pair or the run does not hold the pair.
+    the node holds an address of the pair or the run does not own the lock.
 
     CLI Example:
 

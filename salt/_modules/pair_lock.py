@@ -57,7 +57,7 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
     dead_runs
         Runs that the other node has proved dead.
 
-    Returns the lock. Raises ``CommandExecutionError``, naming the run that holds the pair.
+    Returns the lock. Raises ``CommandExecutionError``, naming the run that owns the lock.
 
     CLI Example:
 
@@ -179,7 +179,7 @@ def resume(pair, run=None):
     End a pause of the watch. Returns True when there was one.
 
     run
-        End only that run's pause. Without it all of them; refused while a run holds the pair, for it may
+        End only that run's pause. Without it all of them; refused while a run owns the lock, for it may
         be in the middle of a handover.
 
     CLI Example:

@@ -272,7 +272,7 @@ def start(pair, guest, run=None):
         Name of the guest.
 
     run
-        The run on whose behalf; it must hold the pair. Without it no run may hold the pair.
+        The run on whose behalf; it must own the lock. Without it no run may own the lock.
 
     Returns ``{"done": "started", "resumed" or "nothing", "comment": …}``. Raises ``CommandExecutionError``
     when the other host has not answered that it does not run there.
@@ -314,7 +314,7 @@ def migrate(pair, guest, run):
         Name of the guest.
 
     run
-        The run on whose behalf; it must hold the pair on both hosts.
+        The run on whose behalf; it must own the lock on both hosts.
 
     Returns ``{"done": "migrated" or "nothing", "comment": …}``. Raises ``CommandExecutionError``, which says
     where it runs then.
@@ -406,7 +406,7 @@ def _member_with(pair, guest):
 
 
 def _require_turn(member, run):
-    """A run must hold the pair; who comes without one must not be in a run's way."""
+    """A run must own the lock; who comes without one must not be in a run's way."""
     if run is not None:
         member.lock.require(run)
         return

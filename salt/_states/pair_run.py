@@ -91,9 +91,9 @@ def opened(
     ret = _ret(name)
     begun = time.monotonic()
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
-    words = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
+    overrides = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
     try:
-        run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, words)
+        run, reports = opening.decide(__opts__, __pillar__, pair, operation, plan, limits, overrides)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
@@ -122,7 +122,7 @@ def opened(
     said = [run.verdict.sentence]
     if run.took_over:
         said.append(f"Took over the lock of run {run.took_over}, which is no longer running.")
-    ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} holds it."
+    ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} owns the lock."
     run.note("precheck", True, " ".join(said), time.monotonic() - begun)
     return ret
 
@@ -381,7 +381,7 @@ def handed_over(name):
             changes["started"] = done["started"]
         active = f"{run.plan.active} is active in generation {done['generation']}"
         try:
-            witnessed = checks.witnessed(run)
+            witnessed = checks.ask_witnesses(run)
         except CommandExecutionError as error:
             done["problems"].append(str(error))
         else:
@@ -518,7 +518,7 @@ def active_alone(name):
             # It has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
         run.nodes.all(run.members, "pair.watching", pair)
-        return checks.proved(run)
+        return checks.prove(run)
 
     return _step(name, "activate", work)
 

@@ -199,7 +199,7 @@ class Pull:
         """Own a path against any other pass; returns the open file, which is the lock."""
         runs = self.folder.path.parent
         runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return rsync.locked(runs / f".{item.module}.lock")
+        return rsync.lock(runs / f".{item.module}.lock")
 
 
 class PathPull:

@@ -435,7 +435,7 @@ def test_a_killed_pass_is_continued_and_nothing_is_lost(nodes, run, victim):
     process.wait()
     if victim == "rsync":
         # Killed, but not gone yet: on a busy machine it may still end what it was about to delete.
-        rsync.locked(run.parent / f".{item.module}.lock", wait=30).close()
+        rsync.lock(run.parent / f".{item.module}.lock", wait=30).close()
         assert not same(here, there)
     pull.Pull([item], peer, run, ALL).sync()
     assert same(here, there)
@@ -448,9 +448,9 @@ def test_a_running_rsync_keeps_the_next_one_out(nodes, run):
     item, _here, there = folder_pair(nodes)
     trees.make(there, {"file": "1"})
     run.mkdir(parents=True)
-    lock = run.parent / f".{item.module}.lock"
-    with rsync.locked(lock), pytest.raises(errors.Refused, match="still runs"):
-        rsync.locked(lock, wait=0.2)
+    lock_file = run.parent / f".{item.module}.lock"
+    with rsync.lock(lock_file), pytest.raises(errors.Refused, match="still runs"):
+        rsync.lock(lock_file, wait=0.2)
 
 
 @trees.needs_rsync_that_knows_missing_names
