@@ -52,7 +52,7 @@ def generation(member):
     return own and own["generation"]
 
 
-def warm(member, run, journals="yes"):
+def pre_sync(member, run, journals="yes"):
     begun = time.monotonic()
     found = ReverseRsync(
         member,
@@ -64,8 +64,8 @@ def warm(member, run, journals="yes"):
     return {"seconds": time.monotonic() - begun, "journal": found["journal"], "settled": found["settled"]}
 
 
-def timed_warm(member, run):
-    """:py:func:`warm`, and for how long its first pass ran, in which everything comes over (``passes``)."""
+def timed_pre_sync(member, run):
+    """As :py:func:`pre_sync`, and for how long its first pass ran, which carries everything (``passes``)."""
     spans = []
     one_pass = pull.PathPull.one_pass
 
@@ -77,7 +77,7 @@ def timed_warm(member, run):
             spans.append((begun, time.monotonic()))
 
     pull.PathPull.one_pass = timed
-    done = warm(member, run, journals="no")
+    done = pre_sync(member, run, journals="no")
     begun, ended = spans[0]
     return {**done, "passes": ended - begun}
 
@@ -126,7 +126,7 @@ def compare(member, run):
 
 VERBS = {
     each.__name__: each
-    for each in (hold, let_go, begin, generation, warm, timed_warm, preview, hand_over, compare)
+    for each in (hold, let_go, begin, generation, pre_sync, timed_pre_sync, preview, hand_over, compare)
 }
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ a change and says that it was not needed. Every step ends with a look that prove
 ``test=True`` nothing is changed, not even a lock.
 """
 
+import logging
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -30,6 +31,8 @@ from failback_master import highstate
 from failback_master import minions
 from failback_master import opening
 from failback_master import orchestration
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "pair_run"
 
@@ -289,7 +292,7 @@ def drained(name):
     return _step(name, "drain", work)
 
 
-def files_warm(name):
+def files_pre_synced(name):
     """
     Bring back what changed while the serving node still serves, with a backup of all it replaces.
 
@@ -315,6 +318,20 @@ def files_warm(name):
         return done["comment"]
 
     return _step(name, "pre-sync", work)
+
+
+def files_warm(name):
+    """
+    The former name of ``pair_run.files_pre_synced``, for one release.
+
+    name
+        What this step is, in words.
+    """
+    log.warning(
+        "pair_run.files_warm is called pair_run.files_pre_synced now; the next release does not know the old "
+        "name."
+    )
+    return files_pre_synced(name)
 
 
 def _reload(run, units):

@@ -408,7 +408,7 @@ def test_a_failover_has_its_boundaries_before_and_after_the_handover():
 def test_the_second_time_of_a_moment_may_be_in_another_phase():
     assert moments.phase("failover", "pair.push_git:new") == "draining"
     assert moments.phase("failover", "pair.push_git:new#2") == "settling"
-    assert moments.phase("recover", "pair.push_git:new") == "warm"
+    assert moments.phase("recover", "pair.push_git:new") == "pre-sync"
     assert moments.phase("boot", "pair.admit:ret") == moments.phase("boot", "pair.admit:ret#2") == "taking"
     assert moments.phase("boot", "pair.admit:ret#3") == "settling"
 
@@ -483,7 +483,7 @@ def test_the_table_says_what_was_broken_in_which_phase():
             report("boot/master/pair.take:ret", hit=False),
         ]
     )
-    assert "| recover | opening | static | warm | handover | settling | closing | by chance |" in said
+    assert "| recover | opening | static | pre-sync | handover | settling | closing | by chance |" in said
     assert "| `rsync` |  |  |  | 2, **1 broken** |  |  | 1 | 2.0 s | 0.0 s | 3.0 s |" in said
     assert "| boot |" not in said
     assert said.endswith("4 runs, 1 with a broken invariant, 1 ended before the moment came.")
