@@ -33,7 +33,6 @@ from failback.handover import taker
 from failback.host import files
 from failback.host import services
 from failback.host import system
-from failback.host.paths import Paths
 from failback.network import address_holder
 from failback.network import floating
 from failback.pair import Member
@@ -46,6 +45,8 @@ from failback.state import configuration
 from failback.state import ledger
 from failback.watch import loop
 from failback_master import cluster
+from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 
@@ -54,15 +55,6 @@ log = logging.getLogger(__name__)
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated

@@ -21,27 +21,17 @@ from salt.exceptions import SaltInvocationError
 
 import salt_errors
 from failback.decisions import conflicts
-from failback.host.paths import Paths
 from failback.journal import service
-from failback.pair import Member
 from failback.recovery import reverse_rsync as library
 from failback.recovery.reverse_rsync import ReverseRsync
 from failback.state import runs
+from salt_node import member as _member
 
 __virtualname__ = "reverse_rsync"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 def _remote_shell():
@@ -310,8 +300,7 @@ def restored(pair, run, new_run, paths=None, test=False):
     ``created_names`` (files that the run created: they are left alone), ``removed_names`` (the same if the
     run was itself an undo: they are moved to the new backup), ``truncated``, ``paths`` (replicated paths that
     changed). Raises ``CommandExecutionError`` if the backup is not there or not as it was kept, if one of
-    ``paths`` matches nothing in it, if this node does not serve the pair, or if ``new_run`` does not own the
-    lock.
+    ``paths`` matches nothing in it, if this node does not serve the pair, or if ``new_run`` does not hold it.
 
     CLI Example:
 

@@ -26,25 +26,15 @@ from failback.guests import claims
 from failback.guests import migration
 from failback.guests import storage
 from failback.guests import virsh
-from failback.host import paths as places
 from failback.host import system
-from failback.pair import Member
 from failback.state import lock as locks
+from salt_node import member as _member
 
 __virtualname__ = "shared_vm"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return places.Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated

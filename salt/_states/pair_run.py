@@ -96,7 +96,7 @@ def opened(
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
     overrides = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
     try:
-        run, reports = opening.decide(__opts__, __pillar__, pair, operation, plan, limits, overrides)
+        run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, overrides)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret

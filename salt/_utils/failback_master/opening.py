@@ -15,7 +15,7 @@ from failback_master import checks
 from failback_master import orchestration
 
 
-def decide(opts, pillar, pair, operation, plan, allowed, overrides):
+def planned(opts, pillar, pair, operation, plan, allowed, overrides):
     """
     Look, decide, and check all that can be checked before anything changes.
 
