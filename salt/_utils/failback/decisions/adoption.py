@@ -37,14 +37,14 @@ class Adoption:
     refusal: str | None = None
 
 
-def decide(config, found, reports, moved=False):
+def decide(config, verdict, reports, moved=False):
     """
     Decide what is written when a pair is adopted, for the first time or again.
 
     config
         The normalised pair.
 
-    found
+    verdict
         The verdict on it.
 
     reports
@@ -64,8 +64,8 @@ def decide(config, found, reports, moved=False):
         elsewhere={node: reports[node]["misplaced"] for node in _nodes(config) if reports[node]["misplaced"]},
     )
     refusals = (
-        _two_histories(config, found),
-        _a_history_is_lost(config, found, adoption),
+        _two_histories(config, verdict),
+        _a_history_is_lost(config, verdict, adoption),
         _the_secondary_serves(config, reports, adoption),
         None if moved else _paths_lie_elsewhere(config, adoption),
     )
@@ -97,16 +97,16 @@ def _nodes(config):
     return config["primary"]["id"], config["secondary"]["id"]
 
 
-def _two_histories(config, found):
-    if found.name != verdicts.SPLIT:
+def _two_histories(config, verdict):
+    if verdict.name != verdicts.SPLIT:
         return None
     # The keys are in order by now: nodes that reach each other may end the split-brain by themselves.
-    refusal = plans.decide(plans.RECOVER, config, found).refusal
-    return f"{config['name']} is {found.name}: {found.sentence} {refusal}"
+    refusal = plans.decide(plans.RECOVER, config, verdict).refusal
+    return f"{config['name']} is {verdict.name}: {verdict.sentence} {refusal}"
 
 
-def _a_history_is_lost(config, found, adoption):
-    if not adoption.new or adoption.begins or found.active:
+def _a_history_is_lost(config, verdict, adoption):
+    if not adoption.new or adoption.begins or verdict.active:
         return None
     pair, without = config["name"], adoption.new[0]
     other = next(node for node in _nodes(config) if node != without)

@@ -142,9 +142,9 @@ def domain(config, guest):
     return f"{config['virtualization']['prefix']}{guest}"
 
 
-def active(found):
+def active(fact):
     """Whether a host's word on a guest says that it has, or may have, a process of it."""
-    return found["state"] not in (OFF, UNDEFINED) or bool(found["processes"])
+    return fact["state"] not in (OFF, UNDEFINED) or bool(fact["processes"])
 
 
 def decide(guest, target, config, reports, how=LIVE, fenced=False, only_if_active=False, own_claim=None):
@@ -296,7 +296,7 @@ REFUSALS = (
 
 def _migrates(here, there):
     """Is the one the source and the other the target of a migration?"""
-    return any(one["state"] == "paused" and one["reason"] in LEFT_BY_MIGRATION for one in (here, there))
+    return any(fact["state"] == "paused" and fact["reason"] in LEFT_BY_MIGRATION for fact in (here, there))
 
 
 def _silence(config, node, reports):
@@ -304,12 +304,12 @@ def _silence(config, node, reports):
     return f"{node} does not say whether it runs there{f' ({why})' if why else ''}."
 
 
-def _words(found):
-    if found["state"] == "paused":
-        return f"paused {PAUSED.get(found['reason'], 'for an unknown reason')}"
-    if found["state"] in (OFF, UNDEFINED) and found["processes"]:
-        return f"running unknown to libvirt (process {_numbers(found['processes'])})"
-    return found["state"]
+def _words(fact):
+    if fact["state"] == "paused":
+        return f"paused {PAUSED.get(fact['reason'], 'for an unknown reason')}"
+    if fact["state"] in (OFF, UNDEFINED) and fact["processes"]:
+        return f"running unknown to libvirt (process {_numbers(fact['processes'])})"
+    return fact["state"]
 
 
 def _numbers(processes):
@@ -327,7 +327,7 @@ def _stays(case):
     return case.refused(_odd(case.name, target, here))
 
 
-def _odd(name, node, found):
+def _odd(name, node, fact):
     advice = {
         "paused": f"If nothing speaks against it: virsh resume {name}",
         "crashed": f"It was kept for a look; when you have had it: virsh destroy {name}, then run this "
@@ -335,7 +335,7 @@ def _odd(name, node, found):
         "suspended": f"Wake it: virsh dompmwakeup {name}",
         "in shutdown": "Wait until it is off, then run this again.",
     }
-    return f"it is {_words(found)} on {node}, and is not touched. {advice[found['state']]}"
+    return f"it is {_words(fact)} on {node}, and is not touched. {advice[fact['state']]}"
 
 
 def _moves(case):
@@ -361,8 +361,8 @@ def _unfit(config, guest, target, reports):
     place = f"/etc/libvirt/qemu/{domain(config, guest)}.xml"
     if here["state"] == UNDEFINED:
         return f"it is not defined on {target}: {place} is missing there, or libvirt refuses it."
-    for node, found in ((target, here), (source, there)):
-        if found is not None and found["file"] != found["definition"] and found["state"] != UNDEFINED:
+    for node, fact in ((target, here), (source, there)):
+        if fact is not None and fact["file"] != fact["definition"] and fact["state"] != UNDEFINED:
             return (
                 f"libvirt on {node} does not know {place} as it is on the disk: it is missing, or "
                 "libvirt refuses "
@@ -381,8 +381,8 @@ def _unfit(config, guest, target, reports):
             "Compare "
             f"{place} on both, and let the replication carry the right one."
         )
-    for node, found in ((target, here), (source, there)):
-        if found is not None and found["saved"]:
+    for node, fact in ((target, here), (source, there)):
+        if fact is not None and fact["saved"]:
             name = domain(config, guest)
             return (
                 f"{node} keeps its saved memory. Resumed later over a disk that has changed, it would "
@@ -410,19 +410,19 @@ def shown(config, reports):
     reports
         What each node said, by id, as for ``decide``.
     """
-    found = {}
+    sentences = {}
     for guest in config["vms"]:
-        known = {node: one["guests"][guest] for node, one in reports.items() if one and "guests" in one}
-        silent = [node for node in reports if node not in known]
-        words = [f"{_words(one)} on {node}" for node, one in known.items() if active(one)]
-        at_work = [node for node, one in known.items() if one["claimed"]]
+        facts = {node: each["guests"][guest] for node, each in reports.items() if each and "guests" in each}
+        silent = [node for node in reports if node not in facts]
+        words = [f"{_words(fact)} on {node}" for node, fact in facts.items() if active(fact)]
+        at_work = [node for node, fact in facts.items() if fact["claimed"]]
         words += [f"just being started, moved or stopped by {node}" for node in at_work]
         if not words and not silent:
-            undefined = all(one["state"] == UNDEFINED for one in known.values())
+            undefined = all(fact["state"] == UNDEFINED for fact in facts.values())
             words = ["defined nowhere" if undefined else "runs nowhere"]
         words += [f"not known of {node}" for node in silent]
-        found[guest] = ", ".join(words)
-    return found
+        sentences[guest] = ", ".join(words)
+    return sentences
 
 
 def wrong(config, reports):

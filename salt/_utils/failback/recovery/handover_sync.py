@@ -103,14 +103,14 @@ class FinalSync:
         :py:class:`failback.errors.Unavailable` unless every path is in step.
         """
         started = time.monotonic()
-        found = self._pass.run(limit)
+        reports = self._pass.run(limit)
         self._ended = system.clocks()
         system.sync_file_systems(self._reverse.roots)
-        for item, each in zip(self._items, found):
+        for item, each in zip(self._items, reports):
             each["why"] = self._why.get(item) if each["named"] is None else None
-        changed = [each["path"] for each in found if any(each[action] for action in reverse_rsync.RESULTS)]
+        changed = [each["path"] for each in reports if any(each[action] for action in reverse_rsync.RESULTS)]
         return {
-            "paths": found,
+            "paths": reports,
             "changed": changed,
             "then": self._reverse.hooks(changed),
             "seconds": round(time.monotonic() - started, 4),
@@ -128,7 +128,7 @@ class FinalSync:
 
 
 def _changes_of(item, answered, why):
-    found = (answered or {}).get(item.module)
-    if found is None:
+    content = (answered or {}).get(item.module)
+    if content is None:
         return changes.Changes(why=why or "no journal of changes was kept")
-    return service.read(found)
+    return service.read(content)

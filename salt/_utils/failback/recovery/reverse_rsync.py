@@ -193,11 +193,11 @@ class ReverseRsync(pull.Pull):
 
     def refusals(self, previews):
         """Everything that speaks against syncing what the previews show: a list of sentences."""
-        found = self.problems(previews)
+        sentences = self.problems(previews)
         elsewhere = source_facts.misplaced(self.member)
         if elsewhere:
-            found.append(places.misplaced_sentence(self.member.node, elsewhere, self.pair))
-        return found
+            sentences.append(places.misplaced_sentence(self.member.node, elsewhere, self.pair))
+        return sentences
 
     def sync(self):
         """
@@ -263,21 +263,21 @@ def _conflict(member, takeover):
 
     def reason(path, status, there):
         nonlocal brought
-        found = conflicts.reason(status.st_mtime, there, takeover, before)
-        if found is None:
+        why = conflicts.reason(status.st_mtime, there, takeover, before)
+        if why is None:
             return None
         if brought is None:
             brought = _brought(member, takeover)
-        return None if status.st_ctime <= brought.get(path, 0) else found
+        return None if status.st_ctime <= brought.get(path, 0) else why
 
     return reason
 
 
 def _brought(member, takeover):
     """Files that runs since the takeover have brought here, each with the time at which its pass ended."""
-    found = {}
+    files_brought = {}
     if takeover is None or not member.runs.folder.is_dir():
-        return found
+        return files_brought
     for folder in sorted(member.runs.folder.iterdir()):
         # Folder and list were made when the run came to its first pass.
         if not runs.ID.fullmatch(folder.name) or folder.stat().st_mtime < takeover.here:
@@ -290,8 +290,8 @@ def _brought(member, takeover):
             ended = manifest.stat().st_mtime if manifest.exists() else time.time()
             for entry in backup.entries(run, module, number):
                 if entry["action"] in (itemize.CREATED, itemize.OVERWRITTEN):
-                    found[entry["path"]] = ended
-    return found
+                    files_brought[entry["path"]] = ended
+    return files_brought
 
 
 def restore_run(member, run, new_run, select=None, preview=False, gate=None):
