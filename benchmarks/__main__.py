@@ -118,6 +118,8 @@ def merged(found, output):
         before = json.loads((output / "benchmarks.json").read_text())["rows"]
     except (OSError, ValueError, KeyError):
         before = []
+    for each in before:
+        each["name"] = rows.FORMER.get(each["name"], each["name"])
     known = {each["name"]: each for each in [*before, *found]}
     return [known[name] for name in rows.ROWS if name in known]
 

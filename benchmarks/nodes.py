@@ -109,7 +109,7 @@ class Nodes:
 
     @contextlib.contextmanager
     def held(self):
-        """A new run that holds the pair on both nodes while the block lasts."""
+        """A new run that owns the lock on both nodes while the block lasts."""
         run = self.new_run()
         for host in self.both:
             self.near(host, "hold", run)

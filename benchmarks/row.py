@@ -44,7 +44,7 @@ class Size:
     runs: int = 5
     few_files: int = 5000
     many_files: int = 200_000
-    warm: tuple = (100_000, 10_000)  # files, bytes each
+    pre_sync: tuple = (100_000, 10_000)  # files, bytes each
     preview: tuple = (10_000, 1_000_000)
     lag_seconds: float = 20
     lag_of_defaults: float = 35  # their delay is 15 s: twice, and a little more

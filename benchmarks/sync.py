@@ -12,11 +12,11 @@ from benchmarks.row import at_most_times
 from lab.host import kill_session
 
 
-def warm(nodes, size):
+def pre_sync(nodes, size):
     """Everything has to come over."""
-    files, each = size.warm
+    files, each = size.pre_sync
     row = Row(
-        f"Warm pass of {files * each / 1e9:.2g} GB in {files:,} files",
+        f"Pre-sync of {files * each / 1e9:.2g} GB in {files:,} files",
         "s",
         against=("bare rsync, same options",),
         goal="≥ 0.95 of the throughput of bare rsync with the same options",
@@ -33,7 +33,7 @@ def warm(nodes, size):
         row.add("bare rsync, same options", window.bare_rsync(nodes, nodes.two, *options))
         nodes.two.run(empty, timeout=600)
         with nodes.held() as run:
-            done = nodes.near(nodes.two, "timed_warm", run)
+            done = nodes.near(nodes.two, "timed_pre_sync", run)
         row.add("Failback", done["passes"])
         row.add("Failback, with its preview and the second look", done["seconds"])
     return row

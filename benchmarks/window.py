@@ -116,7 +116,7 @@ def planned_with_files(nodes, size, files, goal, met=None):
     for number in range(size.runs):
         near = nodes.other(active)
         with nodes.held() as run:
-            nodes.near(near, "warm", run)
+            nodes.near(near, "pre_sync", run)
             nodes.change(active, TREE, 20)
             with nodes.watched() as seen:
                 done = nodes.near(near, "hand_over", run)

@@ -14,7 +14,7 @@ from failback.network import floating  # noqa: E402
 from failback.pair import Member  # noqa: E402
 from failback.recovery import handover_sync  # noqa: E402
 from failback.recovery import pull  # noqa: E402
-from failback.recovery import reverse_rsync  # noqa: E402
+from failback.recovery.reverse_rsync import ReverseRsync  # noqa: E402
 from failback.state import ledger  # noqa: E402
 
 PAIR = "bench"
@@ -52,23 +52,22 @@ def generation(member):
     return own and own["generation"]
 
 
-def warm(member, run, journals="yes"):
+def pre_sync(member, run, journals="yes"):
     begun = time.monotonic()
-    found = reverse_rsync.synced(
+    found = ReverseRsync(
         member,
         run,
         gate=lambda: None,
         journals=service.Both(member, run) if journals == "yes" else None,
-        max_delete=10**9,
-        max_change_percent=100,
-    )
+        overrides={"max_delete": 10**9, "max_change_percent": 100},
+    ).sync()
     return {"seconds": time.monotonic() - begun, "journal": found["journal"], "settled": found["settled"]}
 
 
-def timed_warm(member, run):
-    """:py:func:`warm`, and for how long its first pass ran, in which everything comes over (``passes``)."""
+def timed_pre_sync(member, run):
+    """As :py:func:`pre_sync`, and for how long its first pass ran, which carries everything (``passes``)."""
     spans = []
-    one_pass = pull._one_pass
+    one_pass = pull.PathPull.one_pass
 
     def timed(*arguments):
         begun = time.monotonic()
@@ -77,8 +76,8 @@ def timed_warm(member, run):
         finally:
             spans.append((begun, time.monotonic()))
 
-    pull._one_pass = timed
-    done = warm(member, run, journals="no")
+    pull.PathPull.one_pass = timed
+    done = pre_sync(member, run, journals="no")
     begun, ended = spans[0]
     return {**done, "passes": ended - begun}
 
@@ -87,7 +86,7 @@ def preview(member):
     """As the minion's job makes it; ``memory`` is what this process grew by, in KiB."""
     before = resident()
     begun = time.monotonic()
-    found = reverse_rsync.preview(member)
+    found = ReverseRsync(member).preview()
     seconds = time.monotonic() - begun
     return {"seconds": seconds, "memory": resident("VmHWM") - before, "files": found[0]["source_files"]}
 
@@ -112,7 +111,8 @@ def hand_over(member, run):
     def final_sync(control):
         if not member.config["replicate"]:
             return None
-        return handover_sync.FinalSync(member, run, control, max_delete=10**9)
+        reverse = ReverseRsync.of_run(member, run, control=control, overrides={"max_delete": 10**9})
+        return handover_sync.FinalSync(reverse)
 
     done = taker.become_active(member, run, final_sync)
     return {**done, "taken": moments[-1]}
@@ -120,13 +120,13 @@ def hand_over(member, run):
 
 def compare(member, run):
     begun = time.monotonic()
-    found = reverse_rsync.compared(member, run)
+    found = ReverseRsync.of_run(member, run).compare()
     return {**found, "seconds": time.monotonic() - begun}
 
 
 VERBS = {
     each.__name__: each
-    for each in (hold, let_go, begin, generation, warm, timed_warm, preview, hand_over, compare)
+    for each in (hold, let_go, begin, generation, pre_sync, timed_pre_sync, preview, hand_over, compare)
 }
 
 if __name__ == "__main__":

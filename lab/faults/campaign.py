@@ -20,7 +20,7 @@ from lab.faults import stage
 
 OPERATIONS = ("recover", "failover", "boot")
 #: Phases, the one in which most can go wrong first.
-WORST = ("handover", "taking", "warm", "draining", "settling", "opening", "static", "closing")
+WORST = ("handover", "taking", "pre-sync", "draining", "settling", "opening", "static", "closing")
 
 
 def every_run(operations=OPERATIONS):

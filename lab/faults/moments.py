@@ -39,7 +39,7 @@ PHASES = {
     "recover": {
         "opening": _OPENING,
         "static": ("state.apply:new", "state.apply:ret", *REBOOT),
-        "warm": (
+        "pre-sync": (
             "pair.start_services:ret",
             "reverse_rsync.synced:new",
             "reverse_rsync.synced:ret",

@@ -11,24 +11,14 @@ they call. By hand only ``fencing.status`` and ``fencing.void`` are meant.
 
 import salt_errors
 from failback.fence import proof
-from failback.host import paths as places
-from failback.pair import Member
 from failback.state import fencing
+from salt_node import member as _member
 
 __virtualname__ = "fencing"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return places.Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -48,7 +38,7 @@ def declare(pair, node, reason, run, owner):
         How the operator knows; None leaves it to the fence agent alone.
 
     run
-        The run in which the word was given; it must hold the pair here.
+        The run in which the word was given; it must own the lock here.
 
     owner
         The process that orchestrates; see ``failback.state.lock.acquire``.

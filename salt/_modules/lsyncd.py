@@ -26,12 +26,13 @@ from salt.exceptions import CommandExecutionError
 import salt_errors
 from failback.decisions import roles
 from failback.host import files
-from failback.host.paths import Paths
 from failback.pair import Member
 from failback.replication import gate
 from failback.replication import lsyncd_config
 from failback.replication import lsyncd_status
 from failback.replication import replicated
+from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "lsyncd"
 
@@ -73,15 +74,6 @@ os.exit(0)
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 def _unit():

@@ -33,11 +33,11 @@ from failback.handover import taker
 from failback.host import files
 from failback.host import services
 from failback.host import system
-from failback.host.paths import Paths
 from failback.network import address_holder
 from failback.network import floating
 from failback.pair import Member
 from failback.recovery import handover_sync
+from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate as gates
 from failback.replication import git_push
 from failback.replication import sources as source_facts
@@ -46,6 +46,8 @@ from failback.state import fencing
 from failback.state import ledger
 from failback.watch import loop
 from failback_master import cluster
+from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 
@@ -54,15 +56,6 @@ log = logging.getLogger(__name__)
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -132,7 +125,7 @@ def reboot(pair, run):
     Reboot this node, unless it serves the pair.
 
     Returns the boot id that must be another one afterwards. Raises ``CommandExecutionError`` when
-    the node holds an address of the pair or the run does not hold the pair.
+    the node holds an address of the pair or the run does not own the lock.
 
     CLI Example:
 
@@ -355,7 +348,8 @@ def handover(pair, run, max_delete=None):
     def prepare_final_sync(control):
         if not member.config["replicate"]:
             return None
-        return handover_sync.FinalSync(member, run, control, max_delete=max_delete)
+        overrides = {"max_delete": max_delete}
+        return handover_sync.FinalSync(ReverseRsync.of_run(member, run, control=control, overrides=overrides))
 
     done = taker.become_active(member, run, prepare_final_sync)
     done.update(started=[], problems=[])

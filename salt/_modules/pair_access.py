@@ -10,26 +10,18 @@ Functions of the module ``pair``, by its virtual name; highstate and ``orch.adop
 
 import salt_errors
 from failback.decisions import roles
-from failback.host.paths import Paths
 from failback.pair import Member
 from failback.peer import ssh
 from failback.peer import trust as trusts
 from failback.pillar import pairs
+from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated

@@ -20,21 +20,17 @@ from failback.fence import proof
 from failback.handover import phases
 from failback.host import files
 from failback.host import system
-from failback.host.paths import Paths
-from failback.pair import Member
 from failback.pillar import check
 from failback.pillar import pairs
 from failback.state import fencing
+from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
 
 
 @salt_errors.translated
@@ -64,7 +60,7 @@ def fence(pair, node, reason):
 
         salt 'salt2' pair.fence salt salt1 'it hangs, and nobody can log in'
     """
-    member = Member.load(pair, _paths())
+    member = _member(pair)
     _require_agent(member)
     if node != member.peer["id"]:
         raise SaltInvocationError(
@@ -105,7 +101,7 @@ def fence_test(pair):
 
         salt 'salt2' pair.fence_test salt
     """
-    member = Member.load(pair, _paths())
+    member = _member(pair)
     _require_agent(member)
     found = proof.tried(member)
     if not found["well"]:

@@ -10,26 +10,18 @@ Functions of the module ``pair``, by its virtual name.
 
 import salt_errors
 from failback.errors import Unreadable
-from failback.host.paths import Paths
 from failback.pair import Member
 from failback.replication import gate as gates
 from failback.replication import sources as source_facts
 from failback.state import ledger
+from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated

@@ -14,13 +14,14 @@ import logging
 from salt.exceptions import CommandExecutionError
 
 import salt_errors
-from failback.host.paths import Paths
 from failback.pair import Member
 from failback.recovery import reverse_rsync as data
 from failback.replication import sources as source_facts
 from failback.state import configuration
 from failback.state import lock as locks
 from failback.state import pause as pauses
+from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 
@@ -29,15 +30,6 @@ log = logging.getLogger(__name__)
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -57,7 +49,7 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
     dead_runs
         Runs that the other node has proved dead.
 
-    Returns the lock. Raises ``CommandExecutionError``, naming the run that holds the pair.
+    Returns the lock. Raises ``CommandExecutionError``, naming the run that owns the lock.
 
     CLI Example:
 
@@ -179,7 +171,7 @@ def resume(pair, run=None):
     End a pause of the watch. Returns True when there was one.
 
     run
-        End only that run's pause. Without it all of them; refused while a run holds the pair, for it may
+        End only that run's pause. Without it all of them; refused while a run owns the lock, for it may
         be in the middle of a handover.
 
     CLI Example:
@@ -237,7 +229,7 @@ def close_run(pair, run, record, sources=None):
     member.runs.write(run, record)
     if sources is not None:
         source_facts.record(member, sources)
-        data.pruned(member, (run,))
+        data.prune(member, (run,))
     member.pause.clear(run)
     member.lock.release(run)
     return True

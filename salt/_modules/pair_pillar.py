@@ -15,10 +15,10 @@ from salt.exceptions import SaltInvocationError
 import salt_errors
 from failback.decisions import roles
 from failback.host import nagios
-from failback.host.paths import Paths
 from failback.pillar import check
 from failback.pillar import pairs
 from failback.state import configuration
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 __func_alias__ = {"names_": "names"}
@@ -26,10 +26,6 @@ __func_alias__ = {"names_": "names"}
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
 
 
 @salt_errors.translated

@@ -11,17 +11,13 @@ It is the very package that Salt has synced for its own modules, so both always 
 import salt_errors
 from failback.host import release
 from failback.host import system
-from failback.host.paths import Paths
+from salt_node import paths as _paths
 
 __virtualname__ = "pair"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
 
 
 def package():

@@ -21,11 +21,11 @@ from salt.exceptions import SaltInvocationError
 
 import salt_errors
 from failback.decisions import conflicts
-from failback.host.paths import Paths
 from failback.journal import service
-from failback.pair import Member
 from failback.recovery import reverse_rsync as library
+from failback.recovery.reverse_rsync import ReverseRsync
 from failback.state import runs
+from salt_node import member as _member
 
 __virtualname__ = "reverse_rsync"
 
@@ -34,24 +34,26 @@ def __virtual__():
     return __virtualname__
 
 
-def _paths():
-    return Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
-
-
 def _remote_shell():
     # For tests: a program in place of ssh.
     return __opts__.get("failback_remote_shell")
 
 
-def _gate(pair, run):
-    from failback.replication import gate
+def _reverse_rsync(pair, run=None, method=ReverseRsync, takeover=None, **details):
+    """The sync that the functions here are about, made of what Salt has carried."""
+    return method(_member(pair), run, remote_shell=_remote_shell(), takeover=_moments(takeover), **details)
 
-    gate.require_pull(_member(pair), run)
+
+def _journals(pair, run):
+    # For tests: where no SSH is, nobody on the other node could keep one.
+    return None if _remote_shell() else service.Both(_member(pair), run)
+
+
+def _limits(max_delete, max_change_percent):
+    return {
+        "max_delete": _number("max_delete", max_delete),
+        "max_change_percent": _number("max_change_percent", max_change_percent),
+    }
 
 
 def _number(name, value):
@@ -104,15 +106,7 @@ def preview(pair, sources=None, names=200, takeover=None):
         salt salt1 reverse_rsync.preview salt
     """
     _number("names", names)
-    takeover = _moments(takeover)
-    return library.preview(_member(pair), sources, names, _remote_shell(), takeover)
-
-
-def _preview_for_handover(pair, sources, names, takeover, run):
-    member = _member(pair)
-    takeover = _moments(takeover)
-    journals = None if _remote_shell() else service.Both(member, run)
-    return library.preview(member, sources, names, _remote_shell(), takeover, journals)
+    return _reverse_rsync(pair, sources=sources, takeover=takeover).preview(names=names)
 
 
 @salt_errors.translated
@@ -123,6 +117,7 @@ def refusals(
     max_delete=None,
     max_change_percent=None,
     operation="recover",
+    overrides=None,
     words=None,
 ):
     """
@@ -148,8 +143,11 @@ def refusals(
     operation
         ``recover``, ``failover`` or ``boot``: what the previews were made for; the answer names commands.
 
-    words
+    overrides
         Dict of what the operator has given beside the pair, such as ``winner`` and ``reason``, likewise.
+
+    words
+        The former name of ``overrides``, from a master of the release before.
 
     Returns a list of sentences, empty if nothing speaks against it.
 
@@ -159,15 +157,8 @@ def refusals(
 
         salt salt1 reverse_rsync.refusals salt '[]'
     """
-    return library.refusals(
-        _member(pair),
-        previews,
-        sources,
-        max_delete=_number("max_delete", max_delete),
-        max_change_percent=_number("max_change_percent", max_change_percent),
-        operation=operation,
-        words=words,
-    )
+    overrides = {**(overrides or words or {}), **_limits(max_delete, max_change_percent)}
+    return _reverse_rsync(pair, sources=sources, operation=operation, overrides=overrides).refusals(previews)
 
 
 @salt_errors.translated
@@ -180,6 +171,7 @@ def checked(
     takeover=None,
     run=None,
     operation="recover",
+    overrides=None,
     words=None,
 ):
     """
@@ -188,7 +180,7 @@ def checked(
     The arguments are those of ``preview`` and ``refusals``. Returns what ``preview`` returns.
 
     run
-        Id of the run that holds the pair, if its handover comes next with no sync in between: from here on
+        Id of the run that owns the lock, if its handover comes next with no sync in between: from here on
         both nodes note what changes.
 
     Raises ``CommandExecutionError`` with all reasons, one a line.
@@ -199,12 +191,19 @@ def checked(
 
         salt salt1 reverse_rsync.checked salt max_delete=500
     """
-    if run is None:
-        previews = preview(pair, sources, names, takeover)
-    else:
-        _number("names", names)
-        previews = _preview_for_handover(pair, sources, names, takeover, runs.require_id(run) or run)
-    found = refusals(pair, previews, sources, max_delete, max_change_percent, operation, words)
+    _number("names", names)
+    if run is not None:
+        runs.require_id(run)
+    reverse = _reverse_rsync(
+        pair,
+        sources=sources,
+        takeover=takeover,
+        operation=operation,
+        overrides={**(overrides or words or {}), **_limits(max_delete, max_change_percent)},
+        journals=None if run is None else _journals(pair, run),
+    )
+    previews = reverse.preview(names=names)
+    found = reverse.refusals(previews)
     if found:
         raise CommandExecutionError("\n".join(found))
     return previews
@@ -222,7 +221,7 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
         Name of the pair.
 
     run
-        Id of the run that holds the pair.
+        Id of the run that owns the lock.
 
     sources, max_delete, max_change_percent
         As for ``refusals``.
@@ -243,18 +242,14 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
         salt salt1 reverse_rsync.synced salt 20261122T183000-recover-salt-4f2a
     """
     runs.require_id(run)
-    member = _member(pair)
-    return library.synced(
-        member,
+    return _reverse_rsync(
+        pair,
         run,
-        sources,
-        remote_shell=_remote_shell(),
-        gate=lambda: _gate(pair, run),
-        journals=None if _remote_shell() else service.Both(member, run),
-        max_delete=_number("max_delete", max_delete),
-        max_change_percent=_number("max_change_percent", max_change_percent),
-        takeover=_moments(takeover),
-    )
+        sources=sources,
+        takeover=takeover,
+        overrides=_limits(max_delete, max_change_percent),
+        journals=_journals(pair, run),
+    ).sync()
 
 
 @salt_errors.translated
@@ -278,7 +273,7 @@ def compared(pair, run):
         salt salt1 reverse_rsync.compared salt 20261122T183000-recover-salt-4f2a
     """
     runs.require_id(run)
-    return library.compared(_member(pair), run, _remote_shell())
+    return _reverse_rsync(pair, run, ReverseRsync.of_run).compare()
 
 
 @salt_errors.translated
@@ -321,7 +316,7 @@ def restored(pair, run, new_run, paths=None, test=False):
     for path in paths or ():
         if not isinstance(path, str) or not path.startswith("/"):
             raise SaltInvocationError(f"paths must be absolute paths, not {path!r}")
-    return library.restored(_member(pair), run, new_run, paths, bool(test))
+    return library.restore_run(_member(pair), run, new_run, paths, bool(test))
 
 
 @salt_errors.translated
@@ -344,4 +339,4 @@ def pruned(pair, spare=None):
 
         salt salt1 reverse_rsync.pruned salt
     """
-    return library.pruned(_member(pair), (spare,) if spare else ())
+    return library.prune(_member(pair), (spare,) if spare else ())

@@ -26,25 +26,15 @@ from failback.guests import claims
 from failback.guests import migration
 from failback.guests import storage
 from failback.guests import virsh
-from failback.host import paths as places
 from failback.host import system
-from failback.pair import Member
 from failback.state import lock as locks
+from salt_node import member as _member
 
 __virtualname__ = "shared_vm"
 
 
 def __virtual__():
     return __virtualname__
-
-
-def _paths():
-    return places.Paths(__opts__.get("failback_root", "/"))
-
-
-def _member(pair):
-    """This node in a pair; the call fails here if the node does not know it."""
-    return Member.load(pair, _paths())
 
 
 @salt_errors.translated
@@ -272,7 +262,7 @@ def start(pair, guest, run=None):
         Name of the guest.
 
     run
-        The run on whose behalf; it must hold the pair. Without it no run may hold the pair.
+        The run on whose behalf; it must own the lock. Without it no run may own the lock.
 
     Returns ``{"done": "started", "resumed" or "nothing", "comment": …}``. Raises ``CommandExecutionError``
     when the other host has not answered that it does not run there.
@@ -314,7 +304,7 @@ def migrate(pair, guest, run):
         Name of the guest.
 
     run
-        The run on whose behalf; it must hold the pair on both hosts.
+        The run on whose behalf; it must own the lock on both hosts.
 
     Returns ``{"done": "migrated" or "nothing", "comment": …}``. Raises ``CommandExecutionError``, which says
     where it runs then.
@@ -406,7 +396,7 @@ def _member_with(pair, guest):
 
 
 def _require_turn(member, run):
-    """A run must hold the pair; who comes without one must not be in a run's way."""
+    """A run must own the lock; who comes without one must not be in a run's way."""
     if run is not None:
         member.lock.require(run)
         return

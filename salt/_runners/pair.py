@@ -392,7 +392,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         return _bad({**shown, "refused": [run.plan.refusal, *errors.values()]})
     if run.plan.nothing_to_do:
         shown["steps"] = "Nothing to do."
-    words = {"winner": winner, "reason": "..."} if winner else {}
+    overrides = {"winner": winner, "reason": "..."} if winner else {}
     previews = []
     if {"pre-sync", "drain"} & set(run.plan.steps):
         target = run.plan.target
@@ -419,12 +419,13 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             max_delete=config["recovery"]["max_delete"],
             max_change_percent=config["recovery"]["max_change_percent"],
             operation=operation,
-            words=words,
+            # Only if there are any: a node of the release before, not upgraded yet, does not know the name.
+            **({"overrides": overrides} if overrides else {}),
         )
         if refusals:
             return _bad({**shown, "refused": refusals})
     shown["digest"] = plans.digest(run.plan, run.verdict, previews, reports)
-    shown["command"] = plans.command(operation, config, plan=shown["digest"], **words)
+    shown["command"] = plans.command(operation, config, plan=shown["digest"], **overrides)
     return shown
 
 

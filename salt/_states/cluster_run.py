@@ -26,7 +26,7 @@ def __virtual__():
     return __virtualname__
 
 
-def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_percent=None, **words):
+def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_percent=None, **overrides):
     """
     Do an operation to several pairs, in the order of ``after``, some of them at once.
 
@@ -48,11 +48,11 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
     max_delete, max_change_percent
         As for ``pair_run.opened``, for each of them.
 
-    words
+    overrides
         What belongs to one pair alone, such as ``plan`` or ``winner``: refused when it is given.
     """
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
-    given = sorted(key for key, value in words.items() if value is not None and not key.startswith("__"))
+    given = sorted(key for key, value in overrides.items() if value is not None and not key.startswith("__"))
     if given:
         ret["comment"] = f"{', '.join(given)} can be said of one pair only. Nothing was done."
         return ret

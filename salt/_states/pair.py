@@ -16,6 +16,35 @@ def __virtual__():
     return __virtualname__
 
 
+def _keep(name, already, needed, would, put):
+    """
+    What the states here have in common.
+
+    already, would
+        The comments where nothing is to be done, and in test mode.
+
+    needed
+        Function that returns what is to change, as ``changes``; empty where all is well.
+
+    put
+        Function that does it and returns the comment. It is given the changes, and empties them if nothing
+        was changed after all.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": already}
+    try:
+        ret["changes"] = needed()
+        if not ret["changes"]:
+            return ret
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["comment"] = would
+            return ret
+        ret["comment"] = put(ret["changes"])
+    except SaltException as error:
+        ret.update(result=False, changes={}, comment=str(error))
+    return ret
+
+
 def key_present(name):
     """
     The node has the SSH key with which it reaches the other node of its pair.
@@ -25,20 +54,15 @@ def key_present(name):
     name
         What this is, in words.
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "The key is already there."}
-    try:
-        if __salt__["pair.has_key"]():
-            return ret
-        ret["changes"] = {"key": "made"}
-        if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = "Would make the key."
-            return ret
+
+    def needed():
+        return {} if __salt__["pair.has_key"]() else {"key": "made"}
+
+    def put(_changes):
         __salt__["pair.make_key"]()
-        ret["comment"] = "The key was made."
-    except SaltException as error:
-        ret.update(result=False, changes={}, comment=str(error))
-    return ret
+        return "The key was made."
+
+    return _keep(name, "The key is already there.", needed, "Would make the key.", put)
 
 
 def fence_agent_known(name, pair):
@@ -53,19 +77,15 @@ def fence_agent_known(name, pair):
     pair
         Name of the pair.
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "It is as the pillar names it."}
-    try:
-        done = __salt__["pair.write_fence_agent"](pair, test=__opts__["test"])
-    except SaltException as error:
-        ret.update(result=False, comment=str(error))
-        return ret
-    if done:
-        ret["changes"] = {"the fence agent's options": done}
-        ret["comment"] = f"They were {done}."
-        if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = f"They would be {done}."
-    return ret
+
+    def needed():
+        done = __salt__["pair.write_fence_agent"](pair, test=True)
+        return {"the fence agent's options": done} if done else {}
+
+    def put(changes):
+        return f"They were {__salt__['pair.write_fence_agent'](pair)}."
+
+    return _keep(name, "It is as the pillar names it.", needed, "They would be written or removed.", put)
 
 
 def release_in_force(name):
@@ -75,21 +95,18 @@ def release_in_force(name):
     name
         What this is, in words.
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "It already is."}
-    try:
+
+    def needed():
         found = __salt__["pair.package"]()
         if found["program"] == found["modules"]:
-            return ret
-        ret["changes"] = {"release": {"old": found["program"], "new": found["modules"]}}
-        if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = "Would put the new release in force."
-            return ret
+            return {}
+        return {"release": {"old": found["program"], "new": found["modules"]}}
+
+    def put(_changes):
         __salt__["pair.install_program"]()
-        ret["comment"] = "The new release is in force."
-    except SaltException as error:
-        ret.update(result=False, changes={}, comment=str(error))
-    return ret
+        return "The new release is in force."
+
+    return _keep(name, "It already is.", needed, "Would put the new release in force.", put)
 
 
 def flat_program_absent(name):
@@ -102,20 +119,15 @@ def flat_program_absent(name):
     name
         What this is, in words.
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "There is none."}
-    try:
-        if not __salt__["pair.has_flat_program"]():
-            return ret
-        ret["changes"] = {"library": "removed"}
-        if __opts__["test"]:
-            ret["result"] = None
-            ret["comment"] = "Would remove it."
-            return ret
+
+    def needed():
+        return {"library": "removed"} if __salt__["pair.has_flat_program"]() else {}
+
+    def put(changes):
         late = __salt__["pair.remove_flat_program"]()
-        ret["comment"] = "It was removed."
-        if late:
-            left = f"Left for the next highstate: {', '.join(late)} still runs from it."
-            ret.update(changes={}, comment=left)
-    except SaltException as error:
-        ret.update(result=False, changes={}, comment=str(error))
-    return ret
+        if not late:
+            return "It was removed."
+        changes.clear()
+        return f"Left for the next highstate: {', '.join(late)} still runs from it."
+
+    return _keep(name, "There is none.", needed, "Would remove it.", put)

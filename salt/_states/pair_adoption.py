@@ -11,8 +11,7 @@ The steps of ``orch.adopt``, which sets a new pair up once and for good; they ru
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 
-from failback.decisions import places
-from failback.decisions import plan as plans
+from failback.decisions import adoption as adoptions
 from failback.decisions import verdict as verdicts
 from failback_master import checks
 from failback_master import highstate
@@ -166,62 +165,31 @@ def begun(name, pair=None, moved=None):
     """
 
     def work(config, nodes, ids):
-        primary, secondary = ids
         reports = nodes.all(ids, "pair.report", pair)
-        found = verdicts.judge(config, reports[primary], reports[secondary])
-        if found.name == verdicts.SPLIT:
-            # The keys are in order by now: nodes that reach each other may end the split-brain by themselves.
-            refusal = plans.decide(plans.RECOVER, config, found).refusal
-            raise CommandExecutionError(f"{pair} is {found.name}: {found.sentence} {refusal}")
-        held = [one["address"] for one in reports[secondary]["addresses"] if one["held"]]
-        new = [node for node in ids if reports[node]["ledger"] is None]
-        known = [one["ledger"] for one in reports.values() if one["ledger"]]
-        # Nobody was ever admitted: an adoption that ended between the two nodes.
-        begins = bool(new) and not any(one["generation"] > 1 or one["boot_id"] for one in known)
-        if new and not begins and not found.active:
-            raise CommandExecutionError(
-                f"{new[0]} has no ledger of {pair} and {secondary if new[0] == primary else primary} has "
-                f"one, so {pair} has a history that {new[0]} has lost. Nothing was written. "
-                f"`salt-run pair.status {pair}` shows what is known."
-            )
-        if begins and held:
-            raise CommandExecutionError(
-                f"{secondary} holds {', '.join(held)}, so it may have the newer data; a new pair begins with "
-                f"its primary. Bring {pair} home by hand first, or swap the nodes in the pillar."
-            )
-        elsewhere = {node: reports[node]["misplaced"] for node in ids if reports[node]["misplaced"]}
-        told = " ".join(places.misplaced_sentence(node, found, pair) for node, found in elsewhere.items())
-        if elsewhere and moved is not True:
-            raise CommandExecutionError(f"Where the paths of {pair} lie was not recorded. {told}")
+        verdict = verdicts.judge(config, *(reports[node] for node in ids))
+        adoption = adoptions.decide(config, verdict, reports, moved is True)
+        if adoption.refusal:
+            raise CommandExecutionError(adoption.refusal)
         run = orchestration.Run(__opts__, config, "adopt")
         run.lock(reports.values())
         try:
-            for node, other in (ids, reversed(ids)):
-                there = reports[other]["sources"]
-                nodes.one(node, "pair.record_sources", pair, run.id, there, moved=bool(elsewhere))
-            if elsewhere and reports[primary]["lsyncd"]["running"]:
-                nodes.one(primary, "lsyncd.stop", pair)
-            if begins:
-                nodes.all(ids, "pair.adopt", pair, primary, run.id)
+            _write(run, reports, adoption)
         finally:
             run.let_go()
             nodes.try_all(ids, "pair.unlock", pair, run.id)
-        if elsewhere:
-            return (
-                {node: sorted(found) for node, found in elsewhere.items()},
-                f"It is recorded where these paths lie now. Before anything is carried both nodes are "
-                f"compared as a whole: `salt-run pair.status {pair}` names the command.",
-            )
-        if new and not begins:
-            return {}, (
-                f"{new[0]} has no ledger of {pair}. The recovery gives it one, when it has saved what is "
-                f"there: `salt-run pair.status {pair}` names the command."
-            )
-        if not new:
-            return {}, f"{pair} has its ledgers already; it is recorded where its paths lie."
-        return (
-            {node: "ledger in generation 1" for node in ids},
-            f"{pair} is adopted. Start it: salt-run state.orch orch.boot pillar='{{pair: {pair}}}'",
-        )
+        return adoptions.outcome(config, adoption)
 
     return _step(name, pair, "begin the ledgers", work)
+
+
+def _write(run, reports, adoption):
+    """Record where the paths lie, and begin the ledgers if they begin."""
+    pair, (primary, secondary) = run.config["name"], run.ids
+    for node, other in ((primary, secondary), (secondary, primary)):
+        there = reports[other]["sources"]
+        moved = bool(adoption.elsewhere)
+        run.nodes.one(node, "pair.record_sources", pair, run.id, there, moved=moved)
+    if adoption.elsewhere and reports[primary]["lsyncd"]["running"]:
+        run.nodes.one(primary, "lsyncd.stop", pair)
+    if adoption.begins:
+        run.nodes.all(run.ids, "pair.adopt", pair, primary, run.id)

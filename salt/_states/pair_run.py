@@ -18,6 +18,7 @@ a change and says that it was not needed. Every step ends with a look that prove
 ``test=True`` nothing is changed, not even a lock.
 """
 
+import logging
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -30,6 +31,8 @@ from failback_master import highstate
 from failback_master import minions
 from failback_master import opening
 from failback_master import orchestration
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "pair_run"
 
@@ -91,9 +94,9 @@ def opened(
     ret = _ret(name)
     begun = time.monotonic()
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
-    words = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
+    overrides = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
     try:
-        run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, words)
+        run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, overrides)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
@@ -122,7 +125,7 @@ def opened(
     said = [run.verdict.sentence]
     if run.took_over:
         said.append(f"Took over the lock of run {run.took_over}, which is no longer running.")
-    ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} holds it."
+    ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} owns the lock."
     run.note("precheck", True, " ".join(said), time.monotonic() - begun)
     return ret
 
@@ -289,7 +292,7 @@ def drained(name):
     return _step(name, "drain", work)
 
 
-def files_warm(name):
+def files_pre_synced(name):
     """
     Bring back what changed while the serving node still serves, with a backup of all it replaces.
 
@@ -315,6 +318,20 @@ def files_warm(name):
         return done["comment"]
 
     return _step(name, "pre-sync", work)
+
+
+def files_warm(name):
+    """
+    The former name of ``pair_run.files_pre_synced``, for one release.
+
+    name
+        What this step is, in words.
+    """
+    log.warning(
+        "pair_run.files_warm is called pair_run.files_pre_synced now; the next release does not know the old "
+        "name."
+    )
+    return files_pre_synced(name)
 
 
 def _reload(run, units):
@@ -381,7 +398,7 @@ def handed_over(name):
             changes["started"] = done["started"]
         active = f"{run.plan.active} is active in generation {done['generation']}"
         try:
-            witnessed = checks.witnessed(run)
+            witnessed = checks.ask_witnesses(run)
         except CommandExecutionError as error:
             done["problems"].append(str(error))
         else:
@@ -518,7 +535,7 @@ def active_alone(name):
             # It has ended: only now has the standby what it would need to serve.
             _admit(run, standby, there["ledger"]["generation"])
         run.nodes.all(run.members, "pair.watching", pair)
-        return checks.proved(run)
+        return checks.prove(run)
 
     return _step(name, "activate", work)
 

@@ -30,7 +30,7 @@ def synced(name, run, sources=None, max_delete=None, max_change_percent=None):
         Name of the pair.
 
     run
-        Id of the run that holds the pair.
+        Id of the run that owns the lock.
 
     sources
         What the serving node reports of its paths (key ``sources`` of ``pair.report``).

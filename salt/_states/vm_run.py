@@ -18,7 +18,7 @@ do with guests when they are told ``vms: move``.
       vm_run.closed:
         - order: last
 
-A run holds the pair on both hosts like any other run on it, so nobody reboots a host under a guest on its
+A run owns the lock on both hosts like any other run on it, so nobody reboots a host under a guest on its
 way. What may be done to a guest is decided on the master for the plan, and once more on the host that does
 it, after it has asked the other one itself (execution module ``shared_vm``).
 """
@@ -359,8 +359,8 @@ def followed(name, vms=None):
     Bring the guests that run to the node that is active now, if the operator wants it.
 
     With a node that is declared off, all guests that do not run on the other one are started there: which
-    ones ran is not to be known then. Where nothing is to be done for the pair nobody holds it, so guests that
-    are not where they should be are named, with the command that brings them there.
+    ones ran is not to be known then. Where nothing is to be done for the pair nobody owns its lock, so guests
+    that are not where they should be are named, with the command that brings them there.
 
     name
         What this step is, in words.

@@ -32,7 +32,7 @@ Every pair serves on its secondary:
 {%- else %}
 
 # Before anything is changed: both nodes answer, the primary serves, the standby is in step, no other run
-# holds the pair.
+# owns the lock.
 Both nodes answer and the pair may be moved:
   pair_run.opened:
     - pair: {{ pair | tojson }}

@@ -69,7 +69,7 @@ The services run, on the primary first:
 
 # While the secondary still serves, so that the final sync is short.
 The files that changed have come back:
-  pair_run.files_warm:
+  pair_run.files_pre_synced:
     - require:
       - pair_run: The services run, on the primary first
 

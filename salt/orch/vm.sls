@@ -9,7 +9,7 @@
   that it is off. Running this again goes on from what is then true.
 -#}
 
-# Before anything is changed: the words mean something, both hosts answer, no other run holds the pair, the
+# Before anything is changed: the words mean something, both hosts answer, no other run owns the lock, the
 # definitions are the same, the storage is the same, virtlockd guards it.
 The hosts answer and the guests may go there:
   vm_run.opened:

@@ -65,7 +65,7 @@ class Host:
         return {**normalise.normalise("mgmt", PILLAR), "node": "salt1", "version": 1}
 
     def hold(self, run=RUN):
-        """A run holds the pair here."""
+        """A run owns the lock here."""
         self.member.lock.acquire(run, "vm", {"user": "anna", "master": "m"}, 60)
 
     def peer_with(self, **states):

@@ -71,6 +71,6 @@ def test_the_machine_of_the_process_is_asked_though_it_is_no_node_of_the_pair():
 
 
 def test_a_pair_that_a_living_run_holds_is_not_free():
-    with pytest.raises(CommandExecutionError, match=f"held by run {RUN}"):
+    with pytest.raises(CommandExecutionError, match=f"locked by run {RUN}"):
         checks.require_free("salt", [report("salt1", "held")], Nodes(salt1=False))
     checks.require_free("salt", [report("salt1", "held")], Nodes(salt1=True))

@@ -82,11 +82,11 @@ def test_the_record_of_a_run_keeps_what_the_operator_has_said(monkeypatch):
     """From there it goes into the history of both nodes."""
     monkeypatch.setattr(minions, "Nodes", lambda opts: None)
     config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
-    words = {"winner": "salt2", "reason": "the clients were on salt2"}
+    overrides = {"winner": "salt2", "reason": "the clients were on salt2"}
     opts = {"id": "salt2_master", "conf_file": "x", "user": "root"}
-    record = orchestration.Run(opts, config, "recover", words).record()
+    record = orchestration.Run(opts, config, "recover", overrides).record()
     assert {key: record.get(key) for key in ("winner", "fenced", "reason", "moved")} == {
-        **words,
+        **overrides,
         "fenced": None,
         "moved": None,
     }
@@ -268,8 +268,8 @@ def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_short
             return None, None, {}
 
     monkeypatch.setattr(minions, "Nodes", Silent)
-    for words in ({}, {"fenced": "salt1", "reason": "no power"}):
-        orchestration.Run({"id": "salt2_master"}, {"name": "salt"}, "failover", words).look()
+    for overrides in ({}, {"fenced": "salt1", "reason": "no power"}):
+        orchestration.Run({"id": "salt2_master"}, {"name": "salt"}, "failover", overrides).look()
     assert waited == [minions.LOOK_WITHIN, orchestration.LOOK_BESIDE_DEAD_WITHIN]
     assert waited[1] < waited[0] / 2
 

@@ -43,7 +43,7 @@ def test_what_a_refusal_advises_is_enough(changed):
 )
 def test_what_a_refusal_advises_has_the_words_of_the_run(reason):
     """After a split the command was refused as it was typed: the winner was left out."""
-    words = {"winner": "salt2", "reason": reason, "moved": True, "max_change_percent": 60}
-    (problem,) = limits.limit_problems([seen(deleted=101)], 100, 60, "salt", "recover", words)
-    assert typed(problem) == {"pair": "salt", **words, "max_delete": 101}
+    overrides = {"winner": "salt2", "reason": reason, "moved": True, "max_change_percent": 60}
+    (problem,) = limits.limit_problems([seen(deleted=101)], 100, 60, "salt", "recover", overrides)
+    assert typed(problem) == {"pair": "salt", **overrides, "max_delete": 101}
     assert "See which: salt-run pair.plan salt winner=salt2. To allow" in problem

@@ -83,7 +83,7 @@ def vm(**pillar):
 
 
 def untouched(site):
-    """No guest was touched and nobody holds the pair."""
+    """No guest was touched and nobody owns the lock."""
     for node in site.nodes:
         assert not (node.root / "virsh.done").exists()
         assert not node.member.lock.path.exists()
@@ -162,7 +162,7 @@ def test_a_split_of_the_pair_is_no_matter_of_its_guests(guests):
 def test_a_pair_that_is_held_is_left_alone(guests):
     for node in guests.nodes:
         node.set_lock("20261122T183000-recover-salt-4f2a", {"user": "anna", "master": "salt2_master"})
-    guests.run(*vm(vm="idm", host="salt1")).refused("held by run 20261122T183000-recover-salt-4f2a", "anna")
+    guests.run(*vm(vm="idm", host="salt1")).refused("locked by run 20261122T183000-recover-salt-4f2a", "anna")
 
 
 def test_status_shows_where_they_run(guests):

@@ -101,7 +101,7 @@ def test_a_second_run_is_refused_and_names_the_first(cold):
         node.set_lock(OTHER_RUN, living)
     before = cold.trees()
     boot, status = cold.run_together(BOOT, ("pair.status", "salt"))
-    boot.refused("Refused, nothing was changed", f"is held by run {OTHER_RUN}", "salt2_master")
+    boot.refused("Refused, nothing was changed", f"is locked by run {OTHER_RUN}", "salt2_master")
     status.refused(OTHER_RUN)
     assert cold.trees() == before
 
@@ -130,7 +130,7 @@ def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
 
 def test_a_lock_on_the_second_node_alone_stops_a_run_as_well(cold):
     cold.secondary.set_lock(OTHER_RUN, owner(os.getpid(), system.process_started(os.getpid())))
-    cold.run(*BOOT).refused("Refused, nothing was changed", f"is held by run {OTHER_RUN}")
+    cold.run(*BOOT).refused("Refused, nothing was changed", f"is locked by run {OTHER_RUN}")
     assert not cold.primary.member.lock.path.exists()
     assert ledger_of(cold.primary)["boot_id"] == "an earlier boot"
 
@@ -145,7 +145,7 @@ def test_of_two_runs_at_once_one_does_the_work(cold):
         other.good("Nothing to do: salt is normal.")
     else:
         other.refused("Refused, nothing was changed")
-        assert "is held by run" in other.flat or "The facts moved" in other.flat
+        assert "is locked by run" in other.flat or "The facts moved" in other.flat
     for node in cold.nodes:
         assert not node.member.lock.path.exists()
         assert ledger_of(node)["generation"] == 6

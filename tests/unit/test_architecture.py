@@ -17,6 +17,7 @@ UTILS = SALT / "_utils"
 FLOORS = (
     "failback_master",
     "salt_errors",
+    "salt_node",
     "failback.cli",
     "failback.peer_requests",
     "failback.watch",
@@ -59,6 +60,8 @@ IMPURE_ATTRIBUTES = {
     "json": {"load", "dump"},
 }
 MOST_LINES = 700
+#: Lines of a function without its docstring.
+LONGEST_FUNCTION = 60
 #: Below this many functions take ``paths``. What is done for a pair takes its member; see ``failback.pair``.
 FEWER_TAKE_PATHS = 40
 
@@ -136,7 +139,7 @@ def test_no_module_imports_itself_by_way_of_others():
 @each_module
 def test_only_the_package_itself_is_imported_from_the_tree(name):
     """Nothing of the library needs Salt, but for what belongs to the master and to Salt's modules."""
-    needs_salt = name.split(".")[0] in ("failback_master", "salt_errors")
+    needs_salt = name.split(".")[0] in ("failback_master", "salt_errors", "salt_node")
     salt = [other for _, other in IMPORTS[name] if other.split(".")[0] == "salt"]
     assert needs_salt or salt == []
 
@@ -194,6 +197,37 @@ def test_what_is_private_stays_in_its_module(name):
 @pytest.mark.parametrize("path", sorted(SALT.rglob("*.py")), ids=lambda one: str(one.relative_to(SALT)))
 def test_no_file_grows_beyond_what_can_be_read_at_once(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+FUNCTIONS = [
+    (path, node)
+    for path in sorted(SALT.rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text()))
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+]
+
+
+def length(function):
+    """Its lines, from ``def`` on, with what is defined in it and without its docstring."""
+    first = function.body[0]
+    said = first.end_lineno - first.lineno + 1 if ast.get_docstring(function) is not None else 0
+    return function.end_lineno - function.lineno + 1 - said
+
+
+def test_no_function_grows_beyond_a_screen():
+    """What is longer reads better as a list of named steps."""
+    found = [
+        f"{path.relative_to(SALT)}:{function.lineno} {function.name}: {length(function)} lines"
+        for path, function in FUNCTIONS
+        if length(function) > LONGEST_FUNCTION
+    ]
+    assert found == []
+
+
+def test_a_docstring_makes_no_function_long():
+    (documented,) = ast.parse('def function():\n    """\n    Text.\n    """\n    return 1\n').body
+    (bare,) = ast.parse("def function():\n    one()\n    two()\n").body
+    assert (length(documented), length(bare)) == (2, 3)
 
 
 def takes(function, name):

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import report
 from benchmarks import rows
 from benchmarks import window
+from benchmarks.__main__ import merged
 from benchmarks.nodes import configuration
 from benchmarks.nodes import overlap
 from benchmarks.on_node import tree
@@ -85,6 +86,13 @@ def test_what_is_written(row, tmp_path):
     assert plots == ["benchmarks/00.svg"]
     tree = ET.parse(tmp_path / plots[0])
     assert "another & more" in [one.text for one in tree.iter() if one.text]
+
+
+def test_a_row_that_was_measured_under_its_former_name_is_kept(tmp_path):
+    kept = {"rows": [{"name": "warm"}, {"name": "lag", "measured": "before"}, {"name": "forgotten"}]}
+    (tmp_path / "benchmarks.json").write_text(json.dumps(kept))
+    found = merged([{"name": "lag", "measured": "now"}], tmp_path)
+    assert found == [{"name": "pre_sync"}, {"name": "lag", "measured": "now"}]
 
 
 def test_the_pair_of_the_bench_is_what_a_pillar_makes_of_it():

@@ -3,128 +3,23 @@
 import copy
 import json
 import pathlib
-import random
-import subprocess
 import sys
-import threading
-import types
 
 import pytest
-from _pytest.monkeypatch import MonkeyPatch  # pytest 6 has it here alone
+from faults_facts import BAIT
+from faults_facts import FILES
+from faults_facts import MACS
+from faults_facts import arp
+from faults_facts import facts
+from faults_facts import holds
+from faults_facts import line
+from faults_facts import operation
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 
-from lab import client  # noqa: E402
 from lab import load  # noqa: E402
 from lab.faults import campaign  # noqa: E402
 from lab.faults import checker  # noqa: E402
-from lab.faults import injectors  # noqa: E402
-from lab.faults import moments  # noqa: E402
-from lab.faults import rehearsal  # noqa: E402
-
-FILES = "/srv/salt/files"
-BAIT = "/srv/small/bait-1"
-
-
-def line(time, what, **more):
-    return {"time": time, "what": what, **({what: more.pop("value")} if "value" in more else {}), **more}
-
-
-def holds(time, value):
-    return line(time, "holds", value=value)
-
-
-def operation(sequence, kind, name, node="salt1", answered=..., **more):
-    entry = {"sequence": sequence, "operation": kind, "name": name, "sent": 100.0 + sequence}
-    entry["answered"] = 100.1 + sequence if answered is ... else answered
-    return {**entry, "node": node, **more}
-
-
-MACS = {"02:00:00:00:00:01": "salt1", "02:00:00:00:00:02": "salt2"}
-
-
-def arp(*steps):
-    """What the client's monitor saw, ten times a second: from each (moment, nodes that answer) on."""
-    found = []
-    for (begin, nodes), (end, _) in zip(steps, steps[1:]):
-        macs = [mac for mac, node in MACS.items() if node in nodes]
-        number = round((end - begin) * 10)
-        found += [{"time": round(begin + one / 10, 1), "macs": macs} for one in range(number)]
-    return found
-
-
-def facts():
-    """A run in which all went well: salt1 was cut off at 110 s, salt2 took over, salt1 came home at 150 s."""
-    clients = [
-        operation(1, "create", "f-1"),
-        operation(9, "create", "f-9"),
-        operation(20, "create", "f-20", node="salt2"),
-        operation(60, "append", "f-20"),
-    ]
-    tree = {f"{FILES}/f-1": load.block(1), f"{FILES}/f-20": load.block(20) + load.block(60)}
-    tree[f"{BAIT}/1"] = b"serving 1\n"
-    return {
-        "label": "recover/none/done",
-        "seed": 1,
-        "how": "cut",
-        "begun": 100.0,
-        "started": 130.0,
-        "injected": 140.0,
-        "ended": 200.0,
-        "hit": True,
-        "exit": 0,
-        "said": "",
-        "failed": None,
-        "normal": True,
-        "drained": True,
-        "timeline": [],
-        "attempts": [],
-        "outages": [["salt1", 110.0, 120.0, "cut"]],
-        "silences": [],
-        "client": clients,
-        "local": {"salt1": [], "salt2": []},
-        "plans": [f'{{"deleted": ["{FILES}/f-9"]}}'],
-        "trees": {"salt1": dict(tree), "salt2": dict(tree)},
-        "kept": {"salt1": {"files/f-9": [load.block(9)], "bait-1/1": [b"before 1\n"]}, "salt2": {}},
-        "bait": {"1": "serving 1\n", "2": None},
-        "kept_bait": {"1": "before 1\n"},
-        "bait_folder": BAIT,
-        "macs": dict(MACS),
-        "arp": arp(
-            (95, ["salt1"]),
-            (110, []),
-            (112, ["salt2"]),
-            (120, ["salt1", "salt2"]),
-            (122, ["salt2"]),
-            (149.9, []),
-            (150.1, ["salt1"]),
-            (200, []),
-        ),
-        "places": {"client": FILES, "local": "/srv/small/local"},
-        "observed": {
-            "salt1": [
-                line(95, "begun", boot="a"),
-                holds(95, True),
-                line(95, "ledger", value=[1, "salt1"]),
-                line(95, "lsyncd", value=[[7, 1]]),
-                line(122, "ledger", value=[2, "salt2"]),
-                holds(122, False),
-                line(123, "lsyncd", value=[]),
-                line(150, "ledger", value=[3, "salt1"]),
-                holds(150.1, True),
-                line(155, "lsyncd", value=[[9, 500]]),
-            ],
-            "salt2": [
-                line(95, "begun", boot="b"),
-                holds(95, False),
-                line(95, "ledger", value=[1, "salt1"]),
-                line(112, "ledger", value=[2, "salt2"]),
-                holds(112, True),
-                holds(149.9, False),
-                line(150, "ledger", value=[3, "salt1"]),
-            ],
-        },
-    }
 
 
 def broken(changed):
@@ -365,62 +260,6 @@ def test_a_client_that_goes_to_and_fro_in_a_split_leaves_two_histories():
     assert broken(one) == []
 
 
-def test_the_random_runs_are_those_of_their_seed():
-    assert campaign.random_runs(30, 7) == campaign.random_runs(30, 7)
-    assert campaign.random_runs(30, 7) != campaign.random_runs(30, 8)
-
-
-def test_every_fault_is_made_at_every_moment_of_every_orchestration():
-    runs = campaign.every_run()
-    assert len(runs) == len(set(runs))
-    made = {(operation, moment) for operation, fault, moment in runs if fault == "primary_power"}
-    assert made == {(name, moment) for name, each in moments.BY_OPERATION.items() for moment in each}
-    assert {fault for _, fault, _ in runs} == set(injectors.ALL) - {"none"}
-
-
-def test_a_moment_by_chance_is_one_of_the_operation_or_of_its_time():
-    found = {moments.at_random("boot", random.Random(seed)) for seed in range(200)}
-    assert found == set(moments.BY_OPERATION["boot"]) | set(moments.RANDOM)
-
-
-def test_what_a_moment_is_named_after_is_a_job_of_an_orchestration():
-    tree = pathlib.Path(__file__).resolve().parents[2] / "salt"
-    sources = [tree / "_states/pair_run.py", *(tree / "_utils/failback_master").glob("*.py")]
-    text = "".join(source.read_text() for source in sources)
-    named = {one.partition(":")[0] for each in moments.BY_OPERATION.values() for one in each if ":" in one}
-    assert {one for one in named if f'"{one}"' not in text} == set()
-    assert {"lsyncd.drain", "lsyncd.first_pass", "pair.renew", "pair.admit"} <= named
-
-
-def test_a_failover_has_its_boundaries_before_and_after_the_handover():
-    phases = moments.PHASES["failover"]
-    assert list(phases) == ["opening", "draining", "handover", "settling", "closing"]
-    for function in ("pair.start_services", "lsyncd.drain", "pair.push_git"):
-        assert any(one.startswith(function) for one in phases["draining"])
-    for function in ("pair.push_git", "reverse_rsync.compared", "pair.stand_by", "pair.activate"):
-        assert any(one.startswith(function) for one in phases["settling"])
-    for each in moments.PHASES.values():
-        assert "pair.renew:ret" in each["opening"] and "pair.close_run:ret" in each["closing"]
-    for operation in ("recover", "boot"):
-        assert "lsyncd.first_pass:new" in moments.PHASES[operation]["settling"]
-
-
-def test_the_second_time_of_a_moment_may_be_in_another_phase():
-    assert moments.phase("failover", "pair.push_git:new") == "draining"
-    assert moments.phase("failover", "pair.push_git:new#2") == "settling"
-    assert moments.phase("recover", "pair.push_git:new") == "warm"
-    assert moments.phase("boot", "pair.admit:ret") == moments.phase("boot", "pair.admit:ret#2") == "taking"
-    assert moments.phase("boot", "pair.admit:ret#3") == "settling"
-
-
-def test_a_second_operator_may_start_each_orchestration():
-    assert {f"second_{operation}" for operation in moments.PHASES} <= set(injectors.ALL)
-    started = []
-    lab = types.SimpleNamespace(second_operator=started.append)
-    injectors.ALL["second_failover"].inject(lab)
-    assert started == ["failover"]
-
-
 def test_what_was_true_before_the_log_begins_still_counts():
     lines = [
         line(1.0, "begun", boot="a"),
@@ -450,26 +289,6 @@ def test_a_boot_forgets_what_was_true():
     assert [one["time"] for one in checker.since(text, 10.0)] == [12.0]
 
 
-def test_every_moment_is_in_one_phase():
-    for operation, phases in moments.PHASES.items():
-        named = [moment for group in phases.values() for moment in group]
-        assert sorted(named) == sorted(moments.BY_OPERATION[operation])
-        assert set(phases) <= set(campaign.WORST)
-        assert {moments.phase(operation, one) for one in moments.RANDOM} == {"by chance"}
-
-
-def test_a_brief_campaign_makes_every_fault_once_in_every_phase_and_knows_what_is_missing():
-    runs = campaign.brief_runs(7)
-    assert runs == campaign.brief_runs(7) != campaign.brief_runs(8)
-    cells = [(operation, fault, moments.phase(operation, moment)) for operation, fault, moment in runs]
-    assert len(set(cells)) == len(cells)
-    assert ("recover", "rsync", "handover") in cells and ("recover", "primary_gone", "static") in cells
-    assert ("recover", "primary_gone", "handover") not in cells
-    label = "/".join(("recover", runs[0][1], "done"))
-    assert campaign.missing(runs, [{"label": label, "hit": True}]) == runs[1:]
-    assert campaign.missing(runs, [{"label": label, "hit": False}]) == runs
-
-
 def test_the_table_says_what_was_broken_in_which_phase():
     def report(label, **more):
         # As they were kept before all overlaps and gaps were.
@@ -483,7 +302,7 @@ def test_the_table_says_what_was_broken_in_which_phase():
             report("boot/master/pair.take:ret", hit=False),
         ]
     )
-    assert "| recover | opening | static | warm | handover | settling | closing | by chance |" in said
+    assert "| recover | opening | static | pre-sync | handover | settling | closing | by chance |" in said
     assert "| `rsync` |  |  |  | 2, **1 broken** |  |  | 1 | 2.0 s | 0.0 s | 3.0 s |" in said
     assert "| boot |" not in said
     assert said.endswith("4 runs, 1 with a broken invariant, 1 ended before the moment came.")
@@ -513,168 +332,3 @@ def test_a_run_that_ended_before_its_moment_has_not_held():
     assert checker.shown(checker.judge(one)).startswith("BROKEN ")
     assert campaign.exit_status([report, checker.judge(one)]) == 1
     assert campaign.exit_status([checker.judge(facts())]) == 0
-
-
-def kept(label, begin=10.0, end=40.0, **more):
-    timeline = [[begin, "orch.recover begins on salt2"], [end, "orch.recover ended with 0"]]
-    return {"label": label, "exit": 0, "hit": True, "timeline": timeline, **more}
-
-
-def test_how_long_an_undisturbed_run_takes_is_what_was_measured():
-    reports = [
-        kept("recover/none/done"),
-        kept("recover/none/armed", took=28.0),
-        kept("recover/none/up", took=5.0),  # with a reboot: another kind of run
-        kept("recover/rsync/done", took=3.0),
-        kept("recover/none/done", exit=1, took=2.0),
-    ]
-    assert campaign.undisturbed(reports) == {"recover": 28.0}
-    assert campaign.undisturbed(reports[:1]) == {"recover": 30.0}
-    # Its moment did not come: nothing was in its way either, and the next random moment shall not be missed.
-    missed = kept("recover/rsync/random:7", hit=False, took=19.0)
-    assert campaign.undisturbed([*reports, missed]) == {"recover": 19.0}
-
-
-def test_a_random_moment_is_a_share_of_the_measured_time(monkeypatch):
-    """Where nobody knows the time, a run with nothing in its way comes first."""
-    made = []
-
-    class Run:
-        def __init__(self, lab, operation, fault, moment, seed):
-            made.append((operation, fault, moment, seed, lab.undisturbed.get(operation)))
-            self.label = f"{operation}/{fault}/{moment}"
-
-        def run(self):
-            timeline = [[9, "the pair is normal"]]
-            seen = {"timeline": timeline, "took": 21.0, "hit": "random:9" not in self.label}
-            return {**checker.judge(facts()), "label": self.label, **seen}
-
-    monkeypatch.setattr(rehearsal, "Rehearsal", Run)
-    lab = types.SimpleNamespace(undisturbed={"recover": 29.0})
-    runs = [("failover", "rsync", "random:3"), ("recover", "rsync", "random:9")]
-    runs += [("recover", "rsync", "random:8"), ("boot", "rsync", "armed")]
-    campaign.make(lab, runs, 7, report=lambda text: None)
-    assert made == [
-        ("failover", "none", "pair.close_run:new", 7, None),
-        ("failover", "rsync", "random:3", 7, 21.0),
-        ("recover", "rsync", "random:9", 8, 29.0),
-        ("recover", "rsync", "random:8", 9, 21.0),
-        ("boot", "rsync", "armed", 10, None),
-    ]
-
-
-def a_rehearsal(seed=7, undisturbed=(), fault="rsync"):
-    host = types.SimpleNamespace(name="salt1")
-    lab = types.SimpleNamespace(primary=host, secondary=host, client=host, undisturbed=dict(undisturbed))
-    return rehearsal.Rehearsal(lab, "failover", fault, "random:5", seed)
-
-
-def test_a_rehearsal_waits_for_a_share_of_that_time():
-    assert a_rehearsal(undisturbed={"failover": 17.0}).undisturbed == 17.0
-    assert a_rehearsal().undisturbed == moments.UNDISTURBED["failover"]
-    assert set(moments.UNDISTURBED) == set(moments.PHASES)
-    ended = types.SimpleNamespace(poll=lambda: 0)
-    assert moments.wait("random:5", None, ended, 17.0, 300).time is None
-    assert moments.wait("random:5", None, ended, 0.0, 300).time is not None
-
-
-def test_nobody_looks_on_for_longer_than_until_somebody_serves(monkeypatch):
-    one, looked = a_rehearsal(), []
-
-    def holders():
-        looked.append(1)
-        return ["salt1"] if len(looked) > 2 else []
-
-    monkeypatch.setattr(one, "_holders_now", holders)
-    monkeypatch.setattr(rehearsal.time, "sleep", lambda seconds: None)
-    one.hit = True
-    one._observe()
-    assert one.after_fault == ["salt1"] and len(looked) == 4
-
-
-def entries_of_a_full_disk():
-    """An overwrite, three appends for which there was no room, one that was answered: recover, seed 47."""
-    return [
-        operation(87, "overwrite", "f"),
-        *(operation(number, "append", "f", answered=None) for number in (90, 96, 103)),
-        operation(113, "append", "f"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "right"),
-    [
-        (load.block(87) + load.block(113), True),
-        (load.block(87) + load.block(90)[:70] + load.block(96)[:3] + load.block(113), True),
-        (load.block(87) + load.block(90) + load.block(96)[:40] + load.block(103) + load.block(113), True),
-        (load.block(87) + load.block(96)[:40] + load.block(90)[:40] + load.block(113), False),
-        (load.block(87) + load.block(90)[:70] + load.block(113)[:-1], False),
-        (load.block(87)[:-1] + load.block(113), False),
-        (load.block(87) + load.block(90)[:70], False),
-    ],
-)
-def test_any_beginning_of_what_was_not_acknowledged_may_be_there(content, right):
-    model = load.model_of(entries_of_a_full_disk())
-    assert model.matches("f", content) is right
-
-
-def test_many_writes_that_fail_leave_a_model_that_can_be_searched():
-    entries = [operation(1, "create", "f")]
-    entries += [operation(number, "append", "f", answered=None) for number in range(2, 60)]
-    model = load.model_of(entries)
-    assert len(model.files["f"]) == 1
-    assert model.matches("f", load.block(1) + load.block(2)[:9] + load.block(59)[:9])
-    assert not model.matches("f", load.block(1) + load.block(60))
-
-
-def operations(path):
-    """What a client did, without the part of the names that is new in every run."""
-    return [
-        (one["operation"], *(one[key].partition("-")[2] for key in ("name", "new_name") if key in one))
-        for one in load.entries(path)
-    ]
-
-
-def test_the_load_chooses_by_its_seed_and_not_by_its_names(tmp_path):
-    """As the hosts run it: one program, told by its arguments."""
-    said = {}
-    for number, (prefix, seed) in enumerate([("c1", "7/client"), ("c2", "7/client"), ("c2", "8/client")]):
-        root, log = tmp_path / f"root{number}", tmp_path / f"{number}.jsonl"
-        root.mkdir()
-        service = load.Service(root, 0)
-        threading.Thread(target=service.serve_forever, daemon=True).start()
-        command = [sys.executable, load.__file__, "write", "--to", "127.0.0.1", "--log", log, "--changes"]
-        command += ["--port", service.server_address[1], "--rate", 1000, "--count", 60]
-        command += ["--prefix", prefix, "--seed", seed]
-        subprocess.run([str(one) for one in command], check=True, timeout=60)
-        service.shutdown()
-        service.server_close()
-        said[prefix, seed] = operations(log)
-    assert len(said["c1", "7/client"]) == 60
-    assert said["c1", "7/client"] == said["c2", "7/client"] != said["c2", "8/client"]
-
-
-def test_the_load_of_a_run_is_told_the_seed_of_the_run():
-    told = []
-    host = types.SimpleNamespace(
-        name="salt1",
-        run=lambda argv, **options: told.append(argv),
-        spawn=lambda argv, **options: told.append(argv),
-    )
-    client.start_writing(host, "10.0.0.5", prefix="c1795431726", seed="7/client")
-    assert told[-1][-2:] == ["--seed", "7/client"]
-    client.start_writing(host, "10.0.0.5")
-    assert "--seed" not in told[-1]
-    one = a_rehearsal(seed=7)
-    one.local_log = "/var/log/local.jsonl"
-    one._local_writer(host)
-    assert told[-1][-2:] == ["--seed", "7/salt1"]
-    with MonkeyPatch().context() as patch:
-        patch.setattr(rehearsal.client, "start_writing", lambda *_, **options: told.append(options))
-        patch.setattr(one, "_local_writer", lambda host: None)
-        host.run = lambda argv, **options: types.SimpleNamespace(returncode=0)
-        with pytest.raises(AttributeError):  # nobody writes, so there is nothing to wait for
-            one._load()
-    assert told[-1]["seed"] == "7/client"
-    written = load.LocalWriter("10.0.0.5", "/", "log", prefix="salt1-1795431726", seed="7/salt1")
-    assert written.choice.random() == random.Random("7/salt1").random()

@@ -51,24 +51,24 @@ def configuration(pairs, pair, usage):
     return normalise.normalise(pair, pairs[pair])
 
 
-def require_words(config, words):
+def require_overrides(config, overrides):
     """
     An operator's word about a node needs a reason, which the history keeps.
 
-    words
+    overrides
         ``winner``, ``fenced`` and ``reason``, each text or None; ``moved``, True or None.
 
     Raises ``SaltInvocationError``.
     """
-    winner, reason = words["winner"], words["reason"]
-    if words["moved"] not in (None, True) or (words["moved"] and words["fenced"] is None):
+    winner, reason = overrides["winner"], overrides["reason"]
+    if overrides["moved"] not in (None, True) or (overrides["moved"] and overrides["fenced"] is None):
         raise SaltInvocationError("moved must be true, and belongs to `fenced`.")
     nodes = (config["primary"]["id"], config["secondary"]["id"])
     if winner is not None and winner not in nodes:
         raise SaltInvocationError(f"winner must be {nodes[0]} or {nodes[1]}, not {winner!r}.")
     try:
         if winner is None:
-            fencing.declared(config, words["fenced"], reason)
+            fencing.declared(config, overrides["fenced"], reason)
         else:
             fencing.require_reason(f"winner: {winner}", reason)
     except FailbackError as error:
@@ -97,7 +97,7 @@ def require_in_step(reports):
 
 def require_free(pair, reports, nodes):
     """
-    No living run may hold the pair: what a look finds in the middle of one is not worth judging.
+    No living run may own the lock: what a look finds in the middle of one is not worth judging.
 
     Raises ``CommandExecutionError``, naming that run.
     """
@@ -179,11 +179,11 @@ def previews(run, reports):
         max_delete=run.config["recovery"]["max_delete"],
         max_change_percent=run.config["recovery"]["max_change_percent"],
         operation=run.operation,
-        words=run.words,
+        overrides=run.overrides,
     )
 
 
-def witnessed(run):
+def ask_witnesses(run):
     """
     Ask the third hosts who answers for the addresses.
 
@@ -231,7 +231,7 @@ def require_unseen(nodes, config, fenced, reports):
         raise CommandExecutionError(contradicted)
 
 
-def proved(run):
+def prove(run):
     """A last look after all steps, as a sentence. Raises when it is not what was wanted."""
     pair = run.config["name"]
     reports, errors = run.judge()
@@ -248,5 +248,5 @@ def proved(run):
             f"After all steps {pair} is {run.verdict.name}: {run.verdict.sentence} "
             f"{' '.join(run.verdict.drift)}"
         )
-    seen = "".join(f" {what}: {mac}." for what, mac in witnessed(run).items())
+    seen = "".join(f" {what}: {mac}." for what, mac in ask_witnesses(run).items())
     return f"{pair} is {run.verdict.name}: {run.verdict.sentence}{seen}"

@@ -56,17 +56,17 @@ def salt_run(config_dir, operation, pillar, test=False):
     return done.returncode, states, text
 
 
-def _states(said):
+def _states(printed):
     """The states in what ``salt-run --out=json`` has printed, in their order; or an empty list."""
     try:
-        found = json.loads(said[said.index("{") :])
+        part = json.loads(printed[printed.index("{") :])
     except ValueError:
         return []
-    while isinstance(found, dict) and found:
-        inner = [one for one in found.values() if isinstance(one, dict)]
+    while isinstance(part, dict) and part:
+        inner = [one for one in part.values() if isinstance(one, dict)]
         if inner and all("result" in one and "__run_num__" in one for one in inner):
             return sorted(inner, key=lambda one: one["__run_num__"])
-        found = found.get("data") or (inner[0] if len(inner) == 1 else None)
+        part = part.get("data") or (inner[0] if len(inner) == 1 else None)
     return []
 
 

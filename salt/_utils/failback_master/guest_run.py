@@ -12,7 +12,7 @@ from failback_master import orchestration
 
 
 class GuestRun(orchestration.Run):
-    """A run on the guests of a pair; it holds the pair on the hosts that are not declared off."""
+    """A run on the guests of a pair; it owns the lock on the hosts that are not declared off."""
 
     def __init__(self, opts, config, target, guests, terms, word):
         super().__init__(

@@ -22,7 +22,7 @@ def highstate(nodes, ids, sls=None):
     naming each state that failed.
     """
     changed, failed, restarting = {}, [], {}
-    for node, found in _applied(nodes, ids, *([sls] if sls else [])).items():
+    for node, found in _apply(nodes, ids, *([sls] if sls else [])).items():
         if not isinstance(found, dict):
             raise CommandExecutionError(f"Highstate on {node} could not be compiled: {found}")
         for key, one in found.items():
@@ -37,7 +37,7 @@ def highstate(nodes, ids, sls=None):
     return changed
 
 
-def _applied(nodes, ids, *sls):
+def _apply(nodes, ids, *sls):
     """
     ``state.apply`` on nodes. One that gave no answer and is there is asked once more: its minion has
     restarted, as the highstate at boot makes it do when its settings have changed, and has lost the job.

@@ -15,7 +15,7 @@ from failback_master import checks
 from failback_master import orchestration
 
 
-def planned(opts, pillar, pair, operation, plan, allowed, words):
+def planned(opts, pillar, pair, operation, plan, allowed, overrides):
     """
     Look, decide, and check all that can be checked before anything changes.
 
@@ -28,8 +28,8 @@ def planned(opts, pillar, pair, operation, plan, allowed, words):
     allowed
         ``max_delete`` and ``max_change_percent`` for this run, or None for the pair's.
 
-    words
-        As for :py:func:`failback_master.checks.require_words`.
+    overrides
+        As for :py:func:`failback_master.checks.require_overrides`.
 
     Returns the run and the nodes' reports. Raises ``SaltException`` with what speaks against it.
     """
@@ -41,8 +41,8 @@ def planned(opts, pillar, pair, operation, plan, allowed, words):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             raise SaltInvocationError(f"{key} must be a number of 0 or more, not {value!r}.")
         config["recovery"][key] = value
-    checks.require_words(config, words)
-    run = orchestration.Run(opts, config, operation, words)
+    checks.require_overrides(config, overrides)
+    run = orchestration.Run(opts, config, operation, overrides)
     reports, errors = run.decide()
     checks.require_free(pair, reports, run.nodes)
     if run.plan.refusal:

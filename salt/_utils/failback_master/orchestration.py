@@ -72,17 +72,17 @@ def _machine(owner):
 class Run:
     """One execution of an orchestration on a pair, from opening to close."""
 
-    def __init__(self, opts, config, operation, words=None):
-        words = words or {}
+    def __init__(self, opts, config, operation, overrides=None):
+        overrides = overrides or {}
         self.id = runs.new_id(operation, config["name"])
         self.config = config
         self.nodes = minions.Nodes(opts)
         self.operation = operation
-        #: An operator's words: which node won a split-brain, which one is off, and why.
-        self.winner = words.get("winner")
-        self.fenced = words.get("fenced")
-        self.reason = words.get("reason")
-        self.moved = bool(words.get("moved"))
+        #: The overrides: which node won a split-brain, which one is off, and why.
+        self.winner = overrides.get("winner")
+        self.fenced = overrides.get("fenced")
+        self.reason = overrides.get("reason")
+        self.moved = bool(overrides.get("moved"))
         self.plan = None
         self.verdict = None
         self.opened = False
@@ -118,7 +118,7 @@ class Run:
         return (self.plan.alone,) if self.plan and self.plan.alone else self.ids
 
     @property
-    def words(self):
+    def overrides(self):
         """What the operator has said of the nodes, as it is typed."""
         found = {
             "winner": self.winner,
@@ -192,7 +192,7 @@ class Run:
     def pause(self):
         """Pause the watch on both nodes, for as long as the lock holds. Raises when one does not say so."""
         self.pausing = True
-        answers, errors = self._renewed(self.nodes)
+        answers, errors = self._renew(self.nodes)
         if errors:
             raise minions.NodesFailed(" ".join(errors.values()))
         self._require_held(answers)
@@ -211,7 +211,7 @@ class Run:
         self._cover(outlives)
         if not outlives and system.boottime() - self._renewed_at < FRESH:
             return
-        self._require_held(self._renewed(self.nodes)[0])
+        self._require_held(self._renew(self.nodes)[0])
 
     def _require_held(self, answers):
         lost = [node for node in self.members if answers.get(node) is False]
@@ -238,9 +238,9 @@ class Run:
 
     def _beat(self):
         # A client of its own: this one may be in the middle of a question, in another thread.
-        self._renewed(minions.Nodes(self._opts))
+        self._renew(minions.Nodes(self._opts))
 
-    def _renewed(self, nodes):
+    def _renew(self, nodes):
         """Renew the lock; answers and errors as of ``Nodes.try_all``."""
         terms = (self.config["name"], self.id, self._lease())
         asked = system.boottime()
@@ -265,7 +265,7 @@ class Run:
             "verdict": self.verdict.name if self.verdict else None,
             "sentence": sentence,
             "steps": self.steps,
-            **self.words,
+            **self.overrides,
             "master": self.owner["master"],
             "user": self.owner["user"],
         }

@@ -172,7 +172,7 @@ def test_a_folder_of_that_name_is_carried_with_its_backup(name, tmp_path, monkey
     trees.make(nodes.there / path[1:], {"file": "new", IN_A_FOLDER[name]: "1"})
     trees.make(nodes.here / path[1:], {"file": "old", "gone": "1"})
     item = nodes.item(path)
-    pull.synced([item], nodes.peer([item]), tmp_path / "run")
+    pull.Pull([item], nodes.peer([item]), tmp_path / "run").sync()
     assert trees.fingerprint(nodes.here / path[1:]) == trees.fingerprint(nodes.there / path[1:])
     kept = tmp_path / "run/backup" / item.module / "001"
     assert sorted(os.listdir(kept)) == ["file", "gone"]

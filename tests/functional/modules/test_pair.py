@@ -33,7 +33,7 @@ def member(minion_opts):
 
 @pytest.fixture
 def elsewhere(modules, member):
-    """salt2, the standby of generation 4, whose path lies elsewhere than it did; the run holds the pair."""
+    """salt2, the standby of generation 4, whose path lies elsewhere than it did; the run owns the lock."""
     files.write_json(member.paths.pair_config("salt"), samples.pair("salt2"))
     (member.paths.root / "srv/salt").mkdir(parents=True)
     modules.pair.lock("salt", RUN, "recover", living(), 600)

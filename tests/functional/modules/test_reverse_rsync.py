@@ -13,7 +13,7 @@ from failback.host import notation
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.recovery import handover_sync
-from failback.recovery import reverse_rsync
+from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate
 from failback.replication import sources
 
@@ -179,12 +179,12 @@ def test_too_many_deletions_and_the_way_to_allow_them(modules, nodes, pair):
     assert not (nodes.here / "srv/salt/gone1").exists()
 
 
-def test_the_words_of_a_run_are_in_the_command_that_allows_more(modules, nodes, pair):
+def test_the_overrides_of_a_run_are_in_the_command_that_allows_more(modules, nodes, pair):
     trees.make(nodes.here, {f"srv/salt/gone{number}": "" for number in range(5)})
-    words = {"winner": "salt2", "reason": "it's newer"}
+    overrides = {"winner": "salt2", "reason": "it's newer"}
     said = "{pair: salt, winner: salt2, reason: \"it'\"'\"'s newer\", max_change_percent: 99, max_delete: 6}'"
     with pytest.raises(CommandExecutionError) as refused:
-        modules.reverse_rsync.checked("salt", words=words, max_change_percent=99)
+        modules.reverse_rsync.checked("salt", overrides=overrides, max_change_percent=99)
     assert said in str(refused.value)
 
 
@@ -237,7 +237,7 @@ def test_final_sync_and_comparison(modules, nodes, pair):
     trees.make(nodes.there, {"srv/salt/last.sls": "1", "etc/libvirt/qemu/shared-idm.xml": "<x/>"})
     member = Member.load("salt", Paths(nodes.here))
     shell = str(nodes.folder / "far-end")
-    last = handover_sync.FinalSync(member, RUN, remote_shell=shell)
+    last = handover_sync.FinalSync(ReverseRsync.of_run(member, RUN, remote_shell=shell))
     last.expect()
     assert member.runs.uncompared(RUN) == RUN, "also if it is killed in the window"
     done = last.run(limit=10)
@@ -272,7 +272,7 @@ def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):
             done.append((item.path, {notation.raw(name) for name in names}))
 
     shell = str(nodes.folder / "far-end")
-    reverse_rsync.preview(member, remote_shell=shell, journals=Journals())
+    ReverseRsync(member, remote_shell=shell, journals=Journals()).preview()
     count = len(member.config["replicate"])
     assert {what for what, _ in done[:count]} == {"mark"}
     noted = dict(done[count:])

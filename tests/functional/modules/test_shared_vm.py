@@ -123,7 +123,7 @@ def test_a_run_must_hold_the_pair(shared_vm, host):
             function("mgmt", "idm", guest_host.RUN)
     # Nor may anybody come in a run's way.
     for function in (shared_vm.start, shared_vm.stop):
-        with pytest.raises(CommandExecutionError, match=f"held by run {guest_host.OTHER_RUN}"):
+        with pytest.raises(CommandExecutionError, match=f"locked by run {guest_host.OTHER_RUN}"):
             function("mgmt", "idm")
     assert host.done == []
 

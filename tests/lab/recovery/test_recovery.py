@@ -104,7 +104,7 @@ def test_the_second_of_two_recoveries_is_refused_and_names_the_first(recovered, 
     second = getattr(recovered, by)
     assert second.returncode != 0
     said = " ".join(second.stdout.split())
-    assert f"salt is held by run {recovered.first} (recover, started" in said
+    assert f"salt is locked by run {recovered.first} (recover, started" in said
     assert "Refused, nothing was changed." in said
     assert recovered.lock_beside == recovered.first
 

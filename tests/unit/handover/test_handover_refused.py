@@ -16,7 +16,7 @@ def assert_untouched(world):
 def test_a_run_without_the_lock_is_refused(world):
     with world.on("salt1") as member:
         member.lock.release(samples.RUN)
-    with pytest.raises(Refused, match="no run holds it"):
+    with pytest.raises(Refused, match="no run owns it"):
         world.bring_home()
     assert_untouched(world)
 
@@ -24,7 +24,7 @@ def test_a_run_without_the_lock_is_refused(world):
 def test_a_run_that_lost_the_far_ends_lock_is_refused(world):
     with world.on("salt2") as member:
         member.lock.release(samples.RUN)
-    with pytest.raises(Refused, match="salt2.*no run holds it"):
+    with pytest.raises(Refused, match="salt2.*no run owns it"):
         world.bring_home()
     assert_untouched(world)
 

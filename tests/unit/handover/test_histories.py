@@ -135,7 +135,7 @@ class Histories(stateful.RuleBasedStateMachine):
     @stateful.rule(
         operation=strategies.sampled_from([plan.RECOVER, plan.FAILOVER]),
         dies=strategies.sampled_from([None, *NODES]),
-        after=strategies.sampled_from(["warm", "release", "final sync", "commit", "ledger", "take"]),
+        after=strategies.sampled_from(["pre-sync", "release", "final sync", "commit", "ledger", "take"]),
     )
     def change_hands(self, operation, dies, after):
         """The plan of a recovery or a failover; one of the nodes may die after any step."""
@@ -171,7 +171,7 @@ class Histories(stateful.RuleBasedStateMachine):
         self.saved = self.saved | self.data[near]
         self.data[near] = self.data[far]
         self.carried = None
-        yield "warm"
+        yield "pre-sync"
         self.a_client_writes()
         world.far_end("arm", run, 10.0)
         world.release()

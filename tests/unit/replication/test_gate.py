@@ -185,7 +185,7 @@ def test_nothing_is_put_back_in_a_path_that_lies_elsewhere(member):
 
 def test_a_pull_needs_the_lock_of_its_run(member, monkeypatch):
     monkeypatch.setattr(ssh, "report", lambda member: pytest.fail("nobody needed to be asked"))
-    with pytest.raises(Refused, match="no run holds it"):
+    with pytest.raises(Refused, match="no run owns it"):
         gates.require_pull(member, samples.RUN)
     hold_the_pair(member, samples.OTHER_RUN)
     with pytest.raises(Refused, match=samples.OTHER_RUN):

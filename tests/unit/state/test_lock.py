@@ -1,4 +1,4 @@
-"""Which run holds a pair."""
+"""Which run owns the lock of a pair."""
 
 import json
 import os
@@ -200,13 +200,13 @@ def test_only_its_run_gives_it_back(member):
 
 
 def test_a_run_that_lost_the_pair_must_not_go_on(member, clock):
-    with pytest.raises(Refused, match="no run holds it"):
+    with pytest.raises(Refused, match="no run owns it"):
         member.lock.require(ONE)
     take(member, ONE)
     member.lock.require(ONE)
     clock.now += 61
     take(member, TWO)
-    with pytest.raises(Refused, match=f"run {TWO} holds it"):
+    with pytest.raises(Refused, match=f"run {TWO} owns it"):
         member.lock.require(ONE)
 
 

@@ -4,9 +4,9 @@ import json
 import shlex
 
 
-def plan(pair, operation, words=None):
-    """How to look at what an operation would do; ``words`` as for :py:func:`command`."""
-    winner = (words or {}).get("winner")
+def plan(pair, operation, overrides=None):
+    """How to look at what an operation would do; ``overrides`` as for :py:func:`command`."""
+    winner = (overrides or {}).get("winner")
     return (
         f"salt-run pair.plan {pair}"
         + ("" if operation == "recover" else f" operation={operation}")
@@ -14,14 +14,14 @@ def plan(pair, operation, words=None):
     )
 
 
-def command(operation, pair, words):
+def command(operation, pair, overrides):
     """
     How an orchestration is typed: quoted for YAML, and that for the shell.
 
-    words
+    overrides
         Dict of what its pillar has beside the pair.
     """
-    pillar = ", ".join(f"{key}: {_yaml(key, word)}" for key, word in {"pair": pair, **words}.items())
+    pillar = ", ".join(f"{key}: {_yaml(key, word)}" for key, word in {"pair": pair, **overrides}.items())
     return f"salt-run state.orch orch.{operation} pillar={shlex.quote('{' + pillar + '}')}"
 
 

@@ -142,9 +142,9 @@ def domain(config, guest):
     return f"{config['virtualization']['prefix']}{guest}"
 
 
-def active(found):
+def active(fact):
     """Whether a host's word on a guest says that it has, or may have, a process of it."""
-    return found["state"] not in (OFF, UNDEFINED) or bool(found["processes"])
+    return fact["state"] not in (OFF, UNDEFINED) or bool(fact["processes"])
 
 
 def decide(guest, target, config, reports, how=LIVE, fenced=False, only_if_active=False, own_claim=None):
@@ -174,72 +174,129 @@ def decide(guest, target, config, reports, how=LIVE, fenced=False, only_if_activ
 
     Returns a ``Plan``.
     """
-    source = other(config, target)
-    name = domain(config, guest)
-
-    def refused(sentence):
-        return Plan(guest, target, refusal=f"{guest}: {sentence}")
-
-    def done(action, sentence, source=None):
-        return Plan(guest, target, action, source, f"{guest}: {sentence}")
-
-    here, there = ((reports.get(node) or {}).get("guests", {}).get(guest) for node in (target, source))
-    if here is None:
-        return refused(_silence(config, target, reports) + " A guest is not started where nobody can look.")
-    if fenced and there is not None:
-        return refused(
-            f"{source} answers, so it is not off, and the word that it is counts no more. Leave "
-            "`fenced` out; "
-            f"or take its power away first."
-        )
-    if there is None and not active(here) and not fenced:
-        return refused(
-            _silence(config, source, reports)
-            + f" {guest} may run there, and two hosts with one disk destroy "
-            f"it. Bring {source} back; or, if you know that it is off, say so: "
-            f'fenced: {source}, reason: "how you know"'
-        )
-    # First: in the middle of a move two hosts that are asked one after the other may both say that it runs.
-    for node, found in ((target, here), (source, there)):
-        if found is not None and found["claimed"] and node != own_claim:
-            return refused(
-                f"it is just being started, moved or stopped on {node}. Wait, then run this again."
-            )
-    both = active(here) and there is not None and active(there)
-    if both and not _migrates(here, there):
-        return refused(
-            f"RUNS ON BOTH HOSTS: {_words(here)} on {target}, {_words(there)} on {source}. Each moment "
-            "may destroy "
-            f"its disk. End it at once where it does not serve: virsh destroy {name}"
-        )
-    if both:
-        return refused(
-            f"a migration is at work or was cut off: {_words(here)} on {target}, {_words(there)} on "
-            f"{source}. "
-            f"libvirt ends it within half a minute; then run this again."
-        )
-    for node, found in ((target, here), (source, there)):
-        if found is not None and found["processes"] and found["state"] in (OFF, UNDEFINED):
-            return refused(
-                f"{node} has a process of it ({_numbers(found['processes'])}) that libvirt there does "
-                "not know: it "
-                f"runs, and nobody can stop it in order. Look at it before you end it."
-            )
-    if active(here):
-        return _stays(refused, done, name, target, here, other_is_off=fenced or there is not None)
-    if there is not None and active(there):
-        return _moves(refused, done, config, guest, reports, how)
+    case = _Case(config, guest, target, reports, how, fenced, own_claim)
+    for refusal in REFUSALS:
+        sentence = refusal(case)
+        if sentence:
+            return case.refused(sentence)
+    if active(case.here):
+        return _stays(case)
+    if case.there is not None and active(case.there):
+        return _moves(case)
     if only_if_active:
-        return done(NOTHING, "runs nowhere, and stays off.")
+        return case.plan(NOTHING, "runs nowhere, and stays off.")
     wrong = _unfit(config, guest, target, reports)
     if wrong:
-        return refused(wrong)
-    return done(START, f"runs nowhere; will be started on {target}.")
+        return case.refused(wrong)
+    return case.plan(START, f"runs nowhere; will be started on {target}.")
+
+
+class _Case:
+    """What ``decide`` was asked, and what both hosts say: ``here`` is the target, ``there`` the other one."""
+
+    def __init__(self, config, guest, target, reports, how, fenced, own_claim):
+        self.config, self.guest, self.target, self.reports = config, guest, target, reports
+        self.how, self.fenced, self.own_claim = how, fenced, own_claim
+        self.source = other(config, target)
+        self.name = domain(config, guest)
+        self.here, self.there = (
+            ((reports.get(node) or {}).get("guests", {}).get(guest)) for node in (target, self.source)
+        )
+
+    @property
+    def answers(self):
+        """``(node, what it says of the guest)`` of each host that says something."""
+        pairs = ((self.target, self.here), (self.source, self.there))
+        return [(node, fact) for node, fact in pairs if fact is not None]
+
+    @property
+    def runs_on_both(self):
+        return self.there is not None and active(self.here) and active(self.there)
+
+    def refused(self, sentence):
+        return Plan(self.guest, self.target, refusal=f"{self.guest}: {sentence}")
+
+    def plan(self, action, sentence, source=None):
+        return Plan(self.guest, self.target, action, source, f"{self.guest}: {sentence}")
+
+
+def _the_target_is_silent(case):
+    if case.here is not None:
+        return None
+    return _silence(case.config, case.target, case.reports) + " A guest is not started where nobody can look."
+
+
+def _the_fenced_node_answers(case):
+    if not case.fenced or case.there is None:
+        return None
+    return (
+        f"{case.source} answers, so it is not off, and the word that it is counts no more. Leave `fenced` "
+        f"out; or take its power away first."
+    )
+
+
+def _the_other_host_is_silent(case):
+    if case.there is not None or active(case.here) or case.fenced:
+        return None
+    return (
+        _silence(case.config, case.source, case.reports)
+        + f" {case.guest} may run there, and two hosts with one disk destroy it. Bring {case.source} back; "
+        f'or, if you know that it is off, say so: fenced: {case.source}, reason: "how you know"'
+    )
+
+
+def _somebody_is_at_it(case):
+    for node, fact in case.answers:
+        if fact["claimed"] and node != case.own_claim:
+            return f"it is just being started, moved or stopped on {node}. Wait, then run this again."
+    return None
+
+
+def _it_runs_twice(case):
+    if not case.runs_on_both or _migrates(case.here, case.there):
+        return None
+    return (
+        f"RUNS ON BOTH HOSTS: {_words(case.here)} on {case.target}, {_words(case.there)} on {case.source}. "
+        f"Each moment may destroy its disk. End it at once where it does not serve: virsh destroy {case.name}"
+    )
+
+
+def _it_is_migrating(case):
+    if not case.runs_on_both:
+        return None
+    return (
+        f"a migration is at work or was cut off: {_words(case.here)} on {case.target}, {_words(case.there)} "
+        f"on {case.source}. libvirt ends it within half a minute; then run this again."
+    )
+
+
+def _it_runs_without_libvirt(case):
+    for node, fact in case.answers:
+        if fact["processes"] and fact["state"] in (OFF, UNDEFINED):
+            return (
+                f"{node} has a process of it ({_numbers(fact['processes'])}) that libvirt there does not "
+                f"know: it runs, and nobody can stop it in order. Look at it before you end it."
+            )
+    return None
+
+
+#: Why a guest must not be touched, in the order in which it is asked. Each takes the case, and returns a
+#: sentence or None. A claim comes before what runs where: in the middle of a move two hosts that are asked
+#: one after the other may both say that it runs.
+REFUSALS = (
+    _the_target_is_silent,
+    _the_fenced_node_answers,
+    _the_other_host_is_silent,
+    _somebody_is_at_it,
+    _it_runs_twice,
+    _it_is_migrating,
+    _it_runs_without_libvirt,
+)
 
 
 def _migrates(here, there):
     """Is the one the source and the other the target of a migration?"""
-    return any(one["state"] == "paused" and one["reason"] in LEFT_BY_MIGRATION for one in (here, there))
+    return any(fact["state"] == "paused" and fact["reason"] in LEFT_BY_MIGRATION for fact in (here, there))
 
 
 def _silence(config, node, reports):
@@ -247,28 +304,30 @@ def _silence(config, node, reports):
     return f"{node} does not say whether it runs there{f' ({why})' if why else ''}."
 
 
-def _words(found):
-    if found["state"] == "paused":
-        return f"paused {PAUSED.get(found['reason'], 'for an unknown reason')}"
-    if found["state"] in (OFF, UNDEFINED) and found["processes"]:
-        return f"running unknown to libvirt (process {_numbers(found['processes'])})"
-    return found["state"]
+def _words(fact):
+    if fact["state"] == "paused":
+        return f"paused {PAUSED.get(fact['reason'], 'for an unknown reason')}"
+    if fact["state"] in (OFF, UNDEFINED) and fact["processes"]:
+        return f"running unknown to libvirt (process {_numbers(fact['processes'])})"
+    return fact["state"]
 
 
 def _numbers(processes):
     return ", ".join(str(one) for one in processes)
 
 
-def _stays(refused, done, name, target, here, other_is_off):
+def _stays(case):
     """The guest is on the wanted host already, and not known to be on the other one: is it well?"""
+    here, target = case.here, case.target
+    other_is_off = case.fenced or case.there is not None
     if here["state"] == "running":
-        return done(NOTHING, f"runs on {target}.", target)
+        return case.plan(NOTHING, f"runs on {target}.", target)
     if here["state"] == "paused" and here["reason"] in LEFT_BY_MIGRATION and other_is_off:
-        return done(RESUME, f"was left paused on {target} by a migration; will be resumed.", target)
-    return refused(_odd(name, target, here))
+        return case.plan(RESUME, f"was left paused on {target} by a migration; will be resumed.", target)
+    return case.refused(_odd(case.name, target, here))
 
 
-def _odd(name, node, found):
+def _odd(name, node, fact):
     advice = {
         "paused": f"If nothing speaks against it: virsh resume {name}",
         "crashed": f"It was kept for a look; when you have had it: virsh destroy {name}, then run this "
@@ -276,24 +335,23 @@ def _odd(name, node, found):
         "suspended": f"Wake it: virsh dompmwakeup {name}",
         "in shutdown": "Wait until it is off, then run this again.",
     }
-    return f"it is {_words(found)} on {node}, and is not touched. {advice[found['state']]}"
+    return f"it is {_words(fact)} on {node}, and is not touched. {advice[fact['state']]}"
 
 
-def _moves(refused, done, config, guest, reports, how):
+def _moves(case):
     """The guest is on the other host."""
-    target = next(node for node, one in reports.items() if one and not active(one["guests"][guest]))
-    source = other(config, target)
-    there = reports[source]["guests"][guest]
+    there, source, target = case.there, case.source, case.target
     if there["state"] == "paused" and there["reason"] in LEFT_BY_MIGRATION:
-        return done(RESUME, f"was left paused on {source} by a migration; will be resumed there.", source)
+        sentence = f"was left paused on {source} by a migration; will be resumed there."
+        return case.plan(RESUME, sentence, source)
     if there["state"] != "running":
-        return refused(_odd(domain(config, guest), source, there))
-    wrong = _unfit(config, guest, target, reports)
+        return case.refused(_odd(case.name, source, there))
+    wrong = _unfit(case.config, case.guest, target, case.reports)
     if wrong:
-        return refused(wrong)
-    if how == RESTART:
-        return done(RESTART, f"will be shut down on {source} and started on {target}.", source)
-    return done(MIGRATE, f"will be migrated live from {source} to {target}.", source)
+        return case.refused(wrong)
+    if case.how == RESTART:
+        return case.plan(RESTART, f"will be shut down on {source} and started on {target}.", source)
+    return case.plan(MIGRATE, f"will be migrated live from {source} to {target}.", source)
 
 
 def _unfit(config, guest, target, reports):
@@ -303,8 +361,8 @@ def _unfit(config, guest, target, reports):
     place = f"/etc/libvirt/qemu/{domain(config, guest)}.xml"
     if here["state"] == UNDEFINED:
         return f"it is not defined on {target}: {place} is missing there, or libvirt refuses it."
-    for node, found in ((target, here), (source, there)):
-        if found is not None and found["file"] != found["definition"] and found["state"] != UNDEFINED:
+    for node, fact in ((target, here), (source, there)):
+        if fact is not None and fact["file"] != fact["definition"] and fact["state"] != UNDEFINED:
             return (
                 f"libvirt on {node} does not know {place} as it is on the disk: it is missing, or "
                 "libvirt refuses "
@@ -323,8 +381,8 @@ def _unfit(config, guest, target, reports):
             "Compare "
             f"{place} on both, and let the replication carry the right one."
         )
-    for node, found in ((target, here), (source, there)):
-        if found is not None and found["saved"]:
+    for node, fact in ((target, here), (source, there)):
+        if fact is not None and fact["saved"]:
             name = domain(config, guest)
             return (
                 f"{node} keeps its saved memory. Resumed later over a disk that has changed, it would "
@@ -352,19 +410,19 @@ def shown(config, reports):
     reports
         What each node said, by id, as for ``decide``.
     """
-    found = {}
+    sentences = {}
     for guest in config["vms"]:
-        known = {node: one["guests"][guest] for node, one in reports.items() if one and "guests" in one}
-        silent = [node for node in reports if node not in known]
-        words = [f"{_words(one)} on {node}" for node, one in known.items() if active(one)]
-        at_work = [node for node, one in known.items() if one["claimed"]]
+        facts = {node: each["guests"][guest] for node, each in reports.items() if each and "guests" in each}
+        silent = [node for node in reports if node not in facts]
+        words = [f"{_words(fact)} on {node}" for node, fact in facts.items() if active(fact)]
+        at_work = [node for node, fact in facts.items() if fact["claimed"]]
         words += [f"just being started, moved or stopped by {node}" for node in at_work]
         if not words and not silent:
-            undefined = all(one["state"] == UNDEFINED for one in known.values())
+            undefined = all(fact["state"] == UNDEFINED for fact in facts.values())
             words = ["defined nowhere" if undefined else "runs nowhere"]
         words += [f"not known of {node}" for node in silent]
-        found[guest] = ", ".join(words)
-    return found
+        sentences[guest] = ", ".join(words)
+    return sentences
 
 
 def wrong(config, reports):

@@ -15,7 +15,9 @@ RESERVE = 0.05
 """Share of a file system that must remain free after a sync."""
 
 
-def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operation="recover", words=None):
+def limit_problems(
+    previews, max_delete, max_change_percent, pair="PAIR", operation="recover", overrides=None
+):
     """
     Compare previews with the limits of the pair.
 
@@ -34,7 +36,7 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
     operation
         What is to be run, likewise.
 
-    words
+    overrides
         Dict of what the operator has said beside the pair, likewise: without the ``winner`` and the
         ``reason`` of a split-brain, for instance, the command would be refused as it stands.
 
@@ -47,7 +49,7 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
         problems.append(
             f"{deleted} files would be deleted here ({where}), and the pair allows {max_delete}. "
             "A source that is not mounted or was emptied by mistake looks just like this. "
-            f"See which: {commands.plan(pair, operation, words)}. To allow this one run: "
+            f"See which: {commands.plan(pair, operation, overrides)}. To allow this one run: "
         )
         needed["max_delete"] = deleted
     worst = 0
@@ -66,10 +68,10 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
             f"More than {max_change_percent} % of the files here would be overwritten or deleted: "
             + "; ".join(found)
             + ". That is more than an outage usually leaves behind. "
-            f"See which: {commands.plan(pair, operation, words)}. To allow this one run: "
+            f"See which: {commands.plan(pair, operation, overrides)}. To allow this one run: "
         )
         needed["max_change_percent"] = worst
-    allowing = commands.command(operation, pair, {**(words or {}), **needed})
+    allowing = commands.command(operation, pair, {**(overrides or {}), **needed})
     return [problem + allowing for problem in problems]
 
 

@@ -97,7 +97,7 @@ def become_active(member, run, prepare_final_sync):
         :py:class:`failback.pair.Member`.
 
     run
-        The run that holds the pair on both nodes.
+        The run that owns the lock on both nodes.
 
     prepare_final_sync
         Function from the control socket of the connection to a ``recovery.handover_sync.FinalSync``, or to

@@ -36,7 +36,7 @@ def arm(member, run, seconds, again=False):
     again
         It must be armed by this run: what has been stopped since must not run again already.
 
-    Raises ``Refused`` when this node does not hold the pair for this run, or does not serve.
+    Raises ``Refused`` when this node does not have the lock for this run, or does not serve.
     """
     pair, node = member.pair, member.node
     member.lock.require(run)

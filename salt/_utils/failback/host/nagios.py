@@ -136,27 +136,27 @@ def program_status(text):
     raise Unreadable("Nagios' status file says nothing of Nagios itself.")
 
 
-def look(known):
+def look(settings):
     """
     Look at what Nagios says of itself.
 
-    known
+    settings
         From :func:`settings`.
 
     Returns what :func:`program_status` returns. Raises ``Unavailable`` when Nagios does not run: what is
     in its files is then history.
     """
-    path = known["status_file"]
+    path = settings["status_file"]
     try:
         with open(path, errors="replace") as handle:
             # It begins with these blocks; thousands of hosts and services follow.
-            found = program_status(handle.read(65536))
+            status = program_status(handle.read(65536))
     except OSError as error:
         raise Unavailable(
             f"Nagios does not run here: {path} cannot be read, {error.strerror}. Start it: systemctl start "
             f"nagios4"
         ) from error
-    pid = found.get("nagios_pid", "")
+    pid = status.get("nagios_pid", "")
     try:
         process = pathlib.Path(f"/proc/{int(pid)}")
         # One that has been killed and not yet waited for still has its name, but no command line.
@@ -168,10 +168,10 @@ def look(known):
             f"Nagios does not run here: {path} was written by process {pid or 'unknown'}, which is not there "
             f"any more. Start it: systemctl start nagios4"
         )
-    return found
+    return status
 
 
-def is_on(switch, known):
+def is_on(switch, settings):
     """
     Ask Nagios whether a switch is on.
 
@@ -180,48 +180,48 @@ def is_on(switch, known):
 
     Returns True or False. Raises ``Unavailable`` when Nagios does not run or does not say.
     """
-    return _value(switch, look(known))
+    return _value(switch, look(settings))
 
 
-def _value(switch, found):
-    value = found.get(f"enable_{switch}")
+def _value(switch, status):
+    value = status.get(f"enable_{switch}")
     if value not in ("0", "1"):
         raise Unavailable(f"Nagios does not say whether its {switch} are on ({value!r}).")
     return value == "1"
 
 
-def turn(switch, on, known):
+def turn(switch, on, settings):
     """
     Turn a switch on or off, and wait until Nagios says so.
 
     Returns True when that changed something. Raises ``Unavailable`` when Nagios does not run, does not
     take commands, or does not follow.
     """
-    before = is_on(switch, known)
+    before = is_on(switch, settings)
     verb = "ENABLE" if on else "DISABLE"
     sent = time.time()
     # Also when it is said to be so already: what the file says may be older than another's command.
-    send(f"{verb}_{SWITCHES[switch]}", known, sent)
-    limit = known["interval"] + SHOWS_WITHIN
+    send(f"{verb}_{SWITCHES[switch]}", settings, sent)
+    limit = settings["interval"] + SHOWS_WITHIN
     end = time.monotonic() + limit
     while True:
         try:
-            found = look(known)
+            status = look(settings)
             # Written in the second of the command it may not have seen the command yet.
-            if int(found.get("created", "0") or 0) > int(sent) and _value(switch, found) is on:
+            if int(status.get("created", "0") or 0) > int(sent) and _value(switch, status) is on:
                 return before is not on
-            said = f"check_external_commands is {found.get('check_external_commands', 'unknown')}"
+            why = f"check_external_commands is {status.get('check_external_commands', 'unknown')}"
         except FailbackError as error:
-            said = str(error)
+            why = str(error)
         if time.monotonic() >= end:
             raise Unavailable(
                 f"Nagios was told to turn its {switch} {'on' if on else 'off'} and has not done so within "
-                f"{limit:.0f} s ({said})."
+                f"{limit:.0f} s ({why})."
             )
         time.sleep(0.1)
 
 
-def send(command, known, now):
+def send(command, settings, now):
     """
     Write one external command into Nagios' command file.
 
@@ -233,7 +233,7 @@ def send(command, known, now):
 
     Raises ``Unavailable`` when nobody reads it: then it would wait there for the Nagios of tomorrow.
     """
-    path = known["command_file"]
+    path = settings["command_file"]
     try:
         # Without O_NONBLOCK this waits for a reader for ever.
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)

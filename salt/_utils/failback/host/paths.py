@@ -46,7 +46,7 @@ class Paths:
         return self.state(pair) / "ledger.json"
 
     def lock(self, pair):
-        """Which run holds the pair."""
+        """Which run owns the lock."""
         return self.state(pair) / "lock.json"
 
     def pause(self, pair):

@@ -50,7 +50,7 @@ def install(source, paths):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     for leftover in [*releases.glob(".new-*"), *paths.library.glob(".link-*")]:
         _remove(leftover)
-    target = _whole(releases, wanted) or _written(source, releases, wanted)
+    target = _whole(releases, wanted) or _write(source, releases, wanted)
     os.utime(target)
     _point(paths.release, target)
     _prune(releases, target, paths)
@@ -102,7 +102,7 @@ def _whole(releases, wanted):
     return None
 
 
-def _written(source, releases, wanted):
+def _write(source, releases, wanted):
     """Write a release, all of it on the disk, under a name that nothing has. Returns its folder."""
     new = pathlib.Path(tempfile.mkdtemp(prefix=".new-", dir=releases))
     new.chmod(0o755)

@@ -3,7 +3,7 @@ The journals of a pair's paths on this node, kept by a process of its own while 
 
 It is a transient unit of systemd, ``failback-journal-<pair>``, started before the last pass of the
 pre-sync by the node that pulls: here directly, on the other node over SSH. It ends by itself when the
-run does not hold the pair any more. Questions come over a socket below ``/run/failback/<pair>``, one
+run does not own the lock any more. Questions come over a socket below ``/run/failback/<pair>``, one
 JSON object a line::
 
     {"do": "mark", "module": "srv-salt-0d0c1b52"}
@@ -35,7 +35,7 @@ from failback.journal import changes
 from failback.peer import ssh
 from failback.replication import replicated
 
-#: Seconds between two looks at whether the run still holds the pair.
+#: Seconds between two looks at whether the run still owns the lock.
 LOOK = 5.0
 #: Seconds until all folders are watched; a million files take some ten.
 READY_WITHIN = 900
@@ -56,7 +56,7 @@ def start(member, run):
     """
     Begin the journals of a pair on this node; returns when every folder is watched.
 
-    Raises ``Refused`` unless the run holds the pair here, ``Unavailable`` when the unit does not start.
+    Raises ``Refused`` unless the run owns the lock here, ``Unavailable`` when the unit does not start.
     """
     pair = member.pair
     member.lock.require(run)
@@ -102,7 +102,7 @@ def keep(member, run, ready=None, holds=None):
         Called without arguments when every folder is watched; tells systemd by default.
 
     holds
-        Function without arguments: does the run still hold the pair? Tests give another one.
+        Function without arguments: does the run still own the lock? Tests give another one.
     """
     items = [
         item

@@ -113,29 +113,7 @@ def _judge(result, described, conflict, status, there, limit):
         result["truncated"] = True
 
 
-def previewed(items, peer, folder=None, limit=results.NAMES, parallel=2, conflict=None):
-    """
-    :py:func:`preview` of several paths at the same time.
-
-    folder
-        Where to write the full lists, ``<module>.jsonl`` each; ``None`` for nowhere.
-
-    conflict
-        See :py:func:`preview`.
-
-    Returns a list of previews in the order of the items.
-    """
-    if folder is not None:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-
-    def one(item):
-        list_file = None if folder is None else os.path.join(folder, f"{item.module}.jsonl")
-        return preview(item, peer, list_file=list_file, limit=limit, conflict=conflict)
-
-    return workers.each(one, items, parallel)
-
-
-def compared(items, peer, since, limit=results.NAMES, parallel=2):
+def compare(items, peer, since, limit=results.NAMES, parallel=2):
     """
     Compare after the handover: every difference must be a change that was made here since.
 

@@ -29,46 +29,33 @@ class FinalSync:
     """
     The pass in which nobody serves: all that can be done before it is done when it is made.
 
-    items, peer, run_folder
-        As for :py:func:`failback.recovery.pull.synced`.
+    pulled
+        The :py:class:`failback.recovery.pull.Pull` whose last pass this is. Its ``max_delete`` holds for each
+        path. The passes before have been judged by a look beforehand, for which there is no time here: rsync
+        counts, and stops.
 
     names
         Dict of item to names: see :py:meth:`name`.
 
-    max_delete
-        Files that may be deleted in each path; ``None`` for any number. The passes before have been judged by
-        a look beforehand, for which there is no time here: rsync counts, and stops.
-
-    pair
-        Name of the pair, for the sentence.
+    parallel
+        How many paths to sync at the same time.
 
     Attributes that only this pass changes are not recorded: until the pass before they were the
     peer's own. What it overwrites or deletes is kept as ever. :py:meth:`close` it afterwards.
     """
 
-    def __init__(
-        self,
-        items,
-        peer,
-        run_folder,
-        names=None,
-        parallel=8,
-        max_delete=None,
-        pair="PAIR",
-        operation="recover",
-    ):
-        self._folder = backup.Folder(run_folder)
-        self._folder.prepare(items)
-        self._items = list(items)
-        self._peer = peer
-        self._max_delete, self._pair, self._operation = max_delete, pair, operation
+    def __init__(self, pulled, names=None, parallel=8):
+        self._pulled = pulled
+        self._folder, self._peer, self._items = pulled.folder, pulled.peer, list(pulled.items)
+        self._max_delete = pulled.limits.max_delete
+        self._folder.prepare(self._items)
         self._deadline = None
         self._stack = contextlib.ExitStack()
-        self._locks = {item: self._stack.enter_context(pull.lock(self._folder, item)) for item in items}
-        self._numbers = {item: self._folder.next_pass(item.module) for item in items}
+        self._locks = {item: self._stack.enter_context(pulled.lock(item)) for item in self._items}
+        self._numbers = {item: self._folder.next_pass(item.module) for item in self._items}
         self._names = {}
         self._waiting = {}
-        self._parallel = max(1, min(parallel, len(items)))
+        self._parallel = max(1, min(parallel, len(self._items)))
         self._pool = concurrent.futures.ThreadPoolExecutor(self._parallel)
         for item, changed in (names or {}).items():
             self.name(item, changed)
@@ -123,7 +110,7 @@ class FinalSync:
         every path is in step.
         """
         self._deadline = None if limit is None else time.monotonic() + limit
-        return list(self._pool.map(self._one, self._items))
+        return list(self._pool.map(self._sync, self._items))
 
     def close(self):
         """Let go of the paths; what waits for names that do not come is ended."""
@@ -160,7 +147,7 @@ class FinalSync:
             running = rsync.Pass(self._command(item), self._locks[item].fileno(), self._deadline)
             yield running.__enter__(), (rsync.VANISHED,)
 
-    def _one(self, item):
+    def _sync(self, item):
         started = time.monotonic()
         result = results.empty(item, self._peer)
         result["named"] = len(self._names[item]) if item in self._names else None
@@ -180,8 +167,8 @@ class FinalSync:
                 if running.outcome.code not in another:
                     break
         if running.outcome.code == rsync.TOO_MANY_DELETIONS:
-            terms = (item.path, self._max_delete, self._pair, self._operation)
-            raise errors.Refused(change_limits.final_sync_sentence(*terms))
+            terms = (self._pulled.pair, self._pulled.limits.operation)
+            raise errors.Refused(change_limits.final_sync_sentence(item.path, self._max_delete, *terms))
         rsync.require_success(running.outcome, item)
         result["seconds"] = round(time.monotonic() - started, 4)
         return result

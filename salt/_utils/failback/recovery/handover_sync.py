@@ -12,10 +12,8 @@ from failback.host import files
 from failback.host import system
 from failback.journal import changes
 from failback.journal import service
-from failback.recovery import backup
 from failback.recovery import final_sync
 from failback.recovery import reverse_rsync
-from failback.state import runs
 
 
 class FinalSync:
@@ -26,31 +24,14 @@ class FinalSync:
     the window. It ends with a record on the disk: until ``compared`` has found both nodes equal, this
     node must not push anything back. :py:meth:`close` it when somebody serves.
 
-    run
-        Id of the run.
-
-    control
-        Socket of the SSH connection that is open already.
-
-    max_delete
-        For this run, in place of the pair's.
+    reverse
+        :py:class:`failback.recovery.reverse_rsync.ReverseRsync` of the run.
     """
 
-    def __init__(self, member, run, control=None, remote_shell=None, max_delete=None):
-        self._member = member
-        self._run = run
-        self._folder = backup.Folder(member.run_folder(run))
-        self._items = reverse_rsync.items_of_run(self._folder, member)
-        self._peer = reverse_rsync.rsync_peer(member, remote_shell, control)
-        self._roots = reverse_rsync.roots(self._items, member.paths)
-        self._pass = final_sync.FinalSync(
-            self._items,
-            self._peer,
-            self._folder.path,
-            max_delete=reverse_rsync.limits(member.config, max_delete).max_delete,
-            pair=member.pair,
-            operation=runs.operation(run),
-        )
+    def __init__(self, reverse):
+        self._reverse = reverse
+        self._items = reverse.items
+        self._pass = final_sync.FinalSync(reverse)
         self._own = {}
         self._why = {}
         self._ended = None
@@ -68,8 +49,8 @@ class FinalSync:
         whose journal is incomplete is going to be compared as a whole; nothing is raised.
         """
         try:
-            with client or service.Client(self._member) as opened:
-                own = opened.changes(self._run)
+            with client or service.Client(self._reverse.member) as opened:
+                own = opened.changes(self._reverse.run)
         except errors.Unavailable as error:
             self._why = {item: str(error) for item in self._items}
         else:
@@ -79,7 +60,7 @@ class FinalSync:
                 if why:
                     self._why[item] = f"here {why}"
         self._pass.expect([item for item in self._items if item not in self._why])
-        system.sync_file_systems(self._roots)
+        system.sync_file_systems(self._reverse.roots)
         # On the disk already, so that the window need not wait for it; ``close`` corrects the time.
         self._record(system.clocks())
         return self._own
@@ -97,11 +78,11 @@ class FinalSync:
         for item in self._items:
             there = _changes_of(item, theirs, why)
             if item not in self._why and there.why:
-                self._why[item] = f"on {self._member.peer['id']} {there.why}"
+                self._why[item] = f"on {self._reverse.member.peer['id']} {there.why}"
             if item in self._why:
                 continue
             names = set(there.names)
-            here = os.fsencode(self._peer.folder(item)) or b"/"
+            here = os.fsencode(self._reverse.peer.folder(item)) or b"/"
             for folder in there.folders:
                 # What is here under the name of a folder that is new there.
                 names.update(changes.directly_in(here, folder))
@@ -122,16 +103,16 @@ class FinalSync:
         :py:class:`failback.errors.Unavailable` unless every path is in step.
         """
         started = time.monotonic()
-        found = self._pass.run(limit)
+        reports = self._pass.run(limit)
         self._ended = system.clocks()
-        system.sync_file_systems(self._roots)
-        for item, each in zip(self._items, found):
+        system.sync_file_systems(self._reverse.roots)
+        for item, each in zip(self._items, reports):
             each["why"] = self._why.get(item) if each["named"] is None else None
-        changed = [each["path"] for each in found if any(each[action] for action in reverse_rsync.RESULTS)]
+        changed = [each["path"] for each in reports if any(each[action] for action in reverse_rsync.RESULTS)]
         return {
-            "paths": found,
+            "paths": reports,
             "changed": changed,
-            "then": reverse_rsync.hooks(self._member.config, changed),
+            "then": self._reverse.hooks(changed),
             "seconds": round(time.monotonic() - started, 4),
         }
 
@@ -143,11 +124,11 @@ class FinalSync:
 
     def _record(self, ended):
         record = {"version": 1, "ended": ended["wall"], "clocks": ended, "compared": False}
-        files.write_json(self._folder.path / reverse_rsync.FINAL_SYNC, record)
+        files.write_json(self._reverse.folder.path / reverse_rsync.FINAL_SYNC, record)
 
 
 def _changes_of(item, answered, why):
-    found = (answered or {}).get(item.module)
-    if found is None:
+    content = (answered or {}).get(item.module)
+    if content is None:
         return changes.Changes(why=why or "no journal of changes was kept")
-    return service.read(found)
+    return service.read(content)

@@ -3,22 +3,22 @@ Pulling the paths of a pair from the node that serves them, with a backup of all
 
 In the order in which a recovery uses it::
 
-    peer = rsync.Peer("salt2", replicated.ssh_command(paths))
-    previews = dry_run.previewed(items, peer)
-    report = pull.synced(items, peer, run_folder, limits)   # while the peer still serves
-    last = final_sync.FinalSync(items, peer, run_folder)      # before the addresses are released
+    pulled = Pull(items, rsync.Peer("salt2", remote_shell), run_folder, limits)
+    previews = pulled.preview()
+    report = pulled.sync()                                  # while the peer still serves
+    last = final_sync.FinalSync(pulled)                     # before the addresses are released
     last.run(limit=5.0)                                     # while nobody serves
-    dry_run.compared(items, peer, since)                    # afterwards
+    dry_run.compare(items, pulled.peer, since)              # afterwards
 """
 
 import contextlib
 import dataclasses
 import os
 import time
+import typing
 
 from failback import errors
 from failback.decisions import limits as change_limits
-from failback.decisions import places
 from failback.recovery import backup
 from failback.recovery import dry_run
 from failback.recovery import results
@@ -43,7 +43,7 @@ class Limits:
     parallel
         How many paths to sync at the same time.
 
-    operation, words
+    operation, overrides
         What syncs them, and what the operator has said beside the pair, for the commands in sentences.
     """
 
@@ -53,53 +53,14 @@ class Limits:
     max_passes: int = 5
     parallel: int = 2
     operation: str = "recover"
-    words: dict = dataclasses.field(default_factory=dict)
+    overrides: dict = dataclasses.field(default_factory=dict)
 
 
-def problems(previews, peer, items, run_folder, limits, pair="PAIR", now=None, recorded=None):
+@dataclasses.dataclass
+class Pull:
     """
-    Everything that speaks against a sync: limits, sources, room for the backup.
-
-    now, recorded
-        Facts about the sources: see :py:func:`failback.decisions.places.source_problems`; ``None`` leaves
-        them out.
-
-    Returns a list of sentences.
-    """
-    allowed = (limits.max_delete, limits.max_change_percent)
-    found = change_limits.limit_problems(previews, *allowed, pair, limits.operation, limits.words)
-    if now is not None:
-        files_here = {each["path"]: each["total_files"] for each in previews}
-        found += places.source_problems(now, recorded, files_here, pair)
-    for each in previews:
-        here = each["total_files"]
-        if here and not each["source_files"]:
-            text = f"{each['path']} is empty on the serving node"
-            if not any(problem.startswith(text) for problem in found):
-                found.append(
-                    f"{text}, and not here ({here} entries). Syncing it would delete all of it "
-                    "here. Mount or fill it there (or empty it here, if that is what is meant), "
-                    f"then run: salt-run pair.plan {pair}"
-                )
-    demands = _demands(previews, peer, items, run_folder)
-    return found + change_limits.room_problems(demands, pair)
-
-
-def synced(
-    items,
-    peer,
-    run_folder,
-    limits=None,
-    pair="PAIR",
-    now=None,
-    recorded=None,
-    before_pass=None,
-    limit=results.NAMES,
-    conflict=None,
-    mark=None,
-):
-    """
-    Make the paths here equal to the peer's, and keep everything that is overwritten or deleted.
+    All that a sync is made of. It knows paths, rsync and the backup; what a pair adds is in
+    :py:class:`failback.recovery.reverse_rsync.ReverseRsync`, which is one.
 
     items
         :py:class:`failback.replication.replicated.Item` each.
@@ -116,129 +77,222 @@ def synced(
     pair
         Name of the pair, for the sentences.
 
-    now, recorded
-        Facts about the sources: see :py:func:`failback.decisions.places.source_problems`.
-
-    before_pass
+    gate
         Called without arguments before every pass; raises if data may not move (any more).
-
-    conflict
-        See :py:func:`failback.recovery.dry_run.preview`; asked in the first look alone, for later the files
-        here are the peer's.
 
     mark
         Called with the item before every pass: a journal of changes begins a new page.
 
-    Returns a dict: ``paths`` (one dict a path: ``path``, counts as in a preview,
-    ``conflict_names``, ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed`` (paths
-    that had changes), ``settled`` (whether the last pass of each path was small and complete) and
-    ``seconds``. Of a pass with more than ``small_pass`` changes, counts and names are those of the look
-    before it, whose list is kept: naming them again would take a tenth of its time. Another pass follows it.
-
-    Raises :py:class:`failback.errors.Refused` before anything is changed, with all that was found,
-    and :py:class:`failback.errors.Unavailable` if rsync failed on the way.
+    conflict
+        See :py:func:`failback.recovery.dry_run.preview`; asked in the first look alone, for later the files
+        here are the peer's.
     """
-    limits = limits or Limits()
-    started = time.monotonic()
-    folder = backup.Folder(run_folder)
-    folder.prepare(items)
-    with contextlib.ExitStack() as stack:
-        locks = {item: stack.enter_context(lock(folder, item)) for item in items}
-        for item in items:
-            backup.write_missing_manifests(folder, item)
-        numbers = {item: folder.next_pass(item.module) for item in items}
+
+    items: list
+    peer: rsync.Peer
+    run_folder: os.PathLike
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    pair: str = "PAIR"
+    gate: typing.Optional[typing.Callable] = None
+    mark: typing.Optional[typing.Callable] = None
+    conflict: typing.Optional[typing.Callable] = None
+
+    @property
+    def folder(self):
+        """The files of the run: a :py:class:`failback.recovery.backup.Folder`."""
+        return backup.Folder(self.run_folder)
+
+    def preview(self, lists=None, names=results.NAMES):
+        """
+        :py:func:`failback.recovery.dry_run.preview` of the paths, several at the same time.
+
+        lists
+            Where to write the full lists, ``<module>.jsonl`` each; ``None`` for nowhere.
+
+        names
+            How many names of each action a preview holds.
+
+        Returns a list of previews in the order of the items.
+        """
+        if lists is not None:
+            os.makedirs(lists, mode=0o700, exist_ok=True)
 
         def look(item):
-            list_file = folder.list_file(item.module, numbers[item])
-            return dry_run.preview(
-                item, peer, list_file=list_file, limit=limit, attributes_too=True, conflict=conflict
-            )
+            list_file = None if lists is None else os.path.join(lists, f"{item.module}.jsonl")
+            return dry_run.preview(item, self.peer, list_file, limit=names, conflict=self.conflict)
 
-        first = workers.each(look, items, limits.parallel)
-        found = problems(first, peer, items, folder.path, limits, pair, now, recorded)
-        if found:
-            for item in items:
-                folder.list_file(item.module, numbers[item]).unlink()
-            raise errors.Refused("\n".join(found))
-        looked = dict(zip(items, first))
+        return workers.each(look, self.items, self.limits.parallel)
 
-        def sync(item):
-            return _synced_path(
-                item,
-                peer,
-                folder,
-                limits,
-                pair,
-                before_pass,
-                locks[item].fileno(),
-                numbers[item],
-                looked[item],
-                limit,
-                mark,
-            )
+    def problems(self, previews, items=None):
+        """
+        Everything that speaks against a sync: limits, sources, room for the backup.
 
-        paths = workers.each(sync, items, limits.parallel)
-    return {
-        "paths": paths,
-        "changed": [each["path"] for each in paths if results.changes(each)],
-        "settled": all(each["settled"] for each in paths),
-        "seconds": round(time.monotonic() - started, 3),
-    }
+        previews
+            What :py:meth:`preview` returned.
+
+        items
+            Between two passes: those that were looked at again. The facts about the sources are those from
+            before the first pass, and are not judged twice.
+
+        Returns a list of sentences.
+        """
+        allowed = (self.limits.max_delete, self.limits.max_change_percent)
+        terms = (self.pair, self.limits.operation, self.limits.overrides)
+        problems = change_limits.limit_problems(previews, *allowed, *terms)
+        if items is None:
+            problems += self.source_problems({each["path"]: each["total_files"] for each in previews})
+        for each in previews:
+            here = each["total_files"]
+            if here and not each["source_files"]:
+                text = f"{each['path']} is empty on the serving node"
+                if not any(problem.startswith(text) for problem in problems):
+                    problems.append(
+                        f"{text}, and not here ({here} entries). Syncing it would delete all of it "
+                        "here. Mount or fill it there (or empty it here, if that is what is meant), "
+                        f"then run: salt-run pair.plan {self.pair}"
+                    )
+        demands = _demands(previews, self.peer, items or self.items, self.run_folder)
+        return problems + change_limits.room_problems(demands, self.pair)
+
+    def source_problems(self, files_here):
+        """
+        What speaks against the sources themselves; nothing is known of them here.
+
+        files_here
+            Dict of path to the files in it on this node.
+        """
+        return []
+
+    def sync(self):
+        """
+        Make the paths here equal to the peer's, and keep everything that is overwritten or deleted.
+
+        Returns a dict: ``paths`` (one dict a path: ``path``, counts as in a preview,
+        ``conflict_names``, ``passes``, ``settled``, ``names``, ``truncated``, ``seconds``), ``changed``
+        (paths that had changes), ``settled`` (whether the last pass of each path was small and complete) and
+        ``seconds``. Of a pass with more than ``small_pass`` changes, counts and names are those of the look
+        before it, whose list is kept: naming them again would take a tenth of its time. Another pass follows
+        it.
+
+        Raises :py:class:`failback.errors.Refused` before anything is changed, with all that was found,
+        and :py:class:`failback.errors.Unavailable` if rsync failed on the way.
+        """
+        started = time.monotonic()
+        self.folder.prepare(self.items)
+        with contextlib.ExitStack() as stack:
+            paths = [PathPull(self, item, stack.enter_context(self.lock(item))) for item in self.items]
+            previews = workers.each(PathPull.look_first, paths, self.limits.parallel)
+            problems = self.problems(previews)
+            if problems:
+                for path in paths:
+                    path.forget()
+                raise errors.Refused("\n".join(problems))
+            reports = workers.each(PathPull.sync, paths, self.limits.parallel)
+        return {
+            "paths": reports,
+            "changed": [each["path"] for each in reports if results.changes(each)],
+            "settled": all(each["settled"] for each in reports),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+    def lock(self, item):
+        """Own a path against any other pass; returns the open file, which is the lock."""
+        runs = self.folder.path.parent
+        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return rsync.lock(runs / f".{item.module}.lock")
 
 
-def _synced_path(item, peer, folder, limits, pair, before_pass, lock, number, looked, limit, mark):
-    started = time.monotonic()
-    total = results.empty(item, peer)
-    total.update(passes=0, settled=False, total_files=looked["total_files"])
-    total.update(conflicts=looked["conflicts"], conflict_names=looked["conflict_names"])
-    while True:
-        if before_pass is not None:
-            before_pass()
-        if mark is not None:
-            mark(item)
-        # More than may be left for the last one: another pass follows, and says what it does.
-        known = looked if results.changes(looked) > limits.small_pass else None
-        one = _one_pass(item, peer, folder, number, lock, limit, known)
-        total["passes"] += 1
-        results.add(total, one, looked, limit)
-        complete = one["code"] == 0
-        if complete and results.changes(one) <= limits.small_pass:
-            total["settled"] = True
-            break
-        if total["passes"] >= limits.max_passes:
-            break
-        number = folder.next_pass(item.module)
-        list_file = folder.list_file(item.module, number)
-        looked = dry_run.preview(item, peer, list_file=list_file, limit=limit, attributes_too=True)
-        found = problems([looked], peer, [item], folder.path, limits, pair)
-        if found:
-            list_file.unlink()
-            raise errors.Refused("\n".join(found))
-    total["seconds"] = round(time.monotonic() - started, 3)
-    return total
-
-
-def _one_pass(item, peer, folder, number, lock, limit, looked=None):
+class PathPull:
     """
-    One pass, with a backup.
+    One path of a :py:class:`Pull`, from the first look to a pass that was small.
 
-    looked
-        The preview that it follows, for a pass that need not say what it does: the result holds the
-        preview's counts and names then.
+    whole
+        The :py:class:`Pull`.
+
+    item
+        One of its items.
+
+    lock
+        What :py:meth:`Pull.lock` returned for it.
     """
-    kept = folder.backup(item.module, number)
-    command = rsync.pull_command(peer, item, backup=kept, named=looked is None)
-    result = results.empty(item, peer)
-    if looked is not None:
-        result.update({key: looked[key] for key in (*results.ACTIONS, "bytes", "names", "truncated")})
-    with root_unchanged(item, peer), rsync.Pass(command, lock) as running:
-        for entry in results.entries(running, item):
-            results.count(result, entry.action, entry)
-            results.name(result, entry.action, results.path_of(item, entry), limit)
-    backup.write_manifest(folder, item, number)
-    rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
-    result["code"] = running.outcome.code
-    return result
+
+    def __init__(self, whole, item, lock):
+        self._whole, self._item, self._lock = whole, item, lock
+        self._folder = whole.folder
+        backup.write_missing_manifests(self._folder, item)
+        self._number = self._folder.next_pass(item.module)
+        self._looked = None
+
+    @property
+    def _list_file(self):
+        return self._folder.list_file(self._item.module, self._number)
+
+    def look_first(self):
+        """The preview of the first pass, with its conflicts; its list is kept with the run."""
+        return self._look(self._whole.conflict)
+
+    def _look(self, conflict=None):
+        terms = {"list_file": self._list_file, "attributes_too": True, "conflict": conflict}
+        self._looked = dry_run.preview(self._item, self._whole.peer, **terms)
+        return self._looked
+
+    def forget(self):
+        """The pass that was looked at does not come: its list must not say that it has begun."""
+        self._list_file.unlink()
+
+    def sync(self):
+        """Pass after pass. Returns the report of this path; see :py:meth:`Pull.sync`."""
+        limits = self._whole.limits
+        started = time.monotonic()
+        report = results.empty(self._item, self._whole.peer)
+        report.update(passes=0, settled=False, total_files=self._looked["total_files"])
+        report.update({key: self._looked[key] for key in ("conflicts", "conflict_names")})
+        while True:
+            if self._whole.gate is not None:
+                self._whole.gate()
+            if self._whole.mark is not None:
+                self._whole.mark(self._item)
+            done = self.one_pass()
+            report["passes"] += 1
+            results.add(report, done, self._looked, results.NAMES)
+            if done["code"] == 0 and results.changes(done) <= limits.small_pass:
+                report["settled"] = True
+                break
+            if report["passes"] >= limits.max_passes:
+                break
+            self._look_again()
+        report["seconds"] = round(time.monotonic() - started, 3)
+        return report
+
+    def _look_again(self):
+        self._number = self._folder.next_pass(self._item.module)
+        problems = self._whole.problems([self._look()], [self._item])
+        if problems:
+            self.forget()
+            raise errors.Refused("\n".join(problems))
+
+    def one_pass(self):
+        """
+        One pass, with a backup.
+
+        One with more changes than may be left for the last need not say what it does, for another follows:
+        the result holds the counts and names of the look before it.
+        """
+        item, peer, looked = self._item, self._whole.peer, self._looked
+        kept = self._folder.backup(item.module, self._number)
+        named = results.changes(looked) <= self._whole.limits.small_pass
+        command = rsync.pull_command(peer, item, backup=kept, named=named)
+        result = results.empty(item, peer)
+        if not named:
+            result.update({key: looked[key] for key in (*results.ACTIONS, "bytes", "names", "truncated")})
+        with root_unchanged(item, peer), rsync.Pass(command, self._lock.fileno()) as running:
+            for entry in results.entries(running, item):
+                results.count(result, entry.action, entry)
+                results.name(result, entry.action, results.path_of(item, entry), results.NAMES)
+        backup.write_manifest(self._folder, item, self._number)
+        rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
+        result["code"] = running.outcome.code
+        return result
 
 
 @contextlib.contextmanager
@@ -297,10 +351,3 @@ def _existing(path):
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
-
-
-def lock(folder, item):
-    """Hold a path against any other pass; returns the open file, which is the lock."""
-    runs = folder.path.parent
-    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return rsync.locked(runs / f".{item.module}.lock")

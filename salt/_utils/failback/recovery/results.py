@@ -81,14 +81,14 @@ def name(result, action, path, limit):
         result["truncated"] = True
 
 
-def add(total, one, looked, limit):
+def add(total, done, looked, limit):
     """Add the result of one more pass, and what the look before it said of the backup, to the total."""
     for key in (*ACTIONS, "bytes"):
-        total[key] += one[key]
+        total[key] += done[key]
     total["kept_bytes"] += looked["kept_bytes"]
-    total["truncated"] |= one["truncated"]
+    total["truncated"] |= done["truncated"]
     for action in ACTIONS:
-        for path in one["names"][action]:
+        for path in done["names"][action]:
             name(total, action, path, limit)
 
 

@@ -38,7 +38,7 @@ RESULTS = (itemize.OVERWRITTEN, itemize.DELETED, itemize.CREATED, itemize.ATTRIB
 FINAL_SYNC = "last-pass.json"
 
 
-def items(member, sources=None):
+def items_of(member, sources=None):
     """
     The replicated paths of a pair, of the kind that the serving node has.
 
@@ -68,46 +68,180 @@ def items(member, sources=None):
     return result
 
 
-def preview(member, sources=None, names=results.NAMES, remote_shell=None, takeover=None, journals=None):
+class ReverseRsync(pull.Pull):
     """
-    What a reverse rsync would do on this node, path by path: :py:func:`failback.recovery.dry_run.preview`.
+    The sync that brings this node home: a :py:class:`failback.recovery.pull.Pull` of a pair's paths. It is
+    made once, where a call comes in, and passed on.
+
+    member
+        :py:class:`failback.pair.Member`.
+
+    run
+        Id of the run, which owns the lock of the pair; ``None`` for a look that belongs to none.
+
+    sources
+        What the serving node reports of its paths now.
+
+    items
+        The paths; by default those of the pair. See :py:func:`items_of_run`.
 
     takeover
         When the serving node took over (:py:class:`failback.decisions.conflicts.Takeover`), or ``None``.
 
-    journals
-        :py:class:`failback.journal.service.Both`, for a handover that no sync goes before: they begin with
-        this look at the files, and what differs now counts as changed.
+    operation
+        What the sentences name for a next command; by default that of the run.
 
-    The full lists are written below the pair's state folder; ``list`` in each result names its
-    file. Raises :py:class:`failback.errors.Refused` for a path that the serving node does not have where
-    it had it.
+    overrides
+        What the operator has said beside the pair: ``max_delete`` and ``max_change_percent``, for this run in
+        place of the pair's, and what else a command must repeat, such as ``winner``.
+
+    journals
+        :py:class:`failback.journal.service.Both`, whose journals begin a new page with each pass; ``None``
+        for a sync that no final sync follows.
+
+    control
+        Socket of an SSH connection that is open.
+
+    remote_shell, gate
+        For tests: a program in place of ssh, and a function without arguments in place of the pair's gate.
+        The gate is asked before every pass, and raises unless data may move this way.
     """
-    # rsync itself would only say that it does not know the path, or cannot enter the folder. Of one that is
-    # merely empty the lists show what that would mean.
-    recorded = source_facts.recorded(member)["peer"]
-    absent = places.source_problems(sources or {}, recorded, dict.fromkeys(sources or {}, 0), member.pair)
-    if absent:
-        raise errors.Refused("\n".join(absent))
-    folder = member.state / "preview"
-    chosen = items(member, sources)
-    with contextlib.ExitStack() as stack:
-        if journals is not None:
-            stack.enter_context(journals)
-            for item in chosen:
-                journals.mark(item)
-        previews = dry_run.previewed(
-            chosen,
-            rsync_peer(member, remote_shell),
-            folder=folder,
-            limit=names,
-            parallel=_parallel(member.config),
+
+    def __init__(
+        self,
+        member,
+        run=None,
+        sources=None,
+        items=None,
+        takeover=None,
+        operation=None,
+        overrides=None,
+        journals=None,
+        control=None,
+        remote_shell=None,
+        gate=None,
+    ):
+        super().__init__(
+            items=items_of(member, sources) if items is None else items,
+            peer=rsync_peer(member, remote_shell, control),
+            run_folder=member.run_folder(run) if run else member.runs.folder,
+            limits=limits(member.config, operation or (runs.operation(run) if run else "recover"), overrides),
+            pair=member.pair,
+            gate=gate or (lambda: gates.require_pull(member, run)),
+            mark=None if journals is None else journals.mark,
             conflict=_conflict(member, takeover),
         )
-        if journals is not None:
-            for item, each in zip(chosen, previews):
-                journals.note(item, _names_in(item, each["list"]))
-    return previews
+        self.member = member
+        self.run = run
+        self.sources = sources
+        self.journals = journals
+
+    @classmethod
+    def of_run(cls, member, run, **details):
+        """That of the paths with which a run began, for its final sync and for what comes after."""
+        return cls(member, run, items=items_of_run(backup.Folder(member.run_folder(run)), member), **details)
+
+    @property
+    def roots(self):
+        """The folders on this node in which the paths lie."""
+        return sorted({os.path.join(self.member.paths.root, item.root.lstrip("/")) for item in self.items})
+
+    def hooks(self, changed):
+        """What is to be reloaded for the paths that have changed, each once (``then`` in the pillar)."""
+        wanted = {
+            entry["then"]: None
+            for entry in self.member.config["replicate"]
+            if entry["then"] and notation.readable(os.fsencode(entry["path"])) in changed
+        }
+        return list(wanted)
+
+    def preview(self, lists=None, names=results.NAMES):
+        """
+        What a reverse rsync would do on this node, path by path: see
+        :py:meth:`failback.recovery.pull.Pull.preview`. The full lists are written below the pair's state
+        folder.
+
+        With journals, for a handover that no sync goes before: they begin with this look at the files, and
+        what differs now counts as changed.
+
+        Raises :py:class:`failback.errors.Refused` for a path that the serving node does not have where it
+        had it.
+        """
+        # rsync itself would only say that it does not know the path, or cannot enter the folder. Of one that
+        # is merely empty the lists show what that would mean.
+        absent = self._source_problems(dict.fromkeys(self.sources or {}, 0))
+        if absent:
+            raise errors.Refused("\n".join(absent))
+        lists = lists or self.member.state / "preview"
+        if self.journals is None:
+            return super().preview(lists, names)
+        with self.journals:
+            for item in self.items:
+                self.journals.mark(item)
+            previews = super().preview(lists, names)
+            for item, each in zip(self.items, previews):
+                self.journals.note(item, _names_in(item, each["list"]))
+        return previews
+
+    def source_problems(self, files_here):
+        """What the serving node says of its paths, and what it said of them before."""
+        return [] if self.sources is None else self._source_problems(files_here)
+
+    def _source_problems(self, files_here):
+        recorded = source_facts.recorded(self.member)["peer"]
+        return places.source_problems(self.sources or {}, recorded, files_here, self.pair)
+
+    def refusals(self, previews):
+        """Everything that speaks against syncing what the previews show: a list of sentences."""
+        sentences = self.problems(previews)
+        elsewhere = source_facts.misplaced(self.member)
+        if elsewhere:
+            sentences.append(places.misplaced_sentence(self.member.node, elsewhere, self.pair))
+        return sentences
+
+    def sync(self):
+        """
+        Bring this node's paths in step with the serving node, which goes on serving.
+
+        Returns what :py:meth:`failback.recovery.pull.Pull.sync` returns, with ``changes`` (dict of path to
+        counts; empty if nothing changed), ``then`` (hooks of the paths that changed, each once), ``comment``
+        and ``journal`` (None, or why there is none) added.
+        """
+        with self.journals or contextlib.nullcontext():
+            report = super().sync()
+        report["journal"] = None if self.journals is None else self.journals.why
+        # Now, so that little is left to write while nobody serves.
+        system.sync_file_systems(self.roots)
+        changed = [each for each in report["paths"] if each["path"] in report["changed"]]
+        report["changes"] = {each["path"]: _changes_of(each) for each in changed}
+        report["then"] = self.hooks(report["changed"])
+        report["comment"] = _sentence(report, self.member.peer["id"])
+        return report
+
+    def compare(self):
+        """
+        Compare both nodes after the handover; see :py:func:`failback.recovery.dry_run.compare`.
+
+        It also writes the manifests of the final sync, for which nobody had to wait.
+        """
+        try:
+            record = files.read_json(self.folder.path / FINAL_SYNC, f"the final sync of {self.run}", 1)
+        except errors.Unreadable:
+            # When it ended is not known any more, so nothing explains a difference; without one all is well.
+            record = {"version": 1, "ended": time.time(), "compared": False}
+        if record is None:
+            raise errors.Refused(
+                f"Run {self.run} had no final sync on this node, so there is no time after which changes "
+                f"here explain a difference. To see what differs: salt-run pair.plan {self.pair}"
+            )
+        for item in self.items:
+            backup.write_missing_manifests(self.folder, item)
+        # Set back since, the clock gives what was written here times from before the end of the final sync.
+        since = record["ended"] + min(0.0, system.clock_step(record.get("clocks") or {}))
+        comparison = dry_run.compare(self.items, self.peer, since)
+        if not comparison["unexplained"]:
+            files.write_json(self.folder.path / FINAL_SYNC, {**record, "compared": True})
+        return comparison
 
 
 def _names_in(item, listing):
@@ -129,21 +263,21 @@ def _conflict(member, takeover):
 
     def reason(path, status, there):
         nonlocal brought
-        found = conflicts.reason(status.st_mtime, there, takeover, before)
-        if found is None:
+        why = conflicts.reason(status.st_mtime, there, takeover, before)
+        if why is None:
             return None
         if brought is None:
             brought = _brought(member, takeover)
-        return None if status.st_ctime <= brought.get(path, 0) else found
+        return None if status.st_ctime <= brought.get(path, 0) else why
 
     return reason
 
 
 def _brought(member, takeover):
     """Files that runs since the takeover have brought here, each with the time at which its pass ended."""
-    found = {}
+    files_brought = {}
     if takeover is None or not member.runs.folder.is_dir():
-        return found
+        return files_brought
     for folder in sorted(member.runs.folder.iterdir()):
         # Folder and list were made when the run came to its first pass.
         if not runs.ID.fullmatch(folder.name) or folder.stat().st_mtime < takeover.here:
@@ -156,127 +290,11 @@ def _brought(member, takeover):
             ended = manifest.stat().st_mtime if manifest.exists() else time.time()
             for entry in backup.entries(run, module, number):
                 if entry["action"] in (itemize.CREATED, itemize.OVERWRITTEN):
-                    found[entry["path"]] = ended
-    return found
+                    files_brought[entry["path"]] = ended
+    return files_brought
 
 
-def refusals(member, previews, sources=None, recorded=None, operation="recover", words=None, **allowed):
-    """
-    Everything that speaks against syncing what the previews show.
-
-    operation, words
-        What they were made for, and what the operator has said beside the pair, for the commands in the
-        sentences.
-
-    allowed
-        ``max_delete``, ``max_change_percent``: for this run, in place of the pair's.
-
-    Returns a list of sentences.
-    """
-    found = pull.problems(
-        previews,
-        rsync_peer(member),
-        items(member, sources),
-        member.runs.folder,
-        limits(member.config, operation=operation, words=words, **allowed),
-        member.pair,
-        sources,
-        source_facts.recorded(member)["peer"] if recorded is None else recorded,
-    )
-    elsewhere = source_facts.misplaced(member)
-    if elsewhere:
-        found.append(places.misplaced_sentence(member.node, elsewhere, member.pair))
-    return found
-
-
-def synced(member, run, sources=None, remote_shell=None, gate=None, takeover=None, journals=None, **allowed):
-    """
-    Bring this node's paths in step with the serving node, which goes on serving.
-
-    run
-        Id of the run, which holds the lock of the pair.
-
-    sources
-        What the serving node reports of its paths now.
-
-    gate
-        Function without arguments that raises unless data may move this way; it is asked before
-        every pass. The default is the pair's gate.
-
-    takeover
-        As for :py:func:`preview`.
-
-    journals
-        :py:class:`failback.journal.service.Both`, whose journals begin a new page with each pass;
-        ``None`` for a sync that no final sync follows.
-
-    allowed
-        ``max_delete``, ``max_change_percent``: for this run, in place of the pair's.
-
-    Returns what :py:func:`failback.recovery.pull.synced` returns, with ``changes`` (dict of path to counts;
-    empty if nothing changed), ``then`` (hooks of the paths that changed, each once), ``comment`` and
-    ``journal`` (None, or why there is none) added.
-    """
-    folder = member.run_folder(run)
-    with contextlib.ExitStack() as stack:
-        if journals is not None:
-            stack.enter_context(journals)
-        found = pull.synced(
-            items(member, sources),
-            rsync_peer(member, remote_shell),
-            folder,
-            limits(member.config, operation=runs.operation(run), **allowed),
-            member.pair,
-            sources,
-            source_facts.recorded(member)["peer"],
-            gate or (lambda: gates.require_pull(member, run)),
-            conflict=_conflict(member, takeover),
-            mark=None if journals is None else journals.mark,
-        )
-    found["journal"] = None if journals is None else journals.why
-    # Now, so that little is left to write while nobody serves.
-    system.sync_file_systems(roots(items(member, sources), member.paths))
-    changed = [each for each in found["paths"] if each["path"] in found["changed"]]
-    found["changes"] = {
-        each["path"]: {action: each[action] for action in RESULTS if each[action]} for each in changed
-    }
-    for each in changed:
-        if each["conflicts"]:
-            found["changes"][each["path"]]["conflicts"] = each["conflict_names"]
-    found["then"] = hooks(member.config, found["changed"])
-    found["comment"] = _sentence(found, member.peer["id"])
-    return found
-
-
-def compared(member, run, remote_shell=None):
-    """
-    Compare both nodes after the handover; see :py:func:`failback.recovery.dry_run.compared`.
-
-    It also writes the manifests of the final sync, for which nobody had to wait.
-    """
-    folder = backup.Folder(member.run_folder(run))
-    try:
-        record = files.read_json(folder.path / FINAL_SYNC, f"the final sync of {run}", 1)
-    except errors.Unreadable:
-        # When it ended is not known any more, so nothing explains a difference; without one all is well.
-        record = {"version": 1, "ended": time.time(), "compared": False}
-    if record is None:
-        raise errors.Refused(
-            f"Run {run} had no final sync on this node, so there is no time after which changes "
-            f"here explain a difference. To see what differs: salt-run pair.plan {member.pair}"
-        )
-    chosen = items_of_run(folder, member)
-    for item in chosen:
-        backup.write_missing_manifests(folder, item)
-    # Set back since, the clock gives what was written here times from before the end of the final sync.
-    since = record["ended"] + min(0.0, system.clock_step(record.get("clocks") or {}))
-    found = dry_run.compared(chosen, rsync_peer(member, remote_shell), since)
-    if not found["unexplained"]:
-        files.write_json(folder.path / FINAL_SYNC, {**record, "compared": True})
-    return found
-
-
-def restored(member, run, new_run, select=None, preview=False, gate=None):
+def restore_run(member, run, new_run, select=None, preview=False, gate=None):
     """
     Put back what a run overwrote, deleted or changed on this node; see
     :py:func:`failback.recovery.restore.restore`.
@@ -299,28 +317,33 @@ def restored(member, run, new_run, select=None, preview=False, gate=None):
     )
 
 
-def pruned(member, spare=()):
+def prune(member, spare=()):
     """Delete the backups that are beyond what the pair keeps, by number and by age. Returns their runs."""
     recovery = member.config["recovery"]
     return backup.prune(member.runs.folder, recovery["keep_backups"], spare, recovery["keep_days"])
 
 
-def limits(config, max_delete=None, max_change_percent=None, operation="recover", words=None):
-    """The :py:class:`failback.recovery.pull.Limits` of a pair, with those given in place of its own."""
+def limits(config, operation="recover", overrides=None):
+    """
+    The :py:class:`failback.recovery.pull.Limits` of a pair, with those given in place of its own.
+
+    operation, overrides
+        As for :py:class:`ReverseRsync`.
+    """
     recovery = config["recovery"]
-    given = {"max_delete": max_delete, "max_change_percent": max_change_percent}
+    overrides = dict(overrides or {})
     # Beyond one limit, a run must not be told a command that forgets what it was allowed of the other.
-    given = {key: value for key, value in given.items() if value not in (None, recovery[key])}
+    repeated = {key: overrides.pop(key, None) for key in ("max_delete", "max_change_percent")}
+    repeated = {key: value for key, value in repeated.items() if value not in (None, recovery[key])}
+    allowed = {**recovery, **repeated}
     return pull.Limits(
-        max_delete=recovery["max_delete"] if max_delete is None else max_delete,
-        max_change_percent=(
-            recovery["max_change_percent"] if max_change_percent is None else max_change_percent
-        ),
+        max_delete=allowed["max_delete"],
+        max_change_percent=allowed["max_change_percent"],
         small_pass=recovery["small_pass"],
         max_passes=recovery["max_passes"],
-        parallel=_parallel(config),
+        parallel=max(1, min(len(config["replicate"]), 2 * (os.cpu_count() or 1))),
         operation=operation,
-        words={**(words or {}), **given},
+        overrides={**overrides, **repeated},
     )
 
 
@@ -337,41 +360,28 @@ def _sources_of_peer(member):
     return ssh.report(member)["sources"]
 
 
-def roots(chosen, paths):
-    """The folders of some items on this node."""
-    return sorted({os.path.join(paths.root, item.root.lstrip("/")) for item in chosen})
-
-
 def items_of_run(folder, member):
     """The items that a run began with; those of the pair, for one that has kept nothing yet."""
     if (folder.path / "items.json").exists():
         return folder.items()
-    return items(member)
+    return items_of(member)
 
 
-def hooks(config, changed):
-    """What is to be reloaded for the paths that have changed, each once (``then`` in the pillar)."""
-    wanted = {
-        entry["then"]: None
-        for entry in config["replicate"]
-        if entry["then"] and notation.readable(os.fsencode(entry["path"])) in changed
-    }
-    return list(wanted)
+def _changes_of(report):
+    """What a state or a person is told of a path that changed: what was not nothing."""
+    changes = {action: report[action] for action in RESULTS if report[action]}
+    return {**changes, "conflicts": report["conflict_names"]} if report["conflicts"] else changes
 
 
-def _parallel(config):
-    return max(1, min(len(config["replicate"]), 2 * (os.cpu_count() or 1)))
-
-
-def _sentence(found, source):
-    if not found["changed"]:
+def _sentence(report, source):
+    if not report["changed"]:
         return f"All paths are already in step with {source}."
-    counts = {action: sum(each[action] for each in found["paths"]) for action in RESULTS}
+    counts = {action: sum(each[action] for each in report["paths"]) for action in RESULTS}
     parts = [f"{count} {action}" for action, count in counts.items() if count]
     text = f"In step with {source}: " + ", ".join(parts)
-    if not found["settled"]:
+    if not report["settled"]:
         text += "; the serving node changes files faster than they were carried over"
-    missed = sum(each["conflicts"] for each in found["paths"])
+    missed = sum(each["conflicts"] for each in report["paths"])
     if missed:
         text += (
             f". {missed} of those had been changed here, or were newer here: what they held is in the "

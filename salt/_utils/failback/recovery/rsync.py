@@ -318,7 +318,7 @@ def require_success(outcome, item, accept=(0,)):
     )
 
 
-def locked(path, wait=60.0):
+def lock(path, wait=60.0):
     """
     Take the lock of an item, so that a pass that outlived its caller ends before the next begins.
 

@@ -62,7 +62,7 @@ def require_in_place(member, doing, otherwise=None):
 
 
 def require_undo(member, run):
-    """Raise ``Refused`` unless a run holds the pair here and this node serves: see ``plan.undo_refusal``."""
+    """Raise ``Refused`` unless a run owns the lock here and this node serves: see ``plan.undo_refusal``."""
     pair, node = member.pair, member.node
     member.lock.require(run)
     if not ledger.is_active(member.ledger.read(), node):

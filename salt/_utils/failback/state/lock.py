@@ -1,5 +1,5 @@
 """
-Which run holds a pair. The lock lies on both nodes, because two masters can exist.
+Which run owns the lock of a pair. The lock lies on both nodes, because two masters can exist.
 
 It expires, is renewed by the living run several times a minute, and a dead run's lock is taken over: a node
 that finds that the owning process was its own and is gone knows so at once, the others wait for the expiry.
@@ -76,7 +76,7 @@ class Lock:
             Runs that the other node has proved dead.
 
         Returns the lock written; its key ``taken_over`` names the dead or expired run that had it. Raises
-        ``Refused``, naming the run that holds the pair.
+        ``Refused``, naming the run that owns the lock.
         """
         with files.locked(self._member.state / ".lock.flock"):
             found = self.read()
@@ -120,14 +120,14 @@ class Lock:
             return True
 
     def require(self, run):
-        """Raise ``Refused`` unless this run holds the pair on this node."""
+        """Raise ``Refused`` unless this run owns the lock on this node."""
         pair = self._member.pair
         found = self.read()
         if not found or found["run"] != run:
-            holder = f"run {found['run']} holds it" if found else "no run holds it"
+            owner = f"run {found['run']} owns it" if found else "no run owns it"
             raise Refused(
-                f"Run {run} does not hold {pair} on this node ({holder}), so it must not go on: another "
-                f"orchestration may be at work. See `salt-run pair.status {pair}`, then run it again."
+                f"Run {run} does not own the lock of {pair} on this node ({owner}), so it must not go on: "
+                f"another orchestration may be at work. See `salt-run pair.status {pair}`, then run it again."
             )
 
 
@@ -182,11 +182,11 @@ def _term(seconds):
 
 
 def refusal(pair, found):
-    """The sentence for a pair that another run holds."""
+    """The sentence for a pair whose lock another run owns."""
     owner = found.get("owner") or {}
     left = max(0, round(found.get("expires", 0) - time.time()))
     return (
-        f"{pair} is held by run {found['run']} ({found.get('operation')}, started {found.get('since')} "
+        f"{pair} is locked by run {found['run']} ({found.get('operation')}, started {found.get('since')} "
         f"by {owner.get('user')} on {owner.get('master')}); two runs at once could move data both ways. "
         f"Wait for it, or if it is dead, until its lock expires in {left} s: "
         f"`salt-run pair.status {pair}` shows it."

@@ -38,7 +38,7 @@ class Pair:
         self.peer = self.nodes.peer([self.item])
         self.run = folder / "runs" / "run1"
         self.journal = changes.Journal(self.item, str(self.nodes.there), many)
-        pull.synced([self.item], self.peer, self.run, ALL, mark=lambda item: self.journal.mark())
+        pull.Pull([self.item], self.peer, self.run, ALL, mark=lambda item: self.journal.mark()).sync()
 
     def __enter__(self):
         return self
@@ -49,7 +49,7 @@ class Pair:
     def final_sync(self):
         """The final sync as the handover makes it. Returns what it did, and what the journal said."""
         found = self.journal.changes()
-        with contextlib.closing(final_sync.FinalSync([self.item], self.peer, self.run)) as last:
+        with contextlib.closing(final_sync.FinalSync(pull.Pull([self.item], self.peer, self.run))) as last:
             last.expect([self.item])
             if found.why is None:
                 names = set(found.names)
@@ -329,7 +329,9 @@ def test_of_a_pattern_nothing_else_is_named_or_touched(pattern):
 
 def test_a_name_that_the_far_end_would_hide_is_never_asked_for(pattern):
     # It would be taken for deleted.
-    with contextlib.closing(final_sync.FinalSync([pattern.item], pattern.peer, pattern.run)) as last:
+    with contextlib.closing(
+        final_sync.FinalSync(pull.Pull([pattern.item], pattern.peer, pattern.run))
+    ) as last:
         last.name(pattern.item, [b"private", b"here", b".", b"shared-one"])
         [done] = last.run(limit=30)
     assert done["named"] == 1
@@ -339,7 +341,7 @@ def test_a_name_that_the_far_end_would_hide_is_never_asked_for(pattern):
 
 @pytest.mark.parametrize("name", [b"../x", b"/etc/passwd", b"shared-x/../../y"])
 def test_a_name_that_leads_out_of_the_path_is_refused(pattern, name):
-    last = contextlib.closing(final_sync.FinalSync([pattern.item], pattern.peer, pattern.run))
+    last = contextlib.closing(final_sync.FinalSync(pull.Pull([pattern.item], pattern.peer, pattern.run)))
     with last as opened, pytest.raises(errors.Refused):
         opened.name(pattern.item, [name])
 

@@ -66,7 +66,7 @@ def without_created(found, created):
 def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
     item, here, peer = changed
     before = trees.fingerprint(here)
-    pull.synced([item], peer, runs / "one", ALL)
+    pull.Pull([item], peer, runs / "one", ALL).sync()
     there = trees.fingerprint(nodes.there / "srv/salt")
     assert trees.differences(there, trees.fingerprint(here)) == {}
     done = restore.restore(runs / "one", runs / "two", root=str(nodes.here))
@@ -80,7 +80,7 @@ def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
 def test_created_files_are_listed_and_left(nodes, runs, changed):
     item, here, peer = changed
     trees.make(nodes.there / "srv/salt", {"only there": "1"})
-    pull.synced([item], peer, runs / "one", ALL)
+    pull.Pull([item], peer, runs / "one", ALL).sync()
     done = restore.restore(runs / "one", runs / "two", root=str(nodes.here))
     assert "/srv/salt/only there" in done["created_names"]
     assert (here / "only there").read_text() == "1"
@@ -89,7 +89,7 @@ def test_created_files_are_listed_and_left(nodes, runs, changed):
 @pytest.mark.needs("attributes")
 def test_an_undo_can_be_undone(nodes, runs, changed):
     item, here, peer = changed
-    pull.synced([item], peer, runs / "one", ALL)
+    pull.Pull([item], peer, runs / "one", ALL).sync()
     synced = trees.fingerprint(here)
     restore.restore(runs / "one", runs / "two", root=str(nodes.here))
     assert trees.fingerprint(here) != synced
@@ -101,7 +101,7 @@ def test_an_undo_can_be_undone(nodes, runs, changed):
 def test_an_undo_repeated_changes_nothing_more(nodes, runs, changed):
     item, here, peer = changed
     before = trees.fingerprint(here)
-    pull.synced([item], peer, runs / "one", ALL)
+    pull.Pull([item], peer, runs / "one", ALL).sync()
     for name in ("two", "three"):
         restore.restore(runs / "one", runs / name, root=str(nodes.here))
     assert trees.differences(before, trees.fingerprint(here)) == {}
@@ -110,7 +110,7 @@ def test_an_undo_repeated_changes_nothing_more(nodes, runs, changed):
 @pytest.mark.needs("attributes")
 def test_preview_of_an_undo_changes_nothing(nodes, runs, changed):
     item, here, peer = changed
-    pull.synced([item], peer, runs / "one", ALL)
+    pull.Pull([item], peer, runs / "one", ALL).sync()
     before = trees.fingerprint(here)
     seen = restore.restore(runs / "one", runs / "two", root=str(nodes.here), preview=True)
     assert trees.fingerprint(here) == before
@@ -123,7 +123,7 @@ def test_preview_of_an_undo_changes_nothing(nodes, runs, changed):
 def test_preview_of_an_undo_of_an_undo_says_what_it_is_going_to_do(nodes, runs, changed):
     """What the first undo has brought back is created by it, and is not left alone."""
     item, here, peer = changed
-    pull.synced([item], peer, runs / "one", ALL)
+    pull.Pull([item], peer, runs / "one", ALL).sync()
     restore.restore(runs / "one", runs / "two", root=str(nodes.here))
     before = trees.fingerprint(here)
     seen = restore.restore(runs / "two", runs / "three", root=str(nodes.here), preview=True)
@@ -182,7 +182,7 @@ def killed_at(moment, patch, *arguments):
 def test_an_undo_that_was_killed_can_be_run_again_and_undone(nodes, runs, changed, monkeypatch, moment):
     item, here, peer = changed
     wanted, begun = trees.fingerprint(here), "one"
-    pull.synced([item], peer, runs / "one", ALL)
+    pull.Pull([item], peer, runs / "one", ALL).sync()
     started = trees.fingerprint(here)
     if moment == "_move_created":
         # Done by the undo of an undo alone.
@@ -210,7 +210,7 @@ def test_several_passes_go_back_to_the_state_before_the_first(nodes, runs):
     for content in ("second", "third", "fourth"):
         trees.make(there, {"file": content, "kept": "1"})
         shutil.copystat(here / "kept", there / "kept")
-        pull.synced([item], nodes.peer([item]), runs / "one")
+        pull.Pull([item], nodes.peer([item]), runs / "one").sync()
     restore.restore(runs / "one", runs / "two", root=str(nodes.here))
     assert trees.differences(before, trees.fingerprint(here)) == {}
 
@@ -220,7 +220,7 @@ def test_only_what_was_chosen_comes_back(nodes, runs):
     here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
     trees.make(here, {"a/one": "old", "b/two": "old", "ab": "old"})
     trees.make(there, {"a/one": "new!", "b/two": "new!", "ab": "new!"})
-    pull.synced([item], nodes.peer([item]), runs / "one")
+    pull.Pull([item], nodes.peer([item]), runs / "one").sync()
     done = restore.restore(runs / "one", runs / "two", select=["/srv/salt/a"], root=str(nodes.here))
     found = {name: (here / name).read_text() for name in ("a/one", "b/two", "ab")}
     assert found == {"a/one": "old", "b/two": "new!", "ab": "new!"}
@@ -235,7 +235,7 @@ def test_a_link_between_a_changed_and_an_unchanged_name_comes_back(nodes, runs):
     trees.make(there, {"one": "its own", "two": "shared"})
     shutil.copystat(here / "two", there / "two")
     before = trees.fingerprint(here)
-    pull.synced([item], nodes.peer([item]), runs / "one")
+    pull.Pull([item], nodes.peer([item]), runs / "one").sync()
     assert (here / "one").stat().st_ino != (here / "two").stat().st_ino
     restore.restore(runs / "one", runs / "two", root=str(nodes.here))
     assert trees.differences(before, trees.fingerprint(here)) == {}
@@ -250,7 +250,7 @@ def test_manifest_describes_what_is_kept(nodes, runs):
     os.chmod(there / "mode", 0o600)
     os.chown(here / os.fsdecode(b"line\nbreak"), 11, 12)
     old = os.lstat(here / "line\nbreak")
-    pull.synced([item], nodes.peer([item]), runs / "one")
+    pull.Pull([item], nodes.peer([item]), runs / "one").sync()
     text = backup.Folder(runs / "one").manifest_file(item.module, 1).read_text()
     entries = {each["path"]: each for each in map(json.loads, text.splitlines())}
     kept = entries["/srv/salt/line\\#012break"]
@@ -267,7 +267,7 @@ def test_a_backup_removed_by_hand_is_refused_with_the_next_step(nodes, runs, par
     here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
     trees.make(here, {"file": "old"})
     trees.make(there, {"file": "newer"})
-    pull.synced([item], nodes.peer([item]), runs / "one")
+    pull.Pull([item], nodes.peer([item]), runs / "one").sync()
     removed = runs / "one" / part.replace("MODULE", item.module)
     if removed.is_dir():
         shutil.rmtree(removed)
@@ -289,9 +289,9 @@ def two_passes(nodes, runs):
     os.chmod(there / "mode", 0o600)
     os.symlink("old", here / "link")
     os.symlink("newer", there / "link")
-    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    pull.Pull([item], nodes.peer([item]), runs / "one", ALL).sync()
     trees.make(there, {"two": "newer"})
-    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    pull.Pull([item], nodes.peer([item]), runs / "one", ALL).sync()
     return item
 
 
@@ -349,7 +349,7 @@ def test_a_backup_that_lacks_very_much_is_told_in_a_sentence(nodes, runs):
     item = nodes.item("/srv/salt")
     trees.make(nodes.here / "srv/salt", {f"{number}": "old" for number in range(30)})
     trees.make(nodes.there / "srv/salt", {f"{number}": "newer" for number in range(30)})
-    pull.synced([item], nodes.peer([item]), runs / "one", ALL)
+    pull.Pull([item], nodes.peer([item]), runs / "one", ALL).sync()
     shutil.rmtree(runs / "one/backup" / item.module / "001")
     with pytest.raises(errors.Refused, match="and 20 more"):
         restore.restore(runs / "one", runs / "two", root=str(nodes.here))
@@ -407,7 +407,7 @@ def test_a_list_cut_off_by_a_crash_is_read_up_to_there(nodes, runs):
     item = nodes.item("/srv/salt")
     trees.make(nodes.here / "srv/salt", {"file": "old"})
     trees.make(nodes.there / "srv/salt", {"file": "newer"})
-    pull.synced([item], nodes.peer([item]), runs / "one")
+    pull.Pull([item], nodes.peer([item]), runs / "one").sync()
     listing = backup.Folder(runs / "one").list_file(item.module, 1)
     listing.write_text(listing.read_text() + '{"action": "overwr')
     restore.restore(runs / "one", runs / "two", root=str(nodes.here))

@@ -24,6 +24,7 @@ from failback.recovery import rsync
 from failback.replication import replicated
 
 ALL = pull.Limits(max_delete=100_000, max_change_percent=100)
+FEW = pull.Limits(max_delete=5)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def same(one, other):
 def test_everything_about_a_tree_is_carried_over(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.hard_tree(there)
-    report = pull.synced([item], nodes.peer([item]), run)
+    report = pull.Pull([item], nodes.peer([item]), run).sync()
     assert trees.differences(trees.fingerprint(there), trees.fingerprint(here)) == {}
     assert report["settled"]
     assert report["changed"] == ["/srv/salt"]
@@ -60,9 +61,9 @@ def test_everything_about_a_tree_is_carried_over(nodes, run):
 def test_a_second_sync_changes_nothing(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.hard_tree(there)
-    pull.synced([item], nodes.peer([item]), run)
+    pull.Pull([item], nodes.peer([item]), run).sync()
     before = trees.fingerprint(here)
-    report = pull.synced([item], nodes.peer([item]), run)
+    report = pull.Pull([item], nodes.peer([item]), run).sync()
     assert report["changed"] == []
     assert report["paths"][0]["passes"] == 1
     assert trees.fingerprint(here) == before
@@ -79,7 +80,7 @@ def test_a_pass_with_many_changes_need_not_say_them_and_the_report_has_them(node
         return commands[-1]
 
     monkeypatch.setattr(rsync, "pull_command", noted)
-    [report] = pull.synced([item], nodes.peer([item]), run)["paths"]
+    [report] = pull.Pull([item], nodes.peer([item]), run).sync()["paths"]
     passes = [command for command in commands if "--dry-run" not in command]
     assert [itemize.FORMAT in command for command in passes] == [False, True]
     assert report["settled"] and report["passes"] == 2
@@ -93,7 +94,7 @@ def test_rewrite_of_same_size_in_the_same_second_is_seen(nodes, run):
     second = 1_700_000_000 * 10**9
     os.utime(there / "file", ns=(second + 2, second + 2))
     os.utime(here / "file", ns=(second + 1, second + 1))
-    pull.synced([item], nodes.peer([item]), run)
+    pull.Pull([item], nodes.peer([item]), run).sync()
     assert (here / "file").read_text() == "new"
     assert (here / "file").stat().st_mtime_ns == second + 2
 
@@ -194,7 +195,7 @@ def test_no_reply_is_an_error_in_rsyncs_words(nodes, run):
     item, _here, _there = folder_pair(nodes)
     peer = nodes.peer([item], before="echo the link is cut >&2; exit 255")
     with pytest.raises(errors.Unavailable, match="the link is cut"):
-        pull.synced([item], peer, run)
+        pull.Pull([item], peer, run).sync()
 
 
 @pytest.mark.needs("mounts")
@@ -207,12 +208,12 @@ def test_a_partial_transfer_is_an_error(nodes, run):
     subprocess.run(["mount", "-t", "tmpfs", "none", str(here / "second")], check=True)
     try:
         with pytest.raises(errors.Unavailable, match="exit code 23"):
-            pull.synced([item], nodes.peer([item]), run, ALL)
+            pull.Pull([item], nodes.peer([item]), run, ALL).sync()
     finally:
         subprocess.run(["umount", str(here / "second")], check=True)
     kept = backup.Folder(run).backup(item.module, 1) / "first"
     assert kept.read_text() == "0"
-    pull.synced([item], nodes.peer([item]), run, ALL)
+    pull.Pull([item], nodes.peer([item]), run, ALL).sync()
     assert (here / "second").read_text() == "2"
 
 
@@ -222,11 +223,11 @@ def test_too_many_deletions_are_refused(nodes, run):
     trees.make(here, {"kept": "1", **{f"gone{number}": "" for number in range(101)}})
     before = trees.fingerprint(here)
     with pytest.raises(errors.Refused, match="101 files would be deleted") as refusal:
-        pull.synced([item], nodes.peer([item]), run, pair="salt")
+        pull.Pull([item], nodes.peer([item]), run, pair="salt").sync()
     assert "{pair: salt, max_delete: 101, max_change_percent: 100}" in str(refusal.value)
     assert trees.fingerprint(here) == before
     allowed = pull.Limits(max_delete=101, max_change_percent=100)
-    pull.synced([item], nodes.peer([item]), run, allowed)
+    pull.Pull([item], nodes.peer([item]), run, allowed).sync()
     assert os.listdir(here) == ["kept"]
 
 
@@ -234,7 +235,7 @@ def test_empty_source_is_refused_whatever_the_limits(nodes, run):
     item, here, _there = folder_pair(nodes)
     trees.make(here, {"precious": "1"})
     with pytest.raises(errors.Refused, match="empty on the serving node"):
-        pull.synced([item], nodes.peer([item]), run, ALL)
+        pull.Pull([item], nodes.peer([item]), run, ALL).sync()
     assert (here / "precious").read_text() == "1"
 
 
@@ -243,7 +244,7 @@ def test_missing_source_is_refused(nodes, run):
     trees.make(here, {"precious": "1"})
     there.rmdir()
     with pytest.raises(errors.Unavailable):
-        pull.synced([item], nodes.peer([item]), run, ALL)
+        pull.Pull([item], nodes.peer([item]), run, ALL).sync()
     assert (here / "precious").read_text() == "1"
 
 
@@ -253,7 +254,7 @@ def test_a_file_where_a_folder_is_expected_is_never_compared(nodes, run):
     there.rmdir()
     there.write_text("not a folder")
     with pytest.raises(errors.Unavailable, match="Unknown module"):
-        pull.synced([item], nodes.peer([nodes.item("/srv/salt", False)]), run, ALL)
+        pull.Pull([item], nodes.peer([nodes.item("/srv/salt", False)]), run, ALL).sync()
     assert (here / "precious").read_text() == "1"
 
 
@@ -263,7 +264,7 @@ def test_one_file_is_synced_without_its_neighbours(nodes, run):
     trees.make(nodes.here, {"etc/hosts -- warewulf": "old", "etc/passwd": "ours"})
     os.chmod(nodes.there / "etc", 0o700)
     os.utime(nodes.here / "etc", (7, 7))
-    pull.synced([item], nodes.peer([item]), run)
+    pull.Pull([item], nodes.peer([item]), run).sync()
     assert sorted(os.listdir(nodes.here / "etc")) == ["hosts -- warewulf", "passwd"]
     assert (nodes.here / "etc/hosts -- warewulf").read_text() == "new"
     status = (nodes.here / "etc").stat()
@@ -274,7 +275,7 @@ def test_a_glob_deletes_only_what_matches(nodes, run):
     item = nodes.item("/etc/qemu/shared-*", is_directory=False)
     trees.make(nodes.there, {"etc/qemu/shared-new": "1", "etc/qemu/local": "theirs"})
     trees.make(nodes.here, {"etc/qemu/shared-old": "1", "etc/qemu/private": "ours"})
-    report = pull.synced([item], nodes.peer([item]), run)
+    report = pull.Pull([item], nodes.peer([item]), run).sync()
     assert sorted(os.listdir(nodes.here / "etc/qemu")) == ["private", "shared-new"]
     assert report["paths"][0]["names"]["deleted"] == ["/etc/qemu/shared-old"]
 
@@ -284,7 +285,7 @@ def test_nothing_of_an_earlier_pass_is_overwritten_in_the_backup(nodes, run):
     trees.make(here, {"file": "original"})
     for content in ("second", "third!"):
         trees.make(there, {"file": content})
-        pull.synced([item], nodes.peer([item]), run)
+        pull.Pull([item], nodes.peer([item]), run).sync()
     folder = backup.Folder(run)
     kept = [
         (folder.backup(item.module, number) / "file").read_text()
@@ -306,7 +307,7 @@ def test_passes_repeat_until_one_is_small(nodes, run):
             trees.make(there, {f"late{number}": "1" for number in range(6)})
 
     limits = pull.Limits(small_pass=10)
-    report = pull.synced([item], nodes.peer([item]), run, limits, before_pass=before_pass)
+    report = pull.Pull([item], nodes.peer([item]), run, limits, gate=before_pass).sync()
     assert report["paths"][0]["passes"] == len(asked) == 2
     assert same(here, there)
 
@@ -321,7 +322,7 @@ def test_passes_end_when_the_source_never_rests(nodes, run):
 
     trees.make(there, {"file": "1"})
     limits = pull.Limits(small_pass=1, max_passes=3)
-    report = pull.synced([item], nodes.peer([item]), run, limits, before_pass=before_pass)
+    report = pull.Pull([item], nodes.peer([item]), run, limits, gate=before_pass).sync()
     assert report["paths"][0]["passes"] == 3
     assert not report["settled"]
 
@@ -335,7 +336,7 @@ def test_a_closed_gate_stops_before_anything_changes(nodes, run):
         raise errors.Refused("The other node no longer serves.")
 
     with pytest.raises(errors.Refused, match="no longer serves"):
-        pull.synced([item], nodes.peer([item]), run, before_pass=closed)
+        pull.Pull([item], nodes.peer([item]), run, gate=closed).sync()
     assert (here / "file").read_text() == "old"
 
 
@@ -345,7 +346,7 @@ def test_several_paths_at_once(nodes, run):
         item, _here, there = folder_pair(nodes, f"/srv/path {number}")
         trees.make(there, {f"file{each}": str(number) for each in range(50)})
         items.append(item)
-    report = pull.synced(items, nodes.peer(items), run, pull.Limits(parallel=4))
+    report = pull.Pull(items, nodes.peer(items), run, pull.Limits(parallel=4)).sync()
     assert [each["path"] for each in report["paths"]] == [item.path for item in items]
     for item in items:
         assert same(nodes.here / item.path[1:], nodes.there / item.path[1:])
@@ -366,7 +367,7 @@ def test_no_room_for_the_backup_is_refused(nodes, small_disk):
     trees.make(there, {"big": b"n" * 3_000_000})
     trees.make(here, {"big": b"o" * 3_000_000})
     with pytest.raises(errors.Refused, match="must remain") as refusal:
-        pull.synced([item], nodes.peer([item]), small_disk / "runs" / "run1")
+        pull.Pull([item], nodes.peer([item]), small_disk / "runs" / "run1").sync()
     assert str(small_disk) in str(refusal.value)
     assert (here / "big").read_bytes() == b"o" * 3_000_000
 
@@ -377,7 +378,7 @@ def test_no_inodes_for_the_backup_are_refused(nodes, small_disk):
     trees.make(there, {"kept": "1"})
     trees.make(here, {"kept": "1", **{f"gone{number}": "" for number in range(200)}})
     with pytest.raises(errors.Refused, match="more files"):
-        pull.synced([item], nodes.peer([item]), small_disk / "runs" / "run1", ALL)
+        pull.Pull([item], nodes.peer([item]), small_disk / "runs" / "run1", ALL).sync()
     assert len(os.listdir(here)) == 201
 
 
@@ -392,7 +393,7 @@ def test_a_backup_on_another_file_system_is_complete(nodes, small_disk):
     trees.make(there, {"old/changed": "after"})
     before = trees.fingerprint(here)
     run = small_disk / "runs" / "run1"
-    pull.synced([item], nodes.peer([item]), run)
+    pull.Pull([item], nodes.peer([item]), run).sync()
     assert same(here, there)
     restore.restore(run, small_disk / "runs" / "undo", root=str(nodes.here))
     assert trees.differences(before, trees.fingerprint(here)) == {}
@@ -404,7 +405,7 @@ from failback.recovery import dry_run, pull, rsync
 from failback.replication import replicated
 item = replicated.item("/srv/salt", True)
 peer = rsync.Peer("peer", sys.argv[1], root=sys.argv[2])
-pull.synced([item], peer, sys.argv[3], pull.Limits(max_delete=10**6, max_change_percent=100))
+pull.Pull([item], peer, sys.argv[3], pull.Limits(max_delete=10**6, max_change_percent=100)).sync()
 """
 
 
@@ -434,9 +435,9 @@ def test_a_killed_pass_is_continued_and_nothing_is_lost(nodes, run, victim):
     process.wait()
     if victim == "rsync":
         # Killed, but not gone yet: on a busy machine it may still end what it was about to delete.
-        rsync.locked(run.parent / f".{item.module}.lock", wait=30).close()
+        rsync.lock(run.parent / f".{item.module}.lock", wait=30).close()
         assert not same(here, there)
-    pull.synced([item], peer, run, ALL)
+    pull.Pull([item], peer, run, ALL).sync()
     assert same(here, there)
     assert backup.Folder(run).passes(item.module)[0] == 1
     restore.restore(run, run.parent / "undo", root=str(nodes.here))
@@ -447,9 +448,9 @@ def test_a_running_rsync_keeps_the_next_one_out(nodes, run):
     item, _here, there = folder_pair(nodes)
     trees.make(there, {"file": "1"})
     run.mkdir(parents=True)
-    lock = run.parent / f".{item.module}.lock"
-    with rsync.locked(lock), pytest.raises(errors.Refused, match="still runs"):
-        rsync.locked(lock, wait=0.2)
+    lock_file = run.parent / f".{item.module}.lock"
+    with rsync.lock(lock_file), pytest.raises(errors.Refused, match="still runs"):
+        rsync.lock(lock_file, wait=0.2)
 
 
 @trees.needs_rsync_that_knows_missing_names
@@ -457,11 +458,11 @@ def test_final_sync_of_names_looks_at_nothing_else(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"a/changed": "1", "a/gone": "1", "a/unseen": "1"})
     peer = nodes.peer([item])
-    pull.synced([item], peer, run)
+    pull.Pull([item], peer, run).sync()
     trees.make(there, {"a/changed": "22", "a/unseen": "22", b"a/new \n\xff/file": "3"})
     os.unlink(there / "a/gone")
     names = [b"a", b"a/changed", b"a/gone", b"a/new \n\xff", b"a/new \n\xff/file"]
-    last = final_sync.FinalSync([item], peer, run, {item: names})
+    last = final_sync.FinalSync(pull.Pull([item], peer, run), {item: names})
     [found] = last.run(limit=10)
     last.finish()
     assert (here / "a/changed").read_text() == "22"
@@ -482,18 +483,18 @@ def test_final_sync_stops_at_the_limit_on_deletions(nodes, run, named):
     trees.make(there, {name: "1" for name in names})
     trees.make(there, {"stays": "1"})
     peer = nodes.peer([item])
-    pull.synced([item], peer, run)
+    pull.Pull([item], peer, run).sync()
     for name in names[:6]:
         os.unlink(there / name)
     chosen = {item: [os.fsencode(name) for name in names]} if named else None
-    last = final_sync.FinalSync([item], peer, run, chosen, max_delete=5, pair="salt")
+    last = final_sync.FinalSync(pull.Pull([item], peer, run, FEW, "salt"), chosen)
     with pytest.raises(errors.Refused, match="More than 5 files of /srv/salt .*max_delete: 100"):
         last.run(limit=10)
     last.close()
     assert len(os.listdir(here)) == 5
     numbers = backup.Folder(run).passes(item.module)
     assert len(os.listdir(backup.Folder(run).backup(item.module, numbers[-1]))) == 5
-    again = final_sync.FinalSync([item], peer, run, chosen, max_delete=5, pair="salt")
+    again = final_sync.FinalSync(pull.Pull([item], peer, run, FEW, "salt"), chosen)
     again.run(limit=10)
     again.close()
     assert sorted(os.listdir(here)) == sorted(os.listdir(there))
@@ -502,7 +503,7 @@ def test_final_sync_stops_at_the_limit_on_deletions(nodes, run, named):
 def test_final_sync_fails_in_the_time_it_was_given(nodes, run):
     item, _here, there = folder_pair(nodes)
     trees.make(there, {"file": "1"})
-    last = final_sync.FinalSync([item], nodes.peer([item], before="exec sleep 60"), run)
+    last = final_sync.FinalSync(pull.Pull([item], nodes.peer([item], before="exec sleep 60"), run))
     begun = time.monotonic()
     with pytest.raises(errors.Unavailable, match="in the time it was given"):
         last.run(limit=0.5)
@@ -513,7 +514,7 @@ def test_comparison_explains_only_what_was_changed_here_since(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"same": "1", "lost": "1", "folder/deleted": "1"})
     peer = nodes.peer([item])
-    pull.synced([item], peer, run)
+    pull.Pull([item], peer, run).sync()
     trees.make(here, {"stale": "from before"})
     os.utime(here, ns=(there.stat().st_mtime_ns,) * 2)
     since = time.time() + 0.05
@@ -521,7 +522,7 @@ def test_comparison_explains_only_what_was_changed_here_since(nodes, run):
     trees.make(here, {"folder/new": "1"})
     os.utime(here / "folder/new", (1, 1))
     os.unlink(here / "folder/deleted")
-    found = dry_run.compared([item], peer, since)
+    found = dry_run.compare([item], peer, since)
     assert found["unexplained"] == ["/srv/salt/stale"]
     assert found["differences"] == 4
     assert found["files"] == 4
@@ -631,7 +632,7 @@ def test_the_folders_are_roots_alone(nodes, run):
     item, here, there = folder_pair(nodes)
     trees.make(there, {"file": "new"})
     trees.make(here, {"file": "old"})
-    pull.synced([item], nodes.peer([item]), run)
+    pull.Pull([item], nodes.peer([item]), run).sync()
     for path in [run, *run.rglob("*")]:
         relative = path.relative_to(run).parts
         if path.is_dir() and len(relative) < 3:

@@ -4,6 +4,10 @@ What the release before this one has left on a node is read as it is.
 ``release-before.tar.gz`` was written by the code of 26 Nov 2026 (commit 5ca6c1a, before the wings):
 a pair's configuration, ledger, lock, two pauses, an operator's word, sources, and a run with its record, its
 list, its manifest and its backup. Nothing in it is edited.
+
+``release-before-failed-over.tar.gz`` has a pair that has failed over: the configuration and the ledger of the
+primary that has returned, and of the secondary that serves. The same code has written the ledgers. A pair in
+order is upgraded by highstate in ``tests/lab/serving/test_a_new_release.py``.
 """
 
 import pathlib
@@ -12,10 +16,14 @@ import tarfile
 import pytest
 
 from failback import report
+from failback.decisions import gate as gates
 from failback.decisions import places
+from failback.decisions import plan
+from failback.decisions import verdict
 from failback.errors import Refused
 from failback.handover import phases
 from failback.host import services
+from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.recovery import backup
@@ -114,3 +122,36 @@ def test_the_backup_is_put_back(member):
     gone = (root / "srv/data/gone").stat()
     assert (gone.st_mode & 0o777, gone.st_uid, gone.st_gid) == (0o640, 1, 2)
     assert (root / "srv/data/only-there").exists(), "what a run has created is left alone"
+
+
+@pytest.fixture
+def failed_over(tmp_path, monkeypatch):
+    """``{node: (member, report)}``: salt2 serves since salt1 was lost; salt1 has booted anew since."""
+    with tarfile.open(HERE / "release-before-failed-over.tar.gz") as archive:
+        archive.extractall(tmp_path, numeric_owner=True)
+    monkeypatch.setattr(services, "states", lambda units: {unit["name"]: "inactive" for unit in units})
+    nodes = {}
+    for role, boot_id in (("returned-primary", "a boot later"), ("active-secondary", "5e40")):
+        member = Member.load("salt", Paths(tmp_path / role))
+        monkeypatch.setattr(system, "boot_id", lambda boot_id=boot_id: boot_id)
+        nodes[member.node] = member, report.report(member), member.is_active()
+    return nodes
+
+
+def test_a_secondary_that_serves_goes_on_and_its_primary_does_not_start(failed_over):
+    primary, reported, active = failed_over["salt1"]
+    assert not active and failed_over["salt2"][2]
+    assert "has rebooted" in gates.lsyncd_refusal(primary.config, primary.ledger.read(), "a boot later", None)
+    assert (
+        gates.pull_refusal(primary.config, primary.ledger.read(), "a boot later", failed_over["salt2"][1])
+        is None
+    )
+    assert gates.write_refusal(failed_over["salt2"][0].config, failed_over["salt2"][0].ledger.read())
+
+
+def test_the_recovery_of_a_pair_that_failed_over_under_the_release_before(failed_over):
+    (primary, returned, _), (_, serving, _) = failed_over["salt1"], failed_over["salt2"]
+    found = verdict.judge(primary.config, returned, serving)
+    assert (found.name, found.active, found.generation) == (verdict.FAILED_OVER, "salt2", 5)
+    made = plan.decide(plan.RECOVER, primary.config, found)
+    assert made.refusal is None and {"pre-sync", "handover"} <= set(made.steps)

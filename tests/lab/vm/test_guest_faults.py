@@ -17,7 +17,7 @@ FENCED = "/var/lib/failback/mgmt/fenced.json"
 
 
 def in_lock(guests):
-    """The run holds the pair."""
+    """The run owns the lock."""
     return any(
         os.path.exists(f"/proc/{host.init()}/root/var/lib/failback/mgmt/lock.json") for host in guests.hosts
     )
@@ -71,10 +71,10 @@ def at(guests, process, fact):
 
 
 START = [
-    pytest.param(in_lock, mgmt1, id="host, the run holds the pair"),
+    pytest.param(in_lock, mgmt1, id="host, the run owns the lock"),
     pytest.param(claimed(mgmt1), mgmt1, id="host, the guest is claimed"),
     pytest.param(emulator(mgmt1), mgmt1, id="host, the emulator begins"),
-    pytest.param(in_lock, mgmt2, id="other host, the run holds the pair"),
+    pytest.param(in_lock, mgmt2, id="other host, the run owns the lock"),
     pytest.param(claimed(mgmt1), mgmt2, id="other host, the guest is claimed"),
 ]
 
@@ -159,7 +159,7 @@ def _runs_on(guests, master, host, **word):
 
     def runs():
         done = guests.vm(master, vm="idm", host=host, **word)
-        passing = ("cut off", "left paused", "is just being", "held by run")
+        passing = ("cut off", "left paused", "is just being", "locked by run")
         assert done.returncode == 0 or any(one in done.stdout for one in passing), done.stdout
         return guests.runs_on("idm") == [host] and done.returncode == 0
 
