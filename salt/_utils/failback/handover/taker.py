@@ -15,6 +15,7 @@ import time
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
+from failback.handover import alone
 from failback.handover import phases
 from failback.host import files
 from failback.host import system
@@ -110,7 +111,7 @@ def become_active(member, run, prepare_final_sync):
     ``FailbackError`` whose message says who serves.
     """
     member.lock.require(run)
-    with _Handover(member, run) as handover:
+    with alone.only_one(member, run, "taker"), _Handover(member, run) as handover:
         handover.require_that_the_other_node_serves()
         handover.stop_what_writes_there()
         handover.prepare(prepare_final_sync)
