@@ -76,6 +76,19 @@ def require_no_other(config, run, before):
         )
 
 
+def under_way(state, now):
+    """
+    Whether a handover decides who has the addresses, so that nobody else on this node may take them.
+
+    state
+        What :py:func:`read_state` returned.
+
+    now
+        Seconds since boot.
+    """
+    return state.get("phase") in (RELEASED, COMMITTED, TAKING) and now < state["deadline"] + COMMIT_MARGIN
+
+
 class Timeline:
     """What happened when, on this node's own clock."""
 
