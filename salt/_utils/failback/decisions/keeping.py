@@ -153,4 +153,4 @@ def may_have_been_followed(had, now, patience):
 
 def next_attempt(failures):
     """Seconds until the next attempt after so many failures in a row."""
-    return min(LONGEST_AGAIN, AGAIN * 2 ** max(0, failures - 1))
+    return min(LONGEST_AGAIN, AGAIN * 2 ** min(10, max(0, failures - 1)))

@@ -19,6 +19,7 @@ from failback.network import floating
 from failback.peer import ssh
 from failback.replication import gate
 from failback.replication import incoming
+from failback.replication import on_disk
 from failback.state import ledger
 
 
@@ -67,7 +68,7 @@ def take_over(member, reason, run=None):
         with address_holder.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
             holder.check(wait=min(0.3, member.config["watch"]["patience"] / 4))
-            new = member.ledger.write(ledger.Entry(own["generation"] + 1, node, run, reason))
+            new = member.ledger.write(_claim(member, own, run, reason))
             # A stale primary that is merely cut off may be writing here at this moment.
             incoming.stop(member)
             taken = holder.take(wanted, check=False)
@@ -79,6 +80,17 @@ def take_over(member, reason, run=None):
     verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
     system.start_detached([str(member.paths.program), verb, pair])
     return {"generation": new["generation"], "addresses": taken}
+
+
+def _claim(member, own, run, reason):
+    """
+    The entry of a takeover.
+
+    Nobody waits for the disk here. What lsyncd has brought last may not be on it, and this entry soon is: so
+    it says that. The keeper does it, and takes the word out.
+    """
+    unsynced = not on_disk.is_settled(member)
+    return ledger.Entry(own["generation"] + 1, member.node, run, reason, unsynced=unsynced)
 
 
 def _require_no_handover(member):

@@ -29,6 +29,9 @@ class Entry:
     unsaved
         True: what this node alone has must be saved before the other one writes here.
 
+    unsynced
+        True: what has come to this node lately may not be on its disk yet; see ``replication.on_disk``.
+
     since
         When the active node began to serve, where that was before this change of hands (ISO 8601, UTC).
     """
@@ -40,6 +43,7 @@ class Entry:
     admitted: bool = True
     unsaved: bool = False
     since: Optional[str] = None
+    unsynced: bool = False
 
     def content(self):
         """The file's content. Without a boot id the node it is written on counts as not admitted."""
@@ -52,7 +56,8 @@ class Entry:
             "run": self.run,
             "why": self.why,
         }
-        return {**content, "unsaved": True} if self.unsaved else content
+        flags = {"unsaved": self.unsaved, "unsynced": self.unsynced}
+        return {**content, **{key: True for key, value in flags.items() if value}}
 
 
 class Ledger:
@@ -78,7 +83,8 @@ class Ledger:
         Returns None when there is none, else a dict: ``generation`` (int), ``active`` (node id),
         ``since`` (ISO 8601, UTC), ``boot_id`` (the boot in which this node was admitted; another one
         now means that it has rebooted since), ``run`` and ``why``; ``unsaved`` is true on a node that gave
-        way after it had served: what it alone has is in no backup yet. Raises ``Unreadable``.
+        way after it had served: what it alone has is in no backup yet; ``unsynced`` on one that has taken
+        over and whose files may not be on its disk yet. Raises ``Unreadable``.
         """
         pair = self._member.pair
         found = files.read_json(self.path, f"the ledger of {pair}", VERSION)
@@ -135,8 +141,17 @@ class Ledger:
             if once_more:
                 # The same change of hands seen once more: only the admission is new.
                 new.update(since=found["since"], run=found["run"], why=found["why"])
+                if found.get("unsynced"):
+                    new["unsynced"] = True
             files.write_json(self.path, new)
             return new
+
+    def synced(self, generation):
+        """What the entry of a generation speaks of is on the disk: take ``unsynced`` out of it."""
+        with files.locked(self._member.state / ".ledger.flock"):
+            found = self.read()
+            if found and found["generation"] == generation and found.pop("unsynced", False):
+                files.write_json(self.path, found)
 
     def is_active(self):
         """Does it name this node active, and was this node admitted in its present boot?"""

@@ -1,5 +1,6 @@
 """
-What a node of a pair keeps by itself in every role: the addresses that it has, while it is the active one.
+What a node of a pair keeps by itself in every role: the addresses that it has, while it is the active one,
+and what the other node has brought, while it stands by.
 
 ``/etc/cron.d/failback-keep-<pair>`` starts ``failback keep <pair>`` every minute, on both nodes. The first
 start goes on in the background.
@@ -22,6 +23,7 @@ from failback.host import files
 from failback.host import system
 from failback.network import floating
 from failback.network import netlink
+from failback.replication import on_disk
 from failback.watch import resident
 
 #: Seconds between two looks at the own files.
@@ -43,7 +45,7 @@ def main(member, foreground=False, restart=None):
 
     Returns 0 when another keeper runs, or when the pair has nothing to keep; otherwise it does not return.
     """
-    if not member.config["floating_ips"]:
+    if not member.config["floating_ips"] and not member.config["replicate"]:
         return 0
     lock = resident.single(member.volatile / "keeper.lock")
     if lock is None:
@@ -72,6 +74,8 @@ class Keeper:
         self._news = netlink.Netlink(netlink.CHANGES)
         self._file = member.volatile / "kept.json"
         self._had = self._read()
+        self._syncer = on_disk.Syncer(member, self._say_of_the_disk)
+        self._syncer = on_disk.Syncer(member, self._say_of_the_disk)
         self._carriers, self._failures, self._next, self._said = None, 0, 0.0, None
 
     def close(self):
@@ -84,6 +88,7 @@ class Keeper:
             end = time.monotonic() + HOUSEKEEPING
             while time.monotonic() < end:
                 due = min(self.look(), end)
+                self._syncer.look()
                 select.select([self._news], [], [], max(0.0, due - time.monotonic()))
                 self._news.drain()
 
@@ -115,6 +120,11 @@ class Keeper:
         self._had = keeping.noted(before, generation, held, system.boottime())
         if (self._had.generation, self._had.addresses) != (before.generation, before.addresses):
             self._write()
+
+    def _say_of_the_disk(self, sentence):
+        syslog.syslog(syslog.LOG_ERR, sentence)
+        if self.foreground:
+            print(f"failback: {sentence}", file=sys.stderr, flush=True)
 
     def say(self, sentence):
         """One line in the system's log, once for each thing that is to be said."""

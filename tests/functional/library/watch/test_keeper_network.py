@@ -1,7 +1,7 @@
 """The keeper as a process in real networks: interfaces that are set down and up, addresses that go."""
 
-import json
 import os
+import time
 
 import pytest
 import segment
@@ -32,7 +32,7 @@ sys.exit(keeper.main(Member.load("salt", Paths(sys.argv[1])), foreground=True))
 
 
 class Node:
-    """salt1, which serves in generation 4, and its keeper; the pillar wants a watch on the secondary alone."""
+    """salt1, which serves in generation 4, and its keeper; a watch is wanted on the secondary alone."""
 
     def __init__(self, network, folder):
         self.network, self.folder = network, folder
@@ -144,32 +144,20 @@ def give(node):
     phases.write_state(node.member, **state)
 
 
-def renounce(node):
-    own = node.member.ledger.read()
-    node.member.ledger.write(ledger.Entry(own["generation"], "salt1", None, "a test", admitted=False))
-
-
-def step_down(node):
-    node.member.ledger.write(ledger.Entry(5, "salt2", None, "a test"))
-
-
 @pytest.mark.parametrize(
     "against, said",
-    [(pause, "is paused (work on the switch)"), (give, "a handover is under way (run a run)"),
-     (renounce, None), (step_down, None)],
-    ids=["a pause", "a handover", "not admitted", "not active"],
-)  # fmt: skip
-def test_what_speaks_against_it(network, node, against, said):
+    [(pause, "is paused (work on the switch)"), (give, "a handover is under way (run a run)")],
+)
+def test_what_speaks_against_it_is_said_and_respected_as_long_as_it_lasts(network, node, against, said):
     against(node)
     down_and_up(network)
-    if said:
-        eventually(lambda: said in node.says(), 5, "it says why")
-    else:
-        eventually(lambda: node.knows() == (None, set()), 10, "it has looked")
+    eventually(lambda: said in node.says(), 5, "it says why")
     assert not node.has(GATEWAY6)
     if against is pause:
         node.member.pause.clear()
-        eventually(lambda: node.has(GATEWAY6), 10, "the pause has ended")
+    else:
+        phases.write_state(node.member, phase=phases.DONE)
+    eventually(lambda: node.has(GATEWAY6), 10, "nothing speaks against it any more")
 
 
 def test_what_it_never_had_in_its_generation_is_not_taken(network, node):
@@ -184,31 +172,23 @@ def test_what_it_never_had_in_its_generation_is_not_taken(network, node):
     assert not any(node.has(one) for one in BOTH) and node.says() == ""
 
 
-def test_it_remembers_over_a_restart_and_asks_the_other_node_first(network, node, tmp_path):
+def test_it_remembers_over_a_restart_and_runs_once(network, node):
     """It does not know how long the address was away, so somebody may have served since."""
     node.stop()
     network.ip("salt1", "addr", "del", GATEWAY6.address, "dev", "eth0")
     node.start()
     # Nobody answers over SSH here, and that is no reason to serve nobody.
     eventually(lambda: node.has(GATEWAY6), 10, "it is put back")
-
-
-def test_the_second_start_ends_at_once(network, node):
     again = network.python("salt1", node.folder / "program.py", str(node.folder))
     assert again.communicate(timeout=20)[0] == "" and again.returncode == 0
+    before, begun = used(node.process.pid), time.monotonic()
+    eventually(lambda: time.monotonic() - begun > 1, 5, "a second has passed")
+    # A loop that spins would take all of it.
+    assert used(node.process.pid) - before < 0.1
 
 
-def test_it_costs_next_to_nothing(network, node):
-    def used():
-        with open(f"/proc/{node.process.pid}/stat") as text:
-            fields = text.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    before, switches = used(), _switches(node.process.pid)
-    eventually(lambda: _switches(node.process.pid) >= switches + 2, 10, "it has looked twice")
-    assert used() - before < 0.1
-
-
-def _switches(pid):
-    with open(f"/proc/{pid}/status") as text:
-        return int(json.loads(next(line.split()[1] for line in text if line.startswith("voluntary"))))
+def used(pid):
+    """Seconds of a processor that a process has had."""
+    with open(f"/proc/{pid}/stat") as text:
+        fields = text.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
