@@ -1,4 +1,4 @@
-"""What lsyncd has brought is on the disk before a ledger calls this node the newest, or the ledger says so."""
+"""What lsyncd has brought is on the disk before a ledger calls this node the newest, or that says so."""
 
 import os
 
@@ -11,7 +11,6 @@ from failback.host import files
 from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
-from failback.replication import incoming
 from failback.replication import on_disk
 from failback.state import ledger
 

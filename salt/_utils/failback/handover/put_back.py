@@ -4,8 +4,6 @@ An active node puts its own missing address back. No change of hands: the genera
 :py:mod:`failback.watch.keeper` sees that it has gone, :py:mod:`failback.decisions.keeping` judges.
 """
 
-import json
-
 from failback.decisions import keeping
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -109,8 +107,8 @@ def _require_newest(member):
     """Raise ``Refused`` when the other node knows a newer generation, whoever answers for the addresses."""
     own = member.ledger.read()
     try:
-        theirs = json.loads(ssh.ask(member, "report", timeout=ANSWERS_WITHIN)).get("ledger")
-    except (FailbackError, ValueError):
+        theirs = ssh.report(member, timeout=ANSWERS_WITHIN)["ledger"]
+    except FailbackError:
         return
     if own and theirs and theirs["generation"] > own["generation"]:
         raise Refused(

@@ -5,7 +5,6 @@ These are the changes of hands that no orchestration makes: they work with no ma
 """
 
 import contextlib
-import json
 
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -16,6 +15,7 @@ from failback.host import services
 from failback.host import system
 from failback.network import address_holder
 from failback.network import floating
+from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
 from failback.replication import incoming
@@ -178,9 +178,12 @@ def conflict(member, macs):
     pair = member.pair
     own = member.ledger.read()
     try:
-        theirs = json.loads(ssh.ask(member, "report", timeout=5)).get("ledger")
-    except (FailbackError, ValueError) as error:
-        return f"{', '.join(macs)} answers for an address of {pair} too, and the peer does not: {error}"
+        theirs = ssh.report(member, timeout=5)["ledger"]
+    except FailbackError as error:
+        # It judges by its own ledger whether it has to step down; nothing here depends on its answer.
+        told = ask_to_yield(member)
+        found = f"{', '.join(macs)} answers for an address of {pair} too, and the peer does not"
+        return f"{found}: {error}. {told}"
     if own and theirs and theirs["generation"] > own["generation"]:
         return yield_to(member, theirs["generation"], theirs["active"])
     return ask_to_yield(member)
@@ -197,7 +200,7 @@ def ask_to_yield(member, timeout=10):
     if own is None or own["active"] != member.node:
         return f"{member.node} is not active in {member.pair}, so nobody is asked to step down."
     try:
-        return ssh.ask(member, "yield", str(own["generation"]), timeout=timeout).strip()
+        return answers.last_line(ssh.ask(member, "yield", str(own["generation"]), timeout=timeout))
     except FailbackError as error:
         return f"The peer was not told to step down: {error}"
 
