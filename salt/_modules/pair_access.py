@@ -10,6 +10,7 @@ Functions of the module ``pair``, by its virtual name; highstate and ``orch.adop
 
 import salt_errors
 from failback.decisions import roles
+from failback.host import root_shell
 from failback.pair import Member
 from failback.peer import ssh
 from failback.peer import trust as trusts
@@ -156,6 +157,24 @@ def authorized_keys():
         salt 'salt1' pair.authorized_keys
     """
     return trusts.authorized_keys(_peers(), trusted(), _paths())
+
+
+@salt_errors.translated
+def shell_noise():
+    """
+    Find out whether root's shell on this node prints something when sshd starts it for a command.
+
+    Returns a sentence with the line and the file likely to blame; None for a shell that keeps silent. Raises
+    ``CommandExecutionError`` for one that cannot be started or does not end.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.shell_noise
+    """
+    found = root_shell.noise()
+    return root_shell.sentence(found, __opts__["id"]) if found else None
 
 
 @salt_errors.translated

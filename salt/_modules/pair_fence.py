@@ -70,7 +70,7 @@ def fence(pair, node, reason):
     why = fencing.require_reason(f"fence {node}", reason)
     proof.require_no_pause(member)
     state = phases.read_state(member)
-    if phases.is_under_way(state):
+    if phases.under_way(state, system.boottime()):
         raise CommandExecutionError(
             f"A handover of {pair} is under way (run {state['run']}); a node that is switched off in it may "
             f"be the one that serves. It ends by itself. Nothing was done."

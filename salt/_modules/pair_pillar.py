@@ -184,6 +184,20 @@ def stale_git_crons():
     return [name for name in _crons_of("pair.git") if name not in wanted]
 
 
+def stale_keep_crons():
+    """
+    List the files in /etc/cron.d that start the keeper of pairs that this node takes no part in any more.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_keep_crons
+    """
+    wanted = {f"failback-keep-{pair}" for pair in names_()}
+    return [name for name in _crons_of("pair.keep") if name not in wanted]
+
+
 def _crons_of(state):
     """The names of the files in /etc/cron.d that a state of this tree has written."""
     return [

@@ -88,6 +88,25 @@ def fence_agent_known(name, pair):
     return _keep(name, "It is as the pillar names it.", needed, "They would be written or removed.", put)
 
 
+def shell_silent(name):
+    """
+    Root's shell prints nothing when sshd starts it for a command: rsync and git over SSH need that.
+
+    Nothing is changed; what is wrong is named.
+
+    name
+        What this is, in words.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": "It prints nothing."}
+    try:
+        problem = __salt__["pair.shell_noise"]()
+        if problem:
+            ret.update(result=False, comment=problem)
+    except SaltException as error:
+        ret.update(result=False, comment=str(error))
+    return ret
+
+
 def release_in_force(name):
     """
     What runs on the node without Salt is of the release that Salt has synced.

@@ -1,5 +1,8 @@
 # The two nodes reach each other with a key of their own, which may do what the other one allows and
 # nothing else. `orch.adopt` tells each node once how to recognise the other.
+Whoever comes over SSH hears nothing but the answer:
+  pair.shell_silent: []
+
 The node has a key of its own for its pair:
   pair.key_present: []
 

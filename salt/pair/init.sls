@@ -10,6 +10,7 @@ include:
   - pair.nagios
   - pair.services
   - pair.git
+  - pair.keep
   - pair.master_keys
   - pair.watch
   - pair.virtual_machines

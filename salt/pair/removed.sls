@@ -2,6 +2,7 @@
 include:
   - pair.configuration
   - pair.git
+  - pair.keep
   - pair.watch
 
 {%- set keys = '/root/.ssh/authorized_keys' %}

@@ -170,6 +170,7 @@ def test_the_watch_runs_where_the_pillar_wants_it(compiled, pairs, pair, role):
     }
     if pairs[pair]["git"]:
         wanted.add(f"/etc/cron.d/failback-git-{pair}")
+    wanted.add(f"/etc/cron.d/failback-keep-{pair}")
     crons = {name for name in found.names("file.managed") if name.startswith("/etc/cron.d/")}
     assert crons == wanted
 

@@ -76,6 +76,7 @@ def parser():
     command("report", "print this node's live facts of a pair as JSON", "pair")
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
+    command("keep", "put back this node's own missing addresses while it serves (run by cron)", "pair")
     command("announce", "re-announce the addresses this node has, several times", "pair")
     command("push-git", "push the repositories to the standby, if this node is active (cron)", "pair")
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
@@ -110,6 +111,12 @@ def _watch(arguments, paths):
     from failback.watch import loop
 
     return loop.main(arguments.cron, paths)
+
+
+def _keep(_arguments, member):
+    from failback.watch import keeper
+
+    return keeper.main(member)
 
 
 def _announce(_arguments, member):
@@ -211,6 +218,7 @@ COMMANDS = {
     "report": _report,
     "gate": _gate,
     "watch": _watch,
+    "keep": _keep,
     "announce": _announce,
     "push-git": _push_git,
     "far-end": _far_end,

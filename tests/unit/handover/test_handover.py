@@ -85,3 +85,16 @@ def test_a_journal_that_cannot_look_closely_is_a_reason_to_compare_everything_an
     said = journals.look_closely()
     assert said == {"journal": "the journal of changes does not answer"}
     assert journals.changes(None) == {"changes": None, "why": said["journal"]}
+
+
+def test_what_root_s_shell_prints_on_the_giver_does_no_harm(world, monkeypatch):
+    """It comes before the first answer, with or without an end of line."""
+    serve = giver.serve
+
+    def after_noise(member, run, requests, answers):
+        answers.write("hi\n\nand welcome ")
+        serve(member, run, requests, answers)
+
+    monkeypatch.setattr(giver, "serve", after_noise)
+    assert world.bring_home()["generation"] == 5
+    assert world.serving() == "salt1"

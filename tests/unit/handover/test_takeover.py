@@ -246,6 +246,30 @@ def test_of_two_holders_the_older_generation_steps_down(world, asked, theirs, se
     assert (world.serving(), asked) == (serving, words)
 
 
+@pytest.mark.parametrize("answer", ["hi\n", "", "hi\n{}\n"])
+def test_a_peer_whose_answer_cannot_be_read_is_told_to_step_down_all_the_same(world, monkeypatch, answer):
+    """It judges by its own ledger. Its shell may print something, and two would have the address for ever."""
+    words = []
+
+    def ask(member, *said, timeout=None):
+        words.append(said)
+        return answer if said[0] == "report" else "hi\nsalt2 stepped down to salt1.\n"
+
+    monkeypatch.setattr(ssh, "ask", ask)
+    with world.on("salt1") as member:
+        said = takeover.conflict(member, ["02:00:00:00:00:02"])
+    assert words == [("report",), ("yield", "5")] and world.serving() == "salt1"
+    assert "no answer that can be read" in said and said.endswith("salt2 stepped down to salt1.")
+
+
+def test_a_report_behind_what_the_peer_s_shell_prints_is_read(world, monkeypatch):
+    report = json.dumps({"node": "salt2", "ledger": samples.ledger(6, "salt2")})
+    monkeypatch.setattr(ssh, "ask", lambda member, *words, timeout=None: f"hi\n{report}\n")
+    with world.on("salt1") as member:
+        assert takeover.conflict(member, ["02:00:00:00:00:02"]).startswith("salt1 stepped down to salt2")
+    assert world.serving() == "nobody"
+
+
 def test_a_second_holder_that_is_not_the_peer_is_reported_and_nothing_given_up(world, monkeypatch):
     def silent(*_, **__):
         raise Unavailable("no answer")

@@ -268,6 +268,26 @@ def test_drain_wants_a_status_written_after_the_marker_was_seen(place, process):
     assert len(rounds) == 8
 
 
+def test_drain_does_not_take_a_status_for_later_because_the_clock_was_set_back(place, process, monkeypatch):
+    member, place = place
+    rounds, steps = [], iter([0.0, -0.6])
+    monkeypatch.setattr(lsyncd_status.system, "clock_step", lambda since: next(steps, 0.0))
+
+    def reader():
+        rounds.append(1)
+        if len(rounds) == 1:
+            # Just before the clock is set back by 0.6 s: later by its time than all that follows.
+            write(place, age=-0.6)
+        if len(rounds) == 8:
+            write(place)
+        place.seen.write_text("".join(path.name for path in place.marker.iterdir()))
+        os.utime(place.seen, (time.time() - 0.1,) * 2)
+        return running(process)
+
+    lsyncd_status.drain(member, 5, reader)
+    assert len(rounds) == 8
+
+
 def test_drain_names_what_still_waits(place, process):
     member, place = place
 

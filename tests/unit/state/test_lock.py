@@ -103,6 +103,7 @@ def test_what_was_begun_here_does_not_go_on_after_a_reboot(member, clock, monkey
 def test_a_living_run_keeps_its_lock_over_a_reboot_of_the_node(member, clock, monkeypatch):
     take(member, ONE, seconds=1200)
     monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    monkeypatch.setattr(system, "boottime", lambda: 5.0)
     clock.now += lock.LEASE - 1
     assert member.lock.read()["state"] == "held"
     assert member.lock.renew(ONE, 1200) is True
@@ -116,11 +117,13 @@ def test_a_living_run_keeps_its_lock_over_a_reboot_of_the_node(member, clock, mo
         ({"expires": 900, "renewed": 100, "boot_id": "this"}, 900),
         ({"expires": 900, "renewed": 100, "boot_id": "before"}, 100 + lock.LEASE),
         ({"expires": 120, "renewed": 100, "boot_id": "before"}, 120),
+        ({"expires": 9000, "renewed": 8000, "boot_id": "before"}, 1000 + lock.LEASE),
+        ({"expires": 9000, "renewed": 8000, "boot_id": "this"}, 9000),
         ({"expires": 900}, 900),
     ],
 )
 def test_when_a_lock_ends(found, expires):
-    assert lock.expiry(found, "this") == expires
+    assert lock.expiry(found, "this", 1000) == expires
 
 
 def test_what_a_run_does_not_have_is_not_renewed(member):

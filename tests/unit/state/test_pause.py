@@ -7,6 +7,7 @@ import samples
 
 from failback.errors import Refused
 from failback.errors import Unreadable
+from failback.host import files
 from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
@@ -44,9 +45,49 @@ def test_it_lasts_as_long_when_the_clock_is_set_meanwhile(member, clock, ahead):
 def test_after_a_boot_only_the_wall_clock_is_left(member, clock, monkeypatch):
     pause(member, 30)
     monkeypatch.setattr(system, "boot_id", lambda: "another boot")
-    clock.set_ahead(29)
+    monkeypatch.setattr(system, "boottime", lambda: 5.0)
+    clock.now += 29
     assert member.pause.read()
-    clock.set_ahead(1)
+    clock.now += 1
+    assert member.pause.read() is None
+
+
+@pytest.mark.parametrize("ahead", [-900_000, -3600])
+def test_after_a_boot_with_a_clock_that_is_behind_it_lasts_no_longer_than_it_was_given(
+    member, clock, monkeypatch, ahead
+):
+    pause(member, 30)
+    clock.set_ahead(ahead)
+    monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    monkeypatch.setattr(system, "boottime", lambda: 10.0)
+    assert member.pause.read()["until"] == clock.now + 20
+    # A run that sets its own does not change what is known of the other one.
+    pause(member, 5, samples.RUN)
+    assert member.pause.read()["until"] == clock.now + 20
+    monkeypatch.setattr(system, "boottime", lambda: 30.0)
+    member.pause.clear(samples.RUN)
+    assert member.pause.read() is None
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_who_keeps_what_was_written_judges_it_by_the_clock_of_the_moment(member, clock, ahead):
+    pause(member, 30)
+    written = member.pause.written()
+    clock.set_ahead(ahead)
+    clock.now += 29.9
+    assert pauses.longest(written)["until"] > clock.now
+    clock.now += 0.1
+    assert pauses.longest(written)["until"] == clock.now
+
+
+def test_one_that_a_release_without_clocks_wrote_is_read_as_it_is(member, clock):
+    pause(member, 30)
+    (one,) = member.pause.written()
+    one.pop("set")
+    files.write_json(member.pause.path, {"version": 1, "holds": [one]})
+    clock.now += 29.9
+    assert member.pause.read() == one
+    clock.now += 0.1
     assert member.pause.read() is None
 
 

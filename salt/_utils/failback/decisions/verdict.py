@@ -239,6 +239,15 @@ def _nobody_serves(config, primary, secondary):
             f"configured it by hand or at boot: remove it there, then look again. "
             f"{_histories(primary, secondary)}",
         )
+    for report, other in ((primary, secondary), (secondary, primary)):
+        if report["ledger"] is newest and _has_holes(report):
+            return Verdict(
+                SPLIT,
+                f"{report['node']} became active (generation {newest['generation']}, since "
+                f"{newest['since']}) and went down before its files were known to be on its disk: what "
+                f"{other['node']} had just carried to it may be missing there. "
+                f"{_histories(primary, secondary)}",
+            )
     node = config["primary"]["id"]
     agree = (mine["generation"], mine["active"]) == (theirs["generation"], theirs["active"])
     stood_by = agree and admitted(secondary) and not theirs.get("unsaved")
@@ -274,6 +283,12 @@ def _unsaved(report):
     return own is None or bool(own.get("unsaved")) or own["active"] == report["node"]
 
 
+def _has_holes(report):
+    """Whether a node went down between its takeover and the moment at which its disk had all of its files."""
+    own = report["ledger"]
+    return own["active"] == report["node"] and bool(own.get("unsynced")) and not admitted(report)
+
+
 def _held(report):
     return {one["address"] for one in report.get("addresses") or [] if one["held"]}
 
@@ -298,6 +313,8 @@ def _drift(config, active, standby):
     for one in active.get("addresses") or []:
         if not one["held"]:
             yield f"{node} does not hold {one['address']}."
+    if (active.get("ledger") or {}).get("unsynced"):
+        yield f"The files of {node} are not known to be on its disk since it took over."
     if standby.get("lsyncd", {}).get("running"):
         yield f"lsyncd runs on the standby {other}."
     primary_active = node == config["primary"]["id"]

@@ -3,7 +3,6 @@ The other host of a pair: what it says of the guests, and a live migration to it
 """
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.guests import virsh
 from failback.host import files
+from failback.peer import answers
 from failback.peer import ssh
 
 #: Connects a process's standard input and output to libvirt's socket; ships with libvirt.
@@ -24,7 +24,9 @@ def ask_peer(member):
     other = member.peer["id"]
     text = ssh.ask(member, "guests", timeout=30)
     try:
-        found = json.loads(text)
+        found = answers.object_in(text, "node", "guests")
+        if found is None:
+            raise ValueError(answers.unreadable(text, other))
         if found["node"] != other or set(found["guests"]) != set(member.config["vms"]):
             raise ValueError("it is not about the guests of this pair")
     except (ValueError, KeyError, TypeError) as error:

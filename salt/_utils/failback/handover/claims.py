@@ -19,7 +19,6 @@ claim nothing needs saving: when the node that serves has carried what was refus
 admitted again (:func:`admit_again`).
 """
 
-import json
 import time
 
 from failback.decisions import hearing
@@ -32,9 +31,11 @@ from failback.host import services
 from failback.host import system
 from failback.network import address_holder
 from failback.network import floating
+from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
 from failback.replication import lsyncd_status
+from failback.replication import on_disk
 from failback.state import ledger
 
 #: How the other node is asked to serve on in a generation above one that is renounced, and whether it has
@@ -66,7 +67,11 @@ def begin(member, own, reason, run):
     # First: without this note a claim counts as one that may have had an address.
     files.write_json(_note(member), {"generation": generation, "boot_id": system.boot_id(), "had": False})
     heard = None if run else False
-    return member.ledger.write(ledger.Entry(generation, member.node, run, reason, heard=heard))
+    # Nobody waits for the disk here. What lsyncd has brought last may not be on it, and this entry soon is:
+    # so it says that. The keeper sees to it, and takes the word out.
+    unsynced = not on_disk.is_settled(member)
+    entry = ledger.Entry(generation, member.node, run, reason, heard=heard, unsynced=unsynced)
+    return member.ledger.write(entry)
 
 
 def about_to_take(member, claim):
@@ -159,7 +164,7 @@ def give_up(member, claim, answered):
     """
     with address_holder.Holder(floating.of_pair(member.config)) as holder:
         holder.release()
-    if member.ledger.read() != claim:
+    if not ledger.is_same_entry(member.ledger.read(), claim):
         return
     if answered:
         _renounce_here(member, claim)
@@ -184,12 +189,10 @@ def renounce(member, own):
     Returns the generation to which this node has to step down. Raises ``FailbackError``.
     """
     said = ssh.ask(member, SERVE_ON, str(own["generation"]), timeout=ANSWER_WITHIN)
-    try:
-        generation = json.loads(said.strip().splitlines()[-1])["generation"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise Unavailable(
-            f"{member.peer['id']} sent an invalid answer to {SERVE_ON}: {said[:200]!r}"
-        ) from error
+    found = answers.object_in(said, "generation")
+    if found is None:
+        raise Unavailable(answers.unreadable(said, member.peer["id"]))
+    generation = found["generation"]
     if not isinstance(generation, int) or generation <= own["generation"]:
         raise Unavailable(f"{member.peer['id']} serves on in generation {generation!r}, which is not above.")
     return generation
@@ -238,9 +241,8 @@ def serve_on(member, generation):
         if own["generation"] > generation:
             return own["generation"]
         why = f"served on: {member.peer['id']} renounced generation {generation}, in which nobody heard it"
-        new = member.ledger.write(
-            ledger.Entry(generation + 1, node, own["run"], why, since=own["since"], heard=own.get("heard"))
-        )
+        kept = {"since": own["since"], "heard": own.get("heard"), "unsynced": bool(own.get("unsynced"))}
+        new = member.ledger.write(ledger.Entry(generation + 1, node, own["run"], why, **kept))
     system.log(f"{node} serves {pair} on in generation {new['generation']}: {why}")
     return new["generation"]
 
@@ -290,7 +292,7 @@ def admit_again(member, report):
     gate.require_in_place(member, f"{node} is not admitted to {pair}.")
     ssh.ask(member, CARRIED, str(own["generation"]), timeout=CARRIED_WITHIN + ANSWER_WITHIN)
     with member.ledger.changing_hands():
-        if member.ledger.read() != own:
+        if not ledger.is_same_entry(member.ledger.read(), own):
             raise Refused(f"{node} has changed hands since it asked {other} what it has carried.")
         _rewrite(member, own, admitted=True)
     sentence = f"{node} stands by in {pair} again, in generation {own['generation']}"

@@ -12,6 +12,7 @@ import time
 
 from failback.errors import FailbackError
 from failback.errors import Refused
+from failback.handover import alone
 from failback.handover import phases
 from failback.handover import way_back
 from failback.host import services
@@ -153,8 +154,15 @@ def serve(member, run, requests, answers):
 
     requests, answers
         Text streams; the SSH connection's standard input and output.
-    """
 
+    Raises ``Refused`` when the handover of this run is served already.
+    """
+    # Of another run it may be what a taker has left that is gone for good: sshd would notice that in hours.
+    with alone.only_one(member, run, "giver", lambda other: other.get("run") in (None, run)):
+        _serve(member, run, requests, answers)
+
+
+def _serve(member, run, requests, answers):
     def say(**answer):
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

@@ -53,14 +53,6 @@ def _state_file(member):
     return member.volatile / "handover.json"
 
 
-def is_under_way(state):
-    """
-    Whether a handover is under way on this node, by what :func:`read_state` said. Its limit has passed: no.
-    """
-    open_phases = (RELEASED, COMMITTED, TAKING)
-    return state.get("phase") in open_phases and system.boottime() < state["deadline"] + COMMIT_MARGIN
-
-
 def read_state(member):
     """How far a handover is on this node: ``run``, ``phase``, ``deadline``, ``generation``; or ``{}``."""
     return files.read_json(_state_file(member), "the state of a handover") or {}
@@ -82,6 +74,19 @@ def require_no_other(config, run, before):
             f"has not ended yet. It ends, or {config['node']} takes them back, within "
             f"{max(0.0, left) + TAKEN_BACK_WITHIN:.0f} s; run this again then."
         )
+
+
+def under_way(state, now):
+    """
+    Whether a handover decides who has the addresses, so that nobody else on this node may take them.
+
+    state
+        What :py:func:`read_state` returned.
+
+    now
+        Seconds since boot.
+    """
+    return state.get("phase") in (RELEASED, COMMITTED, TAKING) and now < state["deadline"] + COMMIT_MARGIN
 
 
 class Timeline:

@@ -5,7 +5,6 @@ These are the changes of hands that no orchestration makes: they work with no ma
 """
 
 import contextlib
-import json
 
 from failback.decisions import hearing
 from failback.errors import FailbackError
@@ -20,6 +19,7 @@ from failback.host import system
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
+from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
 from failback.replication import incoming
@@ -148,7 +148,7 @@ def _taken_if_still_right(member, holder, wanted, claim, wait, run):
     claims.about_to_take(member, claim)
     if run is None and member.pause.read():
         raise Refused(f"The watch of {member.pair} was paused meanwhile: {member.node} takes nothing.")
-    if member.ledger.read() != claim:
+    if not ledger.is_same_entry(member.ledger.read(), claim):
         raise Refused(f"The ledger of {member.pair} has changed meanwhile: {member.node} takes nothing.")
     if system.boottime() - begun > phases.TAKE_WITHIN:
         raise Unavailable(f"{member.node} stood still before it could take {member.pair}: it looks again.")
@@ -173,7 +173,7 @@ def _others_that_answer(member):
 def _require_no_handover(member):
     """In the middle of a handover its own timer decides who serves, and two must not."""
     state = phases.read_state(member)
-    if phases.is_under_way(state):
+    if phases.under_way(state, system.boottime()):
         raise Refused(
             f"A handover of {member.pair} is under way (run {state['run']}): it ends by itself, and the "
             f"node that served takes the addresses back if it fails."
@@ -256,8 +256,8 @@ def conflict(member, macs):
         claims.renounce_here(member)
         own = member.ledger.read()
     try:
-        report = json.loads(ssh.ask(member, "report", timeout=5))
-    except (FailbackError, ValueError) as error:
+        report = ssh.report(member, timeout=5)
+    except FailbackError as error:
         return _conflict_without_the_peer(member, own, holds, macs, error)
     do = hearing.meeting(own, holds, report)
     if do == hearing.STEP_DOWN:
@@ -277,7 +277,8 @@ def _conflict_without_the_peer(member, own, holds, macs, error):
     said = f"{', '.join(macs)} answers for an address of {member.pair} too, and the peer does not: {error}"
     if holds and hearing.unheard(own):
         return claims.withdraw(member, f"{said} Nobody has heard {member.node} since its claim.")
-    return said
+    # The peer judges by its own ledger whether it has to step down; nothing here depends on its answer.
+    return f"{said}. {ask_to_yield(member)}" if holds else said
 
 
 def _renounced(member, own, holds, report):
@@ -305,11 +306,13 @@ def ask_to_yield(member, timeout=10):
         Seconds for it to step down and to stop its services; one that is dead takes less.
     """
     own = member.ledger.read()
-    if own is None or own["active"] != member.node:
+    if own is None or own["active"] != member.node or own.get("withdrawn"):
         return f"{member.node} is not active in {member.pair}, so nobody is asked to step down."
     try:
         if hearing.unheard(own):
-            report = _report_if_it_can_be_read(member)
+            text = ssh.ask(member, "report", timeout=10)
+            # What cannot be read is no reason not to tell it.
+            report = answers.object_in(text, "ledger") or {}
             if hearing.meeting(own, True, report) == hearing.RENOUNCE and _others_that_answer(member):
                 return _renounced(member, own, True, report)
         said = _told_to_yield(member, own, timeout)
@@ -320,20 +323,11 @@ def ask_to_yield(member, timeout=10):
     return said
 
 
-def _report_if_it_can_be_read(member):
-    """The peer's report, empty if it sends something else. Raises ``Unavailable`` when it does not answer."""
-    try:
-        report = json.loads(ssh.ask(member, "report", timeout=10))
-    except ValueError:
-        return {}
-    return report if isinstance(report, dict) else {}
-
-
 def _told_to_yield(member, own, timeout):
     """What the peer answers when it is told to step down. Raises ``FailbackError``."""
-    if own is None or own["active"] != member.node:
+    if own is None or own["active"] != member.node or own.get("withdrawn"):
         return f"{member.node} is not active in {member.pair}, so nobody is asked to step down."
-    return ssh.ask(member, "yield", str(own["generation"]), timeout=timeout).strip()
+    return answers.last_line(ssh.ask(member, "yield", str(own["generation"]), timeout=timeout))
 
 
 def yield_to(member, generation, active, run=None):

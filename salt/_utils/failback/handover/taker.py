@@ -15,12 +15,14 @@ import time
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
+from failback.handover import alone
 from failback.handover import phases
 from failback.host import files
 from failback.host import system
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
+from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
 from failback.replication import incoming
@@ -58,7 +60,13 @@ class PeerConnection:
     def answer(self, seconds=phases.ANSWER_WITHIN):
         """The next answer. Raises ``Unavailable`` after so many seconds, or when the connection ends."""
         end = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
+        while True:
+            # What root's shell prints there comes before the first answer.
+            while b"\n" in self._buffer:
+                line, _, self._buffer = self._buffer.partition(b"\n")
+                found = answers.object_in(line)
+                if found is not None:
+                    return found
             left = end - time.monotonic()
             if left <= 0 or not self._selector.select(left):
                 raise Unavailable(f"{self.name} gave no answer in {seconds} s.")
@@ -67,8 +75,6 @@ class PeerConnection:
                 said = self._process.stderr.read(2000).decode(errors="replace").strip()
                 raise Unavailable(f"The connection to {self.name} ended. {said}".strip())
             self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
 
     def ask(self, do, within=phases.ANSWER_WITHIN, **request):
         """One request and its answer within so many seconds. ``Refused`` when the giver says no."""
@@ -110,7 +116,7 @@ def become_active(member, run, prepare_final_sync):
     ``FailbackError`` whose message says who serves.
     """
     member.lock.require(run)
-    with _Handover(member, run) as handover:
+    with alone.only_one(member, run, "taker"), _Handover(member, run) as handover:
         handover.require_that_the_other_node_serves()
         handover.stop_what_writes_there()
         handover.prepare(prepare_final_sync)

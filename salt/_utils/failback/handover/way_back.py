@@ -157,7 +157,9 @@ def take_back(member, run, asked=False):
         if given_away:
             # Whatever the phase says: a crash may lie between the two.
             generation = member.ledger.read()["generation"] + 1
-            member.ledger.write(ledger.Entry(generation, node, run, "nobody answered after a handover"))
+            why, unsynced = "nobody answered after a handover", bool(member.config["replicate"])
+            # The other node's disk has all that was handed over; this one's need not.
+            member.ledger.write(ledger.Entry(generation, node, run, why, unsynced=unsynced))
         wanted = floating.of_pair(member.config)
         with address_holder.Holder(wanted) as holder:
             holder.take(wanted, check=False)

@@ -70,10 +70,10 @@ def retire_flat(paths, limit=20.0):
     Returns the names of the watches that have not started anew in time; then the folder stays.
     """
     flat = paths.library / "failback"
-    began = time.time()
+    began, end = time.time(), time.monotonic() + limit
     (flat / "__init__.py").touch()
     late = _running_since_before(began, paths)
-    while late and time.time() < began + limit:
+    while late and time.monotonic() < end:
         time.sleep(0.2)
         late = _running_since_before(began, paths)
     if not late:

@@ -32,6 +32,7 @@ from failback.host import files
 from failback.host import notation
 from failback.host import system
 from failback.journal import changes
+from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import replicated
 
@@ -278,7 +279,7 @@ class Client:
         """One request and its answer, a dict. Raises ``Unavailable``."""
         try:
             self._socket.sendall(json.dumps({"do": do, **request}).encode() + b"\n")
-            return _checked(self._lines.readline())
+            return _checked(json.loads(self._lines.readline()))
         except (OSError, ValueError) as error:
             raise Unavailable(f"the journal of changes does not answer: {error}") from error
 
@@ -323,11 +324,13 @@ class Remote:
         return self._answer()
 
     def _answer(self):
-        line = self._process.stdout.readline()
-        if not line:
-            said = self._process.stderr.read(2000).decode(errors="replace").strip()
-            raise Unavailable(f"{self._name} keeps no journal of changes: {said or 'it said nothing'}")
-        return _checked(line)
+        for line in self._process.stdout:
+            answer = answers.object_in(line, "ok")
+            # What root's shell prints there comes before the first answer.
+            if answer is not None:
+                return _checked(answer)
+        said = self._process.stderr.read(2000).decode(errors="replace").strip()
+        raise Unavailable(f"{self._name} keeps no journal of changes: {said or 'it said nothing'}")
 
 
 class Both:
@@ -414,8 +417,7 @@ def relay(member, run, requests, answers):
             say(client.ask("mark", module=request["module"]))
 
 
-def _checked(line):
-    answer = json.loads(line)
+def _checked(answer):
     if not answer.get("ok"):
         raise Unavailable(f"the journal of changes: {answer.get('error')}")
     return answer

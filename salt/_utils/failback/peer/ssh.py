@@ -1,11 +1,11 @@
 """The one SSH connection between the two nodes of a pair, seen from the node that asks."""
 
 import contextlib
-import json
 import subprocess
 
 from failback.errors import Unavailable
 from failback.host import system
+from failback.peer import answers
 
 #: Seconds for a connection to be set up and authenticated.
 CONNECT_TIMEOUT = 5
@@ -80,13 +80,20 @@ def ask(member, *words, timeout=15):
     )
 
 
-def report(member):
-    """What the peer reports of itself, live and without Salt. Raises ``Unavailable``."""
-    text = ask(member, "report")
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise Unavailable(f"{member.peer['id']} sent an invalid report: {text[:200]!r}") from error
+def report(member, timeout=15):
+    """
+    What the peer reports of itself, live and without Salt.
+
+    timeout
+        Seconds until the answer must be there.
+
+    Raises ``Unavailable``.
+    """
+    text = ask(member, "report", timeout=timeout)
+    found = answers.object_in(text, "ledger")
+    if found is None:
+        raise Unavailable(answers.unreadable(text, member.peer["id"]))
+    return found
 
 
 def hang_up(process, limit=10):

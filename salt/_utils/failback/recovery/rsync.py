@@ -19,6 +19,7 @@ import time
 from failback import errors
 from failback.host import files
 from failback.host import notation
+from failback.peer import answers
 from failback.recovery import itemize
 from failback.replication import replicated
 
@@ -311,6 +312,7 @@ def require_success(outcome, item, accept=(0,)):
     if outcome.code in accept:
         return
     words = "\n".join(f"  {line}" for line in outcome.words) or "  (rsync said nothing)"
+    words += answers.advice(words, "the other node")
     raise errors.Unavailable(
         f"rsync of {item.path} from the peer ended with exit code {outcome.code}, so the path is "
         f"not in step, and what was overwritten up to then is in the run's backup. rsync said:\n"

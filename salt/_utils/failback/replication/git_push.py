@@ -9,6 +9,7 @@ from failback.errors import FailbackError
 from failback.errors import Unavailable
 from failback.host import files
 from failback.host import system
+from failback.peer import answers
 from failback.state import ledger
 
 #: Seconds for one push.
@@ -63,7 +64,7 @@ def push(member, repository):
             accept=(0, 1),
         )
     except FailbackError as error:
-        raise Unavailable(str(error)) from error
+        raise Unavailable(f"{error}{answers.advice(str(error), member.peer['id'])}") from error
     found = parse_porcelain(text)
     if not found and not _references(repository):
         # A repository without a commit has nothing to push.

@@ -41,6 +41,19 @@ def withdraw(member):
     (_folder(member) / str(os.getpid())).unlink(missing_ok=True)
 
 
+def mark(member):
+    """Something that is another after each announcement and each end of one; None before the first."""
+    try:
+        return os.stat(_folder(member)).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def writing(member):
+    """Whether an rsync that may write here is at work."""
+    return bool(_sweep(_folder(member)))
+
+
 def stop(member):
     """
     Tell every rsync that may write here to end: it writes nothing more. Returns their process groups.

@@ -44,6 +44,10 @@ UNIT = "lsyncd.service"
 #: it, and one.
 STALE = 5.0
 
+#: Seconds by which the wall clock must have gone back to count as set: one that is slewed goes back by less
+#: between two looks.
+SET_BACK = 0.01
+
 #: How many waiting changes are named.
 NAMED = 10
 
@@ -309,14 +313,18 @@ def drain(member, limit=60, unit_reader=unit):
     started = time.monotonic()
     place = lsyncd_config.places(member)
     files.make_folder(place.marker)
-    name = secrets.token_hex(8)
-    marker = place.marker / name
-    first = None
-    seen_at = None
-    earlier = None
+    marker = place.marker / secrets.token_hex(8)
+    first = seen_at = earlier = before_the_step = None
+    clocks = system.clocks()
     try:
         while True:
             status, written, syncs = _observe(member, unit_reader())
+            clocks, since = system.clocks(), clocks
+            if system.clock_step(since) < -SET_BACK:
+                # What was written until now may bear a later time than what follows: begin again.
+                marker.unlink(missing_ok=True)
+                marker = place.marker / secrets.token_hex(8)
+                seen_at, earlier, before_the_step = None, None, written
             if not status["running"]:
                 raise Unavailable(
                     f"Nothing drains: {status['why']} What was changed since is not on the standby."
@@ -327,8 +335,8 @@ def drain(member, limit=60, unit_reader=unit):
                 # Again each time round: a queue that overflowed has lost the event, and lsyncd
                 # starts anew.
                 marker.touch()
-                seen_at = _seen(place.seen, name)
-            elif status["trustworthy"] and written > seen_at:
+                seen_at = _seen(place.seen, marker.name)
+            elif status["trustworthy"] and written > seen_at and written != before_the_step:
                 waiting = _names(syncs)
                 # What has left the queue once since then is carried, whatever was changed later.
                 earlier = waiting if earlier is None else earlier & waiting
@@ -338,8 +346,7 @@ def drain(member, limit=60, unit_reader=unit):
                 raise Unavailable(_not_drained(member.pair, limit, status, seen_at))
             time.sleep(0.05)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            marker.unlink()
+        marker.unlink(missing_ok=True)
 
 
 def first_pass(member, limit=600, unit_reader=unit):

@@ -29,6 +29,9 @@ class Entry:
     unsaved
         True: what this node alone has must be saved before the other one writes here.
 
+    unsynced
+        True: what has come to this node lately may not be on its disk yet; see ``replication.on_disk``.
+
     since
         When the active node began to serve, where that was before this change of hands (ISO 8601, UTC).
 
@@ -49,6 +52,7 @@ class Entry:
     since: Optional[str] = None
     heard: Optional[bool] = None
     withdrawn: bool = False
+    unsynced: bool = False
 
     def content(self):
         """The file's content. Without a boot id the node it is written on counts as not admitted."""
@@ -62,7 +66,12 @@ class Entry:
             "why": self.why,
         }
         # Keys that are not there mean the same to a release that does not know them.
-        more = {"unsaved": self.unsaved or None, "heard": self.heard, "withdrawn": self.withdrawn or None}
+        more = {
+            "unsaved": self.unsaved or None,
+            "unsynced": self.unsynced or None,
+            "heard": self.heard,
+            "withdrawn": self.withdrawn or None,
+        }
         return {**content, **{key: value for key, value in more.items() if value is not None}}
 
 
@@ -91,7 +100,8 @@ class Ledger:
         now means that it has rebooted since), ``run`` and ``why``; ``unsaved`` is true on a node that gave
         way after it had served: what it alone has is in no backup yet. ``heard`` is false on a node that
         claimed the pair and was heard by nobody since, true on one that was; ``withdrawn`` is true when it
-        has given that claim back. Raises ``Unreadable``.
+        has given that claim back. ``unsynced`` is true on one that has taken over and whose files may not be
+        on its disk yet. Raises ``Unreadable``.
         """
         pair = self._member.pair
         found = files.read_json(self.path, f"the ledger of {pair}", VERSION)
@@ -148,8 +158,17 @@ class Ledger:
             if once_more:
                 # The same change of hands seen once more: only the admission is new.
                 new.update(since=found["since"], run=found["run"], why=found["why"])
+                if found.get("unsynced"):
+                    new["unsynced"] = True
             files.write_json(self.path, new)
             return new
+
+    def synced(self, generation):
+        """What the entry of a generation speaks of is on the disk: take ``unsynced`` out of it."""
+        with files.locked(self._member.state / ".ledger.flock"):
+            found = self.read()
+            if found and found["generation"] == generation and found.pop("unsynced", False):
+                files.write_json(self.path, found)
 
     def is_active(self):
         """Does it name this node active, and was this node admitted in its present boot?"""
@@ -181,6 +200,13 @@ class Prepared:
     def put(self):
         """Put it in place, once."""
         self._file.put()
+
+
+def is_same_entry(one, other):
+    """Are two ledgers the same, but for what the keeper does by itself: files that are on the disk by now?"""
+    if one is None or other is None:
+        return one is other
+    return {**one, "unsynced": None} == {**other, "unsynced": None}
 
 
 def is_active(own, node):

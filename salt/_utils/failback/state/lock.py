@@ -57,7 +57,7 @@ class Lock:
             for key in ("expires", "renewed"):
                 if isinstance(found.get(key), (int, float)):
                     found[key] += step
-            found["expires"] = expiry(found, system.boot_id())
+            found["expires"] = expiry(found, system.boot_id(), time.time() - system.boottime())
             found["state"] = "dead" if owner_has_ended(owner) else judge(found, time.time())
         return found
 
@@ -131,17 +131,18 @@ class Lock:
             )
 
 
-def expiry(lock, boot_id):
+def expiry(lock, boot_id, booted):
     """
     When a lock ends that is not renewed, in seconds since the epoch. Pure.
 
-    boot_id
-        Of the node on which it lies.
+    boot_id, booted
+        Of the node on which it lies: its boot, and when that began by its clock as it is set now.
     """
     expires, renewed = lock.get("expires", 0), lock.get("renewed")
     if lock.get("boot_id") == boot_id or not isinstance(renewed, (int, float)):
         return expires
-    return min(expires, renewed + LEASE)
+    # It was renewed before this boot, however far back the clock may be after it.
+    return min(expires, min(renewed, booted) + LEASE)
 
 
 def judge(lock, now):

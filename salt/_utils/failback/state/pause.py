@@ -1,7 +1,9 @@
 """
 A pause of the watch that expires by itself, so that a forgotten one cannot disable it for good.
 
-It lasts as long as was asked for when somebody sets the node's clock meanwhile, and no longer.
+It lasts as long as was asked for when somebody sets the node's clock meanwhile, and no longer: it is judged
+by the clock that counts from boot. After a reboot that tells only that the whole uptime has passed since; the
+wall clock says the rest.
 """
 
 import time
@@ -73,7 +75,7 @@ class Pause:
 
     def last(self):
         """The pause on this node that lasts longest, expired or not, or None. Raises ``Unreadable``."""
-        return max(self._all(), key=lambda one: one["until"], default=None)
+        return longest(self.written())
 
     def clear(self, run=None):
         """
@@ -88,9 +90,16 @@ class Pause:
         return len(left) < len(found)
 
     def _in_force(self):
-        return [one for one in self._all() if one["until"] > time.time()]
+        # As they were written: written once more, the clocks in them must still be those of then.
+        return [one for one in self.written() if _on_this_clock(one)["until"] > time.time()]
 
-    def _all(self):
+    def written(self):
+        """
+        The pauses as they were written, a list.
+
+        Who keeps it must not compare their ``until`` with the clock of a later moment: that is what
+        :py:func:`longest` is for. Raises ``Unreadable``.
+        """
         pair = self._member.pair
         content = files.read_json(self.path, f"the pause of {pair}", VERSION)
         if content is None:
@@ -103,7 +112,7 @@ class Pause:
                 f"{self.path}, the pause of {pair}, is damaged. The watch stays paused; remove the file, "
                 f"or run `salt-run pair.pause {pair} 1`."
             )
-        return [_on_this_clock(one) for one in holds]
+        return holds
 
     def _write(self, holds):
         if holds:
@@ -156,10 +165,35 @@ class Orphans:
         return found is None or found["run"] != run or found["state"] == "dead"
 
 
+def longest(written):
+    """
+    The one of some pauses that lasts longest, expired or not, with ``until`` by the wall clock as it is now.
+
+    written
+        What :py:meth:`Pause.written` returned, now or earlier.
+    """
+    return max(map(_on_this_clock, written), key=lambda one: one["until"], default=None)
+
+
 def _on_this_clock(pause):
     """A pause as the wall clock would have it, had it always been set as it is now."""
     then = pause.get("set")
-    step = system.clock_step(then) if isinstance(then, dict) else 0.0
-    if not step:
+    if not isinstance(then, dict):
         return pause
-    return {**pause, "until": pause["until"] + step, "set": {**then, "wall": then["wall"] + step}}
+    if then.get("boot_id") != system.boot_id():
+        return {**pause, "until": min(pause["until"], _end_by_uptime(pause, then))}
+    return {**pause, "until": pause["until"] + system.clock_step(then)}
+
+
+def _end_by_uptime(pause, then):
+    """
+    When a pause of an earlier boot is over at the latest: it was set before this boot began.
+
+    A clock that comes back with an earlier time would prolong it by years. One that comes back with a later
+    time ends it too early, which does no harm: a node that has rebooted takes nothing until an orchestration
+    admits it.
+    """
+    wall = then.get("wall")
+    if not isinstance(wall, (int, float)):
+        return pause["until"]
+    return time.time() + (pause["until"] - wall) - system.boottime()

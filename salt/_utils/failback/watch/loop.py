@@ -12,8 +12,6 @@ itself anew when its own files or the node's configuration have changed.
 """
 
 import contextlib
-import errno
-import fcntl
 import os
 import re
 import select
@@ -32,6 +30,7 @@ from failback.host.paths import Paths
 from failback.network import netlink
 from failback.pair import Member
 from failback.state import configuration
+from failback.watch import resident
 from failback.watch import trials
 from failback.watch.pair import WatchedPair
 
@@ -41,9 +40,6 @@ HOUSEKEEPING = 1.0
 #: Seconds after which the status file is written although nothing has changed, and interfaces and
 #: addresses are read although the kernel has told of no change.
 REFRESH = 10.0
-
-#: Whose files are watched for changes of the watch itself.
-PACKAGE = system.PACKAGE
 
 #: The names that cron accepts in /etc/cron.d (Debian's cron(8)); others would never run.
 CRON_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -94,13 +90,13 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
         watch = Watch(cron, paths, take_over, on_conflict, foreground)
         if not watch.pairs and not watch.unreadable:
             return 0
-        if not foreground and not _detach():
+        if not foreground and not resident.detach():
             return 0
         syslog.openlog("failback", syslog.LOG_PID, syslog.LOG_DAEMON)
         watch.run()
         watch.say(f"watch {cron}: files have changed, restarting")
         watch.close()
-    return (restart or _start_anew)() or 0
+    return (restart or resident.start_anew)() or 0
 
 
 def status_file(paths, cron):
@@ -115,18 +111,7 @@ def single(paths, cron):
     paths, cron
         As for :func:`main`.
     """
-    place = paths.root / "run/failback" / f"watch-{cron}.lock"
-    files.make_folder(place.parent)
-    handle = open(place, "ab")  # noqa: SIM115 (open as long as the watch runs)
-    os.fchmod(handle.fileno(), 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return None
-        raise
-    return handle
+    return resident.single(paths.root / "run/failback" / f"watch-{cron}.lock")
 
 
 class Watch:
@@ -143,7 +128,7 @@ class Watch:
         self.on_conflict = on_conflict
         self.foreground = foreground
         self.began = time.time()
-        self.fingerprint = _fingerprint(paths)
+        self.changes = resident.Changes(paths)
         self.boot_id = system.boot_id()
         self.pairs, self.unreadable = [], []
         for name in configuration.names(paths):
@@ -168,7 +153,6 @@ class Watch:
         self._news = netlink.Netlink(netlink.CHANGES)
         now = time.monotonic()
         housekeeping, refresh = now + HOUSEKEEPING, now + REFRESH
-        suspicious = None
         self._look_at_interfaces()
         while True:
             for pair in self.pairs:
@@ -183,13 +167,8 @@ class Watch:
                 self._write_status()
             if now >= housekeeping:
                 housekeeping = now + HOUSEKEEPING
-                self._trials.begin(now)
-                found = _fingerprint(self.paths)
-                # The same change seen twice: whoever writes the files has come to an end.
-                settled = found != self.fingerprint and found == suspicious
-                if settled and not any(one.is_alive() for one in self._conflicts.values()):
+                if self.changes.settled() and not any(one.is_alive() for one in self._conflicts.values()):
                     return
-                suspicious = found
 
     def close(self):
         """Close every socket."""
@@ -312,38 +291,3 @@ class Watch:
         # For monitoring, which need not be root; the network tells as much to whoever listens.
         with contextlib.suppress(OSError):  # a full /run is no reason to stop watching
             files.write_json(status_file(self.paths, self.cron), self.status(), mode=0o644)
-
-
-def _fingerprint(paths):
-    """What tells whether the package or the configuration of this node have changed."""
-    found = {"release": os.readlink(paths.release) if os.path.islink(paths.release) else None}
-    for top, end in ((PACKAGE, ".py"), (paths.pairs, ".json")):
-        for folder, _, names in os.walk(top):
-            for name in names:
-                if not name.endswith(end):
-                    continue
-                place = os.path.join(folder, name)
-                with contextlib.suppress(OSError):  # gone since: the next look sees that
-                    facts = os.stat(place)
-                    found[place] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-    return found
-
-
-def _detach():
-    """Go on in the background, away from cron. Returns True there, False in the foreground."""
-    if os.fork():
-        return False
-    os.setsid()
-    os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    if null > 2:
-        os.close(null)
-    return True
-
-
-def _start_anew():
-    command = getattr(sys, "orig_argv", None)  # Python 3.10; it has the interpreter's options
-    command = [sys.executable, *command[1:]] if command else [sys.executable, *sys.argv]
-    os.execv(sys.executable, command)

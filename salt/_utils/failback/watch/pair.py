@@ -18,7 +18,7 @@ from failback.network import floating
 from failback.network import neighbours
 from failback.network import netlink
 from failback.network import reachable
-from failback.state import pause
+from failback.state import pause as pauses
 
 #: Seconds between two looks for a pause whose run has died.
 ORPHANS_EVERY = 1.0
@@ -42,8 +42,8 @@ class WatchedPair:
         self._answers, self._reached, self._confirmed = {}, None, None
         self._held, self._connected = frozenset(), frozenset()
         self._ledger = _Remembered(member.ledger.path, member.ledger.read)
-        self._pause = _Remembered(member.pause.path, member.pause.last)
-        self._orphans = pause.Orphans(member)
+        self._pause = _Remembered(member.pause.path, member.pause.written)
+        self._orphans = pauses.Orphans(member)
         self._next_look_for_orphans = 0.0
         self._seen_file = member.volatile / "seen.json"
         self._state = silence.State(seen=self._read_seen())
@@ -179,13 +179,13 @@ class WatchedPair:
                 self._prober.ask(self._present(self._targets.near))
                 self._echo.ask()
         ledger, ledger_error = self._ledger.read()
-        pause, pause_error = self._pause.read()
+        pause, pause_error = self._pause_now()
         if pause and now >= self._next_look_for_orphans:
             self._next_look_for_orphans = now + ORPHANS_EVERY
             run = self._orphans.ended(pause, now)
             if run:
                 system.log(f"the pause of the watch of {self.settings.pair} is over: run {run} has died")
-                pause, pause_error = self._pause.read()
+                pause, pause_error = self._pause_now()
         before = self._state
         self._state, action, sentence = silence.decide(
             before,
@@ -217,6 +217,11 @@ class WatchedPair:
         due = silence.due(self._state, self.settings)
         self.wake = self._next_probe if due is None or due <= now else min(self._next_probe, due)
         return action, sentence
+
+    def _pause_now(self):
+        """The pause that lasts longest, by the clock as it is set in this moment: ``(pause, why not)``."""
+        written, error = self._pause.read()
+        return pauses.longest(written or ()), error
 
     def strangers(self):
         """The hardware addresses that answered for what this node holds, when last judged."""

@@ -3,7 +3,7 @@
 import pytest
 
 from failback.host.paths import Paths
-from failback.watch import loop
+from failback.watch import resident
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def package(tmp_path, monkeypatch):
     (folder / "wing").mkdir(parents=True)
     (folder / "cli.py").write_text("")
     (folder / "wing/gate.py").write_text("")
-    monkeypatch.setattr(loop, "PACKAGE", folder)
+    monkeypatch.setattr(resident, "PACKAGE", folder)
     return folder
 
 
@@ -29,7 +29,7 @@ def package(tmp_path, monkeypatch):
 )
 def test_a_change_in_a_wing_is_a_change_of_the_program(package, tmp_path, change):
     paths = Paths(tmp_path / "node")
-    before = loop._fingerprint(paths)
-    assert loop._fingerprint(paths) == before
+    before = resident.fingerprint(paths)
+    assert resident.fingerprint(paths) == before
     change(package)
-    assert loop._fingerprint(paths) != before
+    assert resident.fingerprint(paths) != before

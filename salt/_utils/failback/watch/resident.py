@@ -1,0 +1,96 @@
+"""
+What a program needs that cron starts every minute and that stays in the background: the watch, the keeper.
+
+The first start stays, each later one finds it running and ends. It starts itself anew when its own files or
+the node's configuration have changed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+
+from failback.host import files
+from failback.host import system
+
+#: Whose files are watched for changes of the program itself.
+PACKAGE = system.PACKAGE
+
+
+def single(place):
+    """
+    The lock of such a program, held while the returned file is open; None if another process has it.
+
+    place
+        Path of its lock file.
+    """
+    files.make_folder(place.parent)
+    handle = open(place, "ab")  # noqa: SIM115 (open as long as the program runs)
+    os.fchmod(handle.fileno(), 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return None
+        raise
+    return handle
+
+
+def fingerprint(paths):
+    """What tells whether the package or the configuration of this node have changed."""
+    found = {"release": os.readlink(paths.release) if os.path.islink(paths.release) else None}
+    for top, end in ((PACKAGE, ".py"), (paths.pairs, ".json")):
+        for folder, _, names in os.walk(top):
+            for name in names:
+                if not name.endswith(end):
+                    continue
+                place = os.path.join(folder, name)
+                with contextlib.suppress(OSError):  # gone since: the next look sees that
+                    facts = os.stat(place)
+                    found[place] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    return found
+
+
+class Changes:
+    """
+    Whether the program's files or the configuration have changed since it started.
+
+    paths
+        ``Paths`` of the node.
+    """
+
+    def __init__(self, paths):
+        self._paths = paths
+        self._first = fingerprint(paths)
+        self._suspicious = None
+
+    def settled(self):
+        """True when the same change is seen twice: whoever writes the files has come to an end."""
+        found = fingerprint(self._paths)
+        if found != self._first and found == self._suspicious:
+            return True
+        self._suspicious = found
+        return False
+
+
+def detach():
+    """Go on in the background, away from cron. Returns True there, False in the foreground."""
+    if os.fork():
+        return False
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    if null > 2:
+        os.close(null)
+    return True
+
+
+def start_anew():
+    """Run the same command line anew in this process."""
+    command = getattr(sys, "orig_argv", None)  # Python 3.10; it has the interpreter's options
+    command = [sys.executable, *command[1:]] if command else [sys.executable, *sys.argv]
+    os.execv(sys.executable, command)
