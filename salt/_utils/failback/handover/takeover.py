@@ -43,7 +43,8 @@ def take_over(member, reason, run=None):
 
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
-    another host answers for one of the addresses.
+    another host answers for one of the addresses; ``Unavailable`` when it stood still between its ledger and
+    the addresses. A claim that fails behind the ledger is given up, see :py:mod:`failback.handover.claims`.
     """
     pair, node, other = member.pair, member.node, member.peer["id"]
     wanted = floating.of_pair(member.config)
@@ -219,7 +220,8 @@ def conflict(member, macs):
     macs
         The link-layer addresses that answered.
 
-    Returns a sentence about what was done.
+    Returns a sentence about what was done, an empty one where it is left to a person. Raises
+    ``FailbackError``.
     """
     own = member.ledger.read()
     holds = any(floating.status(one)["held"] for one in floating.of_pair(member.config))
@@ -240,7 +242,7 @@ def conflict(member, macs):
     if do == hearing.RENOUNCE:
         return _renounced(member, own, holds, report)
     if do == hearing.LEAVE:
-        return f"{member.pair}: which of the two has the newer data is for a person to say."
+        return ""
     return _told_to_yield(member, own, 10)
 
 
