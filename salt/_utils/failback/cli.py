@@ -181,8 +181,9 @@ def _renounce(_arguments, member):
     from failback.host import system
 
     answer = takeover.conflict(member, ["another host"])
-    system.log(answer)
-    print(answer)
+    if answer:
+        system.log(answer)
+        print(answer)
 
 
 def _stop_active(_arguments, member):

@@ -26,13 +26,15 @@ def ask(nodes, config, addresses, look=None):
     """
     seen = {witness: {} for witness in config["witnesses"]}
     errors = {witness: {} for witness in config["witnesses"]}
+    gone = {}
     for address in addresses:
-        answers, silent = nodes.try_all(
-            config["witnesses"], "floating_ip.answered_by", address, look=look, count=COUNT
-        )
+        there = [witness for witness in config["witnesses"] if witness not in gone]
+        answers, silent = nodes.try_all(there, "floating_ip.answered_by", address, look=look, count=COUNT)
+        # Each look at one that is off takes its time, and a person waits.
+        gone.update({one: why for one, why in silent.items() if isinstance(why, minions.NoAnswer)})
         for witness, macs in answers.items():
             seen[witness][address] = macs
-        for witness, why in silent.items():
+        for witness, why in {**gone, **silent}.items():
             errors[witness][address] = why
     return seen, errors
 

@@ -480,6 +480,21 @@ def test_what_a_report_names_may_be_asked_for(verb):
         peer_requests.parse(f"{verb} 7; reboot")
 
 
+def test_two_that_renounce_at_once_say_it_once(world, monkeypatch):
+    """The watch, and the process that a failed takeover has left behind."""
+    cut_off_claim(world)
+    real = claims.renounce
+
+    def renounce(member, entry):
+        monkeypatch.setattr(claims, "renounce", real)
+        meet(world)
+        return real(member, entry)
+
+    monkeypatch.setattr(claims, "renounce", renounce)
+    meet(world)
+    assert (world.serving(), world.ledgers()) == ("salt1", [(7, "salt1"), (7, "salt1")])
+
+
 @pytest.mark.parametrize("answer", ["", "hello", "{}", '{"generation": 6}', '{"generation": "8"}', "[7]"])
 def test_an_answer_that_proves_nothing_makes_nobody_step_down_to_it(world, monkeypatch, answer):
     cut_off_claim(world)

@@ -44,7 +44,8 @@ def take_over(member, reason, run=None):
 
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
-    another host answers for one of the addresses.
+    another host answers for one of the addresses; ``Unavailable`` when it stood still between its ledger and
+    the addresses. A claim that fails behind the ledger is given up, see :py:mod:`failback.handover.claims`.
     """
     pair, node = member.pair, member.node
     wanted = floating.of_pair(member.config)
@@ -247,7 +248,8 @@ def conflict(member, macs):
     macs
         The link-layer addresses that answered.
 
-    Returns a sentence about what was done.
+    Returns a sentence about what was done, an empty one where it is left to a person. Raises
+    ``FailbackError``.
     """
     own = member.ledger.read()
     holds = any(floating.status(one)["held"] for one in floating.of_pair(member.config))
@@ -268,7 +270,7 @@ def conflict(member, macs):
     if do == hearing.RENOUNCE:
         return _renounced(member, own, holds, report)
     if do == hearing.LEAVE:
-        return f"{member.pair}: which of the two has the newer data is for a person to say."
+        return ""
     return _told_to_yield(member, own, 10)
 
 
@@ -289,7 +291,11 @@ def _renounced(member, own, holds, report):
         return _told_to_yield(member, own, 10) if holds else f"{other} cannot be asked to serve on."
     # First: each moment with two holders costs somebody's writes.
     said = [claims.withdraw(member, f"{other} serves {member.pair}.")] if holds else []
-    said.append(yield_to(member, claims.renounce(member, own), other))
+    generation = claims.renounce(member, own)
+    if member.ledger.read()["generation"] >= generation:
+        # The watch and the process that a failed takeover leaves behind may both be at it.
+        return " ".join(said)
+    said.append(yield_to(member, generation, other))
     if not member.ledger.read().get("unsaved"):
         said.append(claims.admit_again(member, report))
     return " ".join(said)
