@@ -131,7 +131,7 @@ def test_a_run_must_hold_the_pair(shared_vm, host):
 @pytest.mark.parametrize("name", ["nosuch", "--all", "../idm", "", None, ["idm"], "shared-idm"])
 def test_only_guests_of_the_pair(shared_vm, host, name):
     for function in (shared_vm.start, shared_vm.stop, shared_vm.plan):
-        with pytest.raises(SaltInvocationError, match="is no guest of mgmt"):
+        with pytest.raises(SaltInvocationError, match="is not a guest of mgmt"):
             function("mgmt", name)
     assert host.done == []
 
