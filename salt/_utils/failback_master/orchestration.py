@@ -208,9 +208,9 @@ class Run:
         if lost:
             pair = self.config["name"]
             raise CommandExecutionError(
-                f"Run {self.id} does not hold {pair} on {' and '.join(lost)} any more: it stood still, and "
-                f"another one may have run since. See `salt-run pair.status {pair}`, then run it "
-                f"again."
+                f"Run {self.id} does not own the lock of {pair} on {' and '.join(lost)} any more: it "
+                f"stood still, and another one may have run since. See `salt-run pair.status {pair}`, then "
+                f"run it again."
             )
 
     def let_go(self):
