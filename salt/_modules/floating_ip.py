@@ -226,7 +226,7 @@ def _interface_to(address):
 @salt_errors.translated
 def announce(address, interface):
     """
-    Tell the segment once more that this minion holds an address.
+    Announce once more to the segment that this minion has an address.
 
     For hosts that still send to the former holder. What this minion does not hold is not
     announced, because that would draw another one's traffic here.

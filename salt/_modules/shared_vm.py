@@ -389,8 +389,8 @@ def _member_with(pair, guest):
     member = _member(pair)
     if guest not in member.config["vms"]:
         raise SaltInvocationError(
-            f"{guest!r} is no guest of {pair} (guests: {', '.join(member.config['vms']) or 'none'}). Nothing "
-            "was done."
+            f"{guest!r} is not a guest of {pair} (guests: {', '.join(member.config['vms']) or 'none'}). "
+            "Nothing was done."
         )
     return member
 

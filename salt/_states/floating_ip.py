@@ -15,7 +15,7 @@ Have a floating IP address held, or not held, by a minion.
         - address: 203.0.113.9/28
         - interface: eth1
 
-Which server of a pair should hold an address is not for a highstate to say, because it changes
+Which server of a pair should have an address is not for a highstate to decide, because it changes
 without one: these states belong in orchestrations, after the verdict. A claim fails when another
 host answers for the address, in test mode as well.
 """
@@ -34,7 +34,7 @@ def __virtual__():
 
 def present(name, interface, address=None, label=None, check=True):
     """
-    The minion holds the address on an interface.
+    The minion has the address on an interface.
 
     name
         The address with its prefix length, unless ``address`` gives it.
@@ -89,7 +89,7 @@ def present(name, interface, address=None, label=None, check=True):
 
 def absent(name, interface, address=None):
     """
-    The minion does not hold the address, on whatever interface.
+    The minion does not have the address on any interface.
 
     name
         The address with its prefix length, unless ``address`` gives it.
@@ -121,7 +121,7 @@ def absent(name, interface, address=None):
             return ret
         __salt__["floating_ip.absent"](address, interface)
         if __salt__["floating_ip.status"](address, interface)["held"]:
-            raise CommandExecutionError(f"{address} was released, but this minion holds it still")
+            raise CommandExecutionError(f"{address} was released, but this minion still has it")
         ret["comment"] = f"{address} was released from {', '.join(found['held_on'])}"
     except (CommandExecutionError, SaltInvocationError) as error:
         ret.update(result=False, changes={}, comment=str(error))

@@ -91,7 +91,7 @@ def absent_on(name, host, pair=None):
         guests = __salt__["shared_vm.report"](known)["guests"]
         if name not in guests:
             listed = ", ".join(guests) or "none"
-            raise SaltInvocationError(f"{name} is no guest of {known} (guests: {listed})")
+            raise SaltInvocationError(f"{name} is not a guest of {known} (guests: {listed})")
         if guests[name]["state"] in ("off", "undefined") and not guests[name]["processes"]:
             return f"{name} already does not run on {host}"
         changes = {"old": host, "new": None}

@@ -171,7 +171,7 @@ def test_a_lock_that_both_nodes_have_just_confirmed_is_not_asked_for_before_each
     run.renew()
     assert [one[1] for one in run.told].count("pair.renew") == 2
     monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
-    with pytest.raises(CommandExecutionError, match="does not hold salt on salt2 any more: it stood still"):
+    with pytest.raises(CommandExecutionError, match="the lock of salt on salt2 any more: it stood still"):
         run.renew()
 
 
@@ -181,7 +181,7 @@ def test_the_watch_is_held_on_both_nodes_or_the_run_ends(run, monkeypatch):
     with pytest.raises(minions.NodesFailed, match="salt2 is gone"):
         run.pause()
     monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
-    with pytest.raises(CommandExecutionError, match="does not hold salt on salt2"):
+    with pytest.raises(CommandExecutionError, match="does not own the lock of salt on salt2"):
         run.pause()
 
 

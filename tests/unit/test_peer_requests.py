@@ -190,7 +190,7 @@ def test_an_unknown_pair_is_refused_before_anything_is_looked_at(member):
         peer_requests.main(Member("mgmt", member.paths), "report")
 
 
-def test_libvirt_is_for_the_run_that_holds_the_pair_alone(tmp_path, monkeypatch):
+def test_libvirt_is_for_the_run_that_owns_the_lock_alone(tmp_path, monkeypatch):
     from failback.guests import migration
     from failback.guests import virsh
 
@@ -200,11 +200,11 @@ def test_libvirt_is_for_the_run_that_holds_the_pair_alone(tmp_path, monkeypatch)
     member = Member("salt", paths)
     became = []
     monkeypatch.setattr(virsh.os, "execv", lambda program, words: became.append(words))
-    with pytest.raises(Refused, match="does not hold salt"):
+    with pytest.raises(Refused, match="does not own the lock of salt"):
         peer_requests.main(member, f"libvirt {samples.RUN}")
     member.lock.acquire(samples.RUN, "vm", {}, 60)
     peer_requests.main(member, f"libvirt {samples.RUN}")
-    with pytest.raises(Refused, match="does not hold salt"):
+    with pytest.raises(Refused, match="does not own the lock of salt"):
         peer_requests.main(member, f"libvirt {samples.OTHER_RUN}")
     assert became == [[migration.HELPER, virsh.URI]]
     files.write_json(paths.pair_config("salt"), {**config, "vms": []})

@@ -149,7 +149,7 @@ def _require_no_guests(run):
 
 
 def require_interfaces(run, reports):
-    """The node that is to hold the addresses must have the interfaces for them."""
+    """The node that is to get the addresses must have the interfaces for them."""
     if "static" in run.plan.steps:
         # Highstate and the reboot may bring them; the handover looks again before anything is released.
         return

@@ -80,7 +80,7 @@ def wait_rebooted(run, node, before, limit):
             return time.monotonic() - begun
         time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
     raise CommandExecutionError(
-        f"{node} was told to reboot and has not answered with a new boot id within {limit} s. "
+        f"{node} was asked to reboot and has not answered with a new boot id within {limit} s. "
         f"{run.other(node)} still serves. Look at its console; then run this again."
     )
 

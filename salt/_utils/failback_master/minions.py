@@ -12,7 +12,7 @@ from salt.exceptions import SaltException
 
 #: Seconds after which Salt begins to ask whether a job still runs, and for which a node may be too busy to
 #: say so. Jobs may take longer; nodes that are gone are found out after this and ``GONE_WITHIN`` more. One
-#: that is at work must not be taken for gone: the run would fail, and its job go on.
+#: that is busy must not be taken for gone: the run would fail, and its job go on.
 ANSWER_WITHIN = 20
 GONE_WITHIN = 15
 #: The same for a look, which takes no time.

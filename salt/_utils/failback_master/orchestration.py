@@ -218,9 +218,9 @@ class Run:
         if lost:
             pair = self.config["name"]
             raise CommandExecutionError(
-                f"Run {self.id} does not hold {pair} on {' and '.join(lost)} any more: it stood still, and "
-                f"another one may have been at work since. See `salt-run pair.status {pair}`, then run it "
-                f"again."
+                f"Run {self.id} does not own the lock of {pair} on {' and '.join(lost)} any more: it "
+                f"stood still, and another one may have run since. See `salt-run pair.status {pair}`, then "
+                f"run it again."
             )
 
     def let_go(self):
@@ -233,7 +233,7 @@ class Run:
         self._outlived_until = time.monotonic() + outlives + LOCK_MARGIN if outlives else 0.0
 
     def _lease(self):
-        """Seconds for which the lock shall hold from now on."""
+        """Seconds for which the lock is valid from now on."""
         return max(locks.LEASE, round(self._outlived_until - time.monotonic()))
 
     def _beat(self):

@@ -1,18 +1,22 @@
 """The execution module as Salt loads it, with a real rsync daemon as its peer."""
 
+import contextlib
 import json
 import os
 import time
+import types
 
 import pytest
 import trees
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+from failback.handover import taker
 from failback.host import notation
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.recovery import handover_sync
+from failback.recovery import rsync
 from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate
 from failback.replication import sources
@@ -251,6 +255,30 @@ def test_final_sync_and_comparison(modules, nodes, pair):
     os.utime(nodes.there / "srv/salt/last.sls", (1, 1))
     found = modules.reverse_rsync.compared("salt", RUN)
     assert found["unexplained"] == ["/srv/salt/last.sls"]
+
+
+def test_the_final_sync_of_a_handover_is_of_the_run_and_goes_through_the_open_connection(
+    modules, nodes, pair, monkeypatch
+):
+    modules.reverse_rsync.synced("salt", RUN)
+    commands = []
+    monkeypatch.setattr(rsync.Pass, "__enter__", lambda self: commands.append(self.command) or self)
+    monkeypatch.setattr(rsync.Pass, "__exit__", lambda self, *_: False)
+
+    def become_active(member, run, prepare):
+        sync = prepare("/run/open connection")
+        unchanged = types.SimpleNamespace(get=lambda *_: {"names": [], "folders": [], "why": None})
+        sync.expect(contextlib.nullcontext(types.SimpleNamespace(changes=lambda run: unchanged)))
+        sync.close()
+        raise CommandExecutionError("far enough")
+
+    monkeypatch.setattr(taker, "become_active", become_active)
+    with pytest.raises(CommandExecutionError, match="far enough"):
+        modules.pair.handover("salt", RUN, max_delete=7)
+    assert len(commands) == len(PATHS)
+    for command in commands:
+        assert "--max-delete=7" in command and "10.0.0.12::" in command[-2]
+        assert any("/run/open connection" in word for word in command), command
 
 
 def test_a_preview_before_a_handover_notes_what_differs(modules, nodes, pair):

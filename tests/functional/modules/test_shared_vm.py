@@ -115,7 +115,7 @@ def test_a_guest_that_a_migration_left_paused_goes_on(shared_vm, host):
 
 def test_a_run_must_hold_the_pair(shared_vm, host):
     for function in (shared_vm.start, shared_vm.stop, shared_vm.migrate):
-        with pytest.raises(CommandExecutionError, match="does not hold mgmt"):
+        with pytest.raises(CommandExecutionError, match="does not own the lock of mgmt"):
             function("mgmt", "idm", guest_host.RUN)
     host.hold(guest_host.OTHER_RUN)
     for function in (shared_vm.start, shared_vm.stop, shared_vm.migrate):
@@ -131,7 +131,7 @@ def test_a_run_must_hold_the_pair(shared_vm, host):
 @pytest.mark.parametrize("name", ["nosuch", "--all", "../idm", "", None, ["idm"], "shared-idm"])
 def test_only_guests_of_the_pair(shared_vm, host, name):
     for function in (shared_vm.start, shared_vm.stop, shared_vm.plan):
-        with pytest.raises(SaltInvocationError, match="is no guest of mgmt"):
+        with pytest.raises(SaltInvocationError, match="is not a guest of mgmt"):
             function("mgmt", name)
     assert host.done == []
 

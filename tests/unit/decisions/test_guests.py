@@ -145,7 +145,7 @@ def test_what_is_done(here, there, terms, action, source):
     [
         (guest("running", 1), guest("running", 1), "RUNS ON BOTH HOSTS"),
         (guest("crashed", 1), guest("running", 1), "RUNS ON BOTH HOSTS"),
-        (guest("paused", 2), guest("running", 1), "a migration is at work or was cut off"),
+        (guest("paused", 2), guest("running", 1), "a migration is running or was cut off"),
         (
             guest("paused", 1),
             guest(),

@@ -230,7 +230,7 @@ def _the_fenced_node_answers(case):
     if not case.fenced or case.there is None:
         return None
     return (
-        f"{case.source} answers, so it is not off, and the word that it is counts no more. Leave `fenced` "
+        f"{case.source} answers, so it is not off, and the word that it is no longer counts. Leave `fenced` "
         f"out; or take its power away first."
     )
 
@@ -265,7 +265,7 @@ def _it_is_migrating(case):
     if not case.runs_on_both:
         return None
     return (
-        f"a migration is at work or was cut off: {_words(case.here)} on {case.target}, {_words(case.there)} "
+        f"a migration is running or was cut off: {_words(case.here)} on {case.target}, {_words(case.there)} "
         f"on {case.source}. libvirt ends it within half a minute; then run this again."
     )
 

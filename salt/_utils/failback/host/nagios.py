@@ -215,7 +215,7 @@ def turn(switch, on, settings):
             why = str(error)
         if time.monotonic() >= end:
             raise Unavailable(
-                f"Nagios was told to turn its {switch} {'on' if on else 'off'} and has not done so within "
+                f"Nagios was asked to turn its {switch} {'on' if on else 'off'} and has not done so within "
                 f"{limit:.0f} s ({why})."
             )
         time.sleep(0.1)

@@ -382,7 +382,7 @@ class Holder:
             if answered[one.ip]:
                 raise Refused(
                     f"{one.name} ({one.address} on {one.interface}) is answered by "
-                    f"{', '.join(answered[one.ip])}: another node holds it, and a second holder "
+                    f"{', '.join(answered[one.ip])}: another node has it, and a second holder "
                     "would split its clients between the two. Nothing was taken. See who it is: "
                     "salt-run pair.status. orch.recover moves an address home."
                 )

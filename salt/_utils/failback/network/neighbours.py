@@ -165,7 +165,7 @@ class Prober:
         ]
 
     def announce(self, floating):
-        """Tell the segment that this node holds the address. OSError if it cannot be sent."""
+        """Announce to the segment that this node has the address. OSError if it cannot be sent."""
         link = self._links[floating.interface]
         if not link.speaks:
             return
@@ -273,14 +273,14 @@ def require_link(addresses, links, carrier=True):
             )
         if not link.up:
             raise Unavailable(
-                f"{what} belongs on the interface {one.interface}, which is down: nobody would "
-                "reach it, and who else holds it cannot be seen. Run: "
+                f"{what} belongs on the interface {one.interface}, which is down: no client "
+                "would reach it, and this node cannot see who else has it. Run: "
                 f"ip link set {one.interface} up"
             )
         if carrier and not link.carrier:
             raise Unavailable(
-                f"{what} belongs on the interface {one.interface}, which has no carrier: who else "
-                "holds it cannot be seen. Look at its cable and its switch."
+                f"{what} belongs on the interface {one.interface}, which has no carrier: "
+                "this node cannot see who else has it. Look at its cable and its switch."
             )
 
 

@@ -174,7 +174,7 @@ class Pass:
         Argument list with :py:data:`failback.recovery.itemize.FORMAT` in it.
 
     lock
-        Open file descriptor whose lock rsync shall hold for as long as it lives, even when we die.
+        Open file descriptor whose lock rsync keeps as long as it lives, even if this process dies.
 
     deadline
         Value of ``time.monotonic()`` at which rsync is ended; ``None`` for never.

@@ -394,7 +394,7 @@ def _require_progress(failed, pair, number):
     if len(codes) >= FAILURES * max(1, number):
         raise Unavailable(
             f"lsyncd's first pass of {pair} does not end: rsync has failed {len(codes)} times, the last time "
-            f"with exit code {codes[-1]} (rsync(1)). lsyncd goes on trying. See `journalctl -u lsyncd`, mend "
+            f"with exit code {codes[-1]} (rsync(1)). lsyncd goes on trying. See `journalctl -u lsyncd`, fix "
             f"what it says, then run this again."
         )
 
@@ -438,5 +438,5 @@ def _not_drained(pair, limit, status, seen_at):
     return (
         f"lsyncd of {pair} has not carried everything to the standby within {limit} seconds. "
         f"{found} What is not carried would be lost with this node. See `journalctl -u lsyncd`, "
-        "mend what it says, then run this again."
+        "fix what it reports, then run this again."
     )

@@ -51,7 +51,7 @@ class Lock:
             if not isinstance(owner, (dict, type(None))) or not isinstance(expires, (int, float)):
                 raise Unreadable(
                     f"{self.path}, the lock of {pair}, is damaged. If `salt-run pair.history {pair}` "
-                    f"shows no run at work, remove it."
+                    f"shows that no run is in progress, remove it."
                 )
             step = system.clock_step({**found, "wall": found.get("renewed")})
             for key in ("expires", "renewed"):
@@ -127,7 +127,7 @@ class Lock:
             owner = f"run {found['run']} owns it" if found else "no run owns it"
             raise Refused(
                 f"Run {run} does not own the lock of {pair} on this node ({owner}), so it must not go on: "
-                f"another orchestration may be at work. See `salt-run pair.status {pair}`, then run it again."
+                f"another orchestration may be running. See `salt-run pair.status {pair}`, then run it again."
             )
 
 
