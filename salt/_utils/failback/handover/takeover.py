@@ -178,7 +178,7 @@ def conflict(member, macs):
     pair = member.pair
     own = member.ledger.read()
     try:
-        theirs = ssh.report(member, timeout=5)["ledger"]
+        theirs = ssh.report(member, timeout=5).get("ledger")
     except FailbackError as error:
         # It judges by its own ledger whether it has to step down; nothing here depends on its answer.
         told = ask_to_yield(member)
