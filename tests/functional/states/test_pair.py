@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import pwd
 import time
+import types
 
 import pytest
 
@@ -82,3 +84,15 @@ def test_a_library_that_a_watch_still_runs_from_stays(states, modules, paths):
         assert flat.is_dir()
     finally:
         status.unlink()
+
+
+def test_a_shell_that_prints_over_ssh_is_named_and_left_as_it_is(states, tmp_path, monkeypatch):
+    account = types.SimpleNamespace(pw_dir=str(tmp_path), pw_shell="/bin/bash")
+    monkeypatch.setattr(pwd, "getpwnam", lambda user: account)
+    assert states.pair.shell_silent("Nothing but the answer").result is True
+    (tmp_path / ".bashrc").write_text("echo Welcome\n")
+    for test in (True, False):
+        ret = states.pair.shell_silent("Nothing but the answer", test=test)
+        assert ret.result is False and ret.changes == {}
+        assert "'Welcome'" in ret.comment and f"{tmp_path}/.bashrc" in ret.comment
+    assert (tmp_path / ".bashrc").read_text() == "echo Welcome\n"

@@ -246,7 +246,7 @@ def test_of_two_holders_the_older_generation_steps_down(world, asked, theirs, se
     assert (world.serving(), asked) == (serving, words)
 
 
-@pytest.mark.parametrize("answer", ["hi\n", "", "hi\n{}\n"])
+@pytest.mark.parametrize("answer", ["hi\n", "", "hi\n{\n"])
 def test_a_peer_whose_answer_cannot_be_read_is_told_to_step_down_all_the_same(world, monkeypatch, answer):
     """It judges by its own ledger. Its shell may print something, and two would have the address for ever."""
     words = []

@@ -107,7 +107,7 @@ def _require_newest(member):
     """Raise ``Refused`` when the other node knows a newer generation, whoever answers for the addresses."""
     own = member.ledger.read()
     try:
-        theirs = ssh.report(member, timeout=ANSWERS_WITHIN)["ledger"]
+        theirs = ssh.report(member, timeout=ANSWERS_WITHIN).get("ledger")
     except FailbackError:
         return
     if own and theirs and theirs["generation"] > own["generation"]:

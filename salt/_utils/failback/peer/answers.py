@@ -2,9 +2,8 @@
 The other node's answer amid what root's shell prints there.
 
 sshd runs each command, the forced one too, by root's login shell, and bash reads ``/root/.bashrc`` then. An
-``echo`` in it comes before every answer. An answer is one JSON object on one line, and has keys that tell it
-from anything else: that is its marker. So it is found whatever stands around it, and no release has
-to change what it sends.
+``echo`` in it comes before every answer. An answer is one JSON object on one line, the last one: that is its
+marker. So it is found whatever stands around it, and no release has to change what it sends.
 
 The protocols of rsync and git cannot be read past such a line. There it is named (:func:`advice`).
 """

@@ -90,7 +90,7 @@ def report(member, timeout=15):
     Raises ``Unavailable``.
     """
     text = ask(member, "report", timeout=timeout)
-    found = answers.object_in(text, "ledger")
+    found = answers.object_in(text)
     if found is None:
         raise Unavailable(answers.unreadable(text, member.peer["id"]))
     return found

@@ -395,8 +395,18 @@ def _require_progress(failed, pair, number):
         raise Unavailable(
             f"lsyncd's first pass of {pair} does not end: rsync has failed {len(codes)} times, the last time "
             f"with exit code {codes[-1]} (rsync(1)). lsyncd goes on trying. See `journalctl -u lsyncd`, fix "
-            f"what it says, then run this again."
+            f"what it says, then run this again.{_about(codes[-1])}"
         )
+
+
+def _about(code):
+    """What an exit code of rsync is often about here, a sentence; empty for most."""
+    if code != "5":
+        return ""
+    return (
+        " Exit code 5 often means that root's shell on the other node prints something over SSH: "
+        "`salt-call state.apply pair.access` there names it."
+    )
 
 
 def _names(syncs):
