@@ -76,6 +76,7 @@ def parser():
     command("report", "print this node's live facts of a pair as JSON", "pair")
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
+    command("guard", "renew the pair's lease, and give the addresses up without it (run by systemd)", "pair")
     command("announce", "re-announce the addresses this node has, several times", "pair")
     command("push-git", "push the repositories to the standby, if this node is active (cron)", "pair")
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
@@ -108,6 +109,12 @@ def _watch(arguments, paths):
     from failback.watch import loop
 
     return loop.main(arguments.cron, paths)
+
+
+def _guard(_arguments, member):
+    from failback.guard import loop
+
+    return loop.main(member)
 
 
 def _announce(_arguments, member):
@@ -191,6 +198,7 @@ COMMANDS = {
     "report": _report,
     "gate": _gate,
     "watch": _watch,
+    "guard": _guard,
     "announce": _announce,
     "push-git": _push_git,
     "far-end": _far_end,

@@ -7,6 +7,7 @@ from failback.decisions import gate
 from failback.errors import FailbackError
 from failback.host import services
 from failback.host import system
+from failback.lease import right
 from failback.network import floating
 from failback.replication import sources
 from failback.state import runs
@@ -40,6 +41,8 @@ def report(member):
     ``misplaced``
         Those that lie elsewhere than they did, path to a predicate; ``{"error": sentence}`` when what was
         recorded of them cannot be read.
+    ``lease``
+        Of a pair that has one: what ``failback.lease.right.status`` says. Else None.
     ``uncompared``
         The run that brought this node home and was not followed by a comparison yet, or None.
     ``last_run``
@@ -78,6 +81,7 @@ def report(member):
         "fenced": _readable(member.fencing.read),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
         "misplaced": _readable(sources.misplaced, member),
+        "lease": _readable(right.status, member),
         "uncompared": _readable(_uncompared, member),
         "last_run": _last_run(member),
     }

@@ -14,6 +14,7 @@ from failback.errors import Unreadable
 from failback.handover import phases
 from failback.host import services
 from failback.host import system
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.peer import ssh
@@ -39,8 +40,9 @@ def take_over(member, reason, run=None):
         The orchestration on whose behalf this happens, or None for the watch.
 
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
-    ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
-    another host answers for one of the addresses.
+    ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, when another
+    host answers for one of the addresses, or has the lease of the pair; ``Unavailable`` when the lease cannot be
+    asked for.
     """
     pair, node, other = member.pair, member.node, member.peer["id"]
     wanted = floating.of_pair(member.config)
@@ -67,10 +69,11 @@ def take_over(member, reason, run=None):
         with address_holder.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
             holder.check(wait=min(0.3, member.config["watch"]["patience"] / 4))
-            new = member.ledger.write(ledger.Entry(own["generation"] + 1, node, run, reason))
-            # A stale primary that is merely cut off may be writing here at this moment.
-            incoming.stop(member)
-            taken = holder.take(wanted, check=False)
+            with right.to_take_over(member, own["generation"] + 1, patient=run is not None):
+                new = member.ledger.write(ledger.Entry(own["generation"] + 1, node, run, reason))
+                # A stale primary that is merely cut off may be writing here at this moment.
+                incoming.stop(member)
+                taken = right.take(member, holder, wanted)
     address_holder.announce_later(member)
     incoming.end(member)
     system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")

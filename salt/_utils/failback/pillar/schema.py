@@ -16,6 +16,8 @@ MINION_ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 HOST = "^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$"
 UNIT = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,200}$"
 
+URL = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]_-]{0,252}$"
+
 _GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
 _NODE = {
@@ -270,6 +272,55 @@ PAIR = {
                     "type": "array",
                     "default": [],
                     "items": {"type": "string"},
+                },
+            },
+        },
+        "lease": {
+            "description": (
+                "The right to serve is a lease in etcd: no fault gives two nodes the addresses. Off by default."
+            ),
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "endpoints": {
+                    "description": "URLs of a site's own etcd, by address: https://10.0.0.91:2379.",
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "pattern": URL},
+                },
+                "members": {
+                    "description": (
+                        "Three hosts on which highstate sets etcd up, in the stead of endpoints: minion id and "
+                        "address."
+                    ),
+                    "type": "array",
+                    "minItems": 1,
+                    "items": _NODE,
+                },
+                "ca": {"description": "File of the authority that signed the members' certificates.", **_PATH},
+                "cert": {"description": "File of the node's own certificate.", **_PATH},
+                "key": {"description": "File of the key of cert.", **_PATH},
+                "ttl": {
+                    "description": (
+                        "Seconds that the right to serve lasts, and after which the other node may take over."
+                    ),
+                    "type": "number",
+                    "minimum": 6,
+                    "maximum": 30,
+                    "default": 10,
+                },
+                "watchdog": {
+                    "description": (
+                        "Use /dev/watchdog: a node that stands still is reset before the other one may serve."
+                    ),
+                    "type": "boolean",
+                    "default": False,
+                },
+                "prefix": {
+                    "description": "What the names of the keys in etcd begin with.",
+                    "type": "string",
+                    "pattern": "^/[A-Za-z0-9/_.-]{0,99}$",
+                    "default": "/failback/",
                 },
             },
         },
