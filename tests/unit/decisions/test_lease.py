@@ -293,3 +293,10 @@ def test_a_promise_keeps_the_other_node_from_the_lease():
     taken = [("ask", "salt2"), ("arrive", "salt2"), ("answer", "salt2")]
     assert play([("wait", 8.4), ("wait", 2.5), *taken])[-1] == ["salt2"]
     assert play([("wait", 8.4), ("promise", "salt1"), ("wait", 2.5), *taken])[-1] == ["salt1"]
+
+
+def test_nothing_is_promised_while_the_lease_is_asked_for():
+    asked = [("wait", 10.0), ("ask", "salt2"), ("promise", "salt1"), ("arrive", "salt2"), ("answer", "salt2")]
+    held = play(asked)
+    assert held[-1] == ["salt2"]
+    assert all(len(holders) < 2 for holders in held)
