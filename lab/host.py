@@ -293,6 +293,10 @@ class Host:
         text = (self.state / "console.log").read_text(errors="replace")
         return self._keeper_log()[-500:] + text[-1500:]
 
+    def freeze(self):
+        """Nothing in the host runs while this lasts, and its kernel goes on answering. A context manager."""
+        return cgroups.frozen(self.group)
+
     # --- its cables
 
     def cut(self, interface="eth0", silent=False):
@@ -308,6 +312,15 @@ class Host:
         """Undo ``cut``."""
         self._note_cut(interface, None)
         self.plug_in([interface])
+
+    def isolate(self, on=True, interface="eth0"):
+        """
+        A partial partition: hosts that are isolated do not hear each other, and all the others hear them.
+
+        on
+            False undoes it. It does not outlast a reboot.
+        """
+        network.set_isolated(self.lab, self.name, interface, on)
 
     def plug_in(self, interfaces=None):
         """Bring the outer ends of the interfaces into the state that cut and mend ask for."""

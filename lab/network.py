@@ -82,6 +82,13 @@ def isolate(lab, host, interface):
     inside("ip", lab, "link", "set", outer_name(host, interface), "nomaster", "up")
 
 
+def set_isolated(lab, host, interface, on):
+    """Let a port of the bridge talk to no other port that is isolated too, or to all again."""
+    inside(
+        "bridge", lab, "link", "set", "dev", outer_name(host, interface), "isolated", "on" if on else "off"
+    )
+
+
 def discard(lab, host, interface):
     """
     Remove what is left of an interface of a host that is off; nothing if nothing is left.

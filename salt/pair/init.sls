@@ -11,4 +11,5 @@ include:
   - pair.git
   - pair.master_keys
   - pair.watch
+  - pair.lease
   - pair.virtual_machines

@@ -3,6 +3,7 @@ include:
   - pair.configuration
   - pair.git
   - pair.watch
+  - pair.lease
 
 {%- set keys = '/root/.ssh/authorized_keys' %}
 {%- set begin = '# failback: begin (managed by Salt)' %}

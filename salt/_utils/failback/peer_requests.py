@@ -15,7 +15,8 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 ``guests``                                what is true of the virtual machines here
 ``libvirt <run>``                         a connection to libvirt, for the run that holds the pair: a live
                                           migration. It may do there what root may
-``promise <generation>``                  for pairs with a lease: takes nothing for its time, because the other
+``promise <generation>``                  for pairs with a lease: takes nothing for its time, because the
+other
                                           node serves in that generation and etcd does not answer it
 ``journal <run>``                         notes which files change here while that run lasts
 ========================================  =======================================================

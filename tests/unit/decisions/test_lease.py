@@ -2,12 +2,12 @@
 
 import dataclasses
 
-import effort
 import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+import effort
 from failback.decisions import lease
 
 TTL = 10.0
@@ -135,7 +135,11 @@ SERVES = lease.Observation(now=101.0, generation=4, active=True, right=right(), 
         ({"key": key("salt2", 4)}, lease.NOTHING, "by the lease"),
         ({"ledger_error": "damaged", "active": False, "now": 102.0}, lease.RENEW, "damaged"),
         ({"ledger_error": "damaged", "active": False, "now": 108.5}, lease.LOOK, "does not serve"),
-        ({"active": False, "right": None, "now": 102.0}, lease.LOOK, "does not serve salt; salt1 has the lease"),
+        (
+            {"active": False, "right": None, "now": 102.0},
+            lease.LOOK,
+            "does not serve salt; salt1 has the lease",
+        ),
         ({"active": False, "right": None, "key": None, "now": 102.0}, lease.LOOK, "was not seen yet"),
         ({"active": False, "right": None}, lease.NOTHING, "does not serve"),
     ],

@@ -200,13 +200,13 @@ def acquisition_refusal(
             f"does "
             f"not answer there{left}."
         )
+    if not key.revision and create:
+        return None
     if not key.revision:
         return (
-            None
-            if create
-            else f"Nobody has had the lease of {pair} yet, so it cannot be told that it has run out. The active "
-            f"node gets it when its guard runs and etcd answers. If there is none: salt-run pair.status "
-            f"{pair}"
+            f"Nobody has had the lease of {pair} yet, so it cannot be told that it has run out. The active "
+            f"node "
+            f"gets it when its guard runs and etcd answers. If there is none: salt-run pair.status {pair}"
         )
     if key.generation > generation:
         return (

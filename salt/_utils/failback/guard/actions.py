@@ -53,7 +53,7 @@ def limit(member, right, seconds):
 
 
 def without_lease(member):
-    """The pillar has no lease any more: the addresses of the active node stay until somebody releases them."""
+    """The pillar has no lease any more: the addresses of the active node stay from now on."""
     record = rights.read(member)
     wanted = floating.of_pair(member.config)
     if record.right and wanted and member.is_active():
@@ -142,7 +142,7 @@ def resume(member):
 
 
 def step_down(member, key):
-    """Another node serves in a newer generation, as etcd says. Returns a sentence; see ``takeover.yield_to``."""
+    """Another node serves in a newer generation, as etcd says. See ``takeover.yield_to``; returns a sentence."""
     rights.change(member, right=None)
     sentence = takeover.yield_to(member, key.generation, key.holder)
     rights.change(member, released=None)

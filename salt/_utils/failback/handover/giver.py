@@ -58,8 +58,8 @@ def release(member, run, holder):
     answers, and wait a second before they try once more. The taker resets them when it answers; if
     the handover goes back, they go on.
 
-    Returns ``{"released": […], "connections": […]}``; the second is what ``Holder.connections`` says. Of a pair that
-    was given away before, also ``lease``: what ``right.pass_on`` says.
+    Returns ``{"released": […], "connections": […]}``; the second is what ``Holder.connections`` says. Of a
+    pair that was given away before, also ``lease``: what ``right.pass_on`` says.
     """
     wanted = floating.of_pair(member.config)
     with member.ledger.changing_hands():
@@ -97,8 +97,8 @@ def commit(member, run, prepared=None):
     prepared
         What :py:func:`prepare_commit` returned.
 
-    Returns ``generation``, the new one, and ``lease``, what ``right.pass_on`` says if the addresses are released.
-    Raises ``Refused`` when it is too late to be safe.
+    Returns ``generation``, the new one, and ``lease``, what ``right.pass_on`` says if the addresses are
+    released. Raises ``Refused`` when it is too late to be safe.
     """
     pair = member.pair
     with member.ledger.changing_hands():

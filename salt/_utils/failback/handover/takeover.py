@@ -40,9 +40,9 @@ def take_over(member, reason, run=None):
         The orchestration on whose behalf this happens, or None for the watch.
 
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
-    ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, when another
-    host answers for one of the addresses, or has the lease of the pair; ``Unavailable`` when the lease cannot be
-    asked for.
+    ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, when
+    another host answers for one of the addresses, or has the lease of the pair; ``Unavailable`` when the
+    lease cannot be asked for.
     """
     pair, node, other = member.pair, member.node, member.peer["id"]
     wanted = floating.of_pair(member.config)

@@ -155,9 +155,9 @@ def status(member):
     How things stand with a pair's lease on this node, for its report; None where the pair has none.
 
     Returns ``serves_for``, seconds for which this node has the right to serve; ``source``; ``holder`` and
-    ``generation`` as etcd showed them last; ``promised_for``, seconds; ``etcd_silent``, seconds since etcd answered,
-    or None if it never has; ``released``, whether the guard has released the addresses; ``guard``, its sentence, or
-    None if it has said none in this boot.
+    ``generation`` as etcd showed them last; ``promised_for``, seconds; ``etcd_silent``, seconds since etcd
+    answered, or None if it never has; ``released``, whether the guard has released the addresses; ``guard``,
+    its sentence, or None if it has said none in this boot.
     """
     if not configured(member):
         return None

@@ -277,7 +277,8 @@ PAIR = {
         },
         "lease": {
             "description": (
-                "The right to serve is a lease in etcd: no fault gives two nodes the addresses. Off by default."
+                "The right to serve is a lease in etcd: no fault gives two nodes the addresses. Off by "
+                "default."
             ),
             "type": "object",
             "additionalProperties": False,
@@ -290,14 +291,18 @@ PAIR = {
                 },
                 "members": {
                     "description": (
-                        "Three hosts on which highstate sets etcd up, in the stead of endpoints: minion id and "
+                        "Three hosts on which highstate sets etcd up, in the stead of endpoints: minion id "
+                        "and "
                         "address."
                     ),
                     "type": "array",
                     "minItems": 1,
                     "items": _NODE,
                 },
-                "ca": {"description": "File of the authority that signed the members' certificates.", **_PATH},
+                "ca": {
+                    "description": "File of the authority that signed the members' certificates.",
+                    **_PATH,
+                },
                 "cert": {"description": "File of the node's own certificate.", **_PATH},
                 "key": {"description": "File of the key of cert.", **_PATH},
                 "ttl": {
