@@ -24,33 +24,19 @@ class Leased:
         self.pair, self.site = pair, pair.site
 
     def set_up(self):
-        cluster = ",".join(f"{name}=http://{self.site.host(name).address()}:2380" for name in MEMBERS)
-        for name in MEMBERS:
-            host = self.site.host(name)
-            url = f"http://{host.address()}"
-            settings = {
-                "NAME": name,
-                "DATA_DIR": "/var/lib/etcd/default",
-                "LISTEN_CLIENT_URLS": f"{url}:2379",
-                "ADVERTISE_CLIENT_URLS": f"{url}:2379",
-                "LISTEN_PEER_URLS": f"{url}:2380",
-                "INITIAL_ADVERTISE_PEER_URLS": f"{url}:2380",
-                "INITIAL_CLUSTER": cluster,
-            }
-            host.write(
-                "/etc/default/etcd", "".join(f'ETCD_{key}="{value}"\n' for key, value in settings.items())
-            )
-            host.run(["systemctl", "start", "--no-block", "etcd"])
-        endpoints = [f"http://{self.site.host(name).address()}:2379" for name in MEMBERS]
-        self.change_pillar(f"    lease: {json.dumps({'endpoints': endpoints, 'ttl': TTL})}\n")
+        members = [{"id": name, "host": self.site.host(name).address()} for name in MEMBERS]
+        self.change_pillar(f"    lease: {json.dumps({'members': members, 'ttl': TTL})}\n")
+        self.pair.orchestrate(self.pair.salt1, "lease", check=True)
         self.serving("salt1")
 
     def change_pillar(self, line):
         for host in self.pair.nodes:
-            text = "".join(
-                one for one in host.read(lab_pair.PILLAR).splitlines(True) if "    lease:" not in one
-            )
-            host.write(lab_pair.PILLAR, text.replace("    mode: manual\n", f"    mode: manual\n{line}", 1))
+            lines = [one for one in host.read(lab_pair.PILLAR).splitlines(True) if "    lease:" not in one]
+            text = "".join(lines).replace("    mode: manual\n", f"    mode: manual\n{line}", 1)
+            host.write(lab_pair.PILLAR, text)
+
+    def turn_off(self):
+        self.change_pillar("")
         found = self.pair.highstate(self.pair.salt1)
         assert all(result is not False for one in found.values() for _, result, _ in one), found
 
@@ -68,7 +54,7 @@ class Leased:
         # From outside: whatever enters a frozen host stands still in it.
         command = [
             "nsenter",
-            f"--net=/proc/{host.init}/ns/net",
+            f"--net=/proc/{host.init()}/ns/net",
             "ip",
             "-j",
             "-4",
@@ -77,7 +63,7 @@ class Leased:
             "dev",
             "eth0",
         ]
-        for one in json.loads(cache.call(command))[0]["addr_info"]:
+        for one in (one for link in json.loads(cache.call(command)) for one in link["addr_info"]):
             if one["local"] == lab_pair.ADDRESS:
                 return one["valid_life_time"]
         return None
@@ -106,7 +92,7 @@ def leased(pair):
     found = Leased(pair)
     found.set_up()
     yield found
-    found.change_pillar("")
+    found.turn_off()
 
 
 def test_the_address_has_an_end_in_the_kernel_and_is_renewed(leased, pair):
@@ -193,6 +179,6 @@ def test_a_recovery_brings_the_lease_home(leased, pair):
 
 
 def test_without_a_lease_in_the_pillar_the_address_stays(leased, pair):
-    leased.change_pillar("")
+    leased.turn_off()
     assert leased.life(pair.salt1) == 0xFFFFFFFF
     assert not pair.active(pair.salt1, "failback-lease@salt.service")

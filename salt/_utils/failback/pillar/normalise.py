@@ -57,7 +57,8 @@ def _lease(lease):
     return {
         **schema.defaults("lease"),
         **{key: lease[key] for key in ("ttl", "watchdog", "prefix") if key in lease},
-        "endpoints": [f"https://{_in_url(one['host'])}:2379" for one in members] or list(lease["endpoints"]),
+        "endpoints": [f"https://{_in_url(one['host'])}:2379" for one in members]
+        or list(lease.get("endpoints", [])),
         "members": members,
         "tls": tls or None,
     }

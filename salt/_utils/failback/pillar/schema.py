@@ -458,7 +458,7 @@ def defaults(*path):
         inner = schema["properties"][key]
         # A mapping by name has the keys of interest in its entries.
         schema = inner["additionalProperties"] or inner
-    return {key: inner["default"] for key, inner in schema["properties"].items()}
+    return {key: inner["default"] for key, inner in schema["properties"].items() if "default" in inner}
 
 
 def text():
