@@ -54,11 +54,19 @@ The settings of the member are current:
     - require:
       - file: etcd may read its key
 
+# Apart from the next one: a state that has changed something itself does not follow what it watches.
+etcd starts at boot:
+  service.enabled:
+    - name: etcd
+    - require:
+      - file: The settings of the member are current
+
 # It has started when a majority of the members has: they get this at the same time.
-etcd runs and starts at boot:
+etcd runs:
   service.running:
     - name: etcd
-    - enable: true
+    - require:
+      - service: etcd starts at boot
     - watch:
       - file: etcd starts with the settings of a member
       - file: The settings of the member are current

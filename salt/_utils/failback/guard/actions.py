@@ -91,7 +91,7 @@ def stop_services(member):
     """
     Stop what only the active node runs, last started first, after :func:`release`; it is written down before.
 
-    Returns sentences about what did not stop, or None.
+    Raises ``Unavailable`` for what did not stop.
     """
     known = services.of_the_active_node(member.config)
     states = services.states(one for _, one in known)
@@ -107,7 +107,8 @@ def stop_services(member):
             services.stop(member.pair, key, one, member.node)
         except FailbackError as error:
             still.append(str(error))
-    return " ".join(still) or None
+    if still:
+        raise Unavailable(" ".join(still))
 
 
 def resume(member):
@@ -142,7 +143,7 @@ def resume(member):
 
 
 def step_down(member, key):
-    """Another node serves in a newer generation, as etcd says. See ``takeover.yield_to``; returns a sentence."""
+    """Another node serves in a newer generation: see ``takeover.yield_to``. Returns a sentence."""
     rights.change(member, right=None)
     sentence = takeover.yield_to(member, key.generation, key.holder)
     rights.change(member, released=None)

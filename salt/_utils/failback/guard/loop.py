@@ -28,6 +28,8 @@ from failback.state import ledger
 
 #: Seconds between two looks at the files. A right that another process was granted is found within this time.
 LOOK_EVERY = 0.25
+#: Seconds between two lines in the log about what goes on failing.
+COMPLAIN_EVERY = 60.0
 
 
 def main(member):
@@ -171,19 +173,16 @@ class Guard:
             self._asking = self._begin(actions.step_down, self._member, observation.key)
 
     def _begin(self, do, *arguments):
-        """Do something in a thread; what it has to say goes to the log, once while it stays the same."""
+        """Do something in a thread; why it failed goes to the log."""
 
         def work():
             try:
-                sentence = do(*arguments)
-            except FailbackError as error:
-                sentence = str(error)
-            except Exception as error:  # whatever it is: the next step asks again, and the right has its end
-                sentence = f"{type(error).__name__}: {error}. This is a mistake of Failback itself."
-            if isinstance(sentence, str):
-                self._complain(sentence)
-            elif sentence is not None:
+                do(*arguments)
                 self._problem = None
+            except FailbackError as error:
+                self._complain(str(error))
+            except Exception as error:  # whatever it is: the next step asks again, and the right has its end
+                self._complain(f"{type(error).__name__}: {error}. This is a mistake of Failback itself.")
             self._wakened.set()
 
         thread = threading.Thread(target=work, daemon=True)
@@ -220,10 +219,9 @@ class Guard:
         self._write_status()
 
     def _complain(self, sentence):
-        # The seconds in it change each time.
-        plain = "".join(one for one in sentence if not one.isdigit())
-        if plain != self._problem:
-            self._problem = plain
+        """Once, and again each minute while it lasts: the words differ each time, the matter does not."""
+        if self._problem is None or system.boottime() >= self._problem + COMPLAIN_EVERY:
+            self._problem = system.boottime()
             self._say(sentence)
 
     def _say(self, sentence):

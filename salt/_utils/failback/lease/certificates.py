@@ -23,6 +23,18 @@ RENEW_BEFORE = 1000
 #: The subject of a member; etcd lets no other certificate in between its members.
 SUBJECTS = {MEMBER: "failback-lease-member", CLIENT: "failback-lease-client"}
 _LIMIT = 30
+_AUTHORITY = """\
+[req]
+distinguished_name = name
+x509_extensions = authority
+prompt = no
+[name]
+CN = Failback lease authority
+[authority]
+basicConstraints = critical,CA:TRUE,pathlen:0
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+"""
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----\n[A-Za-z0-9+/=\n]+-----END \1-----\n?")
 
 
@@ -83,10 +95,7 @@ def authority(folder):
         files.make_folder(folder)
         if not key.exists():
             files.write_atomically(key, _new_key())
-        text = "[req]\ndistinguished_name=dn\nx509_extensions=ca\nprompt=no\n[dn]\nCN=Failback lease authority\n[ca]\n"
-        text += "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n"
-        text += "subjectKeyIdentifier=hash\n"
-        with _file(text) as settings:
+        with _file(_AUTHORITY) as settings:
             command = ["req", "-x509", "-new", "-key", str(key), "-days", str(DAYS), "-config", settings]
             files.write_atomically(certificate, _openssl(command, "make the authority of the lease"))
     return certificate.read_text()
