@@ -279,8 +279,9 @@ def _from_etcd(member, generation, create):
     node, ttl = member.node, ttl_of(member)
     cluster, within = client(member), ttl * lease.ASK_ETCD_WITHIN
     record = read(member)
-    if record.key is None:
-        record = _note(member, cluster.read(key_of(member), within))
+    if record.key is None or record.key.holder != node:
+        # What another node has, it may have given back since.
+        _note(member, cluster.read(key_of(member), within))
     for _ in range(TRIES):
         with _alone(member):
             record = read(member)
