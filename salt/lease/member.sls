@@ -1,7 +1,7 @@
 # A member of etcd that grants the leases of pairs. `orch.lease` applies this, with the members in the pillar, when
 # the host has its certificate.
 {%- set members = pillar.get('lease_members') or {} %}
-{%- set folder = '/etc/failback/lease' %}
+{%- set folder = '/etc/etcd' %}
 
 # It stands before the package, which starts the daemon as soon as it is installed: not before it is set up.
 etcd starts with the settings of a member:
@@ -45,7 +45,7 @@ etcd may read its key:
 
 The settings of the member are current:
   file.managed:
-    - name: {{ folder }}/etcd.conf
+    - name: {{ folder }}/failback.conf
     - source: salt://lease/files/etcd.conf
     - template: jinja
     - context:

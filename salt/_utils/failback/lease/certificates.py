@@ -38,9 +38,9 @@ subjectKeyIdentifier = hash
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----\n[A-Za-z0-9+/=\n]+-----END \1-----\n?")
 
 
-def place(paths):
-    """The folder of a host's certificates."""
-    return paths.configuration / "lease"
+def place(paths, part):
+    """The folder of a host's certificate. etcd, which does not run as root, may not look into Failback's own."""
+    return paths.root / "etc/etcd" if part == MEMBER else paths.configuration / "lease"
 
 
 def request(paths, part, anew=False):
@@ -55,7 +55,7 @@ def request(paths, part, anew=False):
 
     Returns the text, or None when none is needed. Raises ``Unavailable``.
     """
-    folder, subject = place(paths), SUBJECTS[part]
+    folder, subject = place(paths, part), SUBJECTS[part]
     certificate, key = folder / f"{part}.crt", folder / f"{part}.key"
     if not anew and key.exists() and certificate.exists() and _lasts(certificate):
         return None
@@ -73,7 +73,7 @@ def install(paths, part, certificate, authority):
     """
     changed = False
     for name, text in ((f"{part}.crt", certificate), ("ca.crt", authority)):
-        path = place(paths) / name
+        path = place(paths, part) / name
         if not _PEM.fullmatch(text):
             raise Refused(f"{name}: this is not a certificate.")
         if not path.exists() or path.read_text() != text:
