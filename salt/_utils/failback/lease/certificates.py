@@ -39,7 +39,7 @@ _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----\n[A-Za-z0-9+/=\n]+-----END \1-----
 
 
 def place(paths, part):
-    """The folder of a host's certificate. etcd, which does not run as root, may not look into Failback's own."""
+    """The folder of a host's certificate: etcd does not run as root, and may not look into Failback's own."""
     return paths.root / "etc/etcd" if part == MEMBER else paths.configuration / "lease"
 
 
