@@ -412,12 +412,24 @@ class Holder:
         limited = []
         for one in self._held(wanted):
             before = self._made(one)
+            if lifetime is not None:
+                self._keep_the_others(one)
             self._add(one, lifetime, netlink.REPLACE)
             if before is None or self._made(one) != before:
                 self._delete_everywhere(one)
             else:
                 limited.append(one.address)
         return limited
+
+    def _keep_the_others(self, floating):
+        """When the kernel deletes this one by itself, the others of its subnet must not go with it."""
+        borne = self._netlink.addresses()
+        index = self._links[floating.interface].index
+        for one in borne:
+            if (one.packed, one.index) == (floating.packed, index):
+                place = _secondaries_kept(one, borne, floating.interface).setting
+                if place is not None and place.read_text().strip() == "0":
+                    place.write_text("1")
 
     def _made(self, floating):
         """When the kernel was given an address, None if it does not have it."""
@@ -563,7 +575,8 @@ class _secondaries_kept:
     """
 
     def __init__(self, going, borne, interface):
-        self._file = None
+        #: The sysctl, if it matters for this address; None if nothing would go with it.
+        self.setting = self._file = None
         network = _network(going)
         if (
             len(going.packed) == 4
@@ -577,6 +590,7 @@ class _secondaries_kept:
             )
         ):
             self._file = pathlib.Path("/proc/sys/net/ipv4/conf", interface, "promote_secondaries")
+            self.setting = self._file
 
     def __enter__(self):
         if self._file is not None:

@@ -181,7 +181,7 @@ def network():
 def cluster(network, tmp_path):
     try:
         environments.etcd()
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         pytest.skip(f"this machine: no etcd: {error}")
     made = Cluster(network, tmp_path)
     made.start()
@@ -293,3 +293,15 @@ def test_a_limit_does_not_bring_back_what_has_gone(network):
         assert network.address("salt1", GATEWAY6.ip)["valid_life_time"] in (29, 30)
         assert holder.limit(None) == [GATEWAY6.address]
         assert network.address("salt1", GATEWAY6.ip)["valid_life_time"] == 0xFFFFFFFF
+
+
+def test_the_nodes_own_address_stays_when_the_first_one_of_its_subnet_goes_by_itself(network):
+    # Added after the floating one, it would go with it.
+    network.ip("salt1", "addr", "del", "10.99.0.11/24", "dev", "eth0")
+    with network.inside("salt1"), Holder([GATEWAY]) as holder:
+        holder.take(check=False)
+        network.ip("salt1", "addr", "add", "10.99.0.11/24", "dev", "eth0")
+        assert network.address("salt1", "10.99.0.11")["secondary"]
+        assert holder.limit(1) == [GATEWAY.address]
+        eventually(lambda: network.address("salt1", GATEWAY.ip) is None, 4, "the kernel to delete it")
+        assert network.address("salt1", "10.99.0.11")
