@@ -131,23 +131,28 @@ def kill(group, pid):
 @contextlib.contextmanager
 def frozen(group):
     """All processes of the group stand still while this lasts, also those that begin meanwhile."""
-    settings = [
-        (hierarchy / TOP / group / name, still, goes_on)
-        for hierarchy in hierarchies()
-        for name, still, goes_on in (("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0"))
-    ]
-    # A machine has one of the two; the older kind has a hierarchy of its own for it.
-    ((setting, still, goes_on),) = [one for one in settings if one[0].exists()][:1]
-    setting.write_text(still)
+    _set_frozen(group, True)
     try:
         yield
     finally:
-        setting.write_text(goes_on)
+        _set_frozen(group, False)
+
+
+def _set_frozen(group, frozen):
+    # A machine has one of the two; the older kind has a hierarchy of its own for it.
+    for hierarchy in hierarchies():
+        for name, values in (("freezer.state", ("THAWED", "FROZEN")), ("cgroup.freeze", ("0", "1"))):
+            setting = hierarchy / TOP / group / name
+            if setting.exists():
+                setting.write_text(values[frozen])
+                return
 
 
 def empty(group, limit=30):
     """Kill all that is in the group; returns when nothing is left in it."""
     deadline = time.monotonic() + limit
+    # What was left frozen would not even die.
+    _set_frozen(group, False)
     while True:
         left = members(group) - {os.getpid()}
         if not left:
