@@ -98,7 +98,8 @@ def leased(pair):
 def test_the_address_has_an_end_in_the_kernel_and_is_renewed(leased, pair):
     assert leased.life(pair.salt1) <= TTL
     assert leased.says(pair.salt1)["source"] == "lease"
-    assert leased.says(pair.salt2) == {**leased.says(pair.salt2), "holder": "salt1", "serves_for": 0}
+    standby = leased.says(pair.salt2)
+    assert (standby["holder"], standby["serves_for"], standby["source"]) == ("salt1", 0, None)
     end = time.monotonic() + TTL + 1
     while time.monotonic() < end:
         assert 0 < leased.life(pair.salt1) <= TTL
@@ -159,7 +160,6 @@ def test_a_frozen_node_loses_the_address_and_does_not_come_back_with_it(leased, 
         leased.holders_until(
             lambda having: having == ["salt2"], MOVES_WITHIN, "salt2 to take over from frozen salt1"
         )
-        assert pair.holders() == ["salt2"]
     leased.holders_until(
         lambda having: pair.ledger(pair.salt1)["generation"] == generation + 1, 15, "salt1 to step down"
     )

@@ -317,7 +317,7 @@ def _from_peer(member, generation, why):
     ttl = ttl_of(member)
     asked = system.boottime()
     try:
-        answer = ssh.ask(member, "promise", str(generation), timeout=ttl * lease.ASK_PEER_WITHIN)
+        answer = ssh.ask(member, "promise", str(generation), timeout=round(ttl * lease.ASK_PEER_WITHIN, 1))
         promised = float(json.loads(answer.strip().splitlines()[-1])["promised"])
     except (FailbackError, ValueError, LookupError, TypeError) as error:
         raise Unavailable(
