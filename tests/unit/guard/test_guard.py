@@ -108,8 +108,11 @@ def test_without_etcd_and_the_other_node_it_releases_in_time_and_stops_the_servi
     assert world.units["salt2"] == {"sshd.service"}
     guarded.run(30)
     assert world.serving() == "nobody"
-
     world.cluster.gone = False
+    with world.on("salt2") as member:
+        right.look(member)
+        assert "takes it up again by itself" in right.takeover_refusal(member), "it is not the watch's"
+
     guarded.run(4)
     assert world.serving() == "salt2"
     assert world.units["salt2"] == {WORK, "sshd.service"}

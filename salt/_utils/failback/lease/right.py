@@ -22,6 +22,8 @@ from failback.peer import ssh
 
 #: A right that is certainly over: this node had one, and must release what it served by it.
 SPENT = lease.Right(0, 0.0, 0.0)
+#: Seconds for passing it on: the taker does not wait longer for the commit (``handover.phases.TAKE_WITHIN``).
+PASS_ON_WITHIN = 1.5
 #: How often a write is tried anew when it turns out that this node itself has written in between.
 TRIES = 4
 
@@ -193,6 +195,9 @@ def takeover_refusal(member):
     if record.answered is None or now - record.answered > ttl_of(member):
         return f"{node} takes nothing of {pair}: etcd has not answered for {ttl_of(member):g} s or longer."
     own = member.ledger.read()
+    if own and own["active"] == node and (record.released or {}).get("generation") == own["generation"]:
+        # With the services that it has stopped, and without a new generation.
+        return f"{node} takes nothing of {pair}: the guard has released it, and takes it up again by itself."
     refusal = lease.acquisition_refusal(
         record.key,
         node,
@@ -376,7 +381,7 @@ def pass_on(member, generation):
         return None
     record = change(member, right=SPENT)
     cluster, ttl = client(member), ttl_of(member)
-    within = ttl * lease.ASK_ETCD_WITHIN
+    within = min(ttl * lease.ASK_ETCD_WITHIN, PASS_ON_WITHIN)
     if record.key is None:
         record = _note(member, cluster.read(key_of(member), within))
     value = {"holder": member.peer["id"], "generation": generation, "ttl": ttl, "boot": None}
