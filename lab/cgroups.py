@@ -5,6 +5,7 @@ Everything that a lab starts lives below ``failback-lab/<lab>``: ``hosts/<host>`
 that the kernel keeps, not a list of process ids that may be old.
 """
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -127,9 +128,31 @@ def kill(group, pid):
         os.close(handle)
 
 
+@contextlib.contextmanager
+def frozen(group):
+    """All processes of the group stand still while this lasts, also those that begin meanwhile."""
+    _set_frozen(group, True)
+    try:
+        yield
+    finally:
+        _set_frozen(group, False)
+
+
+def _set_frozen(group, frozen):
+    # A machine has one of the two; the older kind has a hierarchy of its own for it.
+    for hierarchy in hierarchies():
+        for name, values in (("freezer.state", ("THAWED", "FROZEN")), ("cgroup.freeze", ("0", "1"))):
+            setting = hierarchy / TOP / group / name
+            if setting.exists():
+                setting.write_text(values[frozen])
+                return
+
+
 def empty(group, limit=30):
     """Kill all that is in the group; returns when nothing is left in it."""
     deadline = time.monotonic() + limit
+    # What was left frozen would not even die.
+    _set_frozen(group, False)
     while True:
         left = members(group) - {os.getpid()}
         if not left:

@@ -107,6 +107,25 @@ def python(version):
     return cache.made(f"python-{version}", [suite, PACKAGES, mirror()], make)
 
 
+def etcd():
+    """
+    The program ``etcd``: the machine's own, or Debian's, unpacked. Installed, it would run as a service.
+
+    RuntimeError where it cannot be had.
+    """
+    own = shutil.which("etcd")
+    if own:
+        return own
+
+    def make(place):
+        place.mkdir(parents=True)
+        cache.call(["apt-get", "--quiet", "download", "etcd-server"], cwd=place)
+        (package,) = place.glob("etcd-server_*.deb")
+        cache.call(["dpkg-deb", "--extract", package, place])
+
+    return str(cache.made("etcd", [PYTHON, python_version()], make) / "usr/bin/etcd")
+
+
 def mirror():
     """``FAILBACK_MIRROR`` if a nearer Debian mirror is wanted; else mmdebstrap's own default."""
     return os.environ.get("FAILBACK_MIRROR", "")

@@ -26,10 +26,12 @@ BASE = Kind(
         *("iproute2", "iputils-ping", "iputils-arping", "ifupdown", "nftables"),
         *("cron", "rsync", "lsyncd", "openssh-server", "openssh-client", "git", "acl", "attr"),
         *("python3", "python3-venv"),
+        # For pairs with a lease; a test says which hosts are members.
+        "etcd-server",
     ),
     at_boot=("salt-minion.service", "ssh.service", "cron.service", "networking.service"),
     # Failback decides when these start, or nobody.
-    not_at_boot=("lsyncd.service", "salt-master.service"),
+    not_at_boot=("lsyncd.service", "salt-master.service", "etcd.service"),
 )
 
 #: And what a cluster runs: a batch system with its database, monitoring, mail, virtual machines.

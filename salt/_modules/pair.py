@@ -33,6 +33,7 @@ from failback.handover import taker
 from failback.host import files
 from failback.host import services
 from failback.host import system
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.pair import Member
@@ -184,7 +185,8 @@ def take(pair, run):
     Take the pair's addresses on the node that its ledger names active, and announce them.
 
     Returns the addresses that were not held before. Raises ``CommandExecutionError`` when this node
-    is not the active one, was not admitted in this boot, or another host answers for an address.
+    is not the active one, was not admitted in this boot, or another host answers for an address; with a
+    ``lease``, also when another node has it after its time, or nobody can grant it.
 
     CLI Example:
 
@@ -207,7 +209,8 @@ def take(pair, run):
             with address_holder.Holder(missing) as holder:
                 # With a dead link among them the others are of use all the same.
                 holder.check(linked or missing)
-                holder.take(missing, check=False)
+                right.obtain_as_active(member, own["generation"])
+                right.take(member, holder, missing)
             address_holder.announce_later(member)
     return [one.address for one in missing]
 

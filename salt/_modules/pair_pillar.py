@@ -157,6 +157,34 @@ def crons():
     return sorted(found)
 
 
+def leases():
+    """
+    List the pairs of this node whose right to serve is a lease.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.leases
+    """
+    return [name for name, config in _own_pairs().items() if config.get("lease")]
+
+
+def stale_guards():
+    """
+    List the units of guards that are enabled on this node for pairs that have no lease here any more.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_guards
+    """
+    wanted = {f"failback-lease@{pair}.service" for pair in leases()}
+    enabled = (_paths().root / "etc/systemd/system").glob("*.wants/failback-lease@*.service")
+    return sorted({path.name for path in enabled} - wanted)
+
+
 def stale_crons():
     """
     List the watches in /etc/cron.d that are this tree's and no longer for this node.

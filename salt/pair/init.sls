@@ -13,4 +13,5 @@ include:
   - pair.keep
   - pair.master_keys
   - pair.watch
+  - pair.lease
   - pair.virtual_machines

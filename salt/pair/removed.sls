@@ -4,6 +4,7 @@ include:
   - pair.git
   - pair.keep
   - pair.watch
+  - pair.lease
 
 {%- set keys = '/root/.ssh/authorized_keys' %}
 {%- set begin = '# failback: begin (managed by Salt)' %}

@@ -77,6 +77,7 @@ def parser():
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
     command("keep", "put back this node's own missing addresses while it serves (run by cron)", "pair")
+    command("guard", "renew the pair's lease, and give the addresses up without it (run by systemd)", "pair")
     command("announce", "re-announce the addresses this node has, several times", "pair")
     command("push-git", "push the repositories to the standby, if this node is active (cron)", "pair")
     command("far-end", "serve the other node over SSH (run by sshd)", "pair")
@@ -117,6 +118,10 @@ def _keep(_arguments, member):
     from failback.watch import keeper
 
     return keeper.main(member)
+def _guard(_arguments, member):
+    from failback.guard import loop
+
+    return loop.main(member)
 
 
 def _announce(_arguments, member):
@@ -220,6 +225,7 @@ COMMANDS = {
     "gate": _gate,
     "watch": _watch,
     "keep": _keep,
+    "guard": _guard,
     "announce": _announce,
     "push-git": _push_git,
     "far-end": _far_end,

@@ -18,6 +18,9 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 ``guests``                                what is true of the virtual machines here
 ``libvirt <run>``                         a connection to libvirt, for the run that holds the pair: a live
                                           migration. It may do there what root may
+``promise <generation>``                  for pairs with a lease: takes nothing for its time, because the
+other
+                                          node serves in that generation and etcd does not answer it
 ``journal <run>``                         notes which files change here while that run lasts
 ========================================  =======================================================
 """
@@ -141,6 +144,13 @@ def handover(member, run):
     giver.serve(member, run, sys.stdin, sys.stdout)
 
 
+def promise(member, generation):
+    """Promise to take nothing for as long as a lease lasts, and print for how many seconds that is."""
+    from failback.lease import right
+
+    print(json.dumps({"promised": right.promise(member, int(generation))}))
+
+
 def guests(member):
     """Print what is true of the virtual machines here."""
     from failback.guests import virsh
@@ -175,6 +185,7 @@ VERBS = (
     (["serve-on"], _GENERATION, serve_on),
     (["carried"], _GENERATION, carried),
     (["handover"], _WORD, handover),
+    (["promise"], _GENERATION, promise),
     (["guests"], None, guests),
     (["libvirt"], _WORD, libvirt),
     (["journal"], _WORD, journal),

@@ -9,6 +9,7 @@ from failback.errors import FailbackError
 from failback.fence import proof
 from failback.host import services
 from failback.host import system
+from failback.lease import right
 from failback.network import floating
 from failback.network import reachable
 from failback.replication import sources
@@ -46,6 +47,8 @@ def report(member):
     ``misplaced``
         Those that lie elsewhere than they did, path to a predicate; ``{"error": sentence}`` when what was
         recorded of them cannot be read.
+    ``lease``
+        Of a pair that has one: what ``failback.lease.right.status`` says. Else None.
     ``uncompared``
         The run that brought this node home and was not followed by a comparison yet, or None.
     ``reachable``
@@ -90,6 +93,7 @@ def report(member):
         "fence": _readable(proof.last_tried, member),
         "sources": sources.facts([one["path"] for one in config["replicate"]]),
         "misplaced": _readable(sources.misplaced, member),
+        "lease": _readable(right.status, member),
         "uncompared": _readable(_uncompared, member),
         "reachable": _readable(reachable.state, config),
         "requests": list(hearing.REQUESTS),

@@ -21,13 +21,11 @@ def highstate(nodes, ids, sls=None):
     Returns, by node, the ids of the states that changed something. Raises ``CommandExecutionError``
     naming each state that failed.
     """
-    changed, failed, restarting = {}, [], {}
-    for node, found in _apply(nodes, ids, *([sls] if sls else [])).items():
-        if not isinstance(found, dict):
-            raise CommandExecutionError(f"Highstate on {node} could not be compiled: {found}")
+    changed, restarting = {}, {}
+    answers = _apply(nodes, ids, *([sls] if sls else []))
+    failed = failures(answers)
+    for node, found in answers.items():
         for key, one in found.items():
-            if one["result"] is False:
-                failed.append(f"{node}: {one.get('__id__', key)}: {one.get('comment')}")
             if key.startswith("salt_minion_|-") and one["changes"].get("restart"):
                 restarting[node] = one["changes"]["restart"]
         changed[node] = sorted(one.get("__id__", key) for key, one in found.items() if one["changes"])
@@ -35,6 +33,26 @@ def highstate(nodes, ids, sls=None):
         raise CommandExecutionError(f"Highstate failed. {' '.join(failed)}")
     _wait_restarted(nodes, restarting)
     return changed
+
+
+def failures(answers):
+    """
+    The states that have failed, as sentences.
+
+    answers
+        By node, what ``state.apply`` returned. Raises ``CommandExecutionError`` for one that could not be
+        compiled.
+    """
+    failed = []
+    for node, found in answers.items():
+        if not isinstance(found, dict):
+            raise CommandExecutionError(f"Highstate on {node} could not be compiled: {found}")
+        failed += [
+            f"{node}: {one.get('__id__', key)}: {one.get('comment')}"
+            for key, one in found.items()
+            if one["result"] is False
+        ]
+    return failed
 
 
 def _apply(nodes, ids, *sls):

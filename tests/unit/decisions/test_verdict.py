@@ -377,3 +377,37 @@ def test_what_a_takeover_has_left_to_do():
     found = verdict.judge(samples.pair(), mine, theirs)
     assert found.incomplete == ("work",)
     assert "salt-master is inactive on salt1." in found.drift
+
+
+LEASE = {
+    "serves_for": 8.2,
+    "source": "lease",
+    "holder": "salt1",
+    "generation": 3,
+    "promised_for": 0,
+    "etcd_silent": 1.0,
+    "released": False,
+    "guard": "salt1 serves salt by the lease",
+}
+
+
+@pytest.mark.parametrize(
+    ("active", "standby", "word"),
+    [
+        ({}, {"serves_for": 0}, None),
+        (
+            {"serves_for": 0, "guard": "it asks again"},
+            {},
+            "no right to serve salt at this moment: it asks again.",
+        ),
+        ({"etcd_silent": 31}, {}, "etcd does not answer salt1"),
+        ({}, {"etcd_silent": None}, "etcd does not answer salt2"),
+        ({}, {"error": "it is damaged."}, "The lease of salt on salt2: it is damaged."),
+    ],
+)
+def test_a_lease_that_keeps_a_node_from_serving_is_drift(active, standby, word):
+    own = samples.ledger(3, "salt1")
+    one = samples.report("salt1", own, [GATEWAY], lease={**LEASE, **active})
+    other = samples.report("salt2", own, lease={**LEASE, **standby})
+    found = verdict.judge(samples.pair(), one, other).drift
+    assert [word in sentence for sentence in found] == ([True] if word else [])

@@ -324,6 +324,7 @@ def _drift(config, active, standby):
         yield f"lsyncd does not run on {node}."
     if not primary_active and active.get("lsyncd", {}).get("running"):
         yield f"lsyncd runs on {node}, the secondary."
+    yield from _lease_drift(config["name"], active, standby)
     for report in (active, standby):
         if report.get("misplaced"):
             yield places.misplaced_sentence(report["node"], report["misplaced"], config["name"])
@@ -344,3 +345,24 @@ def _drift(config, active, standby):
             yield f"{service} runs on the standby {other}."
         elif state == "unknown":
             yield f"It is not known whether {service} runs on the standby {other}."
+
+
+#: Seconds without an answer of etcd after which a person has to know.
+ETCD_SILENT = 30
+
+
+def _lease_drift(pair, active, standby):
+    """Of a pair with a lease: what keeps a node from serving, or from taking over."""
+    for report in (active, standby):
+        lease = report.get("lease") or {}
+        if lease.get("error"):
+            yield f"The lease of {pair} on {report['node']}: {lease['error']}"
+        elif lease and (lease["etcd_silent"] is None or lease["etcd_silent"] > ETCD_SILENT):
+            yield (
+                f"etcd does not answer {report['node']}, or its guard does not run: nobody can take {pair} "
+                f"over. "
+                f"See `systemctl status etcd` on the members and `systemctl status failback-lease@{pair}`."
+            )
+    lease = active.get("lease") or {}
+    if lease and not lease.get("error") and not lease["serves_for"]:
+        yield f"{active['node']} has no right to serve {pair} at this moment: {lease['guard']}."

@@ -18,6 +18,7 @@ from failback.handover import way_back
 from failback.host import services
 from failback.host import system
 from failback.journal import service
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
@@ -58,7 +59,8 @@ def release(member, run, holder):
     answers, and wait a second before they try once more. The taker resets them when it answers; if
     the handover goes back, they go on.
 
-    Returns ``{"released": […], "connections": […]}``; the second is what ``Holder.connections`` says.
+    Returns ``{"released": […], "connections": […]}``; the second is what ``Holder.connections`` says. Of a
+    pair that was given away before, also ``lease``: what ``right.pass_on`` says.
     """
     wanted = floating.of_pair(member.config)
     with member.ledger.changing_hands():
@@ -70,7 +72,10 @@ def release(member, run, holder):
         if not given_away:
             phases.write_state(member, phase=phases.RELEASED)
         connections = holder.connections(wanted)
-        return {"released": holder.release(wanted, reset=False), "connections": connections}
+        released = {"released": holder.release(wanted, reset=False), "connections": connections}
+        if given_away:
+            released["lease"] = right.pass_on(member, member.ledger.read()["generation"])
+        return released
 
 
 def prepare_commit(member, run):
@@ -93,7 +98,8 @@ def commit(member, run, prepared=None):
     prepared
         What :py:func:`prepare_commit` returned.
 
-    Returns the new generation. Raises ``Refused`` when it is too late to be safe.
+    Returns ``generation``, the new one, and ``lease``, what ``right.pass_on`` says if the addresses are
+    released. Raises ``Refused`` when it is too late to be safe.
     """
     pair = member.pair
     with member.ledger.changing_hands():
@@ -114,9 +120,11 @@ def commit(member, run, prepared=None):
             ledger.Entry(own["generation"] + 1, other, run, f"handover to {other}", admitted=False),
             prepared=prepared,
         )
+        given = {"generation": new["generation"]}
         if ready == phases.RELEASED:
             phases.write_state(member, phase=phases.COMMITTED)
-    return {"generation": new["generation"]}
+            given["lease"] = right.pass_on(member, new["generation"])
+    return given
 
 
 def _require_time(config, state):
@@ -217,6 +225,7 @@ class _Giver:
     def arm(self, request):
         """The way back, with the time that the taker asks for."""
         again = bool(request.get("again"))
+        right.require_to_give(self._member)
         armed = way_back.arm(self._member, self._run, float(request["seconds"]), again)
         return {**armed, **self._journals.open()}
 

@@ -16,6 +16,7 @@ from failback.handover import claims
 from failback.handover import phases
 from failback.host import services
 from failback.host import system
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
@@ -44,8 +45,8 @@ def take_over(member, reason, run=None):
 
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
-    another host answers for one of the addresses; ``Unavailable`` when it stood still between its ledger and
-    the addresses. A claim that fails behind the ledger is given up, see :py:mod:`failback.handover.claims`.
+    another host answers for one of the addresses or has the lease of the pair; ``Unavailable`` when the lease
+    cannot be asked for, and when this node stood still between its ledger and the addresses. A claim that fails behind the ledger is given up, see :py:mod:`failback.handover.claims`.
     """
     pair, node = member.pair, member.node
     wanted = floating.of_pair(member.config)
@@ -62,11 +63,12 @@ def take_over(member, reason, run=None):
             # Half of it before the ledger, half of it after: writing that may take long.
             wait = min(0.3, member.config["watch"]["patience"] / 4) / 2
             holder.check(wait=wait)
-            new = claims.begin(member, own, reason, run)
-            with _or_given_up(member, new):
-                # A stale primary that is merely cut off may be writing here at this moment.
-                incoming.stop(member)
-                taken = _taken_if_still_right(member, holder, wanted, new, wait, run)
+            with right.to_take_over(member, own["generation"] + 1, patient=run is not None):
+                new = claims.begin(member, own, reason, run)
+                with _or_given_up(member, new):
+                    # A stale primary that is merely cut off may be writing here at this moment.
+                    incoming.stop(member)
+                    taken = _taken_if_still_right(member, holder, wanted, new, wait, run)
     address_holder.announce_later(member)
     incoming.end(member)
     system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
@@ -153,7 +155,7 @@ def _taken_if_still_right(member, holder, wanted, claim, wait, run):
         raise Refused(f"The ledger of {member.pair} has changed meanwhile: {member.node} takes nothing.")
     if system.boottime() - begun > phases.TAKE_WITHIN:
         raise Unavailable(f"{member.node} stood still before it could take {member.pair}: it looks again.")
-    taken = holder.take(wanted, check=False)
+    taken = right.take(member, holder, wanted)
     if system.boottime() - begun > phases.TAKE_WITHIN:
         # In that very moment: whoever has served meanwhile is the one to serve on.
         macs = _others_that_answer(member)

@@ -19,6 +19,7 @@ from failback.handover import alone
 from failback.handover import phases
 from failback.host import files
 from failback.host import system
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
@@ -219,7 +220,10 @@ class _Handover:
         """The window begins: nobody has them."""
         self._begin_to_count()
         self._released_at = self._timeline.note("release is asked for")
+        asked = system.boottime()
         self._released = self._far.ask("release", also=self._also)
+        if not self.brings_files:
+            self._take_note_of_the_lease(asked, self._released)
         self._timeline.note("the addresses are released")
 
     def bring_the_last_changes(self):
@@ -234,8 +238,15 @@ class _Handover:
     def have_the_pair_given(self):
         """The other node's ledger names this node; it takes the addresses back only if nobody has them."""
         self._begin_to_count()
+        asked = system.boottime()
         self._given = self._far.ask("commit", phases.TAKE_WITHIN)
+        if self.brings_files:
+            self._take_note_of_the_lease(asked, self._given)
         self._timeline.note("the other node has given the pair away")
+
+    def _take_note_of_the_lease(self, asked, answer):
+        """It was passed on with the last thing that the giver did; it counts from the moment of asking."""
+        right.accept(self._member, self._given["generation"], asked, answer.get("lease"))
 
     def write_the_ledger(self):
         """Before the addresses: after a crash the higher generation is where clients may have written."""
@@ -247,7 +258,7 @@ class _Handover:
         node = self._member.node
         if time.monotonic() - self._may_take_since > phases.TAKE_WITHIN:
             raise Unavailable(f"{node} was too slow to take the addresses safely.")
-        self._holder.take(self._wanted, check=False)
+        right.take(self._member, self._holder, self._wanted)
         taken_at = self._timeline.note("the addresses are taken and announced")
         self._result["window_milliseconds"] = round(taken_at - self._released_at, 3)
         self._holder.tickle(self._released["connections"])
@@ -288,6 +299,7 @@ class _Handover:
     def _give_up(self):
         self._holder.release(self._wanted)
         _renounce(self._member, self._run)
+        right.give_back(self._member)
 
     def _entry(self, generation):
         return ledger.Entry(generation, self._member.node, self._run, f"handover from {self._far.name}")

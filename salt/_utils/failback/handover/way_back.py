@@ -14,6 +14,7 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.handover import phases
 from failback.host import system
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
@@ -153,16 +154,19 @@ def take_back(member, run, asked=False):
         reason = _nothing_to_take_back(member, run) or _not_this_nodes_turn(member, asked)
         if reason:
             return reason
-        given_away = member.ledger.read()["active"] != node
+        own = member.ledger.read()
+        given_away = own["active"] != node
+        generation = own["generation"] + 1 if given_away else own["generation"]
+        # With a lease this may raise, and the timer's unit tries again: until the taker's has run out.
+        right.obtain(member, generation, serving=True)
         if given_away:
             # Whatever the phase says: a crash may lie between the two.
-            generation = member.ledger.read()["generation"] + 1
             why, unsynced = "nobody answered after a handover", bool(member.config["replicate"])
             # The other node's disk has all that was handed over; this one's need not.
             member.ledger.write(ledger.Entry(generation, node, run, why, unsynced=unsynced))
         wanted = floating.of_pair(member.config)
         with address_holder.Holder(wanted) as holder:
-            holder.take(wanted, check=False)
+            right.take(member, holder, wanted)
         phases.write_state(member, phase=phases.TAKEN_BACK)
         address_holder.announce_later(member)
         _start_again(member)

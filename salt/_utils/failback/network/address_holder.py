@@ -106,7 +106,7 @@ class Holder:
             self._netlink.addresses(),
         )
 
-    def take(self, addresses=None, check=True, wait=CHECK_SECONDS):
+    def take(self, addresses=None, check=True, wait=CHECK_SECONDS, lifetime=None):
         """
         Claim addresses: ask the network, add them, announce them.
 
@@ -122,6 +122,10 @@ class Holder:
 
         wait
             Seconds in which nobody may answer, when ``check`` is set.
+
+        lifetime
+            Whole seconds after which the kernel deletes them by itself unless they are :meth:`limit`-ed anew;
+            None: never.
 
         Returns a list of dictionaries, one an address: ``name``, ``address``, ``taken`` (False if
         this node held it already), ``announced``, and ``monotonic_ns`` and ``realtime_ns`` at the
@@ -141,7 +145,7 @@ class Holder:
             taken = False
             if floating not in held:
                 try:
-                    taken = self._add(floating)
+                    taken = self._add(floating, lifetime)
                 except Unavailable:
                     for one in added:
                         self._delete_everywhere(one)
@@ -387,7 +391,55 @@ class Holder:
                     "salt-run pair.status. orch.recover moves an address home."
                 )
 
-    def _add(self, floating):
+    def limit(self, lifetime, addresses=None):
+        """
+        Give the addresses that this node has a lifetime in the kernel, or another one. None is added.
+
+        lifetime
+            Whole seconds from now, at least 1; None: they stay until somebody deletes them.
+
+        addresses
+            Those to limit; all by default.
+
+        Returns the list of those that this node has. Raises :class:`~failback.errors.Unavailable`.
+
+        The kernel adds an address that it does not have at such a request, too. One that has gone between the
+        look and the request, by its lifetime or by another process, is found by the moment at which it was
+        made, and is deleted at once.
+        """
+        wanted = self.every if addresses is None else list(addresses)
+        self._links = self._netlink.links()
+        limited = []
+        for one in self._held(wanted):
+            before = self._made(one)
+            if lifetime is not None:
+                self._keep_the_others(one)
+            self._add(one, lifetime, netlink.REPLACE)
+            if before is None or self._made(one) != before:
+                self._delete_everywhere(one)
+            else:
+                limited.append(one.address)
+        return limited
+
+    def _keep_the_others(self, floating):
+        """When the kernel deletes this one by itself, the others of its subnet must not go with it."""
+        borne = self._netlink.addresses()
+        index = self._links[floating.interface].index
+        for one in borne:
+            if (one.packed, one.index) == (floating.packed, index):
+                place = _secondaries_kept(one, borne, floating.interface).setting
+                if place is not None and place.read_text().strip() == "0":
+                    place.write_text("1")
+
+    def _made(self, floating):
+        """When the kernel was given an address, None if it does not have it."""
+        index = self._links[floating.interface].index
+        for one in self._netlink.addresses():
+            if (one.packed, one.index, one.prefix) == (floating.packed, index, floating.prefix):
+                return one.made
+        return None
+
+    def _add(self, floating, lifetime=None, how=netlink.CREATE | netlink.EXCLUSIVE):
         link = self._links[floating.interface]
         attributes = netlink.attribute(netlink.LOCAL, floating.packed)
         attributes += netlink.attribute(netlink.ADDRESS, floating.packed)
@@ -400,10 +452,10 @@ class Holder:
         else:
             # The check was ours; the kernel's own would leave the address mute for a second.
             attributes += netlink.attribute(netlink.FLAGS, struct.pack("=I", netlink.NO_DETECTION))
+        attributes += netlink.lifetime(lifetime)
         body = struct.pack("=BBBBi", floating.family, floating.prefix, 0, 0, link.index)
-        flags = netlink.CREATE | netlink.EXCLUSIVE | netlink.ACKNOWLEDGE
         try:
-            self._netlink.request(netlink.NEW_ADDRESS, flags, body + attributes)
+            self._netlink.request(netlink.NEW_ADDRESS, how | netlink.ACKNOWLEDGE, body + attributes)
         except OSError as error:
             if error.errno == errno.EEXIST:
                 return False
@@ -523,7 +575,8 @@ class _secondaries_kept:
     """
 
     def __init__(self, going, borne, interface):
-        self._file = None
+        #: The sysctl, if it matters for this address; None if nothing would go with it.
+        self.setting = self._file = None
         network = _network(going)
         if (
             len(going.packed) == 4
@@ -537,6 +590,7 @@ class _secondaries_kept:
             )
         ):
             self._file = pathlib.Path("/proc/sys/net/ipv4/conf", interface, "promote_secondaries")
+            self.setting = self._file
 
     def __enter__(self):
         if self._file is not None:

@@ -12,13 +12,15 @@ import socket
 import struct
 
 ACKNOWLEDGE, REQUEST, DUMP = 0x04, 0x01, 0x300
-EXCLUSIVE, CREATE = 0x200, 0x400
+REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
 DUMP_INTERRUPTED = 0x10
 ERROR, DONE = 2, 3
 GET_LINK, NEW_ADDRESS, DELETE_ADDRESS, GET_ADDRESS, GET_ROUTE = 18, 20, 21, 22, 26
 LINK_ADDRESS, LINK_BROADCAST, LINK_NAME, LINK_MASK = 1, 2, 3, 29
 SKIP_STATISTICS = 1 << 3
-ADDRESS, LOCAL, LABEL, BROADCAST, FLAGS = 1, 2, 3, 4, 8
+ADDRESS, LOCAL, LABEL, BROADCAST, LIFETIME, FLAGS = 1, 2, 3, 4, 6, 8
+#: Of an address that stays until somebody deletes it.
+FOR_EVER = 0xFFFFFFFF
 UP, NO_ARP, LOWER_UP = 0x1, 0x80, 0x10000
 SECONDARY, NO_DETECTION, DETECTION_FAILED, TENTATIVE = 0x01, 0x02, 0x08, 0x40
 GET_NEIGHBOUR = 30
@@ -67,7 +69,12 @@ class Link:
 
 @dataclasses.dataclass(frozen=True)
 class Borne:
-    """One address that an interface of this node bears."""
+    """
+    One address that an interface of this node bears.
+
+    ``lifetime`` in seconds, None: until it is deleted. ``made`` is the moment at which it was added, in
+    hundredths of a second of the kernel's own count: the same as long as it is the same address.
+    """
 
     packed: bytes
     prefix: int
@@ -75,6 +82,8 @@ class Borne:
     scope: int
     flags: int
     label: str
+    lifetime: int = None
+    made: int = 0
 
 
 class Netlink:
@@ -155,6 +164,7 @@ class Netlink:
                     scope,
                     flags,
                     _text(attributes.get(LABEL, b"")),
+                    *_life(attributes.get(LIFETIME)),
                 )
             )
         return found
@@ -257,6 +267,19 @@ class Netlink:
 def readable(mac):
     """A hardware address as text."""
     return mac.hex(":")
+
+
+def lifetime(seconds):
+    """The attribute (IFA_CACHEINFO) that has the kernel delete an address by itself; None: it stays."""
+    valid = FOR_EVER if seconds is None else seconds
+    return attribute(LIFETIME, struct.pack("=IIII", valid, valid, 0, 0))
+
+
+def _life(raw):
+    if not raw or len(raw) < 16:
+        return None, 0
+    _, valid, made, _ = struct.unpack_from("=IIII", raw)
+    return None if valid == FOR_EVER else valid, made
 
 
 def _text(raw):

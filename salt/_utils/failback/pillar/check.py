@@ -127,6 +127,7 @@ def _own_problems(name, data):
     shape = list(_shape(name, data))
     yield from shape
     if not shape:
+        yield from _both_ways(name, data.get("lease", {}))
         yield from _sense(normalise.normalise(str(name), data))
 
 
@@ -172,6 +173,7 @@ def _sense(pair):
     yield from _path_problems(pair)
     yield from _service_problems(pair)
     yield from _guest_problems(pair)
+    yield from _lease_problems(pair)
     for position, witness in enumerate(pair["witnesses"]):
         if witness in (primary["id"], secondary["id"]):
             yield _problem(
@@ -357,6 +359,41 @@ def _service_problems(pair):
                     "no lsyncd: Failback itself starts it, behind its gate",
                 )
             seen.setdefault(unit, key)
+
+
+def _both_ways(name, lease):
+    """What a normalised pair does not show: members are Failback's, and all the rest is the site's."""
+    if "members" in lease:
+        for key in ("endpoints", "ca", "cert", "key"):
+            if key in lease:
+                yield _problem(
+                    name, f"lease.{key}", lease[key], f"members or {key}, not both: orch.lease sees to it"
+                )
+
+
+def _lease_problems(pair):
+    name, lease = pair["name"], pair.get("lease")
+    if not lease:
+        return
+    members, tls = lease["members"], lease["tls"] or {}
+    if not members and not lease["endpoints"]:
+        yield _problem(name, "lease", None, "members, or the endpoints of the site's own etcd")
+    if members and len(members) not in (3, 5):
+        found = [one["id"] for one in members]
+        yield _problem(
+            name, "lease.members", found, "three members, or five: then a majority outlives one, or two"
+        )
+    for position, one in enumerate(members):
+        if _address(one["host"]) is None:
+            yield _problem(name, f"lease.members.{position}.host", one["host"], "an IP address")
+        if one["id"] in [other["id"] for other in members[:position]]:
+            yield _problem(name, f"lease.members.{position}", one["id"], "each member once")
+    if not members and ("cert" in tls) != ("key" in tls):
+        yield _problem(name, "lease.cert", tls.get("cert"), "cert and key, or none of them")
+    if not members and tls and any(one.startswith("http:") for one in lease["endpoints"]):
+        yield _problem(name, "lease.endpoints", lease["endpoints"], "https, as there are certificates")
+    if not pair["floating_ips"]:
+        yield _problem(name, "lease", "a lease", "floating_ips as well: it gives addresses an end")
 
 
 def _guest_problems(pair):

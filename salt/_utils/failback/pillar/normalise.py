@@ -5,6 +5,9 @@ import copy
 from failback.host import nagios
 from failback.pillar import schema
 
+#: Where the certificates of the nodes lie that highstate makes for the members that it sets up.
+LEASE = "/etc/failback/lease"
+
 
 def normalise(name, data):
     """
@@ -48,7 +51,28 @@ def normalise(name, data):
             }
             for group in ("watch", "lsyncd", "recovery", "virtualization")
         },
+        **({"lease": _lease(data["lease"])} if "lease" in data else {}),
     }
+
+
+def _lease(lease):
+    """``endpoints``, ``members``, ``tls``, ``ttl``, ``watchdog`` and ``prefix``."""
+    members = [_node(one) for one in lease.get("members", [])]
+    tls = {key: lease[key] for key in ("ca", "cert", "key") if key in lease}
+    if members:
+        tls = {"ca": f"{LEASE}/ca.crt", "cert": f"{LEASE}/client.crt", "key": f"{LEASE}/client.key"}
+    return {
+        **schema.defaults("lease"),
+        **{key: lease[key] for key in ("ttl", "watchdog", "prefix") if key in lease},
+        "endpoints": [f"https://{_in_url(one['host'])}:2379" for one in members]
+        or list(lease.get("endpoints", [])),
+        "members": members,
+        "tls": tls or None,
+    }
+
+
+def _in_url(host):
+    return f"[{host}]" if ":" in host else host
 
 
 def as_meant(data):

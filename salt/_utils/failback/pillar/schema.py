@@ -22,6 +22,8 @@ FENCE_OPTION = "^(?!action$)[a-z][a-z0-9_]{0,60}$"
 #: An agent reads its options line by line: a value with a line break would give it another option.
 FENCE_VALUE = "^[^\\n\\r\\x00]*(?![\\s\\S])"
 
+URL = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]_-]{0,252}$"
+
 _GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
 _NODE = {
@@ -371,6 +373,60 @@ PAIR = {
                 },
             },
         },
+        "lease": {
+            "description": (
+                "The right to serve is a lease in etcd: no fault gives two nodes the addresses. Off by "
+                "default."
+            ),
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "endpoints": {
+                    "description": "URLs of a site's own etcd, by address: https://10.0.0.91:2379.",
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "pattern": URL},
+                },
+                "members": {
+                    "description": (
+                        "Three hosts on which highstate sets etcd up, in the stead of endpoints: minion id "
+                        "and "
+                        "address."
+                    ),
+                    "type": "array",
+                    "minItems": 1,
+                    "items": _NODE,
+                },
+                "ca": {
+                    "description": "File of the authority that signed the members' certificates.",
+                    **_PATH,
+                },
+                "cert": {"description": "File of the node's own certificate.", **_PATH},
+                "key": {"description": "File of the key of cert.", **_PATH},
+                "ttl": {
+                    "description": (
+                        "Seconds that the right to serve lasts, and after which the other node may take over."
+                    ),
+                    "type": "number",
+                    "minimum": 6,
+                    "maximum": 30,
+                    "default": 10,
+                },
+                "watchdog": {
+                    "description": (
+                        "Use /dev/watchdog: a node that stands still is reset before the other one may serve."
+                    ),
+                    "type": "boolean",
+                    "default": False,
+                },
+                "prefix": {
+                    "description": "What the names of the keys in etcd begin with.",
+                    "type": "string",
+                    "pattern": "^/[A-Za-z0-9/_.-]{0,99}$",
+                    "default": "/failback/",
+                },
+            },
+        },
         "lsyncd": {
             "description": "How lsyncd carries.",
             "type": "object",
@@ -500,7 +556,7 @@ def defaults(*path):
         inner = schema["properties"][key]
         # A mapping by name has the keys of interest in its entries.
         schema = inner["additionalProperties"] or inner
-    return {key: inner["default"] for key, inner in schema["properties"].items()}
+    return {key: inner["default"] for key, inner in schema["properties"].items() if "default" in inner}
 
 
 def text():

@@ -14,6 +14,7 @@ from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
 from failback.host import system
+from failback.lease import right
 from failback.network import floating
 from failback.network import neighbours
 from failback.network import netlink
@@ -216,6 +217,17 @@ class WatchedPair:
             self._next_probe = now
         due = silence.due(self._state, self.settings)
         self.wake = self._next_probe if due is None or due <= now else min(self._next_probe, due)
+        return self._with_the_lease(action, sentence)
+
+    def _with_the_lease(self, action, sentence):
+        """Silence is not enough where the pair has a lease: nothing is taken before that has run out."""
+        if action == silence.TAKE:
+            try:
+                refusal = right.takeover_refusal(self.member)
+            except FailbackError as error:
+                refusal = str(error)
+            if refusal:
+                return silence.NOTHING, refusal
         return action, sentence
 
     def _pause_now(self):

@@ -1,0 +1,1 @@
+"""The right to serve as a lease in etcd: one key a pair, and the promise of the other node in its place."""

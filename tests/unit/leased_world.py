@@ -1,0 +1,63 @@
+"""Two nodes whose pair has a lease, and an etcd that does what it is told."""
+
+import two_nodes
+from two_nodes import World
+
+from failback.errors import Unavailable
+from failback.lease import right
+from failback.network import address_holder
+from failback.peer import ssh
+
+TTL = 10.0
+LEASE = {"endpoints": [], "members": [], "tls": None, "ttl": TTL, "watchdog": False, "prefix": "/failback/"}
+
+
+class Cluster:
+    """etcd, as much of it as is asked."""
+
+    def __init__(self):
+        self.revision, self.value, self.gone = 0, None, False
+
+    def read(self, key, within):
+        self._require()
+        assert key == "/failback/salt"
+        return (self.revision, self.value) if self.value else (0, None)
+
+    def replace(self, key, revision, value, within):
+        self._require()
+        if revision != (self.revision if self.value else 0):
+            return False, self.read(key, within)
+        self.revision, self.value = self.revision + 1, value
+        return True, self.revision
+
+    def _require(self):
+        if self.gone:
+            raise Unavailable("etcd does not answer.")
+
+    @property
+    def holder(self):
+        return self.value["holder"], self.value["generation"]
+
+
+class Holder(two_nodes.Holder):
+    """The simulated one, which is told for how long the addresses are taken."""
+
+    lifetimes = ()
+
+    def take(self, addresses=None, check=True, wait=0.3, lifetime=None):
+        assert isinstance(lifetime, int)
+        assert 1 <= lifetime <= TTL
+        Holder.lifetimes = (*Holder.lifetimes, lifetime)
+        return super().take(addresses, check, wait)
+
+
+def leased_world(folder, monkeypatch, **changes):
+    world = World(folder, monkeypatch, lease=dict(LEASE), **changes)
+    world.cluster = Cluster()
+    monkeypatch.setattr(right, "client", lambda member: world.cluster)
+    monkeypatch.setattr(address_holder, "Holder", lambda wanted: Holder(world, wanted))
+    monkeypatch.setattr(ssh, "ask", lambda *_, **__: (_ for _ in ()).throw(Unavailable("not heard")))
+    monkeypatch.setattr(Holder, "lifetimes", ())
+    with world.on("salt2") as member:
+        right.obtain(member, 4, create=True)
+    return world
