@@ -46,7 +46,8 @@ def take_over(member, reason, run=None):
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
     another host answers for one of the addresses or has the lease of the pair; ``Unavailable`` when the lease
-    cannot be asked for, and when this node stood still between its ledger and the addresses. A claim that fails behind the ledger is given up, see :py:mod:`failback.handover.claims`.
+    cannot be asked for, and when this node stood still between its ledger and the addresses. A claim that
+    fails behind the ledger is given up, see :py:mod:`failback.handover.claims`.
     """
     pair, node = member.pair, member.node
     wanted = floating.of_pair(member.config)
