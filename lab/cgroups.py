@@ -5,6 +5,7 @@ Everything that a lab starts lives below ``failback-lab/<lab>``: ``hosts/<host>`
 that the kernel keeps, not a list of process ids that may be old.
 """
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -94,6 +95,22 @@ def members(group):
             pids.update(int(line) for line in procs.split())
     pids.discard(0)  # in another pid namespace: cannot be ours
     return pids
+
+
+def used():
+    """Seconds of a processor that the hosts of each lab have used: a dict by the lab's name."""
+    found = {}
+    for hierarchy in hierarchies():
+        # One number of nanoseconds in the older kind of hierarchy, a line of microseconds in the unified one.
+        for path in (hierarchy / TOP).glob("*/cpuacct.usage"):
+            with contextlib.suppress(OSError):  # the lab went away while it was read
+                found[path.parent.name] = int(path.read_text()) / 1e9
+        for path in (hierarchy / TOP).glob("*/cpu.stat"):
+            with contextlib.suppress(OSError, StopIteration):
+                lines = (line.split() for line in path.read_text().splitlines())
+                micro = next(int(value) for name, value in lines if name == "usage_usec")
+                found.setdefault(path.parent.name, micro / 1e6)
+    return found
 
 
 def contains(group, pid):

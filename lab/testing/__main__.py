@@ -32,6 +32,7 @@ from lab import machine
 from lab.host import STATE
 from lab.site import Site
 from lab.testing import in_root
+from lab.testing import meter
 from lab.testing import outcomes
 from lab.testing import scheduler
 from lab.testing import suites
@@ -144,7 +145,7 @@ class Run:
         begun = time.monotonic()
         cache.say(part.name)
         try:
-            status = self._call(command, environment, log)
+            status, processor = self._call(command, environment, log, lab if part.lab else None)
         finally:
             if part.lab and not os.environ.get("FAILBACK_KEEP"):
                 remove_labs(lab)
@@ -155,7 +156,7 @@ class Run:
             ended = f"it had not ended after {LIMIT} s, and was killed"
         elif status not in (0, 1) or (status and not any(test.outcome == "failed" for test in tests)):
             ended = f"exit status {status}"
-        return self._said(outcomes.Outcome(part.name, part.suite, seconds, tests, ended), log)
+        return self._said(outcomes.Outcome(part.name, part.suite, seconds, tests, ended, processor), log)
 
     def _command(self, part, name, environment):
         """The argument list of a part, and its environment."""
@@ -187,8 +188,13 @@ class Run:
         names = [part.name for part in self.parts]
         return pathlib.Path(self._temporary, str(names.index(name)))
 
-    def _call(self, command, environment, log):
-        """Its exit status, or None if it was killed; what it says goes to a file, or to the terminal."""
+    def _call(self, command, environment, log, lab=None):
+        """
+        What it says goes to a file, or to the terminal.
+
+        Returns its exit status, or None if it was killed, and the seconds of a processor that it and the
+        hosts of its lab have used.
+        """
         command = [*_first(), *(str(word) for word in command)]
         with contextlib.ExitStack() as stack:
             output = None if self.options.only else stack.enter_context(log.open("wb"))
@@ -204,11 +210,12 @@ class Run:
             self._started.add(process)
             if self._stopped:
                 _kill(process)
+            measured = meter.Meter(process, lambda name: lab and is_lab(name, lab))
             try:
-                return process.wait(LIMIT)
-            except subprocess.TimeoutExpired:
-                _kill(process)
-                return None
+                status = measured.wait(LIMIT)
+                if status is None:
+                    _kill(process)
+                return status, measured.seconds
             finally:
                 self._started.discard(process)
 
@@ -216,7 +223,8 @@ class Run:
         """Print what came of a part; all that it wrote, if it did not pass."""
         with self._printing:
             what = outcomes.spoken(outcome.counts) or outcome.ended or "good"
-            cache.say(f"{outcome.name}: {what} in {outcome.seconds:.0f} s")
+            spent = f"{outcome.seconds:.0f} s, {outcome.processor:.0f} s of a processor"
+            cache.say(f"{outcome.name}: {what} in {spent}")
             if not outcome.passed and log and log.exists():
                 sys.stdout.flush()
                 with log.open("rb") as output:
@@ -255,8 +263,13 @@ def _kill(process):
 def remove_labs(lab):
     """A lab of the tests, and those that the benchmarks have made beside it; if they are there."""
     for path in sorted(STATE.glob("*")):
-        if path.name == lab or path.name.startswith(f"{lab[:14]}-"):
+        if is_lab(path.name, lab):
             Site(path.name).down()
+
+
+def is_lab(name, lab):
+    """Whether a lab of that name is one of the tests, or one that the benchmarks have made beside it."""
+    return name == lab or name.startswith(f"{lab[:14]}-")
 
 
 def makers():

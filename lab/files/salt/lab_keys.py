@@ -2,8 +2,8 @@
 A host's own private key is taken as it is: for Salt's Python in the labs of the tests.
 
 Salt 3008 reads its key from disk for nearly each request to a master. Each time OpenSSL proves that its two
-factors are primes: 40 ms of a processor, 22 times in one highstate. That is as long as all the rest of it, and
-proves nothing of Failback. The lab has made the key itself.
+factors are primes: 40 ms of a processor, 22 times in one highstate. That is as long as all the rest of it,
+and proves nothing of Failback. The lab has made the key itself.
 
 The benchmarks' labs and the demo go without: what is measured there is Salt as everybody has it.
 """
