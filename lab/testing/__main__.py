@@ -41,8 +41,10 @@ from lab.testing import suites
 LIMIT = 3600
 #: A share of the memory that is free is left to the machine.
 MEMORY_USED = 0.8
-#: Parts mostly wait; this many processors' worth of average work is begun for each that there is.
-CROWDED = 1.2
+#: So much average work (``busy``) is begun for each processor that there is: what waits leaves it to others.
+CROWDED = 1.1
+#: And so much of it by hosts: when those of several labs boot at once, Salt's own time-outs must hold.
+CROWDED_HOSTS = 0.8
 #: Others on the machine wait for the tests, which measure times; see also lab/cgroups.py.
 NICENESS = "-10"
 
@@ -113,13 +115,15 @@ class Run:
                 memory=part.memory,
                 busy=part.busy * max(1, part.workers),
                 seconds=part.seconds,
+                hosts=bool(part.lab),
                 alone=bool(part.lab and part.lab.alone),
             )
             for part in self.parts
         ]
         cache.say(f"{len(jobs)} parts; what each prints is in {self.results}")
-        memory, processors = machine.memory() * MEMORY_USED, machine.cores() * CROWDED
-        found = scheduler.run(jobs, makers(), memory, processors, stop=self._stop)
+        cores = machine.cores()
+        room = scheduler.Room(machine.memory() * MEMORY_USED, cores * CROWDED, cores * CROWDED_HOSTS)
+        found = scheduler.run(jobs, makers(), room, stop=self._stop)
         return [
             outcomes.Outcome(part.name, part.suite, 0, ended=f"could not be run: {each}")
             if isinstance(each, Exception)

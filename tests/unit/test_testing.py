@@ -210,8 +210,8 @@ class Machine:
         return Job(name, run, **words)
 
 
-def run(jobs, makers=None, memory=1000, processors=2.0):
-    return scheduler.run(jobs, makers or {}, memory, processors)
+def run(jobs, makers=None, memory=1000, processors=2.0, for_hosts=1.6):
+    return scheduler.run(jobs, makers or {}, scheduler.Room(memory, processors, for_hosts))
 
 
 def test_results_come_in_the_jobs_order_and_the_longest_begins_first():
@@ -249,6 +249,29 @@ def test_the_longest_does_not_wait_for_all_that_are_shorter():
     jobs = [machine.job(f"job {number}", seconds=50 - number) for number in range(6)]
     run([*jobs, machine.job("first", seconds=60), machine.job("wide", seconds=49.5, busy=2)])
     assert machine.order.index("wide") <= 3
+
+
+def test_hosts_keep_apart_and_others_run_beside_them():
+    machine = Machine()
+    labs = [machine.job(f"lab {number}", hosts=True, busy=0.8, seconds=90, memory=1) for number in range(4)]
+    run([*labs, machine.job("unit", busy=0.4, memory=1, seconds=10)])
+    assert max(sum(name != "unit" for name in each) for each in machine.together) == 2
+    # The third lab waits for a lab to end, and not for the unit tests: nor these for it.
+    assert machine.order.index("unit") == 2
+
+
+def test_a_lab_that_waits_for_a_processor_is_not_passed_by_what_is_shorter():
+    machine = Machine()
+    jobs = [machine.job(f"job {number}", seconds=80 - number, memory=1) for number in range(4)]
+    run([*jobs, machine.job("lab", hosts=True, busy=1.6, seconds=78.5, memory=1)])
+    assert machine.order.index("lab") <= 3
+
+
+def test_a_lab_that_is_too_large_runs_by_itself():
+    machine = Machine()
+    jobs = [machine.job(name, hosts=True, busy=busy) for name, busy in (("one", 3), ("other", 0.1))]
+    assert len(run(jobs)) == 2
+    assert all(len(each) == 1 for each in machine.together)
 
 
 def test_a_job_waits_for_what_it_needs_and_others_do_not(monkeypatch):
