@@ -167,7 +167,7 @@ class Host:
 
     def init(self):
         """The machine's process id of the host's init, or None if the host is not running."""
-        for pid in cgroups.members(self.group):
+        for pid in sorted(cgroups.seen(self.group)):
             try:
                 status = pathlib.Path(f"/proc/{pid}/status").read_text()
             except OSError:

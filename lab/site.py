@@ -42,6 +42,8 @@ class Site:
         self.name = name
         #: Whose salt/ and pillar/ its masters get.
         self.checkout = cache.CHECKOUT
+        #: Whether Salt on a new host takes its key as it is (lab/files/salt): not where times are published.
+        self.trusts_keys = False
         self.state = STATE / name
         if site not in sites.SITES:
             raise LookupError(f"No site {site!r}; there are {', '.join(sites.SITES)}.")

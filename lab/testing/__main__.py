@@ -32,6 +32,7 @@ from lab import machine
 from lab.host import STATE
 from lab.site import Site
 from lab.testing import in_root
+from lab.testing import meter
 from lab.testing import outcomes
 from lab.testing import scheduler
 from lab.testing import suites
@@ -40,8 +41,10 @@ from lab.testing import suites
 LIMIT = 3600
 #: A share of the memory that is free is left to the machine.
 MEMORY_USED = 0.8
-#: Parts mostly wait; this many processors' worth of average work is begun for each that there is.
-CROWDED = 1.2
+#: So much average work (``busy``) is begun for each processor that there is: what waits leaves it to others.
+CROWDED = 1.1
+#: And so much of it by hosts: when those of several labs boot at once, Salt's own time-outs must hold.
+CROWDED_HOSTS = 0.8
 #: Others on the machine wait for the tests, which measure times; see also lab/cgroups.py.
 NICENESS = "-10"
 
@@ -112,13 +115,15 @@ class Run:
                 memory=part.memory,
                 busy=part.busy * max(1, part.workers),
                 seconds=part.seconds,
+                hosts=bool(part.lab),
                 alone=bool(part.lab and part.lab.alone),
             )
             for part in self.parts
         ]
         cache.say(f"{len(jobs)} parts; what each prints is in {self.results}")
-        memory, processors = machine.memory() * MEMORY_USED, machine.cores() * CROWDED
-        found = scheduler.run(jobs, makers(), memory, processors, stop=self._stop)
+        cores = machine.cores()
+        room = scheduler.Room(machine.memory() * MEMORY_USED, cores * CROWDED, cores * CROWDED_HOSTS)
+        found = scheduler.run(jobs, makers(), room, stop=self._stop)
         return [
             outcomes.Outcome(part.name, part.suite, 0, ended=f"could not be run: {each}")
             if isinstance(each, Exception)
@@ -144,7 +149,7 @@ class Run:
         begun = time.monotonic()
         cache.say(part.name)
         try:
-            status = self._call(command, environment, log)
+            status, processor = self._call(command, environment, log, lab if part.lab else None)
         finally:
             if part.lab and not os.environ.get("FAILBACK_KEEP"):
                 remove_labs(lab)
@@ -155,7 +160,7 @@ class Run:
             ended = f"it had not ended after {LIMIT} s, and was killed"
         elif status not in (0, 1) or (status and not any(test.outcome == "failed" for test in tests)):
             ended = f"exit status {status}"
-        return self._said(outcomes.Outcome(part.name, part.suite, seconds, tests, ended), log)
+        return self._said(outcomes.Outcome(part.name, part.suite, seconds, tests, ended, processor), log)
 
     def _command(self, part, name, environment):
         """The argument list of a part, and its environment."""
@@ -187,8 +192,13 @@ class Run:
         names = [part.name for part in self.parts]
         return pathlib.Path(self._temporary, str(names.index(name)))
 
-    def _call(self, command, environment, log):
-        """Its exit status, or None if it was killed; what it says goes to a file, or to the terminal."""
+    def _call(self, command, environment, log, lab=None):
+        """
+        What it says goes to a file, or to the terminal.
+
+        Returns its exit status, or None if it was killed, and the seconds of a processor that it and the
+        hosts of its lab have used.
+        """
         command = [*_first(), *(str(word) for word in command)]
         with contextlib.ExitStack() as stack:
             output = None if self.options.only else stack.enter_context(log.open("wb"))
@@ -204,11 +214,12 @@ class Run:
             self._started.add(process)
             if self._stopped:
                 _kill(process)
+            measured = meter.Meter(process, lambda name: lab and is_lab(name, lab))
             try:
-                return process.wait(LIMIT)
-            except subprocess.TimeoutExpired:
-                _kill(process)
-                return None
+                status = measured.wait(LIMIT)
+                if status is None:
+                    _kill(process)
+                return status, measured.seconds
             finally:
                 self._started.discard(process)
 
@@ -216,7 +227,8 @@ class Run:
         """Print what came of a part; all that it wrote, if it did not pass."""
         with self._printing:
             what = outcomes.spoken(outcome.counts) or outcome.ended or "good"
-            cache.say(f"{outcome.name}: {what} in {outcome.seconds:.0f} s")
+            spent = f"{outcome.seconds:.0f} s, {outcome.processor:.0f} s of a processor"
+            cache.say(f"{outcome.name}: {what} in {spent}")
             if not outcome.passed and log and log.exists():
                 sys.stdout.flush()
                 with log.open("rb") as output:
@@ -255,8 +267,13 @@ def _kill(process):
 def remove_labs(lab):
     """A lab of the tests, and those that the benchmarks have made beside it; if they are there."""
     for path in sorted(STATE.glob("*")):
-        if path.name == lab or path.name.startswith(f"{lab[:14]}-"):
+        if is_lab(path.name, lab):
             Site(path.name).down()
+
+
+def is_lab(name, lab):
+    """Whether a lab of that name is one of the tests, or one that the benchmarks have made beside it."""
+    return name == lab or name.startswith(f"{lab[:14]}-")
 
 
 def makers():

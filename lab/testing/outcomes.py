@@ -6,6 +6,8 @@ import json
 
 #: In the order in which a line names them.
 KINDS = ("passed", "failed", "not run", "skipped")
+#: How wide their columns are.
+WIDTHS = (7, 7, 8, 8)
 #: So many of the tests of one part that were not run are named.
 NAMED = 5
 
@@ -30,6 +32,9 @@ class Outcome:
 
     ended
         Why it did not end well, for a job that has no tests or whose process died; else empty.
+
+    processor
+        Seconds of a processor that it and the hosts of its lab have used.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Outcome:
     seconds: float
     tests: tuple = ()
     ended: str = ""
+    processor: float = 0.0
 
     @property
     def passed(self):
@@ -83,15 +89,17 @@ def shown(outcomes, slowest=10):
     What a run ends with, as a list of lines: a row for each suite, what did not pass, why tests were skipped,
     and the slowest tests.
     """
-    lines = ["", f"  {'suite':28} {'passed':>7} {'failed':>7} {'not run':>8} {'skipped':>8} {'seconds':>8}"]
+    head = " ".join(f"{kind:>{width}}" for kind, width in zip(KINDS, WIDTHS))
+    lines = ["", f"  {'suite':28} {head} {'seconds':>8} {'CPU s':>7}"]
     for suite, found in _by_suite(outcomes).items():
         counts = sum((each.counts for each in found), collections.Counter())
         seconds = sum(each.seconds for each in found)
         bad = [each for each in found if not each.passed]
         row = f"  {suite:28} " + " ".join(
-            f"{counts[kind] or '-':>{width}}" for kind, width in zip(KINDS, (7, 7, 8, 8))
+            f"{counts[kind] or '-':>{width}}" for kind, width in zip(KINDS, WIDTHS)
         )
-        lines.append(f"{row} {seconds:8.0f}{'  FAILED' if bad else ''}")
+        processor = sum(each.processor for each in found)
+        lines.append(f"{row} {seconds:8.0f} {processor:7.0f}{'  FAILED' if bad else ''}")
     lines += _listed("Failed:", _wrong(outcomes))
     lines += _listed("Skipped:", _skips(outcomes))
     tests = [(test.seconds, f"{test.name} ({each.name})") for each in outcomes for test in each.tests]

@@ -30,6 +30,9 @@ class Job:
     seconds
         How long it takes, roughly: the longest begin first.
 
+    hosts
+        It boots a lab: these stand first in line for the processors, and are kept apart a little more.
+
     alone
         It measures times that others on the machine would falsify.
     """
@@ -40,10 +43,32 @@ class Job:
     memory: int = 300
     busy: float = 1.0
     seconds: float = 60.0
+    hosts: bool = False
     alone: bool = False
 
 
-def run(jobs, makers, memory, processors, stop=lambda: None):
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """
+    What all jobs that run at one moment may take together.
+
+    memory
+        Megabytes.
+
+    processors
+        The sum of their ``busy``.
+
+    for_hosts
+        The same of those that boot hosts, which would starve each other: their hosts come before all other
+        programs on the machine (lab/cgroups.py).
+    """
+
+    memory: int
+    processors: float
+    for_hosts: float
+
+
+def run(jobs, makers, room, stop=lambda: None):
     """
     Run all jobs; returns their results in the jobs' order.
 
@@ -51,9 +76,8 @@ def run(jobs, makers, memory, processors, stop=lambda: None):
         By name, a function that makes what jobs need. All begin at once. One that raises fails the jobs that
         need it: their result is the exception.
 
-    memory, processors
-        What all jobs that run at one moment may take together; a job that takes more than all of it runs by
-        itself.
+    room
+        A ``Room``; a job that takes more than all of it runs by itself.
 
     stop
         Called when this is interrupted: it must bring all jobs that run to their end.
@@ -78,13 +102,19 @@ def run(jobs, makers, memory, processors, stop=lambda: None):
                 changed.notify_all()
 
         def begin():
+            hosts_wait = False
             for number in list(waiting):
                 failed = failure(jobs[number], made)
                 if failed is not None:
                     waiting.remove(number)
                     results[number] = failed
                 elif ready(jobs[number], made):
-                    if not fits(jobs[number], [jobs[other] for other in running], memory, processors):
+                    besides = [jobs[other] for other in running]
+                    if jobs[number].hosts and (hosts_wait or not fits_hosts(jobs[number], besides, room)):
+                        # Others do not take what this one waits for.
+                        hosts_wait = True
+                        continue
+                    if not fits(jobs[number], besides, room):
                         # A shorter one in its place would keep it waiting again and again.
                         break
                     waiting.remove(number)
@@ -105,7 +135,7 @@ def run(jobs, makers, memory, processors, stop=lambda: None):
     return [results[number] for number in range(len(jobs))]
 
 
-def fits(job, running, memory, processors):
+def fits(job, running, room):
     """Whether a job can begin beside those that run."""
     if not running:
         return True
@@ -115,7 +145,13 @@ def fits(job, running, memory, processors):
     for each in (job, *running):
         sums["memory"] += each.memory
         sums["busy"] += each.busy
-    return sums["memory"] <= memory and sums["busy"] <= processors
+    return sums["memory"] <= room.memory and sums["busy"] <= room.processors
+
+
+def fits_hosts(job, running, room):
+    """Whether a job that boots hosts can begin beside those of its kind that run."""
+    others = [other.busy for other in running if other.hosts]
+    return not others or sum(others) + job.busy <= room.for_hosts
 
 
 def ready(job, made):

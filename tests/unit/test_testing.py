@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lab.testing import meter
 from lab.testing import outcomes
 from lab.testing import scheduler
 from lab.testing import suites
@@ -130,17 +131,17 @@ def test_what_was_not_run_or_did_not_end_well_has_not_passed(outcome, passed):
 
 def test_the_table_has_every_suite_what_went_wrong_and_the_slowest():
     found = [
-        Outcome("unit on Python 3.9", "unit", 60, (WELL, *SKIPS)),
-        Outcome("unit on Python 3.13", "unit", 50, (WELL, BAD)),
+        Outcome("unit on Python 3.9", "unit", 60, (WELL, *SKIPS), processor=40.4),
+        Outcome("unit on Python 3.13", "unit", 50, (WELL, BAD), processor=30),
         Outcome("lab vm", "lab", 5, (UNSEEN,)),
         Outcome("ruff", "lint", 1, ended="exit status 1"),
     ]
     text = "\n".join(outcomes.shown(found))
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.endswith("FAILED")}
     assert rows == {
-        "unit": ["2", "1", "-", "2", "110", "FAILED"],
-        "lab": ["-", "-", "1", "-", "5", "FAILED"],
-        "lint": ["-", "-", "-", "-", "1", "FAILED"],
+        "unit": ["2", "1", "-", "2", "110", "70", "FAILED"],
+        "lab": ["-", "-", "1", "-", "5", "0", "FAILED"],
+        "lint": ["-", "-", "-", "-", "1", "0", "FAILED"],
     }
     assert "failed   tests/a.py::bad[x] (unit on Python 3.13): 1 == 2" in text
     assert "not run  a.py::unseen (lab vm)" in text
@@ -148,6 +149,45 @@ def test_the_table_has_every_suite_what_went_wrong_and_the_slowest():
     assert "2 because no moon\n        a.py::one (unit on Python 3.9) × 2" in text
     assert text.index("30.0 s  tests/a.py::bad[x]") < text.index("2.0 s  tests/a.py::well")
     assert outcomes.last_line(found, 116) == "2 passed, 1 failed, 1 not run, 2 skipped in 1 min 56 s"
+
+
+WORKS = "import time\nwhile time.process_time() < 0.3: pass"
+
+
+def started(text):
+    return subprocess.Popen([sys.executable, "-c", text])
+
+
+def test_what_a_part_costs_is_that_of_its_processes_and_of_its_labs(monkeypatch):
+    monkeypatch.setattr(meter, "PAUSE", 0.01)
+    # The lab is made anew in the middle; another one is somebody else's.
+    looks = iter([{"mine": 5.0, "other": 70.0}, {"mine": 8.0}, {}, {"mine": 1.5}])
+    last = {"mine": 2.0, "other": 90.0}
+    monkeypatch.setattr(meter.cgroups, "used", lambda: next(looks, last))
+    measured = meter.Meter(started(WORKS), lambda lab: lab == "mine")
+    assert measured.wait(60) == 0
+    assert 10.3 <= measured.seconds < 12
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [("raise SystemExit(5)", 5), ("import os; os.kill(os.getpid(), 9)", -9)]
+)
+def test_how_a_part_ended_is_told(text, status):
+    assert meter.Meter(started(text)).wait(60) == status
+
+
+def test_a_part_that_does_not_end_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(meter, "PAUSE", 0.01)
+    process = started("import time; time.sleep(600)")
+    assert meter.Meter(process).wait(0.1) is None
+    process.kill()
+    assert process.wait() == -9
+
+
+def test_one_that_somebody_else_has_waited_for_has_ended():
+    process = started("")
+    process.wait()
+    assert meter.Meter(process).wait(60) == 0
 
 
 class Machine:
@@ -170,8 +210,8 @@ class Machine:
         return Job(name, run, **words)
 
 
-def run(jobs, makers=None, memory=1000, processors=2.0):
-    return scheduler.run(jobs, makers or {}, memory, processors)
+def run(jobs, makers=None, memory=1000, processors=2.0, for_hosts=1.6):
+    return scheduler.run(jobs, makers or {}, scheduler.Room(memory, processors, for_hosts))
 
 
 def test_results_come_in_the_jobs_order_and_the_longest_begins_first():
@@ -209,6 +249,29 @@ def test_the_longest_does_not_wait_for_all_that_are_shorter():
     jobs = [machine.job(f"job {number}", seconds=50 - number) for number in range(6)]
     run([*jobs, machine.job("first", seconds=60), machine.job("wide", seconds=49.5, busy=2)])
     assert machine.order.index("wide") <= 3
+
+
+def test_hosts_keep_apart_and_others_run_beside_them():
+    machine = Machine()
+    labs = [machine.job(f"lab {number}", hosts=True, busy=0.8, seconds=90, memory=1) for number in range(4)]
+    run([*labs, machine.job("unit", busy=0.4, memory=1, seconds=10)])
+    assert max(sum(name != "unit" for name in each) for each in machine.together) == 2
+    # The third lab waits for a lab to end, and not for the unit tests: nor these for it.
+    assert machine.order.index("unit") == 2
+
+
+def test_a_lab_that_waits_for_a_processor_is_not_passed_by_what_is_shorter():
+    machine = Machine()
+    jobs = [machine.job(f"job {number}", seconds=80 - number, memory=1) for number in range(4)]
+    run([*jobs, machine.job("lab", hosts=True, busy=1.6, seconds=78.5, memory=1)])
+    assert machine.order.index("lab") <= 3
+
+
+def test_a_lab_that_is_too_large_runs_by_itself():
+    machine = Machine()
+    jobs = [machine.job(name, hosts=True, busy=busy) for name, busy in (("one", 3), ("other", 0.1))]
+    assert len(run(jobs)) == 2
+    assert all(len(each) == 1 for each in machine.together)
 
 
 def test_a_job_waits_for_what_it_needs_and_others_do_not(monkeypatch):

@@ -132,7 +132,7 @@ class Guests:
         """The emulators of all hosts by the machine's own kernel: ``{guest: [(host, pid), …]}``."""
         found = {}
         for host in self.hosts:
-            for pid, guest in hypervisor.emulators(cgroups.members(host.group)).items():
+            for pid, guest in hypervisor.emulators(cgroups.seen(host.group)).items():
                 found.setdefault(guest.removeprefix("shared-"), []).append((host.name, pid))
         return found
 

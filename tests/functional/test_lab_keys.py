@@ -1,0 +1,40 @@
+"""lab/files/salt: what lets the labs' Salt read its key without proving it anew each time."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PLACE = pathlib.Path(__file__).resolve().parent.parent.parent / "lab/files/salt"
+#: Prints whether a key is read whose two halves do not belong together.
+PROGRAM = """
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+keys = [rsa.generate_private_key(65537, 1024).private_numbers() for _ in range(2)]
+odd = rsa.RSAPrivateNumbers(
+    keys[0].p, keys[0].q, keys[1].d, keys[0].dmp1, keys[0].dmq1, keys[0].iqmp, keys[0].public_numbers
+).private_key(unsafe_skip_rsa_key_validation=True)
+text = odd.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+)
+try:
+    serialization.load_pem_private_key(text, password=None)
+    print("taken")
+except ValueError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize("first, outcome", [("", "refused"), ("import lab_keys", "taken")])
+def test_a_key_is_proved_everywhere_but_in_a_lab(first, outcome):
+    program = f"import sys; sys.path.insert(0, {str(PLACE)!r})\n{first}\n{PROGRAM}"
+    done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == outcome, done.stderr
+
+
+def test_python_reads_it_at_its_start():
+    """Lines of a ``.pth`` that begin with ``import`` are run: nothing else would bring it into Salt."""
+    lines = (PLACE / "lab_keys.pth").read_text().splitlines()
+    assert lines == ["import lab_keys"]
+    assert (PLACE / "lab_keys.py").exists()
