@@ -21,6 +21,9 @@ WRITTEN = "written"
 #: The names survive, the contents do not: metadata are journalled, data are not.
 NAMES = "names"
 
+#: Seconds after which a kernel has written what nobody synced (vm.dirty_expire_centisecs).
+WRITTEN_BACK = 30.0
+
 
 class Inode:
     """One file."""
@@ -38,12 +41,18 @@ class Inode:
 
 
 class Disk:
-    """The files of one node."""
+    """
+    The files of one node.
 
-    def __init__(self):
+    clock
+        Function that returns the time, in seconds.
+    """
+
+    def __init__(self, clock):
+        self._clock = clock
         self.names = {}
         self._durable = {}
-        #: By folder: changes of names that are not synced yet, each a tuple of ``(path, inode or None)``.
+        #: By folder: changes of names that are not synced yet, each ``(when, ((path, inode or None), …))``.
         self._unsynced = {}
         self._temporary = 0
         #: Seconds that an fsync takes.
@@ -90,11 +99,11 @@ class Disk:
 
     def _note(self, path, change):
         if self._lasts(path):
-            self._unsynced.setdefault(path.rpartition("/")[0], []).append(change)
+            self._unsynced.setdefault(path.rpartition("/")[0], []).append((self._clock(), change))
 
     def sync_folder(self, folder):
         """The names in a folder survive from now on."""
-        for change in self._unsynced.pop(folder, ()):
+        for _, change in self._unsynced.pop(folder, ()):
             self._apply(change)
 
     def sync(self):
@@ -119,10 +128,11 @@ class Disk:
             :data:`LOST`, :data:`WRITTEN`, :data:`NAMES`, or a number from which each choice is drawn.
         """
         chance = random.Random(fate)
-        for folder, changes in sorted(self._unsynced.items()):
-            count = {LOST: 0, WRITTEN: len(changes), NAMES: len(changes)}.get(fate)
+        for _, changes in sorted(self._unsynced.items()):
+            old = sum(self._clock() - when >= WRITTEN_BACK for when, _ in changes)
+            count = {LOST: old, WRITTEN: len(changes), NAMES: len(changes)}.get(fate)
             # In their order: a journal writes no later change without the earlier one.
-            for change in changes[: chance.randint(0, len(changes)) if count is None else count]:
+            for _, change in changes[: chance.randint(old, len(changes)) if count is None else count]:
                 self._apply(change)
         self._unsynced = {}
         self.names = {}

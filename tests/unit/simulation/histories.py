@@ -204,9 +204,17 @@ def set_clock(world, name, seconds):
 @fault
 def pause(world, name, seconds):
     """An operator pauses the watch."""
-    if world.nodes[name].acts:
-        with world.on(name) as member:
-            member.pause.set(seconds, "an operator")
+    node = world.nodes[name]
+    if node.acts:
+        world.start("pause", node, lambda: world.member(node).pause.set(seconds, "an operator"))
+
+
+@fault
+def resume(world, name):
+    """An operator ends it."""
+    node = world.nodes[name]
+    if node.acts:
+        world.start("resume", node, lambda: world.member(node).pause.clear())
 
 
 @fault
@@ -261,6 +269,7 @@ def all_is_well(world):
         world.thaw(name)
         world.boot(name)
         world.start_watch(node)
+        resume(name)(world)
 
 
 def settle(world):
@@ -304,6 +313,7 @@ ARGUMENTS = {
     "slow_disk": (_NODE, strategies.sampled_from([0.0, 0.2, 1.5, 6.0])),
     "set_clock": (_NODE, strategies.sampled_from([-3600.0, 3600.0])),
     "pause": (_NODE, strategies.sampled_from([2.0, 600.0])),
+    "resume": (_NODE,),
     "operate": (strategies.sampled_from(["recover", "failover", "boot"]),),
 }
 

@@ -61,7 +61,7 @@ class Node(Host):
         self.booted_at = -1000.0
         #: Seconds that its wall clock is ahead.
         self.wall = 0.0
-        self.disk = Disk()
+        self.disk = Disk(lambda: world.engine.now)
         #: Addresses on its interface: bytes to :py:class:`netlink.Borne`.
         self.borne = {}
         #: Whether its processes stand still although its kernel runs.

@@ -15,6 +15,10 @@ from failback.state import ledger
 MUTE = "two holders while the nodes do not hear each other"
 #: Of two nodes that others heard at the same time one loses what it was told.
 SPLIT = "of two nodes that were heard, what one was told"
+#: Of two nodes the newer generation wins, though nobody has heard it since its claim.
+UNHEARD = "a node that nobody heard wins"
+#: Nothing is asked again between the ledger of a takeover and the address, however long that lasts.
+UNCHECKED = "a takeover goes on that began long ago, or is never undone"
 #: What an rsync has brought is lost with the cache of a node that has taken over.
 CACHE = "what lsyncd brought, with the page cache"
 
@@ -42,7 +46,8 @@ class Configuration:
         Of the pillar's ``watch``.
 
     excuses
-        Of :data:`MUTE`, :data:`SPLIT`, :data:`CACHE`.
+        Of :data:`MUTE`, :data:`SPLIT`, and, until the code is better, of :data:`UNHEARD`, :data:`UNCHECKED`,
+        :data:`CACHE`.
     """
 
     name: str
@@ -60,7 +65,8 @@ class Judge:
         self._world, self._excuses = world, configuration.excuses
         #: Names of the nodes that have the address.
         self.holders = set()
-        self._mute, self._heard_again_at = False, -1000.0
+        #: Whether the two nodes do not hear each other, and until when a claim could not be settled.
+        self._mute, self._unsettled_at = False, -1000.0
         #: Nodes that another host heard while the two did not hear each other.
         self._heard = set()
         #: Since when two nodes have the address, and whether that may be.
@@ -69,7 +75,10 @@ class Judge:
         self.excused = set()
         #: Writes that are in a backup.
         self.saved = set()
-        self._generations, self._served_in = {}, {}
+        #: By node: the generation of its ledger, in which it had the address last, and since when.
+        self._generations, self._served_in, self._claimed_at = {}, {}, {}
+        #: By node: to which generation it raised its ledger last, and what was true then.
+        self._raised_to, self._then = {}, {}
         self._unserved_since = None
 
     # --- what it sees ---
@@ -77,66 +86,86 @@ class Judge:
     def network_changed(self):
         """Cables, cuts, losses, power."""
         world = self._world
-        self._note_heard()
         one, other = world.nodes.values()
         mute = not world.segment.talk(one, other) or world.segment.loss > 0
-        if mute and not self._mute:
-            self._heard = set()
         if self._mute and not mute:
-            self._heard_again_at = world.engine.now
+            self._unsettled_at = world.engine.now
         self._mute = mute
         self._note_heard()
 
     def _note_heard(self):
-        if self._mute:
-            world = self._world
-            for name in self.holders:
-                if any(world.segment.talk(world.nodes[name], one) for one in world.others):
-                    self._heard.add(name)
+        """Whom others hear while the two nodes do not hear each other."""
+        world = self._world
+        for name in self.holders if self._mute else ():
+            if any(world.segment.talk(world.nodes[name], one) for one in world.others):
+                self._heard.add(name)
 
     def addresses_changed(self, node, has):
         """A node has the address from now on, or has it no more."""
-        now = self._world.engine.now
+        now, name = self._world.engine.now, node.name
         before = set(self.holders)
         if has:
-            self._takes(node, before - {node.name})
-            self.holders.add(node.name)
-            self._heard.discard(node.name)
-            self._served_in[node.name] = self._generations.get(node.name, 0)
+            claim = self._claim(before - {name})
+            if UNCHECKED in self._excuses and self._generations.get(name) == self._raised_to.get(name):
+                claim = self._then[name]
+            self._takes(node, claim)
+            self.holders.add(name)
+            self._served_in[name] = self._generations.get(name, 0)
+            self._claimed_at[name] = now
         else:
-            self.holders.discard(node.name)
+            self.holders.discard(name)
             if self.holders:
                 self._gives_way(node)
         self._note_heard()
         if len(self.holders) > 1 and len(before) < 2:
-            may = MUTE in self._excuses and (self._mute or now - self._heard_again_at <= BEGINS_WITHIN)
-            self._overlap = (now, may)
+            self._overlap = (now, MUTE in self._excuses and claim["unsettled"])
         elif len(before) > 1 and len(self.holders) < 2:
             self.look()
             self._overlap = None
 
-    def _takes(self, node, servers):
+    def _claim(self, servers):
+        """What is true at the moment of a claim: are the nodes deaf, does nobody serve, who would be heard."""
+        world, late = self._world, self._world.engine.now - self._unsettled_at
+        return {
+            "unsettled": self._mute or late <= BEGINS_WITHIN,
+            "unserved": not any(self._serves(world.nodes[one]) for one in servers),
+        }
+
+    def _takes(self, node, claim):
         """What the one before had not carried yet is lost with it, if it is really gone."""
         world = self._world
-        if any(self._serves(world.nodes[name]) for name in servers):
-            return
-        self.excused |= set(world.client.acknowledged) - world.data[node.name].files
+        self._heard.discard(node.name)
+        if claim["unsettled"] and any(world.segment.talk(node, one) for one in world.others):
+            self._heard.add(node.name)
+        if claim["unserved"]:
+            self.excused |= set(world.client.acknowledged) - world.data[node.name].files
 
     def _serves(self, node):
         return node.acts and self._world.segment.talk(node, self._world.client.host)
 
     def _gives_way(self, node):
-        """Of two holders one goes: what it alone was told may go if the other was heard as well."""
-        for name in self.holders:
-            if SPLIT in self._excuses and name in self._heard:
-                mine = self._world.data[node.name].files - self._world.data[name].files
-                self.excused |= mine & set(self._world.client.acknowledged)
+        """
+        Of two holders one goes: what it alone was told may go if the other was heard as well.
+
+        A node that nobody heard before the two met, but clients since, may win only against what was
+        written after they met.
+        """
+        told = self._world.client.acknowledged
+        for name in self.holders if SPLIT in self._excuses else ():
+            mine = self._world.data[node.name].files & set(told) - self._world.data[name].files
+            since = self._claimed_at.get(name, 0.0)
+            if name in self._heard or UNHEARD in self._excuses:
+                self.excused |= mine
+            elif any(who == name and when >= since for who, when in told.values()):
+                self.excused |= {one for one in mine if told[one][1] >= self._unsettled_at}
 
     def generation(self, name, number):
         """A node's ledger has been replaced."""
         before = self._generations.get(name, 0)
         if number < before:
             raise Broken(f"the ledger of {name} went from generation {before} to {number}")
+        if number > before:
+            self._raised_to[name], self._then[name] = number, self._claim(self.holders - {name})
         self._generations[name] = number
 
     def power_lost(self, node, number, lost):
@@ -169,7 +198,10 @@ class Judge:
         now = self._world.engine.now
         if self._overlap is not None:
             since, may = self._overlap
-            late = not self._mute and now - self._heard_again_at > SETTLED_WITHIN
+            if self._paused():
+                # Left to whoever set the pause: the watch settles it afterwards.
+                self._unsettled_at = now
+            late = not self._mute and now - self._unsettled_at > SETTLED_WITHIN
             if now - since > TOLERANCE and (not may or late):
                 raise Broken(f"{' and '.join(sorted(self.holders))} have the address since {since:.2f} s "
                              f"(it is {now:.2f} s)")
@@ -179,6 +211,13 @@ class Judge:
             self._unserved_since = now
         elif now - self._unserved_since > SERVICE_WITHIN:
             raise Broken(f"nobody has the address since {self._unserved_since:.2f} s, though a node may take it")
+
+    def _paused(self):
+        for name in self.holders:
+            with self._world.on(name) as member:
+                if member.pause.read():
+                    return True
+        return False
 
     def _may_serve(self):
         """Whether a node's watch is there, entitled and able to take the address."""
@@ -196,9 +235,21 @@ class Judge:
 
     def ended_well(self):
         """Whether one node serves, or none can, and nobody has to name a winner."""
-        found = self._world.judged()
         served = bool(self.holders) or not self._may_serve()
-        return served and found.name in GOOD_ENDS and not self._decided(found).refusal
+        return served and self._is_good(self._world.judged())
+
+    def _is_good(self, found):
+        """Whether an orchestration goes on from there, or the two nodes really have two histories."""
+        if found.name == verdict.SPLIT:
+            return UNCHECKED in self._excuses or SPLIT in self._excuses and self._have_two_histories()
+        return found.name in GOOD_ENDS and not self._decided(found).refusal
+
+    def _have_two_histories(self):
+        """Each node has had the address in the generation that it claims: clients may have told both."""
+        claims = [(name, *entry) for name, entry in zip(self._world.nodes, self._world.ledgers())]
+        return all(
+            active == name and self._served_in.get(name) == number for name, number, active in claims
+        )
 
     def _decided(self, found):
         operation = plan.BOOT if found.name == verdict.COLD else plan.RECOVER
@@ -211,9 +262,9 @@ class Judge:
         if len(self.holders) > 1:
             raise Broken("two holders in the end")
         found = world.judged()
-        decided = self._decided(found)
-        if found.name not in GOOD_ENDS or decided.refusal:
-            raise Broken(f"in the end the pair is {found.name}: {found.sentence} {decided.refusal or ''}")
+        if not self._is_good(found):
+            refusal = self._decided(found).refusal or ""
+            raise Broken(f"in the end the pair is {found.name}: {found.sentence} {refusal}")
         if found.newest is not None:
             missing = set(world.client.acknowledged) - world.data[found.newest].files - self.excused
             if missing:

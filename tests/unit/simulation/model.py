@@ -2,6 +2,8 @@
 
 import ipaddress
 
+from simulation.disk import WRITTEN_BACK
+
 from failback.host import services
 from failback.replication import gate
 
@@ -9,8 +11,6 @@ from failback.replication import gate
 EVERY = 0.4
 #: Seconds that one rsync of lsyncd takes.
 TRANSFER = 0.2
-#: Seconds after which a kernel has written its cache to the disk by itself (vm.dirty_expire_centisecs).
-WRITTEN_BACK = 30.0
 
 
 class Data:

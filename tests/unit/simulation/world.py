@@ -5,6 +5,7 @@ import contextlib
 import copy
 import functools
 import ipaddress
+import itertools
 import os
 
 import samples
@@ -58,7 +59,9 @@ class World:
         self.engine.on_end = self._ended
         self.segment = Segment(self)
         self.handles, self.connections, self.plans = {}, [], []
-        self._descriptors = iter(range(3, 1 << 31))
+        self._descriptors = itertools.count(3)
+        #: Numbers of runs.
+        self.runs = itertools.count(1)
         #: Everything that programs did, in order, if somebody wants it.
         self.recorder = None
         self.nodes = {
@@ -151,7 +154,8 @@ class World:
         if self.recorder is not None:
             self.recorder.append((self.engine.now, process.node.name, process.name, what, detail))
         for plan in list(self.plans):
-            plan(process, what, detail)
+            if plan in self.plans:
+                plan(process, what, detail)
 
     def start(self, name, node, function):
         """Start a program on a node; on one that stands still it begins when that goes on."""
@@ -324,7 +328,7 @@ class World:
 
     def start_watch(self, node):
         """What cron does every minute: nothing while the watch runs."""
-        if node.power and (node.watch is None or node.watch.finished):
+        if node.power and (node.watch is None or node.watch.finished or node.watch.dead):
             node.watch = self.start("watch", node, lambda: loop.main(CRON, self._paths, foreground=True))
 
     # --- the network ---
