@@ -198,6 +198,16 @@ class Status:
 class SimPath(pathlib.PurePosixPath):
     """A path on the node whose process asks. Folders need not be made: they are there."""
 
+    _made = {}
+
+    def __truediv__(self, name):
+        # The same few hundred paths, all the time.
+        key = (str(self), str(name))
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = super().__truediv__(name)
+        return found
+
     @property
     def _disk(self):
         return here.world.disk

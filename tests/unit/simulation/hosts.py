@@ -32,6 +32,8 @@ class Host:
         #: Whether its cable is in.
         self.carrier = True
         self._addresses = frozenset(addresses)
+        #: Its address, if it is the gateway of the nodes' routes.
+        self.gateway = None
 
     @property
     def answers(self):
@@ -70,6 +72,8 @@ class Node(Host):
         self.units = set()
         self.timers = {}
         self.timer_runs = {}
+        #: By address of a neighbour: when it acknowledged something last.
+        self.confirmed = {}
         #: The process that watches.
         self.watch = None
         #: Open sockets of its programs.
@@ -120,7 +124,7 @@ class Node(Host):
         self.power = False
         for process in self.processes():
             self.world.engine.kill(process)
-        self.borne, self.frozen = {}, False
+        self.borne, self.frozen, self.confirmed = {}, False, {}
         self.units, self.timers, self.timer_runs, self.incoming = set(), {}, {}, []
         self.probers, self.netlinks = set(), set()
         self.disk.lose_power(fate)

@@ -168,21 +168,22 @@ class Judge:
             self._raised_to[name], self._then[name] = number, self._claim(self.holders - {name})
         self._generations[name] = number
 
-    def power_lost(self, node, number, lost):
+    def power_lost(self, node, entry, lost):
         """
         A node has lost its power.
 
-        number
-            The generation that its disk has kept.
+        entry
+            The ledger that its disk has kept, or None.
 
         lost
             Writes that its cache alone had.
         """
+        number = entry["generation"] if entry else 0
         served = self._served_in.get(node.name, 0)
         if number < served:
             raise Broken(f"{node.name} served in generation {served}, and its disk knows {number}")
         self._generations[node.name] = number
-        if node.name in self.holders and CACHE in self._excuses:
+        if CACHE in self._excuses and entry and entry["active"] == node.name:
             self.excused |= lost
 
     def deleted_by_lsyncd(self, files):

@@ -43,6 +43,7 @@ class Client:
     def __init__(self, world, host, address):
         self._world, self.host = world, host
         self._packed = ipaddress.ip_interface(address).ip.packed
+        self._own = ipaddress.ip_address(host.name).packed
         self._knows = None
         #: Of the writes, by number: the name of the node that acknowledged it, and when.
         self.acknowledged = {}
@@ -71,7 +72,7 @@ class Client:
         self.last += 1
         world.data[target.name].files.add(self.last)
         self.acknowledged[self.last] = (target.name, world.engine.now)
-        self.served_at = world.engine.now
+        self.served_at = target.confirmed[self._own] = world.engine.now
 
     def _reaches(self, node):
         return node.has(self._packed) and self._world.segment.talk(self.host, node)

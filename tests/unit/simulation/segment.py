@@ -4,8 +4,12 @@ import random
 import struct
 
 from simulation import here
+from simulation.hosts import INDEX
 
 from failback.network import netlink
+
+#: Seconds for which the kernel knows that a neighbour has heard it.
+LATELY = 30.0
 
 
 class Segment:
@@ -181,6 +185,15 @@ class Netlink(Socket):
     def addresses(self):
         self.world.alive()
         return list(self.node.borne.values())
+
+    def gateways(self):
+        """The gateways of the node's routes, with the number of their interface."""
+        return {(host.gateway, INDEX) for host in self.world.segment.hosts.values() if host.gateway}
+
+    def confirmed(self, _indexes):
+        """Seconds since a neighbour has acknowledged something, by its address."""
+        now = self.world.engine.now
+        return {packed: now - when for packed, when in self.node.confirmed.items() if now - when < LATELY}
 
     def is_local(self, floating):
         return self.node.has(floating.packed)

@@ -43,6 +43,12 @@ CRON_EVERY, BOOT = 60.0, 2.0
 _UNIT = "LoadState=loaded\nActiveState={}\nNRestarts=0"
 
 
+@functools.lru_cache(maxsize=None)
+def _paths():
+    # Once for all worlds: each node has the same, and its own disk.
+    return Paths()
+
+
 class World:
     """
     salt1 serves in generation 5, salt2 stands by, lsyncd carries, a client writes.
@@ -68,10 +74,13 @@ class World:
             name: self.segment.add(Node(self, name, number, self._config(name, changes)))
             for number, name in enumerate(NODES, 1)
         }
+        #: Each node's half of the pair.
+        self.members = {name: self.member(node) for name, node in self.nodes.items()}
         self.others = [
             self.segment.add(Host(one, 100 + number, [ipaddress.ip_address(one).packed]))
             for number, one in enumerate((CLIENT, ROUTER))
         ]
+        self.others[1].gateway = ipaddress.ip_address(ROUTER).packed
         self.data = {name: Data() for name in NODES}
         self.address = self.nodes["salt1"].config["floating_ips"][0]["address"]
         self.packed = ipaddress.ip_interface(self.address).ip.packed
@@ -85,7 +94,7 @@ class World:
         config["watch"] = {
             "interval": chosen.interval,
             "patience": chosen.patience,
-            "reachable": list(chosen.reachable),
+            "reachable": chosen.reachable and list(chosen.reachable),
         }
         for one in config["floating_ips"]:
             one["watch"] = {"on": chosen.on, "cron": CRON}
@@ -121,9 +130,9 @@ class World:
         """The other node of the pair."""
         return self.nodes[NODES[1 - NODES.index(node.name)]]
 
-    @functools.cached_property
+    @property
     def _paths(self):
-        return Paths()
+        return _paths()
 
     def member(self, node):
         """A node's half of the pair, as a program that starts now finds it."""
@@ -135,7 +144,7 @@ class World:
         process = self.engine.current
         before, process.node = process.node, self.nodes[name]
         try:
-            yield self.member(process.node)
+            yield self.members[name]
         finally:
             process.node = before
 
@@ -374,8 +383,8 @@ class World:
         held = node.has(self.packed)
         node.loses_power(fate)
         with self.on(name) as member:
-            entry = member.ledger.read() or {"generation": 0}
-        self.judge.power_lost(node, entry["generation"], self.data[name].lose_power(self.engine.now))
+            entry = member.ledger.read()
+        self.judge.power_lost(node, entry, self.data[name].lose_power(self.engine.now))
         if held:
             self.judge.addresses_changed(node, False)
         self.network_changed()
