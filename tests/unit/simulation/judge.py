@@ -159,13 +159,18 @@ class Judge:
             elif any(who == name and when >= since for who, when in told.values()):
                 self.excused |= {one for one in mine if told[one][1] >= self._unsettled_at}
 
-    def generation(self, name, number):
+    def ledger_changed(self, name, entry):
         """A node's ledger has been replaced."""
+        number = entry["generation"]
         before = self._generations.get(name, 0)
         if number < before:
             raise Broken(f"the ledger of {name} went from generation {before} to {number}")
         if number > before:
-            self._raised_to[name], self._then[name] = number, self._claim(self.holders - {name})
+            claim = self._claim(self.holders - {name})
+            self._raised_to[name], self._then[name] = number, claim
+            if claim["unserved"] and entry["active"] == name:
+                # From here on it may have served: what had not come over is lost with the one before.
+                self.excused |= set(self._world.client.acknowledged) - self._world.data[name].files
         self._generations[name] = number
 
     def power_lost(self, node, entry, lost):

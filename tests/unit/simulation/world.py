@@ -226,7 +226,7 @@ class World:
         if path.endswith("/ledger.json"):
             with self.on(self.node.name) as member:
                 entry = member.ledger.read()
-            self.judge.generation(self.node.name, entry["generation"])
+            self.judge.ledger_changed(self.node.name, entry)
 
     def sync_file_systems(self):
         """``system.sync_file_systems``: the replicated files."""
