@@ -20,7 +20,9 @@ ALL = [
     Configuration("secondary watches, nobody is asked", excuses=WITHOUT_LEASE | NOT_YET),
     Configuration("both watch, nobody is asked", on="both", excuses=WITHOUT_LEASE | NOT_YET),
     Configuration("secondary watches, router asked", reachable=(ROUTER,), excuses=WITHOUT_LEASE | NOT_YET),
-    Configuration("both watch, router asked", on="both", reachable=(ROUTER,), excuses=WITHOUT_LEASE | NOT_YET),
+    Configuration(
+        "both watch, router asked", on="both", reachable=(ROUTER,), excuses=WITHOUT_LEASE | NOT_YET
+    ),
 ]
 NOBODY_ASKED, _, ROUTER_ASKED, _ = ALL
 

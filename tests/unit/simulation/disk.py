@@ -238,8 +238,11 @@ class SimPath(pathlib.PurePosixPath):
         pass
 
     def glob(self, pattern):
-        return [SimPath(one) for one in sorted(self._disk.names) if SimPath(one).parent == self
-                and SimPath(one).match(pattern)]
+        return [
+            SimPath(one)
+            for one in sorted(self._disk.names)
+            if SimPath(one).parent == self and SimPath(one).match(pattern)
+        ]
 
     def resolve(self):
         return self

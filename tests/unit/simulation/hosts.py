@@ -2,12 +2,12 @@
 
 import json
 
-import samples
 from simulation.disk import Disk
 
 from failback.network import netlink
 
-INTERFACE, INDEX = "eth0", 2
+#: The number of the first interface.
+INDEX = 2
 
 #: Seconds between the first of January 1970 and the beginning of every history.
 EPOCH = 1_700_000_000.0
@@ -59,6 +59,8 @@ class Node(Host):
     def __init__(self, world, name, number, config):
         super().__init__(name, number)
         self.world, self.config = world, config
+        #: The names of its interfaces, all on the one segment.
+        self.interfaces = sorted({one["interface"] for one in config["floating_ips"]}) or ["eth0"]
         self.boot = 1
         self.booted_at = -1000.0
         #: Seconds that its wall clock is ahead.
@@ -90,7 +92,8 @@ class Node(Host):
 
     def _files_of_the_kernel(self):
         mac = netlink.readable(self.mac)
-        self.disk.put(f"/sys/class/net/{INTERFACE}/address", f"{mac}\n".encode())
+        for name in self.interfaces:
+            self.disk.put(f"/sys/class/net/{name}/address", f"{mac}\n".encode())
 
     @property
     def boot_id(self):
@@ -105,9 +108,12 @@ class Node(Host):
         return packed in self.borne
 
     def links(self):
-        """Its interface, as netlink tells it."""
+        """Its interfaces, as netlink tells them."""
         flags = netlink.UP | (netlink.LOWER_UP if self.carrier else 0)
-        return {INTERFACE: netlink.Link(INDEX, INTERFACE, 1, flags, self.mac, b"\xff" * 6)}
+        return {
+            name: netlink.Link(index, name, 1, flags, self.mac, b"\xff" * 6)
+            for index, name in enumerate(self.interfaces, INDEX)
+        }
 
     def tell_kernel_news(self):
         """Who subscribed to changes of interfaces and addresses hears of one."""
@@ -122,8 +128,10 @@ class Node(Host):
     def loses_power(self, fate):
         """Nothing is left of it but its disk, as the fate has it."""
         self.power = False
+        engine = self.world.engine
         for process in self.processes():
-            self.world.engine.kill(process)
+            if process is not engine.current:
+                engine.kill(process)
         self.borne, self.frozen, self.confirmed = {}, False, {}
         self.units, self.timers, self.timer_runs, self.incoming = set(), {}, {}, []
         self.probers, self.netlinks = set(), set()
@@ -135,8 +143,3 @@ class Node(Host):
         self.boot += 1
         self.booted_at = self.world.engine.now
         self._files_of_the_kernel()
-
-
-def pair_config(node, **changes):
-    """The pair of the samples; what it watches is said by the configuration of the history alone."""
-    return samples.pair(node, **changes)

@@ -209,14 +209,18 @@ class Judge:
                 self._unsettled_at = now
             late = not self._mute and now - self._unsettled_at > SETTLED_WITHIN
             if now - since > TOLERANCE and (not may or late):
-                raise Broken(f"{' and '.join(sorted(self.holders))} have the address since {since:.2f} s "
-                             f"(it is {now:.2f} s)")
+                raise Broken(
+                    f"{' and '.join(sorted(self.holders))} have the address since {since:.2f} s "
+                    f"(it is {now:.2f} s)"
+                )
         if self.holders or not self._may_serve():
             self._unserved_since = None
         elif self._unserved_since is None:
             self._unserved_since = now
         elif now - self._unserved_since > SERVICE_WITHIN:
-            raise Broken(f"nobody has the address since {self._unserved_since:.2f} s, though a node may take it")
+            raise Broken(
+                f"nobody has the address since {self._unserved_since:.2f} s, though a node may take it"
+            )
 
     def _paused(self):
         for name in self.holders:
@@ -253,9 +257,7 @@ class Judge:
     def _have_two_histories(self):
         """Each node has had the address in the generation that it claims: clients may have told both."""
         claims = [(name, *entry) for name, entry in zip(self._world.nodes, self._world.ledgers())]
-        return all(
-            active == name and self._served_in.get(name) == number for name, number, active in claims
-        )
+        return all(active == name and self._served_in.get(name) == number for name, number, active in claims)
 
     def _decided(self, found):
         operation = plan.BOOT if found.name == verdict.COLD else plan.RECOVER

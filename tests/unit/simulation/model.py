@@ -40,9 +40,9 @@ class Client:
     It sends to the hardware address that it knows, and asks anew when nobody answers there.
     """
 
-    def __init__(self, world, host, address):
+    def __init__(self, world, host, packed):
         self._world, self.host = world, host
-        self._packed = ipaddress.ip_interface(address).ip.packed
+        self._packed = packed
         self._own = ipaddress.ip_address(host.name).packed
         self._knows = None
         #: Of the writes, by number: the name of the node that acknowledged it, and when.
@@ -65,7 +65,9 @@ class Client:
         world.engine.after(EVERY, self._write)
         target = self._knows
         if target is None or not self._reaches(target):
-            answering = [one for one in world.segment.answering(self.host, self._packed) if self._reaches(one)]
+            answering = [
+                one for one in world.segment.answering(self.host, self._packed) if self._reaches(one)
+            ]
             self._knows = target = answering[0] if answering else None
         if target is None or not target.acts:
             return

@@ -107,7 +107,13 @@ class Orchestration:
         self._plan = plan.decide(self._operation, self._config, self._verdict)
 
     def _open(self):
-        owner = {"master": "elsewhere", "machine": "elsewhere", "boot_id": "elsewhere", "pid": 1, "started": 1}
+        owner = {
+            "master": "elsewhere",
+            "machine": "elsewhere",
+            "boot_id": "elsewhere",
+            "pid": 1,
+            "started": 1,
+        }
         taken = []
         try:
             for name in self._world.nodes:
@@ -176,9 +182,7 @@ class Orchestration:
             self._on(name, lambda member: member.lock.renew(self._run, HANDOVER_WITHIN))
         self._on(
             self._plan.active,
-            lambda member: taker.become_active(
-                member, self._run, lambda control: FinalSync(self, member)
-            ),
+            lambda member: taker.become_active(member, self._run, lambda control: FinalSync(self, member)),
             HANDOVER_WITHIN,
         )
 

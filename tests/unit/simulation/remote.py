@@ -211,6 +211,11 @@ class Connection:
             if self._whole() and self.near.power:
                 self._requests.end()
 
+    def tcp_gives_up(self):
+        """Minutes after the taker has vanished the giver's side knows."""
+        self.closed = True
+        self._requests.end()
+
     def wait(self, timeout=None):
         engine = self._world.engine
         if self.process is not None and not self.process.finished and self._whole():

@@ -32,15 +32,27 @@ MODULES = (
 WINGS = ("watch", "handover", "state", "network", "peer", "host")
 SINGLE = ("failback.cli", "failback.peer_requests", "failback.report")
 #: They speak to the kernel by the real library, and are replaced as a whole.
-LEFT_ALONE = ("failback.network.netlink", "failback.network.tcp", "failback.host.release", "failback.host.nagios")
+LEFT_ALONE = (
+    "failback.network.netlink",
+    "failback.network.tcp",
+    "failback.host.release",
+    "failback.host.nagios",
+)
 
 
-def install(patch):
+#: Modules of the standard library that make up the simulated disk.
+DISK = ("os", "fcntl", "tempfile", "pathlib")
+
+
+def install(patch, disk=True):
     """
     Replace what has to be, until the patch is undone.
 
     patch
         pytest's ``MonkeyPatch``.
+
+    disk
+        False: files are this machine's. Nothing is lost with the power then, and no write is a step.
     """
     for name in MODULES:
         importlib.import_module(name)
@@ -49,12 +61,17 @@ def install(patch):
         if name in LEFT_ALONE or not (name in SINGLE or wing in WINGS):
             continue
         for attribute, stand_in in simulated.STANDS_FOR.items():
+            if attribute in DISK and not disk:
+                continue
             if getattr(module, attribute, None) is sys.modules.get(attribute):
                 patch.setattr(module, attribute, stand_in)
-        patch.setattr(module, "open", simulated.sim_open, raising=False)
+        if disk:
+            patch.setattr(module, "open", simulated.sim_open, raising=False)
         patch.setattr(module, "print", simulated.sim_print, raising=False)
     _sockets(patch)
     _facts(patch)
+    if disk:
+        _files(patch)
 
 
 def _sockets(patch):
@@ -72,8 +89,6 @@ def _sockets(patch):
 def _facts(patch):
     from failback.host import system
     from failback.journal import service
-    from failback.replication import incoming
-    from failback.replication import sources
     from failback.watch import loop
 
     patch.setattr(system, "boot_id", lambda: here.world.node.boot_id)
@@ -83,12 +98,18 @@ def _facts(patch):
     patch.setattr(system, "run", lambda argv, *rest, **more: here.world.run(argv, *rest, **more))
     patch.setattr(system, "start_detached", lambda argv: here.world.start_detached(argv))
     patch.setattr(system, "log", lambda sentence: here.world.log(sentence))
-    patch.setattr(incoming, "stop", lambda member: here.world.stop_incoming())
-    patch.setattr(incoming, "end", lambda member: here.world.stop_incoming())
-    patch.setattr(sources, "facts", lambda paths, *_: {path: {**LIES, "below": []} for path in paths})
     patch.setattr(service, "Client", _no_journal)
     # Nobody installs a release here.
     patch.setattr(loop, "_fingerprint", lambda paths: None)
+
+
+def _files(patch):
+    from failback.replication import incoming
+    from failback.replication import sources
+
+    patch.setattr(incoming, "stop", lambda member: here.world.stop_incoming())
+    patch.setattr(incoming, "end", lambda member: here.world.stop_incoming())
+    patch.setattr(sources, "facts", lambda paths, *_: {path: {**LIES, "below": []} for path in paths})
 
 
 #: What a node says of a replicated path: it is there, and where it was.
@@ -101,7 +122,7 @@ LIES = {
 
 
 def _no_journal(member):
-    raise Unavailable("No journal of changes is kept here.")
+    raise Unavailable("There is no journal of changes here.")
 
 
 @contextlib.contextmanager

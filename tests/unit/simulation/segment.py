@@ -28,6 +28,8 @@ class Segment:
         self.cuts = set()
         #: Share of the packets that is lost, and by what chance.
         self.loss = 0.0
+        #: Whether no node hears who answers for an address (ARP alone; TCP goes on).
+        self.deaf_to_arp = False
         self._chance = random.Random(0)
 
     def add(self, host):
@@ -53,6 +55,7 @@ class Segment:
             for host in self.hosts.values()
             if host is not asker
             and host.has(packed)
+            and not (self.deaf_to_arp and hasattr(host, "probers"))
             and self.arrives(asker, host)
             and self.arrives(host, asker)
         ]

@@ -126,8 +126,11 @@ class Os:
     @staticmethod
     def listdir(path):
         here.world.alive()
-        names = {one[len(f"{path}/") :].partition("/")[0] for one in here.world.disk.names
-                 if one.startswith(f"{path}/")}
+        names = {
+            one[len(f"{path}/") :].partition("/")[0]
+            for one in here.world.disk.names
+            if one.startswith(f"{path}/")
+        }
         if not names:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
         return sorted(names)

@@ -58,8 +58,7 @@ def dies(world, process):
 
 def lose(fate):
     def end(world, process):
-        world.engine.after(0, lambda: world.lose_power(process.node.name, fate))
-        world.engine.wait()  # it is killed meanwhile
+        world.lose_power(process.node.name, fate)
 
     return end
 

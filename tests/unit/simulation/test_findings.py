@@ -104,9 +104,7 @@ def test_the_steps_between_ledger_and_address():
 
     run([(1, isolate("salt2")), (0, count), (2.5, mend())], NOBODY_ASKED)
     between = [
-        number
-        for number, (_, _, has, generation) in enumerate(steps, 1)
-        if generation == 6 and not has
+        number for number, (_, _, has, generation) in enumerate(steps, 1) if generation == 6 and not has
     ]
     assert tuple(between) == BETWEEN, [(one[0], one[3]) for one in steps[:16]]
 

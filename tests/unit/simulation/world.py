@@ -29,6 +29,8 @@ from failback.errors import FailbackError
 from failback.errors import Unavailable
 from failback.host import services
 from failback.host.paths import Paths
+from failback.network import floating
+from failback.network import netlink
 from failback.pair import Member
 from failback.state import ledger
 from failback.watch import loop
@@ -82,9 +84,10 @@ class World:
         ]
         self.others[1].gateway = ipaddress.ip_address(ROUTER).packed
         self.data = {name: Data() for name in NODES}
-        self.address = self.nodes["salt1"].config["floating_ips"][0]["address"]
-        self.packed = ipaddress.ip_interface(self.address).ip.packed
-        self.client = Client(self, self.others[0], self.address)
+        #: The addresses of the pair; the client writes to the first.
+        self.addresses = floating.of_pair(self.nodes["salt1"].config)
+        self.packed = self.addresses[0].packed if self.addresses else None
+        self.client = Client(self, self.others[0], self.packed)
         self.lsyncd = Lsyncd(self, self.nodes["salt1"])
         self.judge = Judge(self, self.configuration)
 
@@ -107,7 +110,7 @@ class World:
                 member.ledger.write(ledger.Entry(generation, active, None, "a test"))
             node.units.update(one["name"] for one in node.config["services"])
             if name == active:
-                self.give_address(node)
+                self.give_addresses(node)
         for name in NODES:
             self.start_watch(self.nodes[name])
         if active == "salt1":
@@ -289,7 +292,7 @@ class World:
         unit, node = options["unit"], self.node
         if unit in node.timers or unit in node.timer_runs:
             raise Unavailable(f"Unit {unit}.timer was already loaded.")
-        words = argv[argv.index(str(self._paths.program)) + 1 :]
+        words = argv[argv.index(str(self.member(node).paths.program)) + 1 :]
         node.timers[unit] = self.engine.after(
             float(options["on-active"]), lambda: self._timer_fires(node, unit, words)
         )
@@ -304,9 +307,7 @@ class World:
         unit = process.name
         del node.timer_runs[unit]
         if (process.error is not None or process.dead) and node.power:
-            node.timers[unit] = self.engine.after(
-                1.0, lambda: self._timer_fires(node, unit, process.words)
-            )
+            node.timers[unit] = self.engine.after(1.0, lambda: self._timer_fires(node, unit, process.words))
 
     def _command(self, node, words, name=None):
         """The program ``failback`` with these words."""
@@ -363,15 +364,16 @@ class World:
         wanted = self.configuration.reachable
         return not wanted or any(self.segment.talk(node, self.segment.hosts[one]) for one in wanted)
 
-    def give_address(self, node):
-        """By hand: a node has the address."""
-        from failback.network import netlink
-
-        label = node.config["floating_ips"][0]["label"]
-        packed, prefix = self.packed, int(self.address.partition("/")[2])
-        node.borne[packed] = netlink.Borne(packed, prefix, 2, 0, 0, label)
-        node.tell_kernel_news()
-        self.addresses_changed(node, packed)
+    def give_addresses(self, node, addresses=None):
+        """By hand: a node has the addresses, all of the pair by default."""
+        links = node.links()
+        for one in self.addresses if addresses is None else addresses:
+            label = one.label or one.interface
+            node.borne[one.packed] = netlink.Borne(
+                one.packed, one.prefix, links[one.interface].index, 0, 0, label
+            )
+            node.tell_kernel_news()
+            self.addresses_changed(node, one.packed)
 
     # --- what happens to the nodes ---
 
@@ -388,6 +390,8 @@ class World:
         if held:
             self.judge.addresses_changed(node, False)
         self.network_changed()
+        if self.engine.current.node is node and self.engine.current is not self.engine.driver:
+            self.engine.kill(self.engine.current)
 
     def boot(self, name):
         """It is switched on; its programs run ``BOOT`` seconds later."""
@@ -442,5 +446,3 @@ class World:
     def judged(self):
         """The verdict over both."""
         return verdict.judge(self.nodes["salt1"].config, *(self.report(name) for name in NODES))
-
-
