@@ -2,6 +2,7 @@
 
 import pytest
 from _pytest.monkeypatch import MonkeyPatch  # pytest 6 has it here alone
+
 from simulation import seams
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 
 from hypothesis import strategies
+
 from simulation import operator
 from simulation import seams
 from simulation.disk import LOST

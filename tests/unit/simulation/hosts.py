@@ -2,9 +2,8 @@
 
 import json
 
-from simulation.disk import Disk
-
 from failback.network import netlink
+from simulation.disk import Disk
 
 #: The number of the first interface.
 INDEX = 2

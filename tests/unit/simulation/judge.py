@@ -19,6 +19,8 @@ SPLIT = "of two nodes that were heard, what one was told"
 UNHEARD = "a node that nobody heard wins"
 #: Nothing is asked again between the ledger of a takeover and the address, however long that lasts.
 UNCHECKED = "a takeover goes on that began long ago, or is never undone"
+#: Of two holders one steps down by what the other one's ledger says, whether or not that one serves by then.
+YIELDS = "a node steps down to one that serves no more"
 #: What an rsync has brought is lost with the cache of a node that has taken over.
 CACHE = "what lsyncd brought, with the page cache"
 
@@ -47,7 +49,7 @@ class Configuration:
 
     excuses
         Of :data:`MUTE`, :data:`SPLIT`, and, until the code is better, of :data:`UNHEARD`, :data:`UNCHECKED`,
-        :data:`CACHE`.
+        :data:`YIELDS`, :data:`CACHE`.
     """
 
     name: str
@@ -116,6 +118,9 @@ class Judge:
             self.holders.discard(name)
             if self.holders:
                 self._gives_way(node)
+            elif YIELDS in self._excuses and self._generations.get(name) == self._served_in.get(name):
+                # Its own ledger follows; in a handover the other one has everything by now.
+                self.excused |= self._had_alone(name)
         self._note_heard()
         if len(self.holders) > 1 and len(before) < 2:
             self._overlap = (now, MUTE in self._excuses and claim["unsettled"])
@@ -123,8 +128,14 @@ class Judge:
             self.look()
             self._overlap = None
 
+    def _had_alone(self, name):
+        """Acknowledged writes that are on this node and not on the other one."""
+        data = self._world.data
+        other = next(one for one in data if one != name)
+        return data[name].files & set(self._world.client.acknowledged) - data[other].files
+
     def _claim(self, servers):
-        """What is true at the moment of a claim: are the nodes deaf, does nobody serve, who would be heard."""
+        """What is true at the moment of a claim: whether the nodes are deaf, and whether nobody serves."""
         world, late = self._world, self._world.engine.now - self._unsettled_at
         return {
             "unsettled": self._mute or late <= BEGINS_WITHIN,

@@ -2,10 +2,9 @@
 
 import ipaddress
 
-from simulation.disk import WRITTEN_BACK
-
 from failback.host import services
 from failback.replication import gate
+from simulation.disk import WRITTEN_BACK
 
 #: Seconds between two writes.
 EVERY = 0.4

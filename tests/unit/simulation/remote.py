@@ -8,11 +8,10 @@ does, and after ``DEAD_AFTER`` seconds the end that leads knows that the connect
 
 import json
 
-from simulation import here
-
 from failback import peer_requests
 from failback.errors import FailbackError
 from failback.errors import Unavailable
+from simulation import here
 
 #: ssh's ConnectTimeout, and ServerAliveInterval times ServerAliveCountMax with its own grain.
 CONNECT, DEAD_AFTER = 5.0, 8.0

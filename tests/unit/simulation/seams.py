@@ -10,11 +10,10 @@ import contextlib
 import importlib
 import sys
 
+from failback.errors import Unavailable
+from simulation import here
 from simulation import segment
 from simulation import system as simulated
-from simulation import here
-
-from failback.errors import Unavailable
 
 #: What must be there before it is replaced: the commands import it only when they run.
 MODULES = (

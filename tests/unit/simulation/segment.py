@@ -3,10 +3,9 @@
 import random
 import struct
 
+from failback.network import netlink
 from simulation import here
 from simulation.hosts import INDEX
-
-from failback.network import netlink
 
 #: Seconds for which the kernel knows that a neighbour has heard it.
 LATELY = 30.0

@@ -31,7 +31,6 @@ class Time:
 
     CLOCK_BOOTTIME = real_time.CLOCK_BOOTTIME
     CLOCK_MONOTONIC = real_time.CLOCK_MONOTONIC
-    gmtime = staticmethod(real_time.gmtime)
 
     @staticmethod
     def monotonic():

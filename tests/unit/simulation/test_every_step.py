@@ -1,14 +1,16 @@
 """
 Each change of hands is cut short at each of its steps, all of them.
 
-A step is what others can see or what lasts: a lock, a file made, written, synced, renamed, an address taken or
-released, a command sent. At each the process is killed, or its node loses power and keeps what was synced.
+A step is what others can see or what lasts: a lock, a file made, written, synced, renamed, an address taken
+or released, a command sent. At each the process is killed, or its node loses power and keeps what was synced.
 The node comes back, an operator does what the verdict says, and the invariants are asked.
 """
 
 import functools
 
 import pytest
+
+from effort import examples
 from simulation import configurations
 from simulation import histories
 from simulation.disk import LOST
@@ -19,8 +21,6 @@ from simulation.histories import lose_power
 from simulation.histories import mend
 from simulation.histories import operate
 from simulation.histories import part
-
-from effort import examples
 
 #: Who serves, and what happens, with the time before it.
 CHANGES = {

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import Phase
 from hypothesis import given
 from hypothesis import settings
+
+from effort import examples
 from simulation import histories
+from simulation.configurations import BOTH_WATCH
 from simulation.configurations import LEASE
 from simulation.configurations import NOBODY_ASKED
 from simulation.configurations import ROUTER_ASKED
@@ -26,9 +29,8 @@ from simulation.histories import stop_at
 from simulation.judge import CACHE
 from simulation.judge import UNCHECKED
 from simulation.judge import UNHEARD
+from simulation.judge import YIELDS
 from simulation.judge import Broken
-
-from effort import examples
 
 
 def not_yet(sentence):
@@ -38,6 +40,7 @@ def not_yet(sentence):
 UNHEARD_WINS = "a node that heard nobody, and that nobody heard, wins by its higher generation"
 TWO_HOLD = "without a lease, two nodes that do not hear each other both have the address"
 TAKES_UNASKED = "between its ledger and the address a takeover asks nobody again, and nothing takes it back"
+YIELDS_TO_NOBODY = "a node steps down by the other one's ledger, and does not ask whether that one serves"
 HOLES = "the ledger of a takeover reaches the disk before what lsyncd brought"
 
 #: Steps of the watch on salt2 from the moment at which it is alone: these lie between the generation in its
@@ -89,6 +92,12 @@ def test_a_takeover_on_a_slow_disk_does_not_take_what_is_served_meanwhile():
 @not_yet(HOLES)
 def test_the_site_loses_power_just_after_a_takeover_and_is_started_without_holes():
     run([(1, lose_power("salt1")), (3.5, lose_power("salt2"))], without(NOBODY_ASKED, CACHE))
+
+
+@not_yet(YIELDS_TO_NOBODY)
+def test_a_node_does_not_step_down_to_one_that_has_lost_power():
+    """salt2 has taken over while it heard nobody, and has booted since: all it has is the generation."""
+    run([(1, deafen("salt1", "salt2")), (4.9, lose_power("salt2"))], without(BOTH_WATCH, YIELDS))
 
 
 def test_the_steps_between_ledger_and_address():

@@ -8,15 +8,15 @@ pauses the watch. ``make test-thorough`` lives through more than a hundred thous
 import pytest
 from hypothesis import given
 from hypothesis import settings
-from simulation import configurations
-from simulation import histories
 
 from effort import examples
+from simulation import configurations
+from simulation import histories
 
 
 @pytest.mark.parametrize("configuration", configurations.ALL, ids=lambda one: one.name)
 def test_whatever_happens_the_invariants_hold(configuration):
-    @settings(max_examples=examples(450, thorough=60))
+    @settings(max_examples=examples(350, thorough=75))
     @given(histories.histories())
     def lives_through(history):
         histories.run(history, configuration)

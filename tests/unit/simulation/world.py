@@ -9,18 +9,6 @@ import itertools
 import os
 
 import samples
-from simulation import remote
-from simulation.disk import Handle
-from simulation.engine import Engine
-from simulation.engine import Killed
-from simulation.hosts import Host
-from simulation.hosts import Node
-from simulation.judge import Configuration
-from simulation.judge import Judge
-from simulation.model import Client
-from simulation.model import Data
-from simulation.model import Lsyncd
-from simulation.segment import Segment
 
 from failback import cli
 from failback import report
@@ -34,6 +22,18 @@ from failback.network import netlink
 from failback.pair import Member
 from failback.state import ledger
 from failback.watch import loop
+from simulation import remote
+from simulation.disk import Handle
+from simulation.engine import Engine
+from simulation.engine import Killed
+from simulation.hosts import Host
+from simulation.hosts import Node
+from simulation.judge import Configuration
+from simulation.judge import Judge
+from simulation.model import Client
+from simulation.model import Data
+from simulation.model import Lsyncd
+from simulation.segment import Segment
 
 NODES = ("salt1", "salt2")
 CLIENT, ROUTER = "10.0.0.100", "10.0.0.1"
@@ -45,7 +45,7 @@ CRON_EVERY, BOOT = 60.0, 2.0
 _UNIT = "LoadState=loaded\nActiveState={}\nNRestarts=0"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=1)
 def _paths():
     # Once for all worlds: each node has the same, and its own disk.
     return Paths()
