@@ -41,14 +41,28 @@ CRON = "gateway-ip"
 #: Seconds between two starts of the watch by cron, and for a node to boot.
 CRON_EVERY, BOOT = 60.0, 2.0
 
-#: What reads the state of a unit that runs, and of one that does not.
-_UNIT = "LoadState=loaded\nActiveState={}\nNRestarts=0"
-
 
 @functools.lru_cache(maxsize=1)
 def _paths():
     # Once for all worlds: each node has the same, and its own disk.
     return Paths()
+
+
+def _shown(words, running):
+    """What ``systemctl show`` prints."""
+    (wanted,) = [one.partition("=")[2].split(",") for one in words if one.startswith("--property=")]
+    blocks = []
+    for name in [one for one in words if not one.startswith("--")]:
+        facts = {
+            "LoadState": "loaded",
+            "ActiveState": "active" if name in running else "inactive",
+            "SubState": "running" if name in running else "dead",
+            "NRestarts": "0",
+            "Result": "success",
+            "MainPID": "0",
+        }
+        blocks.append("\n".join(f"{one}={facts[one]}" for one in wanted))
+    return "\n\n".join(blocks)
 
 
 class World:
@@ -261,8 +275,7 @@ class World:
             self.step("stop timer")
             self.engine.cancel(node.timers.pop(argv[-1][: -len(".timer")], [None] * 4))
         elif argv[:2] == ["systemctl", "show"]:
-            names = argv[argv.index("--") + 1 :]
-            return "\n\n".join(_UNIT.format("active" if one in node.units else "inactive") for one in names)
+            return _shown(argv[2:], node.units)
         elif argv[:2] == ["systemctl", "stop"]:
             self.step("stop unit", argv[-1])
             node.units -= set(argv[3:])
