@@ -9,9 +9,9 @@ THOROUGH = 20
 _thorough = bool(os.environ.get("FAILBACK_THOROUGH"))
 
 
-def examples(number):
-    """So many examples in ``make test``, times as many in ``make test-thorough``."""
-    return number * (THOROUGH if _thorough else 1)
+def examples(number, thorough=THOROUGH):
+    """So many examples in ``make test``, and so many times as many in ``make test-thorough``."""
+    return number * (thorough if _thorough else 1)
 
 
 def load_profile():

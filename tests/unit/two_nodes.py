@@ -1,21 +1,24 @@
 """
-Two nodes and the segment between them, in one process.
+Two nodes and the segment between them, for the tests of one handover: the simulation, with files on the disk.
 
-Ledgers, locks and the state of a handover are real files in a folder for each node. Replaced are
-what needs a host: addresses on interfaces, ARP, systemd's timers, SSH and the clocks.
+Ledgers, locks and the state of a handover are real files in a folder for each node. All else is that of
+:py:mod:`simulation`: addresses, ARP, systemd's timers, SSH, processes and clocks.
 """
 
 import contextlib
-import io
-import os
-import subprocess
-import threading
-import time
+import shutil
 import types
 
 import samples
+from simulation import here
+from simulation import seams
+from simulation import system as simulated
+from simulation import world as simulation_world
+from simulation.engine import Killed
+from simulation.hosts import Host
+from simulation.judge import Configuration
+from simulation.segment import Connections
 
-from failback.errors import Refused
 from failback.handover import giver
 from failback.handover import phases
 from failback.handover import taker
@@ -26,180 +29,216 @@ from failback.host.paths import Paths
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
+from failback.network import netlink
+from failback.network import tcp
 from failback.pair import Member
 from failback.state import ledger
+
+__all__ = ["Killed", "MACS", "World", "system"]
 
 MACS = {"salt1": "02:00:00:00:00:01", "salt2": "02:00:00:00:00:02"}
 
 
-class Killed(BaseException):
-    """The process ends here, and nothing after it is done."""
-
-
-class World:
+class World(simulation_world.World):
     """salt2 serves in generation 4; salt1 has come back and knows generation 3."""
 
     def __init__(self, folder, monkeypatch, **changes):
-        self.now = 1000.0
-        self.lag = 0.0
-        self.timer = None
-        self.power = {"salt1": True, "salt2": True}
-        self.boots = {"salt1": 1, "salt2": 1}
-        self.holders = {}
-        self.strangers = []
-        #: Units that run, by node.
-        self.units = {"salt1": set(), "salt2": set()}
-        self.cut = False
+        self._folders = {node: Paths(folder / node) for node in MACS}
+        self._members = {}
+        super().__init__(Configuration("one handover"), **changes)
+        #: By ``(node, moment)``: what a test has planned for it, once.
         self.hooks = {}
-        self.told = []
-        #: What was started to go on by itself, by whom.
+        #: What was started to go on by itself, by whom; it is not run.
         self.detached = []
         #: The node that serves when a handover begins; the taker of ``bring_home`` is salt1.
         self.server = "salt2"
         #: Addresses on interfaces without a link, by node.
         self.unlinked = {"salt1": set(), "salt2": set()}
+        #: The connection to the giver.
         self.far = None
-        self._here = threading.local()
-        #: Each node's half of the pair.
-        self.members = {node: Member.of(samples.pair(node, **changes), Paths(folder / node)) for node in MACS}
+        self.power, self.boots = _OfNodes(self.nodes, "power"), _OfNodes(self.nodes, "boot")
+        self.units = _OfNodes(self.nodes, "units")
+        self._locked = {}
+        self._replace(monkeypatch)
+        self.engine.now = 1000.0
         for member in self.members.values():
             files.write_json(member.paths.pair_config("salt"), member.config)
-        self._replace(monkeypatch)
         with self.on("salt1") as member:
             member.ledger.write(ledger.Entry(3, "salt1", None, "a test", admitted=False))
         with self.on("salt2") as member:
             member.ledger.write(ledger.Entry(4, "salt2", None, "a test"))
-        for floating_ip in self.members["salt2"].config["floating_ips"]:
-            self.holders[floating_ip["address"]] = {"salt2"}
+        self.give_addresses(self.nodes["salt2"])
         for node in MACS:
             with self.on(node) as member:
                 member.lock.acquire(samples.RUN, "recover", {"boot_id": "elsewhere"}, 600)
 
     def _replace(self, monkeypatch):
-        monkeypatch.setattr(address_holder, "Holder", lambda wanted: Holder(self, wanted))
-        monkeypatch.setattr(neighbours, "probe", self.probe)
-        monkeypatch.setattr(floating, "status", self.status)
-        monkeypatch.setattr(neighbours, "probe_all", self.probe_all)
-        monkeypatch.setattr(address_holder, "announce_later", lambda member: True)
-        monkeypatch.setattr(system, "boot_id", lambda: f"{self.node} boot {self.boots[self.node]}")
-        monkeypatch.setattr(system, "boottime", lambda: self.now)
-        monkeypatch.setattr(system, "run", self.run)
-        monkeypatch.setattr(system, "log", self.told.append)
-        monkeypatch.setattr(
-            system, "start_detached", lambda argv: self.detached.append((self.node, argv[1:]))
-        )
-        monkeypatch.setattr(floating, "by_link", self.by_link)
-        monkeypatch.setattr(floating, "own_macs", self.macs)
-        for module in (way_back, taker):
-            monkeypatch.setattr(
-                module,
-                "subprocess",
-                types.SimpleNamespace(
-                    run=self.run,
-                    Popen=self.connect,
-                    PIPE=subprocess.PIPE,
-                    DEVNULL=subprocess.DEVNULL,
-                    TimeoutExpired=subprocess.TimeoutExpired,
-                ),
-            )
-        for name in ("take_back", "disarm"):
-            monkeypatch.setattr(way_back, name, self._unless_killed(getattr(way_back, name)))
-        for module in (phases, giver, taker):
-            monkeypatch.setattr(
-                module,
-                "time",
-                types.SimpleNamespace(
-                    monotonic=lambda: time.monotonic() + self.lag, monotonic_ns=time.monotonic_ns
-                ),
-            )
+        real_probe_all, real_locked = neighbours.probe_all, files.locked
+        self.probe_all = real_probe_all
+        seams.install(monkeypatch, disk=False)
+        monkeypatch.setattr(taker, "os", _OsWithStreams(taker.os))
+        monkeypatch.setattr(files, "locked", lambda path: self._lock(path, real_locked))
+        monkeypatch.setattr(tcp, "Connections", _OneConnection)
+        monkeypatch.setattr(address_holder.Holder, "tickle", lambda _, connections: self._tickle(connections))
+        monkeypatch.setattr(address_holder.Holder, "reset_connections", lambda *_: self._reset())
+        monkeypatch.setattr(floating, "by_link", self._by_link)
+        monkeypatch.setattr(floating, "own_macs", self._macs)
+        monkeypatch.setattr(here, "world", self)
+        # Undone first, so that no process is left to find the real machine.
+        monkeypatch.setattr(_Inhabited(self), "inhabited", True)
+
+    # --- in place of the simulated disk ---
+
+    def member(self, node):
+        if node.name not in self._members:
+            self._members[node.name] = Member.of(node.config, self._folders[node.name])
+        return self._members[node.name]
+
+    @contextlib.contextmanager
+    def _lock(self, path, real):
+        """``files.locked``, waiting in virtual time."""
+        lock = self._locked.setdefault(str(path), types.SimpleNamespace(owner=None, waiters={}))
+        while lock.owner is not None and not lock.owner.dead:
+            self.engine.wait(None, [lock])
+        lock.owner = self.engine.current
+        try:
+            with real(path):
+                yield
+        finally:
+            lock.owner = None
+            self.engine.news(lock)
+
+    def lose_power(self, name, fate="lost"):
+        """Nothing of a node is left but its disk; its connections do not even end."""
+        if self.nodes[name].power:
+            self.nodes[name].boot += 1
+            shutil.rmtree(self._folders[name].root / "run", ignore_errors=True)
+        super().lose_power(name, fate)
 
     # --- who acts ---
 
-    @property
-    def node(self):
-        """The node on which the present thread is."""
-        return self._here.node
-
-    def on(self, node):
+    @contextlib.contextmanager
+    def on(self, name):
         """What is done in this block is done on that node; the block gets its member."""
-        return _On(self._here, node, self.members[node])
+        try:
+            with super().on(name) as member:
+                yield member
+        finally:
+            # The test itself is a process as well: what it had killed is over with the block.
+            self.engine.driver.dead = False
 
     def kill(self):
         """End the present process as SIGKILL does: not even its ``finally`` is run."""
-        self._here.killed = True
-        raise Killed
-
-    def _unless_killed(self, real):
-        def function(*arguments, **words):
-            return None if getattr(self._here, "killed", False) else real(*arguments, **words)
-
-        return function
+        self.engine.kill(self.engine.current)
 
     def hook(self, event):
         """Let what a test has planned for a moment happen, once."""
-        planned = self.hooks.pop((self.node, event), None)
+        planned = self.hooks.pop((self.node.name, event), None) if self.node else None
         if planned:
             planned()
 
+    def step(self, what, detail=None):
+        super().step(what, detail)
+        if what in ("take", "release"):
+            self.hook(what)
+        elif what == "stop unit":
+            self.hook("stop")
+
+    def addresses_changed(self, node, packed):
+        super().addresses_changed(node, packed)
+        if node is self.node:
+            self.hook("taken" if node.has(packed) else "released")
+
     # --- what is replaced ---
 
-    def probe_all(self, floatings, timeout=0.5, count=1):
-        return {one.address: self.probe(one, timeout, count) for one in floatings}
-
-    def probe(self, floating, timeout=0.5, count=1):
-        answering = [one for one in self.strangers]
-        if not self.cut:
-            holders = self.holders.get(floating.address, ())
-            answering = [MACS[one] for one in sorted(holders) if one != self.node] + answering
-        return answering[:count]
-
-    def status(self, floating):
-        return {"held": self.node in self.holders.get(floating.address, ())}
-
-    def by_link(self, floatings):
-        dead = self.unlinked[self.node]
+    def _by_link(self, floatings):
+        dead = self.unlinked[self.node.name]
         return (
             [one for one in floatings if one.address not in dead],
             [one for one in floatings if one.address in dead],
         )
 
-    def macs(self, config):
+    def _macs(self, config):
         return {one["address"]: MACS[config["node"]] for one in config["floating_ips"]}
 
-    def run(self, argv, *rest, **options):
-        assert all(isinstance(word, str) for word in argv)
-        if argv[0] == "systemd-run":
-            (after,) = [word for word in argv if word.startswith("--on-active=")]
-            self.timer = (self.now + float(after.partition("=")[2]), argv[-1], self.node)
-        elif argv[:2] == ["systemctl", "stop"] and argv[-1].endswith(".timer"):
-            self.timer = None
-        elif argv[:2] == ["systemctl", "show"]:
-            names = argv[argv.index("--") + 1 :]
-            states = ("active" if name in self.units[self.node] else "inactive" for name in names)
-            return "\n\n".join(f"LoadState=loaded\nActiveState={state}\nNRestarts=0" for state in states)
-        elif argv[:2] == ["systemctl", "stop"]:
-            self.hook("stop")
-            self.units[self.node] -= set(argv[3:])
-        elif argv[:3] == ["systemctl", "start", "--no-block"]:
-            self.units[self.node] |= set(argv[4:])
-        elif argv[0] == "journalctl":
-            return ""
-        else:
-            raise AssertionError(f"nobody should run {argv}")
-        return ""
+    def _tickle(self, connections):
+        self.tickled = (self.node.name, connections)
 
-    def connect(self, argv, **options):
-        self.far = Connection(self, argv[-1])
+    def _reset(self):
+        self.reset_on = self.node.name
+        return {}
+
+    def _start_units(self, names):
+        self.node.units |= set(names)
+
+    def start_detached(self, argv):
+        self.detached.append((self.node.name, argv[1:]))
+
+    def popen(self, argv):
+        if not argv[0].endswith("/ssh"):
+            return types.SimpleNamespace(pid=0)
+        self.far = super().popen(argv)
         return self.far
 
     # --- what a test does ---
 
+    @property
+    def now(self):
+        """Seconds; what is added to it has passed, and timers go off late."""
+        return self.engine.now
+
+    @now.setter
+    def now(self, value):
+        self.engine.now = value
+
+    @property
+    def timer(self):
+        """When systemd's timer goes off that takes the addresses back, as the first of a tuple; or None."""
+        found = [event[0] for node in self.nodes.values() for event in node.timers.values()]
+        return (min(found),) if found else None
+
+    @timer.setter
+    def timer(self, _none):
+        for node in self.nodes.values():
+            for event in node.timers.values():
+                self.engine.cancel(event)
+            node.timers.clear()
+
+    def deadline(self):
+        """Let the time pass until systemd's timer, if there is one, and past it. Returns what it said."""
+        armed = [(event, node, unit) for node in self.nodes.values() for unit, event in node.timers.items()]
+        if not armed:
+            self.engine.wait(self.engine.now + 60)
+            return None
+        event, node, unit = min(armed, key=lambda one: one[0][0])
+        self.server = node.name
+        self.engine.wait(event[0])
+        run = node.timer_runs.get(unit)
+        if run is None:
+            return None
+        self.engine.wait(None, [run])
+        self.timer = None
+        if run.error:
+            raise run.error
+        return "\n".join(run.output)
+
     def bring_home(self, final_sync=lambda limit: None):
         """The taker on salt1."""
         with self.on("salt1") as member:
-            return taker.become_active(
-                member, samples.RUN, lambda control: final_sync and FinalSync(self, final_sync)
-            )
+            member_now = member
+        process = self.start(
+            "handover",
+            self.nodes["salt1"],
+            lambda: taker.become_active(
+                member_now, samples.RUN, lambda control: final_sync and FinalSync(self, final_sync)
+            ),
+        )
+        self.engine.wait(None, [process])
+        if process.dead:
+            raise Killed
+        if process.error:
+            raise process.error
+        return process.result
 
     def far_end(self, verb, *arguments, **words):
         """One function of the giver: arm, release, commit, disarm or take_back."""
@@ -216,97 +255,108 @@ class World:
     def wanted(self):
         return floating.of_pair(self.members["salt2"].config)
 
-    def deadline(self):
-        """Let the time pass until systemd's timer, if there is one, and past it."""
-        if self.timer is None:
-            self.now += 60
-            return None
-        at, run, self.server = self.timer
-        self.now = max(self.now, at)
-        self.timer = None
-        if not self.power[self.server]:
-            return None
-        return self.far_end("take_back", run)
+    @property
+    def holders(self):
+        """By address: the names of the nodes that have it. One that is added or discarded has it, or not."""
+        return {one.address: _Holders(self, one) for one in self.addresses}
 
-    def lose_power(self, node):
-        """Nothing of a node is left but its disk; its connections do not even end."""
-        self.power[node] = False
-        self.boots[node] += 1
-        for holders in self.holders.values():
-            holders.discard(node)
+    @property
+    def strangers(self):
+        return [netlink.readable(one.mac) for one in self.segment.hosts.values() if isinstance(one, Stranger)]
+
+    @strangers.setter
+    def strangers(self, macs):
+        for mac in macs:
+            self.segment.add(Stranger(mac))
+
+    @property
+    def cut(self):
+        """Whether no node is heard answering for an address."""
+        return self.segment.deaf_to_arp
+
+    @cut.setter
+    def cut(self, value):
+        self.segment.deaf_to_arp = value
 
     def serving(self):
         """Who holds each address: the names of the nodes, joined."""
         found = {"+".join(sorted(holders)) or "nobody" for holders in self.holders.values()}
         return " and ".join(sorted(found))
 
-    def ledgers(self):
-        """Generation and active node on salt1 and salt2."""
-        entries = [member.ledger.read() for member in self.members.values()]
-        return [(entry["generation"], entry["active"]) for entry in entries]
-
     def phase(self):
         """The phase of the handover on salt2."""
         return phases.read_state(self.members["salt2"]).get("phase")
 
 
-class _On:
-    def __init__(self, here, node, member):
-        self._here, self._node, self._member = here, node, member
+class Stranger(Host):
+    """A third host that answers for every address."""
 
-    def __enter__(self):
-        self._before = getattr(self._here, "node", None)
-        self._here.node = self._node
-        return self._member
+    def __init__(self, mac):
+        super().__init__(f"stranger {mac}", 0)
+        self.mac = bytes.fromhex(mac.replace(":", ""))
 
-    def __exit__(self, *_):
-        self._here.node = self._before
+    def has(self, packed):
+        return True
 
 
-class Holder:
-    """The addresses of the node on which it is made; as much of ``address.Holder`` as is used."""
+class _OfNodes:
+    """One attribute of the nodes, by their names."""
 
-    def __init__(self, world, wanted):
-        self._world, self._wanted = world, list(wanted)
+    def __init__(self, nodes, attribute):
+        self._nodes, self._attribute = nodes, attribute
 
-    def __enter__(self):
-        return self
+    def __getitem__(self, name):
+        return getattr(self._nodes[name], self._attribute)
 
-    def __exit__(self, *_):
-        pass
+    def __setitem__(self, name, value):
+        setattr(self._nodes[name], self._attribute, value)
 
-    def check(self, addresses=None, wait=0.3):
-        for one in self._wanted if addresses is None else addresses:
-            if self._world.probe(one):
-                raise Refused(f"{one.address} is answered for.")
 
-    def take(self, addresses=None, check=True, wait=0.3):
-        world = self._world
-        if check:
-            self.check(addresses)
-        world.hook("take")
-        for one in self._wanted if addresses is None else addresses:
-            world.holders[one.address].add(world.node)
-        world.hook("taken")
-        return []
+class _Holders(set):
+    """The names of the nodes that have an address."""
 
-    def release(self, addresses=None, reset=True):
-        world = self._world
-        world.hook("release")
-        for one in self._wanted if addresses is None else addresses:
-            world.holders[one.address].discard(world.node)
-        world.hook("released")
-        return []
+    def __init__(self, world, address):
+        super().__init__(name for name, node in world.nodes.items() if node.has(address.packed))
+        self._world, self._address = world, address
 
-    def connections(self, addresses=None):
-        return [["10.0.0.5", 4505, "10.0.0.100", 40000]]
+    def add(self, name):
+        self._world.give_addresses(self._world.nodes[name], [self._address])
 
-    def tickle(self, connections):
-        self._world.tickled = (self._world.node, connections)
+    def discard(self, name):
+        node = self._world.nodes[name]
+        if node.borne.pop(self._address.packed, None):
+            simulation_world.World.addresses_changed(self._world, node, self._address.packed)
 
-    def reset_connections(self, addresses=None):
-        self._world.reset_on = self._world.node
-        return {}
+
+class _OsWithStreams:
+    """``os`` for the taker, which reads the answers of the giver by it."""
+
+    def __init__(self, real):
+        self._real = real
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    read = staticmethod(simulated.Os.read)
+
+
+class _OneConnection(Connections):
+    """Each address has one client."""
+
+    def listed(self, address):
+        return [[address.ip, 4505, "10.0.0.100", 40000]]
+
+
+class _Inhabited:
+    """A world in which processes may run; they end when this is not so any more."""
+
+    def __init__(self, world):
+        self.__dict__.update(world=world, inhabited=False)
+
+    def __setattr__(self, name, value):
+        self.__dict__[name] = value
+        if not value:
+            self.world.engine.close()
 
 
 class FinalSync:
@@ -329,40 +379,4 @@ class FinalSync:
         self._world.hook("finish")
 
     def close(self):
-        pass
-
-
-class Connection:
-    """In place of ssh: the giver in a thread, behind two pipes."""
-
-    def __init__(self, world, run):
-        request_read, request_write = os.pipe()
-        answer_read, answer_write = os.pipe()
-        self.stdin = open(request_write, "wb")  # noqa: SIM115
-        self.stdout = open(answer_read, "rb")  # noqa: SIM115
-        self.stderr = io.BytesIO()
-        self.ended_with = None
-        self._world, self._run = world, run
-        self._streams = open(request_read), open(answer_write, "w")  # noqa: SIM115
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self):
-        world = self._world
-        try:
-            with world.on("salt2") as member:
-                giver.serve(member, self._run, *self._streams)
-        except BaseException as error:
-            self.ended_with = error
-        finally:
-            for stream in self._streams:
-                with contextlib.suppress(OSError):
-                    stream.close()
-
-    def wait(self, timeout=None):
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            raise subprocess.TimeoutExpired("ssh", timeout)
-
-    def kill(self):
         pass

@@ -5,7 +5,6 @@ What is asked after each: who serves, in which generation, and do the two ledger
 """
 
 import pytest
-import two_nodes
 from handover_cases import SALT2_AFTER_SALT1
 from handover_cases import SALT2_AS_BEFORE
 from handover_cases import die_at
@@ -39,10 +38,10 @@ def test_the_far_ends_process_is_killed_while_it_commits(world, monkeypatch, bef
     real = ledger.Ledger.write
 
     def write(own, entry, prepared=None):
-        if world.node == "salt2" and before_the_ledger:
+        if world.node.name == "salt2" and before_the_ledger:
             world.kill()
         new = real(own, entry, prepared)
-        if world.node == "salt2":
+        if world.node.name == "salt2":
             world.kill()
         return new
 
@@ -131,8 +130,8 @@ def test_a_near_end_that_was_slow_takes_nothing(world, monkeypatch):
     real = ledger.Ledger.write
 
     def write(own, entry, prepared=None):
-        if world.node == "salt1":
-            world.lag += phases.TAKE_WITHIN + 0.1
+        if world.node.name == "salt1":
+            world.now += phases.TAKE_WITHIN + 0.1
         return real(own, entry, prepared)
 
     monkeypatch.setattr(ledger.Ledger, "write", write)
@@ -166,11 +165,10 @@ def test_a_release_that_fails_is_taken_back(world):
 def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(world, monkeypatch):
     """The taker has given up on ``release`` and asks to abort; what arrives first is the other answer."""
     release = giver.release
-    gone_on = two_nodes.threading.Event()
 
     def slow(*arguments):
         answer = release(*arguments)
-        gone_on.wait(5)
+        world.run_for(1)
         return answer
 
     monkeypatch.setattr(giver, "release", slow)
@@ -179,8 +177,6 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(world, monkeypa
     def ask(far, do, *rest, **request):
         if do == "release":
             return real(far, do, 0.2)
-        if do == "abort":
-            gone_on.set()
         return real(far, do, *rest, **request)
 
     monkeypatch.setattr(taker.PeerConnection, "ask", ask)

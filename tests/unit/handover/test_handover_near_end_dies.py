@@ -24,6 +24,7 @@ def test_the_near_ends_process_is_killed(world, monkeypatch, moment, killed, unp
     with pytest.raises(Killed):
         world.bring_home(final_sync)
     if killed is SALT2_AS_BEFORE:
+        world.run_for(1)
         assert world.serving() == "salt2", "not at once, but only at the deadline"
     world.deadline()
     assert (world.serving(), world.ledgers()) == killed
@@ -45,7 +46,7 @@ def test_the_near_end_loses_power(world, monkeypatch, moment, killed, unplugged)
     world.deadline()
     assert (world.serving(), world.ledgers()) == unplugged
     # Minutes later TCP gives up, and the giver's process learns of it. That changes nothing any more.
-    world.far.stdin.close()
+    world.far.tcp_gives_up()
     world.far.wait(10)
     assert (world.serving(), world.ledgers()) == unplugged
     assert judged(world).name == verdict.FAILED_OVER

@@ -66,10 +66,10 @@ def test_the_far_end_of_a_pair_without_paths_is_killed(pathless, monkeypatch, mo
     real = ledger.Ledger.write
 
     def write(own, entry, prepared=None):
-        if (pathless.node, moment) == ("salt2", "commit"):
+        if (pathless.node.name, moment) == ("salt2", "commit"):
             pathless.kill()
         new = real(own, entry, prepared)
-        if (pathless.node, moment) == ("salt2", "written"):
+        if (pathless.node.name, moment) == ("salt2", "written"):
             pathless.kill()
         return new
 
@@ -90,7 +90,7 @@ def test_a_ledger_that_cannot_be_written_leaves_a_pair_without_paths_where_it_is
     real = ledger.Ledger.write
 
     def write(own, entry, prepared=None):
-        if pathless.node == node and entry.active == "salt1":
+        if pathless.node.name == node and entry.active == "salt1":
             raise OSError(28, "No space left on device")
         return real(own, entry, prepared)
 

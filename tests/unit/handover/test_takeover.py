@@ -103,7 +103,7 @@ def test_a_node_that_serves_already_has_taken_nothing_over(world):
 
 
 def test_nothing_is_taken_while_somebody_answers(world):
-    with pytest.raises(Refused, match="answered for"):
+    with pytest.raises(Refused, match="is answered by"):
         take_over(world)
     assert world.ledgers() == [(5, "salt1"), (5, "salt1")]
 

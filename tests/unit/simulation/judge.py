@@ -1,0 +1,293 @@
+"""
+The invariants, asked at every moment and at the end; and what a configuration is excused from, as data.
+
+Two excuses stand in docs/faults.md: while two nodes cannot hear each other both may have the address, until
+the claim is settled; and of two that were heard by clients at the same time the newer generation wins.
+"""
+
+import dataclasses
+
+from failback.decisions import plan
+from failback.decisions import verdict
+from failback.state import ledger
+
+#: Both may have the address while the nodes cannot hear each other, and until the claim is settled.
+MUTE = "two holders while the nodes do not hear each other"
+#: Of two nodes that others heard at the same time one loses what it was told.
+SPLIT = "of two nodes that were heard, what one was told"
+#: Of two nodes the newer generation wins, though nobody has heard it since its claim.
+UNHEARD = "a node that nobody heard wins"
+#: Nothing is asked again between the ledger of a takeover and the address, however long that lasts.
+UNCHECKED = "a takeover goes on that began long ago, or is never undone"
+#: Of two holders one steps down by what the other one's ledger says, whether or not that one serves by then.
+YIELDS = "a node steps down to one that serves no more"
+#: What an rsync has brought is lost with the cache of a node that has taken over.
+CACHE = "what lsyncd brought, with the page cache"
+
+#: Seconds after the nodes hear each other again in which a claim is settled, and may still begin.
+SETTLED_WITHIN, BEGINS_WITHIN = 20.0, 5.0
+#: Seconds that count as one moment.
+TOLERANCE = 0.05
+#: Seconds in which a node that may serve does.
+SERVICE_WITHIN = 20.0
+
+#: What a pair may be in the end without a person who names a winner.
+GOOD_ENDS = (verdict.NORMAL, verdict.FAILED_OVER, verdict.STANDBY_RETURNED, verdict.COLD)
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """
+    What the site chose, and what it is excused from by that.
+
+    on, reachable
+        Of the pillar's ``watch``.
+
+    excuses
+        Of :data:`MUTE`, :data:`SPLIT`, and, until the code is better, of :data:`UNHEARD`, :data:`UNCHECKED`,
+        :data:`YIELDS`, :data:`CACHE`.
+    """
+
+    name: str
+    on: str = "secondary"
+    reachable: tuple = ()
+    excuses: frozenset = frozenset()
+    interval: float = 0.5
+    patience: float = 2.0
+
+
+class Judge:
+    """Sees what happens in a world, and raises :class:`Broken`."""
+
+    def __init__(self, world, configuration):
+        self._world, self._excuses = world, configuration.excuses
+        #: Names of the nodes that have the address.
+        self.holders = set()
+        #: Whether the two nodes do not hear each other, and until when a claim could not be settled.
+        self._mute, self._unsettled_at = False, -1000.0
+        #: Nodes that another host heard while the two did not hear each other.
+        self._heard = set()
+        #: Since when two nodes have the address, and whether that may be.
+        self._overlap = None
+        #: Acknowledged writes that may be missing.
+        self.excused = set()
+        #: Writes that are in a backup.
+        self.saved = set()
+        #: By node: the generation of its ledger, in which it had the address last, and since when.
+        self._generations, self._served_in, self._claimed_at = {}, {}, {}
+        #: By node: to which generation it raised its ledger last, and what was true then.
+        self._raised_to, self._then = {}, {}
+        self._unserved_since = None
+
+    # --- what it sees ---
+
+    def network_changed(self):
+        """Cables, cuts, losses, power."""
+        world = self._world
+        one, other = world.nodes.values()
+        mute = not world.segment.talk(one, other) or world.segment.loss > 0
+        if self._mute and not mute:
+            self._unsettled_at = world.engine.now
+        self._mute = mute
+        self._note_heard()
+
+    def _note_heard(self):
+        """Whom others hear while the two nodes do not hear each other."""
+        world = self._world
+        for name in self.holders if self._mute else ():
+            if any(world.segment.talk(world.nodes[name], one) for one in world.others):
+                self._heard.add(name)
+
+    def addresses_changed(self, node, has):
+        """A node has the address from now on, or has it no more."""
+        now, name = self._world.engine.now, node.name
+        before = set(self.holders)
+        if has:
+            claim = self._claim(before - {name})
+            if UNCHECKED in self._excuses and self._generations.get(name) == self._raised_to.get(name):
+                claim = self._then[name]
+            self._takes(node, claim)
+            self.holders.add(name)
+            self._served_in[name] = self._generations.get(name, 0)
+            self._claimed_at[name] = now
+        else:
+            self.holders.discard(name)
+            if self.holders:
+                self._gives_way(node)
+            elif YIELDS in self._excuses and self._generations.get(name) == self._served_in.get(name):
+                # Its own ledger follows; in a handover the other one has everything by now.
+                self.excused |= self._had_alone(name)
+        self._note_heard()
+        if len(self.holders) > 1 and len(before) < 2:
+            self._overlap = (now, MUTE in self._excuses and claim["unsettled"])
+        elif len(before) > 1 and len(self.holders) < 2:
+            self.look()
+            self._overlap = None
+
+    def _had_alone(self, name):
+        """Acknowledged writes that are on this node and not on the other one."""
+        data = self._world.data
+        other = next(one for one in data if one != name)
+        return data[name].files & set(self._world.client.acknowledged) - data[other].files
+
+    def _claim(self, servers):
+        """What is true at the moment of a claim: whether the nodes are deaf, and whether nobody serves."""
+        world, late = self._world, self._world.engine.now - self._unsettled_at
+        return {
+            "unsettled": self._mute or late <= BEGINS_WITHIN,
+            "unserved": not any(self._serves(world.nodes[one]) for one in servers),
+        }
+
+    def _takes(self, node, claim):
+        """What the one before had not carried yet is lost with it, if it is really gone."""
+        world = self._world
+        self._heard.discard(node.name)
+        if claim["unsettled"] and any(world.segment.talk(node, one) for one in world.others):
+            self._heard.add(node.name)
+        if claim["unserved"]:
+            self.excused |= set(world.client.acknowledged) - world.data[node.name].files
+
+    def _serves(self, node):
+        return node.acts and self._world.segment.talk(node, self._world.client.host)
+
+    def _gives_way(self, node):
+        """
+        Of two holders one goes: what it alone was told may go if the other was heard as well.
+
+        A node that nobody heard before the two met, but clients since, may win only against what was
+        written after they met.
+        """
+        told = self._world.client.acknowledged
+        for name in self.holders if SPLIT in self._excuses else ():
+            mine = self._world.data[node.name].files & set(told) - self._world.data[name].files
+            since = self._claimed_at.get(name, 0.0)
+            if name in self._heard or UNHEARD in self._excuses:
+                self.excused |= mine
+            elif any(who == name and when >= since for who, when in told.values()):
+                self.excused |= {one for one in mine if told[one][1] >= self._unsettled_at}
+
+    def ledger_changed(self, name, entry):
+        """A node's ledger has been replaced."""
+        number = entry["generation"]
+        before = self._generations.get(name, 0)
+        if number < before:
+            raise Broken(f"the ledger of {name} went from generation {before} to {number}")
+        if number > before:
+            claim = self._claim(self.holders - {name})
+            self._raised_to[name], self._then[name] = number, claim
+            if claim["unserved"] and entry["active"] == name:
+                # From here on it may have served: what had not come over is lost with the one before.
+                self.excused |= set(self._world.client.acknowledged) - self._world.data[name].files
+        self._generations[name] = number
+
+    def power_lost(self, node, entry, lost):
+        """
+        A node has lost its power.
+
+        entry
+            The ledger that its disk has kept, or None.
+
+        lost
+            Writes that its cache alone had.
+        """
+        number = entry["generation"] if entry else 0
+        served = self._served_in.get(node.name, 0)
+        if number < served:
+            raise Broken(f"{node.name} served in generation {served}, and its disk knows {number}")
+        self._generations[node.name] = number
+        if CACHE in self._excuses and entry and entry["active"] == node.name:
+            self.excused |= lost
+
+    def deleted_by_lsyncd(self, files):
+        """lsyncd's first pass has removed these from the standby."""
+        gone = (files & set(self._world.client.acknowledged)) - self.excused - self.saved
+        if gone:
+            raise Broken(f"lsyncd deleted acknowledged writes that are in no backup: {sorted(gone)}")
+
+    # --- what must hold ---
+
+    def look(self):
+        """At this moment."""
+        now = self._world.engine.now
+        if self._overlap is not None:
+            since, may = self._overlap
+            if self._paused():
+                # Left to whoever set the pause: the watch settles it afterwards.
+                self._unsettled_at = now
+            late = not self._mute and now - self._unsettled_at > SETTLED_WITHIN
+            if now - since > TOLERANCE and (not may or late):
+                raise Broken(
+                    f"{' and '.join(sorted(self.holders))} have the address since {since:.2f} s "
+                    f"(it is {now:.2f} s)"
+                )
+        if self.holders or not self._may_serve():
+            self._unserved_since = None
+        elif self._unserved_since is None:
+            self._unserved_since = now
+        elif now - self._unserved_since > SERVICE_WITHIN:
+            raise Broken(
+                f"nobody has the address since {self._unserved_since:.2f} s, though a node may take it"
+            )
+
+    def _paused(self):
+        for name in self.holders:
+            with self._world.on(name) as member:
+                if member.pause.read():
+                    return True
+        return False
+
+    def _may_serve(self):
+        """Whether a node's watch is there, entitled and able to take the address."""
+        world = self._world
+        for name, node in world.nodes.items():
+            watching = node.acts and node.carrier and node.watch is not None and not node.watch.finished
+            if not watching or node.watch.stopped or node.disk.latency:
+                continue
+            with world.on(name) as member:
+                paused = member.pause.read()
+                entitled = ledger.is_admitted(member.ledger.read())
+            if entitled and not paused and world.sees_somebody_to_ask(node):
+                return True
+        return False
+
+    def ended_well(self):
+        """Whether one node serves, or none can, and nobody has to name a winner."""
+        served = bool(self.holders) or not self._may_serve()
+        return served and self._is_good(self._world.judged())
+
+    def _is_good(self, found):
+        """Whether an orchestration goes on from there, or the two nodes really have two histories."""
+        if found.name == verdict.SPLIT:
+            return UNCHECKED in self._excuses or SPLIT in self._excuses and self._have_two_histories()
+        return found.name in GOOD_ENDS and not self._decided(found).refusal
+
+    def _have_two_histories(self):
+        """Each node has had the address in the generation that it claims: clients may have told both."""
+        claims = [(name, *entry) for name, entry in zip(self._world.nodes, self._world.ledgers())]
+        return all(active == name and self._served_in.get(name) == number for name, number, active in claims)
+
+    def _decided(self, found):
+        operation = plan.BOOT if found.name == verdict.COLD else plan.RECOVER
+        return plan.decide(operation, self._world.nodes["salt1"].config, found)
+
+    def at_the_end(self):
+        """The network is whole, both nodes run, and time has passed."""
+        world = self._world
+        self.look()
+        if len(self.holders) > 1:
+            raise Broken("two holders in the end")
+        found = world.judged()
+        if not self._is_good(found):
+            refusal = self._decided(found).refusal or ""
+            raise Broken(f"in the end the pair is {found.name}: {found.sentence} {refusal}")
+        if found.newest is not None:
+            missing = set(world.client.acknowledged) - world.data[found.newest].files - self.excused
+            if missing:
+                raise Broken(
+                    f"{len(missing)} acknowledged writes are out of the service of {found.newest}: "
+                    f"{sorted(missing)[:5]} …"
+                )
