@@ -116,7 +116,7 @@ def test_more_deletions_than_allowed_are_refused_with_the_numbers_and_the_way_to
         said = refused(pair)
     found = re.search(r"(\d+) files would be deleted here \(.*/srv/data 120.*and the pair allows 100\.", said)
     assert found and int(found[1]) >= 120
-    allowing = re.search(r"To allow this one run: .* orch\.recover pillar='{pair: salt, max_delete: (\d+)", said)
+    allowing = re.search(r"To allow this one run: .* pillar='{pair: salt, max_delete: (\d+)", said)
     assert int(allowing[1]) >= 1.25 * int(found[1])
 
 

@@ -66,13 +66,15 @@ def test_a_takeover_of_a_manual_pair_is_completed_first():
     [
         ({}, ["salt2 serves", "Start salt1 and its salt-minion; nothing is urgent."], 0),
         ({"nagios": "active"}, ["nothing is urgent"], 0),
-        ({"nagios": "inactive"}, ["salt2, which serves already, gets what it lacks (nagios)", "fenced: salt1"], 1),
+        (
+            {"nagios": "inactive"},
+            ["salt2, which serves already, gets what it lacks (nagios)", "fenced: salt1"],
+            1,
+        ),
     ],
 )
 def test_after_a_takeover_that_is_complete_nothing_is_urgent(states, words, commands):
-    said = advice.next_step(
-        samples.pair(), judged(None, secondary(4, "salt2", active_services=states))
-    )
+    said = advice.next_step(samples.pair(), judged(None, secondary(4, "salt2", active_services=states)))
     assert said.brief == "start salt1" and len(said.commands) == commands
     for word in words:
         assert word in said.text
@@ -81,7 +83,9 @@ def test_after_a_takeover_that_is_complete_nothing_is_urgent(states, words, comm
 def test_a_primary_that_is_down_while_nobody_serves_may_be_declared_off():
     said = advice.next_step(samples.pair(), judged(None, secondary()))
     assert "if it is certainly off, say so, and salt2 serves without it" in said.text
-    assert said.commands == ("salt-run state.orch orch.failover pillar='{pair: salt, fenced: salt1, reason: \"...\"}'",)
+    assert said.commands == (
+        "salt-run state.orch orch.failover pillar='{pair: salt, fenced: salt1, reason: \"...\"}'",
+    )
 
 
 def test_a_secondary_that_is_down_leaves_nobody_to_take_over():

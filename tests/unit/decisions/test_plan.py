@@ -301,6 +301,8 @@ def test_a_run_is_undone_only_on_the_node_that_serves(name, active, keeping, ref
     ],
 )
 def test_a_takeover_that_is_complete_is_not_done_again(active, incomplete, vms, steps):
-    down = verdict.Verdict(verdict.PRIMARY_DOWN, "salt1 does not answer.", active=active, incomplete=incomplete)
+    down = verdict.Verdict(
+        verdict.PRIMARY_DOWN, "salt1 does not answer.", active=active, incomplete=incomplete
+    )
     made = plan.decide(plan.FAILOVER, samples.pair(vms=vms), down, fenced="salt1")
     assert (made.steps, made.refusal) == (steps, None)

@@ -1,5 +1,6 @@
 """
-What a person does next about a pair: wait for a run, run a command on the right master, start a node, or nothing.
+What a person does next about a pair: wait for a run, run a command on the right master, start a node, or
+nothing.
 
 Pure. ``pair.status`` and the refusals of a run say what is decided here.
 """
@@ -11,17 +12,17 @@ from dataclasses import dataclass
 from failback.decisions import plan as plans
 from failback.decisions import verdict as verdicts
 
-#: Seconds without a renewal after which it is said that a run may have died. A living one renews its lock every
-#: 15 s, and takes longer while one of the nodes does not answer.
+#: Seconds without a renewal after which it is said that a run may have died. A living one renews its lock
+#: every 15 s, and takes longer while one of the nodes does not answer.
 SILENT = 35
 
 
 @dataclass(frozen=True)
 class Advice:
     """
-    ``text`` is a sentence or a command, empty where nothing is to be done. ``brief`` is the same in a few words,
-    for a table. ``commands`` are those that the text names, in their order; they are typed on the master of the
-    node ``master``, or on any where that is None.
+    ``text`` is a sentence or a command, empty where nothing is to be done. ``brief`` is the same in a few
+    words, for a table. ``commands`` are those that the text names, in their order; they are typed on the
+    master of the node ``master``, or on any where that is None.
     """
 
     text: str = ""
@@ -37,9 +38,9 @@ def living(reports):
     reports
         Of the nodes that answered.
 
-    Returns None, or a dict: ``run``, ``operation``, ``user``, ``master``, ``since`` (ISO 8601, UTC), ``step`` and
-    ``seconds`` (which step, and for how long; None before the first), ``silent`` (seconds since it was last heard
-    of) and ``expires`` (seconds until its lock expires).
+    Returns None, or a dict: ``run``, ``operation``, ``user``, ``master``, ``since`` (ISO 8601, UTC),
+    ``step`` and ``seconds`` (which step, and for how long; None before the first), ``silent`` (seconds since
+    it was last heard of) and ``expires`` (seconds until its lock expires).
     """
     locks = [(report["time"], report.get("lock") or {}) for report in reports]
     dead = {lock["run"] for _, lock in locks if lock.get("state") == "dead"}
@@ -120,8 +121,8 @@ def _wait(run):
     text = f"run {run['run']} of {run['user']} on {run['master']}{at}: wait"
     if run["silent"] > SILENT:
         text += (
-            f". It was last heard of {run['silent']} s ago; if it is dead, its lock expires in {run['expires']} s, "
-            f"and then you run the same command again"
+            f". It was last heard of {run['silent']} s ago; if it is dead, its lock expires in "
+            f"{run['expires']} s, and then you run the same command again"
         )
     return Advice(text, "wait")
 

@@ -12,7 +12,7 @@ ALWAYS_ALLOWED = 20
 of eight files three changes are everyday life. They are in the backup like any others."""
 
 ROOM = 0.25
-"""Share by which a command in a refusal allows more than was found: clients go on writing while it is typed."""
+"""Share by which a command allows more than was found: clients go on writing while it is typed."""
 
 RESERVE = 0.05
 """Share of a file system that must remain free after a sync."""
@@ -41,8 +41,8 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
         Dict of what the operator has said beside the pair, likewise: without the ``winner`` and the
         ``reason`` of a split-brain, for instance, the command would be refused as it stands.
 
-    Returns a list of sentences, empty if all is within the limits. Their command allows all that was found, and
-    somewhat more (``ROOM``), of either limit that could be the next one to stop the run.
+    Returns a list of sentences, empty if all is within the limits. Their command allows all that was found,
+    and somewhat more (``ROOM``), of either limit that could be the next one to stop the run.
     """
     problems = []
     deleted = sum(each["deleted"] for each in previews)
@@ -78,7 +78,7 @@ def limit_problems(previews, max_delete, max_change_percent, pair="PAIR", operat
 
 
 def with_room(found, step=10):
-    """What a command allows so that it passes although what was found grows: a round number, ``ROOM`` above."""
+    """What a command allows so that it passes although more has come by then: a round number."""
     return int(-(-found * (1 + ROOM) // step)) * step
 
 

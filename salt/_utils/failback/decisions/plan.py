@@ -222,8 +222,8 @@ def _without_primary(config, found, fenced):
         return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
     if complete:
         return {
-            "refusal": f"{secondary} serves, and all is there that a failover would start. Start {primary} and "
-            f"its salt-minion; nothing is urgent.",
+            "refusal": f"{secondary} serves, and all is there that a failover would start. Start {primary} "
+            f"and its salt-minion; nothing is urgent.",
             "active": secondary,
         }
     word = command(FAILOVER, config, fenced=primary, reason="...")
@@ -231,7 +231,8 @@ def _without_primary(config, found, fenced):
     if found.active == secondary:
         then = f"{secondary}, which serves already, gets what it lacks ({', '.join(found.incomplete)})"
     return {
-        "refusal": f"Start {primary} and its salt-minion. Or, if it is certainly off, say so, and {then}: {word}",
+        "refusal": f"Start {primary} and its salt-minion. Or, if it is certainly off, say so, and {then}: "
+        f"{word}",
         "active": found.active,
     }
 

@@ -244,7 +244,7 @@ def synced(member, run, sources=None, remote_shell=None, gate=None, takeover=Non
         if each["conflicts"]:
             found["changes"][each["path"]]["conflicts"] = each["conflict_names"]
     found["then"] = hooks(member.config, found["changed"])
-    found["comment"] = _sentence(found, member.peer["id"])
+    found["comment"] = _sentence(found, member, run)
     return found
 
 
@@ -363,7 +363,8 @@ def _parallel(config):
     return max(1, min(len(config["replicate"]), 2 * (os.cpu_count() or 1)))
 
 
-def _sentence(found, source):
+def _sentence(found, member, run):
+    source = member.peer["id"]
     if not found["changed"]:
         return f"All paths are already in step with {source}."
     counts = {action: sum(each[action] for each in found["paths"]) for action in RESULTS}
@@ -375,6 +376,7 @@ def _sentence(found, source):
     if missed:
         text += (
             f". {missed} of those had been changed here, or were newer here: what they held is in the "
-            f"backup, and the list names them"
+            f"backup. In {member.run_folder(run) / 'lists'} on {member.node} they have `conflict`. To bring "
+            f"one back, once the pair is home: salt-run pair.undo {run} paths=<path>"
         )
     return text + "."

@@ -1,0 +1,43 @@
+"""
+Draws the answers of the runner ``pair``, and what this tree's orchestrations have come to.
+
+The runner returns ``{"data": …, "outputter": "pairs"}``; ``--out=json`` and any other ``--out`` win over it.
+What is printed is decided in ``failback_master.surface``.
+"""
+
+import shutil
+import sys
+import time
+
+from failback_master.surface import answers
+from failback_master.surface import live
+
+__virtualname__ = "pairs"
+
+#: Columns of what goes to a file or a pipe.
+PIPE = 120
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def output(data, **kwargs):
+    """
+    An answer as text.
+
+    data
+        What a function of the runner ``pair``, or ``state.orch``, has returned.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.status
+    """
+    # Lines of progress were printed while it worked; a person who saw them needs no list of steps again.
+    terminal = sys.stdout.isatty()
+    seen = terminal and live.SCREEN.is_open
+    live.SCREEN.close()
+    width = shutil.get_terminal_size().columns if terminal else PIPE
+    return "\n".join(answers.lines(data, width, time.time(), with_steps=not seen, terminal=terminal))
