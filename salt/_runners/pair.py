@@ -485,7 +485,8 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
     reason
         Shown by ``pair.status``.
 
-    Returns what each node says. Raises when one does not answer.
+    Returns ``comment`` and ``nodes``: by node ``until`` (ISO 8601, UTC), ``reason``, ``user`` and ``run``. Raises
+    when one does not answer.
 
     CLI Example:
 
@@ -531,7 +532,7 @@ def resume(pair=None):
     pair
         Name of the pair.
 
-    Returns, for each node, True when there was one.
+    Returns ``comment`` and ``nodes``: for each node, True when there was one.
 
     CLI Example:
 
@@ -541,4 +542,6 @@ def resume(pair=None):
     """
     config = checks.configuration(_pairs(), pair, "salt-run pair.resume <pair>")
     nodes = minions.Nodes(__opts__)
-    return nodes.all((config["primary"]["id"], config["secondary"]["id"]), "pair.resume", pair)
+    done = nodes.all((config["primary"]["id"], config["secondary"]["id"]), "pair.resume", pair)
+    said = f"The pause of {pair} is over." if any(done.values()) else f"The watch of {pair} was not paused."
+    return {"comment": said, "nodes": done}

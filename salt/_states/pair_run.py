@@ -140,11 +140,8 @@ def _opened(ret, pair, operation, plan, limits, words):
     if run.took_over:
         said.append(f"Took over the lock of run {run.took_over}, which is no longer running.")
     ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} holds it."
-    run.progress.planned(
-        run.plan.steps,
-        f"is {run.verdict.name}; {len(run.plan.steps)} steps: {', '.join(run.plan.steps)}. Run {run.id}",
-    )
     run.note("precheck", True, " ".join(said), time.monotonic() - begun)
+    run.progress.planned(run.plan.steps)
     return ret
 
 

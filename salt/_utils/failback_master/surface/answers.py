@@ -31,6 +31,8 @@ def lines(data, width, now, with_steps=True, terminal=False):
     """
     if not isinstance(data, dict):
         return words.paragraph(data, width)
+    if data.get("outputter") == "highstate":
+        return states.lines(states.outcome(states.in_order(data)), width, with_steps)
     if "error" in data:
         return words.paragraph(data["error"], width)
     if "comment" in data:

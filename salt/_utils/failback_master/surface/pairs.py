@@ -91,8 +91,8 @@ def _node(role, report):
         "gate": report["gate"] if role == "primary" else None,
         "services": report["services"],
         "active_services": report["active_services"],
-        "pause": pause_of(report["pause"]),
-        "lock": _lock(report["lock"]),
+        "pause": pause_of(report.get("pause")),
+        "lock": _lock(report.get("lock")),
         "fenced": report.get("fenced"),
     }
 

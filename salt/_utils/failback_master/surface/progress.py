@@ -34,10 +34,10 @@ class Progress:
         self._run = run
         self._steps = ()
 
-    def planned(self, steps, sentence):
+    def planned(self, steps):
         """What will be done, before the first step."""
         self._steps = tuple(steps)
-        live.SCREEN.line(f"{self._pair} {sentence}")
+        live.SCREEN.line(f"{'':>5} {words.plural(len(steps), 'step')}: {', '.join(steps)}; run {self._run}")
 
     def begun(self, step, text):
         """A step begins; ``text`` says what it is for."""
