@@ -14,9 +14,6 @@ from failback_master.surface import live
 
 __virtualname__ = "pairs"
 
-#: Columns of what goes to a file or a pipe.
-PIPE = 120
-
 
 def __virtual__():
     return __virtualname__
@@ -39,5 +36,5 @@ def output(data, **kwargs):
     terminal = sys.stdout.isatty()
     seen = terminal and live.SCREEN.is_open
     live.SCREEN.close()
-    width = shutil.get_terminal_size().columns if terminal else PIPE
-    return "\n".join(answers.lines(data, width, time.time(), with_steps=not seen, terminal=terminal))
+    width = shutil.get_terminal_size().columns if terminal else None
+    return "\n".join(answers.lines(data, width, time.time(), with_steps=not seen))

@@ -31,6 +31,7 @@ from failback_master import minions
 from failback_master import opening
 from failback_master import orchestration
 from failback_master.surface import live
+from failback_master.surface import words
 
 __virtualname__ = "pair_run"
 
@@ -91,12 +92,12 @@ def opened(
     """
     ret = _ret(name)
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
-    words = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
+    overrides = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
     live.INTERRUPTS.watch()
     live.SCREEN.going(f"      precheck   {pair}: both nodes are asked, and what they say is checked")
     try:
         with live.INTERRUPTS.raised():
-            return _opened(ret, pair, operation, plan, limits, words)
+            return _opened(ret, pair, operation, plan, limits, overrides)
     except live.Interrupted:
         ret["changes"] = {}
         ret["comment"] = "Interrupted before the first step; nothing was changed."
@@ -105,11 +106,11 @@ def opened(
         live.SCREEN.done()
 
 
-def _opened(ret, pair, operation, plan, limits, words):
+def _opened(ret, pair, operation, plan, limits, overrides):
     """``opened`` without what surrounds it."""
     begun = time.monotonic()
     try:
-        run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, words)
+        run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, overrides)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
@@ -423,6 +424,9 @@ def handed_over(name):
             for one in done["final_sync"]["paths"]:
                 for action in ("overwritten", "deleted", "created", "attributes"):
                     files[action] = files.get(action, 0) + one[action]
+            whole = {one["path"]: one["why"] for one in done["final_sync"]["paths"] if one["named"] is None}
+            if whole:
+                run.facts["compared_as_a_whole"] = whole
         try:
             witnessed = checks.witnessed(run)
         except CommandExecutionError as error:
@@ -596,7 +600,8 @@ def closed(name):
         return unclosed, f"{run.config['name']} is now {found.name}: {found.sentence}"
 
     done = f"{run.config['name']} is served by {run.plan.active}."
-    live.SCREEN.going("      close      lock and pause are given back, the record is kept")
+    doing = "a last look" if run.interrupted else "lock and pause are given back, the record is kept"
+    live.SCREEN.going(f"      close      {doing}")
     try:
         return {**_ret(name), **run.close(done, give_back)}
     finally:
@@ -644,6 +649,6 @@ def _step(name, step, work, outlives=0):
         ret["comment"] = str(error)
     except live.Interrupted:
         run.interrupted = True
-        ret["comment"] = "Interrupted."
+        ret["comment"] = words.INTERRUPTED
     run.note(step, ret["result"], ret["comment"], time.monotonic() - begun)
     return ret

@@ -87,7 +87,7 @@ def runner(tmp_path, monkeypatch):
 def test_conflicts_are_shown_apart_each_with_its_reason(runner, refusals):
     module, say = runner
     nodes = say(CONFLICTS, refusals)
-    shown = module.plan("salt")
+    shown = module.plan("salt")["data"]
     assert shown["verdict"] == "failed_over"
     assert shown["conflicts"] == CONFLICTS
     assert shown["files"]["/srv/salt"]["counts"].endswith("; 2 conflicts")
@@ -98,5 +98,5 @@ def test_conflicts_are_shown_apart_each_with_its_reason(runner, refusals):
 def test_where_there_are_none_nothing_is_said_of_conflicts(runner):
     module, say = runner
     say({})
-    shown = module.plan("salt")
+    shown = module.plan("salt")["data"]
     assert "conflicts" not in shown and shown["digest"] in shown["command"]

@@ -84,7 +84,7 @@ class World:
         monkeypatch.setattr(system, "boot_id", lambda: f"{self.node} boot {self.boots[self.node]}")
         monkeypatch.setattr(system, "boottime", lambda: self.now)
         monkeypatch.setattr(system, "run", self.run)
-        monkeypatch.setattr(system, "log", self.told.append)
+        monkeypatch.setattr(system, "log", lambda sentence, priority=None: self.told.append(sentence))
         monkeypatch.setattr(
             system, "start_detached", lambda argv: self.detached.append((self.node, argv[1:]))
         )

@@ -124,7 +124,7 @@ class Cluster:
         command = ["salt-run", "--out=json", "pair.status", *pairs]
         done = (master or self.salt1).run(command, check=False, timeout=300)
         try:
-            return {**json.loads(done.stdout), "status": done.returncode}
+            return {**json.loads(done.stdout)["pairs"], "status": done.returncode}
         except ValueError:
             raise AssertionError(done.stdout + done.stderr) from None
 

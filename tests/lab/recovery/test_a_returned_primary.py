@@ -99,8 +99,8 @@ def test_highstate_again_changes_nothing_on_either_node(pair):
 def test_status_says_what_is_and_which_command_comes_next(pair):
     said = pair.runner(pair.salt2, "pair.status", "salt", check=False)
     assert said["status"] != 0
-    assert said["salt"]["verdict"] == "failed_over"
-    assert said["salt"]["next"] == "salt-run state.orch orch.recover pillar='{pair: salt}'"
+    assert said["pairs"]["salt"]["verdict"] == "failed_over"
+    assert said["pairs"]["salt"]["next"] == "salt-run state.orch orch.recover pillar='{pair: salt}'"
 
 
 def test_the_plan_lists_what_will_be_deleted_and_changes_nothing(pair):

@@ -85,7 +85,7 @@ class Guests:
             ["salt-run", "--out=json", "pair.status", "mgmt"], check=False, timeout=300
         )
         said = json.loads(done.stdout)
-        return {**said["mgmt"], "status": done.returncode}
+        return {**said["pairs"]["mgmt"], "status": done.returncode}
 
     def virsh(self, host, *words, check=True):
         """virsh on a host, by hand; returns what it says, errors included."""

@@ -73,12 +73,23 @@ def take_over(member, reason, run=None):
             taken = holder.take(wanted, check=False)
     address_holder.announce_later(member)
     incoming.end(member)
-    system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
+    sentence = f"{node} is active in {pair}, generation {new['generation']}"
+    system.log(f"{sentence}: {reason}", system.WARNING)
+    if run is None:
+        _remember(member, "takeover", reason, sentence)
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
     verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
     system.start_detached([str(member.paths.program), verb, pair])
     return {"generation": new["generation"], "addresses": taken}
+
+
+def _remember(member, operation, reason, sentence):
+    """The history tells of it. Whoever serves by now goes on, also with a disk that is full."""
+    try:
+        member.runs.note(operation, reason, sentence)
+    except (FailbackError, OSError) as error:
+        system.log(f"The history of {member.pair} lacks this: {sentence}. {error}", system.ERR)
 
 
 def _require_no_handover(member):
@@ -226,7 +237,9 @@ def yield_to(member, generation, active, run=None):
         member.ledger.write(ledger.Entry(generation, active, run, why, admitted=False, unsaved=unsaved))
         still = _stop_all(member.config)
     sentence = f"{node} stepped down to {active} in {pair}, generation {generation}"
-    system.log(" ".join([sentence, *still]))
+    system.log(" ".join([sentence, *still]), system.ERR if still else system.WARNING)
+    if run is None:
+        _remember(member, "stepdown", why, sentence)
     if still:
         raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")
     return sentence

@@ -9,7 +9,7 @@ from failback_master.surface import words
 HISTORY = ("WHEN", "PAIR", "WHAT", "RESULT", "BY", "ID")
 
 
-def lines(data, width, now, with_steps=True, terminal=False):
+def lines(data, width, now, with_steps=True):
     """
     An answer as lines.
 
@@ -18,16 +18,13 @@ def lines(data, width, now, with_steps=True, terminal=False):
         orchestrations.
 
     width
-        Columns.
+        Columns of the terminal; None for a file or a pipe, in which nothing is broken or cut.
 
     now
         Seconds since the epoch.
 
     with_steps
         As for ``states.lines``.
-
-    terminal
-        Whether lines must fit the width; in a file nothing is cut.
     """
     if not isinstance(data, dict):
         return words.paragraph(data, width)
@@ -38,19 +35,19 @@ def lines(data, width, now, with_steps=True, terminal=False):
     if "comment" in data:
         return words.paragraph(data["comment"], width)
     if isinstance(data.get("pairs"), dict) and "steps" not in data:
-        return _status(data, width, now, terminal)
+        return _status(data, width, now)
     if isinstance(data.get("runs"), list):
-        return history(data, now, width if terminal else None)
+        return history(data, now, width)
     if "steps" in data and "sentence" in data and "refused" in data:
         return states.lines(data, width, with_steps)
     return _nested({key: one for key, one in data.items() if key != "retcode"}, width)
 
 
-def _status(data, width, now, terminal):
+def _status(data, width, now):
     found = data["pairs"]
     if len(found) == 1:
         return [line for pair, one in found.items() for line in pairs.page(pair, one, now, width)]
-    return pairs.table(found, now, width if terminal else None)
+    return pairs.table(found, now, width)
 
 
 def history(data, now, width=None):
@@ -80,9 +77,11 @@ def history(data, now, width=None):
     text = [head]
     for line, one in zip(table, data["runs"]):
         text.append(line)
-        why = [one[key] for key in ("reason", "sentence") if one.get(key)]
-        if why and one["result"] not in ("succeeded", "running"):
-            text.append(words.cut(f"    {words.safe(' '.join(why))}", width or 400))
+        # An operator's reason, and why it did not succeed; or why a node took over.
+        told = ("reason",) if one["result"] in ("succeeded", "running") else ("reason", "sentence")
+        why = [one[key] for key in told if one.get(key)]
+        if why:
+            text.append(words.cut(f"    {words.safe(' '.join(why))}", width or 1000))
     return text + [words.safe(one) for one in data.get("no answer", ())]
 
 

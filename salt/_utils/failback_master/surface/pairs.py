@@ -8,6 +8,8 @@ from failback.decisions import advice
 from failback.decisions import verdict as verdicts
 from failback_master.surface import words
 
+#: What lines about a node begin with, below its name.
+BESIDE = " " * 9
 HEADER = ("PAIR", "STATE", "ACTIVE", "SINCE", "GEN", "READY", "RUN", "NEXT")
 
 
@@ -155,7 +157,7 @@ def table(pairs, now, width=None):
         for sentence in [*one["drift"], *one.get("guests_wrong", ())]
     ]
     # What is wrong with many pairs at once has one cause; the pages have the rest.
-    text += [words.cut(words.safe(one), width or 200) for one in wrong[:3]]
+    text += [words.cut(words.safe(one), width or 1000) for one in wrong[:3]]
     if len(wrong) > 3:
         text.append(f"{len(wrong) - 3} more: salt-run pair.status <pair>")
     return text
@@ -225,7 +227,7 @@ def paused(pause, now):
 def _of_node(node, one, width):
     head = f"{node:<8} {one['role']}"
     if not one["answers"]:
-        return words.paragraph(f"{head}: {one['error']}", width)
+        return words.paragraph(f"{head}: {one['error']}", width, hanging=BESIDE)
     own = one["ledger"]
     parts = [
         one["ledger_error"]
@@ -237,16 +239,16 @@ def _of_node(node, one, width):
         "admitted in this boot" if one["admitted"] else "not admitted since it booted",
     ]
     parts += ["what it alone has is in no backup"] if one["unsaved"] else []
-    text = words.paragraph(f"{head}: {'; '.join(parts)}", width)
+    text = words.paragraph(f"{head}: {'; '.join(parts)}", width, hanging=BESIDE)
     details = [f"{name} {each['address']} {_address(each)}" for name, each in one["addresses"].items()]
     details.append("lsyncd runs" if one["lsyncd"]["running"] else "lsyncd is stopped")
     details += [f"{name} {state}" for name, state in {**one["services"], **one["active_services"]}.items()]
-    text += words.paragraph(", ".join(details), width, "         ")
+    text += words.paragraph(", ".join(details), width, BESIDE)
     if one["gate"]:
-        text += words.paragraph(f"gate closed: {one['gate']}", width, "         ")
+        text += words.paragraph(f"gate closed: {one['gate']}", width, BESIDE)
     for key in ("pause", "lock"):
         if one[key] and one[key].get("error"):
-            text += words.paragraph(f"{key}: {one[key]['error']}", width, "         ")
+            text += words.paragraph(f"{key}: {one[key]['error']}", width, BESIDE)
     if one["lock"] and one["lock"].get("run"):
         text += words.paragraph(
             f"lock of run {one['lock']['run']}, {one['lock']['state']}", width, "         "
@@ -254,7 +256,7 @@ def _of_node(node, one, width):
     if one["fenced"]:
         said = one["fenced"]
         why = said.get("error") or f"declares {said.get('node')} off: {said.get('reason')}"
-        text += words.paragraph(why, width, "         ")
+        text += words.paragraph(why, width, BESIDE)
     return text
 
 

@@ -52,7 +52,10 @@ class Progress:
         """A step has ended; the reason of a failure is printed at the end of the run, once."""
         live.SCREEN.done()
         took = words.duration(seconds) if seconds >= 1 else f"{seconds:.1f} s"
-        text = f"done, {took}. {first_sentence(comment)}" if good else f"FAILED after {took}"
+        if good:
+            text = f"done, {took}. {first_sentence(comment)}"
+        else:
+            text = f"{'interrupted' if comment == words.INTERRUPTED else 'FAILED'} after {took}"
         live.SCREEN.line(f"{self._place(step)}  {text}", good)
         said = {"comment": comment, "seconds": round(seconds, 2)}
         self._fire(step, "done" if good else "failed", said)

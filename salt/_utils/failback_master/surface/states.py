@@ -64,6 +64,8 @@ def outcome(states):
     ``failback_master.orchestration.Run.facts``).
     """
     ran = [one for one in states if NOT_RUN not in one["comment"]]
+    # The close says where a run was interrupted, and who serves.
+    ran = [one for one in ran if one["comment"] != words.INTERRUPTED]
     failed = [one for one in ran if one["result"] is False]
     said = [one for one in ran if not one["comment"].startswith(IDLE)]
     told = failed[:1] + failed[-1:] if failed else said[-1:]
@@ -82,7 +84,7 @@ def outcome(states):
     return {
         "result": False if failed else None if would else True,
         "sentence": " ".join(dict.fromkeys(one["comment"] for one in told)),
-        "refused": first.startswith(("Refused", "Interrupted before")) or len(ran) == len(failed) == 1,
+        "refused": first.startswith(("Refused", "Interrupted before")) or (len(ran) == len(failed) == 1 and not pairs),
         "failed_step": failed[0]["id"] if failed else None,
         "steps": [{"step": one["id"], "result": one["result"], "comment": one["comment"]} for one in said],
         "pairs": pairs,
@@ -98,7 +100,7 @@ def lines(found, width, with_steps):
         As ``outcome`` returns it.
 
     width
-        Columns.
+        Columns, or None.
 
     with_steps
         Whether the steps are to be listed, because nobody has seen them while they ran.
@@ -118,10 +120,10 @@ def lines(found, width, with_steps):
         for one in found["steps"]:
             text += words.paragraph(one["comment"], width, "  ")
         return text
-    elif with_steps:
+    elif with_steps and not found["sentence"].startswith("Interrupted"):
         for one in found["steps"][:-1]:
-            mark = "FAILED" if one["result"] is False else "done  "
-            text += words.paragraph(f"{mark}  {one['step']}: {one['comment']}", width)
+            said = f"FAILED {one['step']}: " if one["result"] is False else "done   "
+            text += words.paragraph(f"{said}{one['comment']}", width, hanging=" " * 7)
     if found["summary"] and found["result"]:
         text += summary(found["summary"], found["sentence"], width)
     elif found["sentence"]:
@@ -139,6 +141,9 @@ def summary(facts, sentence, width):
             found.append((key, f"{one['verdict']}, {serves}, generation {one['generation']}"))
     if facts.get("window_milliseconds") is not None:
         found.append(("window", f"{facts['window_milliseconds']} ms without service"))
+    whole = facts.get("compared_as_a_whole") or {}
+    for path, why in list(whole.items())[:NAMES]:
+        found.append(("", f"{path} was compared as a whole in it, because {why}"))
     counts = facts.get("files") or {}
     if any(counts.values()):
         found.append(("files", ", ".join(f"{counts[key]} {key}" for key in ACTIONS if counts.get(key))))

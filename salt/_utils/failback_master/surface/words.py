@@ -9,6 +9,9 @@ import textwrap
 #: copied.
 COMMAND = "salt-run "
 
+#: The comment of a step that Ctrl-C has ended.
+INTERRUPTED = "Interrupted."
+
 
 def safe(text):
     """
@@ -25,12 +28,20 @@ def _escaped(one):
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
 
-def paragraph(text, width, indent=""):
+def paragraph(text, width, indent="", hanging=""):
     """
     A sentence or several as lines of at most ``width`` columns; a line break in the text stays one.
 
+    indent, hanging
+        What all lines begin with, and what all but the first begin with in addition.
+
+    width
+        Columns, or None for a file or a pipe: there nothing is broken, for whoever searches in it.
+
     A command at the end of a line is not broken, whatever its length: it stands on a line of its own.
     """
+    if width is None:
+        return [indent + safe(line) for line in str(text).split("\n")]
     found = []
     for line in str(text).split("\n"):
         words, mark, command = line.partition(f": {COMMAND}")
@@ -39,12 +50,12 @@ def paragraph(text, width, indent=""):
             words, command = line, ""
         found += textwrap.wrap(
             safe(f"{words}:" if ends else words),
-            max(20, width - len(indent)),
+            max(20, width - len(indent) - len(hanging)),
             break_long_words=False,
             break_on_hyphens=False,
         )
         found += [f"    {COMMAND}{safe(command)}"] if command else []
-    return [indent + line for line in found]
+    return [indent + (hanging if number else "") + line for number, line in enumerate(found)]
 
 
 def cut(text, width):
