@@ -5,8 +5,6 @@ The runner returns ``{"data": …, "outputter": "pairs"}``; ``--out=json`` and a
 What is printed is decided in ``failback_master.surface``.
 """
 
-import shutil
-import sys
 import time
 
 from failback_master.surface import answers
@@ -33,8 +31,7 @@ def output(data, **kwargs):
         salt-run pair.status
     """
     # Lines of progress were printed while it worked; a person who saw them needs no list of steps again.
-    terminal = sys.stdout.isatty()
-    seen = terminal and live.SCREEN.is_open
+    width = live.columns()
+    seen = width is not None and live.SCREEN.is_open
     live.SCREEN.close()
-    width = shutil.get_terminal_size().columns if terminal else None
     return "\n".join(answers.lines(data, width, time.time(), with_steps=not seen))

@@ -260,6 +260,28 @@ def _guests(config, answers, errors):
 
 
 @command
+def nodes(pair=None):
+    """
+    List the nodes of a pair or of all pairs, as the pillar names them.
+
+    pair
+        Name of the pair; all of them when left out.
+
+    Returns ``{pair: [primary, secondary]}``, minion ids.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.nodes
+    """
+    pairs = _pairs()
+    chosen = [pair] if pair is not None else sorted(pairs)
+    configs = [checks.configuration(pairs, one, "salt-run pair.nodes [<pair>]") for one in chosen]
+    return {one["name"]: [one["primary"]["id"], one["secondary"]["id"]] for one in configs}
+
+
+@command
 def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
     """
     Show what an orchestration would do to a pair now, without doing any of it.

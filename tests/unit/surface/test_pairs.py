@@ -76,7 +76,11 @@ def test_nine_pairs_fit_fifteen_lines_of_eighty_columns():
     assert len(said) <= 15 and max(map(len, said)) <= 80
     assert said[0].split() == ["PAIR", "STATE", "ACTIVE", "SINCE", "GEN", "READY", "RUN", "NEXT"]
     rows = {line.split()[0]: line for line in said[1:10]}
-    assert "failed_over" in rows["salt"] and "recover static 12 s" in rows["salt"] and rows["salt"].endswith("wait")
+    assert (
+        "failed_over" in rows["salt"]
+        and "recover static 12 s" in rows["salt"]
+        and rows["salt"].endswith("wait")
+    )
     assert "primary_down" in rows["mgmt"] and rows["mgmt"].endswith("start salt1")
     assert "normal*" in rows["pair0"] and rows["pair0"].endswith("recover")
     assert said[-1] == "12 more: salt-run pair.status <pair>"
@@ -98,7 +102,9 @@ def test_the_page_of_a_pair_says_first_what_counts():
 
 
 def test_during_a_run_the_page_says_to_wait():
-    said = " ".join(" ".join(shown({"salt": facts((None, failed_over(lock=LOCK)[1]), errors=SILENT)})).split())
+    said = " ".join(
+        " ".join(shown({"salt": facts((None, failed_over(lock=LOCK)[1]), errors=SILENT)})).split()
+    )
     assert f"run {samples.RUN} of root on salt2_master, step static since 12 s: wait" in said
     assert "Next" not in said and "fenced" not in said
 

@@ -67,13 +67,19 @@ def test_a_step_that_failed_stands_beside_who_serves():
 
 
 def test_an_interrupted_run_says_where_and_who_serves():
-    closed = state(15, False, f"Interrupted at `static`. salt is failed_over: salt2 serves. Run again: {RECOVER}")
-    said = lines(state(1, True, "ok"), state(2, False, "Interrupted."), *not_run([3]), closed, with_steps=True)
+    closed = state(
+        15, False, f"Interrupted at `static`. salt is failed_over: salt2 serves. Run again: {RECOVER}"
+    )
+    said = lines(
+        state(1, True, "ok"), state(2, False, "Interrupted."), *not_run([3]), closed, with_steps=True
+    )
     assert said[0].startswith("Interrupted at `static`.") and said[-1] == f"    {RECOVER}"
 
 
 def test_a_test_says_what_would_be_done():
-    said = lines(state(1, None, "Would recover salt."), state(2, None, "Would pause."), state(3, True, "Not needed: x"))
+    said = lines(
+        state(1, None, "Would recover salt."), state(2, None, "Would pause."), state(3, True, "Not needed: x")
+    )
     assert said == ["  Would recover salt.", "  Would pause."]
 
 

@@ -23,6 +23,11 @@ SPINNER = "|/-\\"
 GREEN, RED, PLAIN = "\033[32m", "\033[31m", "\033[0m"
 
 
+def columns():
+    """The width of the terminal to which standard output goes, or None for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 class Screen:
     """One place for lines that stay and for the line of what goes on; one in a process, ``SCREEN``."""
 

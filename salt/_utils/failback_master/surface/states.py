@@ -84,7 +84,8 @@ def outcome(states):
     return {
         "result": False if failed else None if would else True,
         "sentence": " ".join(dict.fromkeys(one["comment"] for one in told)),
-        "refused": first.startswith(("Refused", "Interrupted before")) or (len(ran) == len(failed) == 1 and not pairs),
+        "refused": first.startswith(("Refused", "Interrupted before"))
+        or (len(ran) == len(failed) == 1 and not pairs),
         "failed_step": failed[0]["id"] if failed else None,
         "steps": [{"step": one["id"], "result": one["result"], "comment": one["comment"]} for one in said],
         "pairs": pairs,
