@@ -41,6 +41,7 @@ from failback_master import minions
 from failback_master import orchestration
 from failback_master.surface import display
 from failback_master.surface import history as past
+from failback_master.surface import live
 from failback_master.surface import pairs as shown_pairs
 from failback_master.surface.command import bad
 from failback_master.surface.command import command
@@ -97,6 +98,8 @@ def __init__(opts):
         print(wrong, file=sys.stderr, flush=True)
         os._exit(64)  # EX_USAGE of sysexits.h
     begins = _begins(opts.get("fun"), opts.get("arg"))
+    if begins or str(opts.get("fun")).startswith("pair."):
+        live.end_on_interrupt()
     if begins:
         display.begin(opts, begins)
 

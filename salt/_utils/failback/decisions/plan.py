@@ -222,8 +222,7 @@ def _without_primary(config, found, fenced):
         return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
     if complete:
         return {
-            "refusal": f"{secondary} serves, and all is there that a failover would start. Start {primary} "
-            f"and its salt-minion; nothing is urgent.",
+            "refusal": f"{secondary} serves. Start {primary} and its salt-minion; nothing is urgent.",
             "active": secondary,
         }
     word = command(FAILOVER, config, fenced=primary, reason="...")

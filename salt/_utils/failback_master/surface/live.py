@@ -135,6 +135,23 @@ class Screen:
 SCREEN = Screen()
 
 
+def end_on_interrupt():
+    """
+    Ctrl-C ends this process with a sentence, and exit status 130.
+
+    Salt raises ``SystemExit`` in the middle of a runner's function, and prints that as a traceback.
+    """
+
+    def handle(number, frame):
+        SCREEN.close()
+        said = "Interrupted. What was under way on the nodes goes on there, or goes back, by itself."
+        print(f"\n{said}", file=sys.stderr, flush=True)
+        os._exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handle)
+
+
 class Interrupted(BaseException):
     """Ctrl-C while a step was at work. Not an ``Exception``: nothing between may take it for a failure."""
 
