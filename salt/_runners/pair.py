@@ -231,7 +231,7 @@ def _looked(configs, timeout):
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     # Nodes that still have an earlier tree are asked for nothing that they do not know.
     more = {"guests": True} if any(one["vms"] for one in configs) else {}
-    answers, errors = nodes.try_all(ids, "pair.report", look=timeout, gone=minions.GLANCE_GONE_WITHIN, **more)
+    answers, errors = nodes.try_all(ids, "pair.report", look=timeout, gone=_gone(timeout), **more)
     found = {}
     for config in configs:
         reports = [answers.get(config[role]["id"]) for role in ("primary", "secondary")]
@@ -243,6 +243,11 @@ def _looked(configs, timeout):
             shown["guests"] = guests.shown(config, said)
             shown["guests_wrong"] = guests.wrong(config, said)
     return {"pairs": found, "retcode": 0 if all(map(shown_pairs.is_good, found.values())) else 1}
+
+
+def _gone(timeout):
+    """Seconds for a slow node to say that it is still at it: whoever waits longer gives it longer."""
+    return min(minions.LOOK_GONE_WITHIN, timeout / 2)
 
 
 def _here(reports):
@@ -510,8 +515,8 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
     reason
         Shown by ``pair.status``.
 
-    Returns ``comment`` and ``nodes``: by node ``until`` (ISO 8601, UTC), ``reason``, ``user`` and ``run``. Raises
-    when one does not answer.
+    Returns ``comment`` and ``nodes``: by node ``until`` (ISO 8601, UTC), ``reason``, ``user`` and ``run``.
+    Raises when one does not answer.
 
     CLI Example:
 

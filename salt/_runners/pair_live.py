@@ -74,7 +74,8 @@ def watch(pair=None, every=2, times=None):
 @command
 def follow(pair=None, every=1, times=None):
     """
-    Print the steps of the runs that are at work, whoever has begun them and on whichever master, to their end.
+    Print the steps of the runs that are at work, whoever has begun them and on whichever master, to their
+    end.
 
     pair
         Name of the pair; all of them when left out.
@@ -85,8 +86,8 @@ def follow(pair=None, every=1, times=None):
     times
         How many looks; when left out, until no run is at work any more.
 
-    Returns ``{"comment": …}``: how the runs have ended, or that none was at work. The exit status is 0 unless one
-    of them did not succeed.
+    Returns ``{"comment": …}``: how the runs have ended, or that none was at work. The exit status is 0
+    unless one of them did not succeed.
 
     CLI Example:
 
@@ -103,9 +104,7 @@ def follow(pair=None, every=1, times=None):
     while times is None or looks < times:
         begun = time.monotonic()
         ids = [node for both in nodes_of.values() for node in both]
-        reports, _ = nodes.try_all(
-            ids, "pair.report", look=minions.GLANCE_WITHIN, gone=minions.GLANCE_GONE_WITHIN
-        )
+        reports, _ = nodes.try_all(ids, "pair.report", look=minions.GLANCE_WITHIN, gone=1)
         found = {
             name: advice.living([reports[node] for node in both if node in reports])
             for name, both in nodes_of.items()

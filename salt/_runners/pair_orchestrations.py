@@ -4,7 +4,7 @@ name.
 
 .. code-block:: bash
 
-    salt-run pair.recover salt              the same as  state.orch orch.recover pillar='{pair: salt}'
+    salt-run pair.recover salt
     salt-run pair.failover monitor
     salt-run pair.boot all
 

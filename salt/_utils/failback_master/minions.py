@@ -20,7 +20,6 @@ LOOK_WITHIN = 10
 LOOK_GONE_WITHIN = 5
 #: The same for somebody who only wants to see: nothing is decided by it, and he does not want to wait.
 GLANCE_WITHIN = 3
-GLANCE_GONE_WITHIN = 1
 
 #: Seconds for which a salt-master that takes no connections may be about to restart.
 MASTER_WITHIN = 10

@@ -140,7 +140,8 @@ def test_a_primary_that_is_declared_off_and_is(pair):
     record = pair.salt2.read(f"/var/lib/failback/salt/runs/{kept['run']}/run.json")
     assert "the test took its power" in record
     pair.come_back()
-    assert pair.runner(pair.salt2, "pair.status", "salt", check=False)["pairs"]["salt"]["verdict"] == "failed_over"
+    status = pair.runner(pair.salt2, "pair.status", "salt", check=False)["pairs"]["salt"]
+    assert status["verdict"] == "failed_over"
     done = pair.recover(pair.salt2, max_delete=1000)
     assert done.returncode == 0, done.stdout + done.stderr
     assert pair.holders() == ["salt1"]

@@ -30,7 +30,7 @@ def test_lsyncd_carries_folders_and_patterns_and_nothing_else(pair):
 
 
 def status(pair):
-    done = pair.salt1.run(["salt-run", "--out=json", "pair.status", "salt"], check=False)
+    done = pair.salt1.run(["salt-run", "--out=json", "pair.status", "salt", "timeout=10"], check=False)
     return json.loads(done.stdout)["pairs"]["salt"]
 
 

@@ -163,6 +163,12 @@ def test_the_schema_describes_each_fact_and_knows_no_other():
     assert set(node) == set(facts(normal())["nodes"]["salt1"])
 
 
+def test_a_plan_that_is_refused_is_shown_whole():
+    plan = {"verdict": "cold", "sentence": "Neither serves.", "steps": [], "refused": ["Run: boot"]}
+    said = answers.lines({**plan, "retcode": 1}, 80, NOW)
+    assert said == ["verdict: cold", "sentence: Neither serves.", "steps: []", "refused:", "  Run: boot"]
+
+
 # --- history ----------------------------------------------------------------------------------------
 
 

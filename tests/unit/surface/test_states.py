@@ -47,7 +47,7 @@ def test_a_refusal_is_said_once_and_nothing_else(with_steps):
 
 def test_the_longest_refusal_of_limits_is_short():
     paths = "; ".join(f"/srv/data/of/a/pair/{number}: 400 of 900 files (44 %)" for number in range(6))
-    long = f"Refused, nothing was changed. More than 25 % would be overwritten or deleted: {paths}. Run: {RECOVER}"
+    long = f"Refused, nothing was changed. More than 25 % would be overwritten: {paths}. Run: {RECOVER}"
     assert len(lines(ASKED, state(1, False, long), *not_run(range(2, 15)), CLOSED)) <= 12
 
 

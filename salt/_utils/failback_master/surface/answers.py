@@ -34,11 +34,11 @@ def lines(data, width, now, with_steps=True):
         return words.paragraph(data["error"], width)
     if "comment" in data:
         return words.paragraph(data["comment"], width)
-    if isinstance(data.get("pairs"), dict) and "steps" not in data:
+    if isinstance(data.get("pairs"), dict) and "failed_step" not in data:
         return _status(data, width, now)
     if isinstance(data.get("runs"), list):
         return history(data, now, width)
-    if "steps" in data and "sentence" in data and "refused" in data:
+    if "failed_step" in data:
         return states.lines(data, width, with_steps)
     return _nested({key: one for key, one in data.items() if key != "retcode"}, width)
 

@@ -8,7 +8,8 @@ def lines(seen, found):
     What is new about the runs of some pairs.
 
     seen, found
-        The living run of each pair at the look before and now, or None; see ``failback.decisions.advice.living``.
+        The living run of each pair at the look before and now, or None; see
+        ``failback.decisions.advice.living``.
 
     Returns sentences.
     """
