@@ -45,10 +45,10 @@ class Nodes:
         The master's, as a runner or a state of an orchestration has them.
 
     master_within
-        Seconds for the salt-master of this machine to take connections.
+        Seconds for the salt-master of this machine to take connections; ``MASTER_WITHIN`` when left out.
     """
 
-    def __init__(self, opts, master_within=MASTER_WITHIN):
+    def __init__(self, opts, master_within=None):
         self._client = salt.client.get_local_client(opts["conf_file"])
         self._master_within = master_within
 
@@ -94,7 +94,7 @@ class Nodes:
             self._ask(self._client.run_job, nodes, function, timeout=ANSWER_WITHIN)
 
     def _ask(self, how, nodes, *words, **options):
-        self._require_master(self._master_within)
+        self._require_master(MASTER_WITHIN if self._master_within is None else self._master_within)
         try:
             return how(list(nodes), *words, tgt_type="list", **options)
         except (SaltException, OSError) as error:
