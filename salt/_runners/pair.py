@@ -231,7 +231,10 @@ def _looked(configs, timeout):
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     # Nodes that still have an earlier tree are asked for nothing that they do not know.
     more = {"guests": True} if any(one["vms"] for one in configs) else {}
-    answers, errors = nodes.try_all(ids, "pair.report", look=timeout, gone=_gone(timeout), **more)
+    try:
+        answers, errors = nodes.try_all(ids, "pair.report", look=timeout, gone=_gone(timeout), **more)
+    except minions.NoMaster as error:
+        raise CommandExecutionError(f"{error}{_other_master()}") from error
     found = {}
     for config in configs:
         reports = [answers.get(config[role]["id"]) for role in ("primary", "secondary")]

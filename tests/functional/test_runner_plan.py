@@ -1,4 +1,4 @@
-"""``pair.plan`` of the runner, with nodes that answer from a table: what it shows of what they say."""
+"""The runner ``pair``, with nodes that answer from a table: what it shows of what they say."""
 
 import importlib.util
 import pathlib
@@ -100,3 +100,24 @@ def test_where_there_are_none_nothing_is_said_of_conflicts(runner):
     say({})
     shown = module.plan("salt")["data"]
     assert "conflicts" not in shown and shown["digest"] in shown["command"]
+
+
+def test_where_no_master_runs_the_other_one_is_named(runner, monkeypatch):
+    module, _ = runner
+
+    class Gone:
+        def __init__(self, opts, master_within=None):
+            assert master_within == 0, "whoever looks does not wait for a restart"
+
+        def try_all(self, *args, **kwargs):
+            raise minions.NoMaster("The salt-master of this machine takes no connections.")
+
+    monkeypatch.setattr(minions, "Nodes", Gone)
+    shown = module.status("salt")["data"]
+    assert shown["error"].endswith("takes no connections. Or use the master on salt1.")
+    assert shown["retcode"] == 1
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 61, "3 s", True])
+def test_a_timeout_that_is_none_is_refused(runner, timeout):
+    assert "timeout must be from 1 to 60" in runner[0].status("salt", timeout)["data"]["error"]
