@@ -39,7 +39,8 @@ class Story:
         print(f"    \033[36m{host.name}#\033[0m {shlex.join(argv)}", flush=True)
         begun = time.monotonic()
         done = host.run(argv, check=False, timeout=timeout)
-        text = (done.stdout + done.stderr).rstrip()
+        # What a terminal shows: progress first, and then what it has come to.
+        text = (done.stderr + done.stdout).rstrip()
         if show and text:
             print("\n".join(f"      {line}" for line in text.splitlines()))
         print(f"      (exit status {done.returncode}, {time.monotonic() - begun:.1f} s)", flush=True)
@@ -63,8 +64,8 @@ class Story:
             self.orchestrate(self.salt1, what, f"{{pair: {pair}}}", show=show, timeout=1200)
 
     def orchestrate(self, host, what, pillar, **terms):
-        """Run an orchestration on a master, and show which of its steps changed something."""
-        words = ["salt-run", "--state-output=changes", "state.orch", f"orch.{what}", f"pillar={pillar}"]
+        """Run an orchestration on a master, and show what it says."""
+        words = ["salt-run", "state.orch", f"orch.{what}", f"pillar={pillar}"]
         return self.command(host, words, **terms)
 
 

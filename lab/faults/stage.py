@@ -141,8 +141,9 @@ class Lab:
 
     def status(self, host, limit=90):
         """What ``pair.status`` says of the pair on a master; raises when it says nothing usable."""
-        done = host.run(["salt-run", "--out=json", "pair.status", "salt"], check=False, timeout=limit)
-        return json.loads(done.stdout)["salt"]
+        command = ["salt-run", "--out=json", "pair.status", "salt", "timeout=10"]
+        done = host.run(command, check=False, timeout=limit)
+        return json.loads(done.stdout)["pairs"]["salt"]
 
 
 def _minion(host):

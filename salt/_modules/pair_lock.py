@@ -10,10 +10,12 @@ hand, the others by orchestrations.
 """
 
 import logging
+import time
 
 from salt.exceptions import CommandExecutionError
 
 import salt_errors
+from failback.errors import FailbackError
 from failback.pair import Member
 from failback.recovery import reverse_rsync as data
 from failback.replication import sources as source_facts
@@ -66,7 +68,7 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
 
 
 @salt_errors.translated
-def renew(pair, run, seconds, pause=False):
+def renew(pair, run, seconds, pause=False, step=None):
     """
     Prolong the lock of a run on this node; the living run asks for it several times a minute.
 
@@ -75,6 +77,9 @@ def renew(pair, run, seconds, pause=False):
 
     pause
         Pause the watch as well, for as long as the lock holds, or prolong that.
+
+    step
+        What the run is at, ``{"name": "static", "seconds": 12.0}``; ``pair.status`` shows it.
 
     Returns True, or False when the run does not have the pair: nothing was changed then.
 
@@ -85,7 +90,7 @@ def renew(pair, run, seconds, pause=False):
         salt 'salt1' pair.renew salt 20261122T183000-recover-salt-4f2a 60
     """
     member = Member(pair, _paths())
-    renewed = member.lock.renew(run, float(seconds))
+    renewed = member.lock.renew(run, float(seconds), step)
     if renewed and pause:
         member.pause.set(min(float(seconds), pauses.LONGEST), f"run {run}", run)
     return renewed
@@ -124,7 +129,7 @@ def unlock(pair, run):
 
 
 @salt_errors.translated
-def pause(pair, seconds, reason, run=None):
+def pause(pair, seconds, reason, run=None, user=None):
     """
     Pause the watch of a pair on this node; it resumes by itself.
 
@@ -137,7 +142,10 @@ def pause(pair, seconds, reason, run=None):
     run
         The run on whose behalf; that run ends it early.
 
-    Returns the pause: ``until`` (seconds since the epoch), ``reason`` and ``run``.
+    user
+        Who asks.
+
+    Returns the pause: ``until`` (seconds since the epoch), ``reason``, ``run`` and ``user``.
 
     CLI Example:
 
@@ -145,7 +153,7 @@ def pause(pair, seconds, reason, run=None):
 
         salt 'salt2' pair.pause salt 600 'switch maintenance'
     """
-    return _member(pair).pause.set(seconds, reason, run)
+    return _member(pair).pause.set(seconds, reason, run, user)
 
 
 def hold(pair, seconds, reason, run=None):
@@ -240,6 +248,10 @@ def history(pair=None):
     """
     List the runs that this node remembers, oldest first.
 
+    Returns a list of records, see ``failback.state.runs``; that of the run which has the lock here has
+    ``lock``, with ``state`` (``held``, ``expired`` or ``dead``), and ``step`` and ``seconds``, what it is at
+    and for how long.
+
     CLI Example:
 
     .. code-block:: bash
@@ -248,4 +260,19 @@ def history(pair=None):
     """
     paths = _paths()
     chosen = [pair] if pair else configuration.names(paths)
-    return [record for one in chosen for record in Member(one, paths).runs.history()]
+    return [record for one in chosen for record in _history(Member(one, paths))]
+
+
+def _history(member):
+    records = member.runs.history()
+    try:
+        found = member.lock.read()
+    except FailbackError:
+        # What it says is in the report; the records are of use all the same.
+        found = None
+    for record in records:
+        if found and record["run"] == found["run"]:
+            step = found.get("step") or {}
+            seconds = max(0, round(time.time() - step["began"])) if step else None
+            record["lock"] = {"state": found["state"], "step": step.get("name"), "seconds": seconds}
+    return records

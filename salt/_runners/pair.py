@@ -16,30 +16,37 @@ not ``normal``, a refused plan, a node that does not answer.
 """
 
 import dataclasses
-import functools
 import inspect
 import logging
 import os
 import re
 import sys
+import time
 
 import salt.runners.state
 import salt.utils.args
+import salt.utils.user
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
 from failback.decisions import guests
-from failback.decisions import hearing
 from failback.decisions import plan as plans
 from failback.decisions import verdict as verdicts
 from failback.errors import FailbackError
+from failback.host import system
 from failback.pillar import check as pillar_check
 from failback.state import runs
 from failback_master import checks
 from failback_master import minions
 from failback_master import orchestration
 from failback_master import witnesses
+from failback_master.surface import display
+from failback_master.surface import history as past
+from failback_master.surface import live
+from failback_master.surface import pairs as shown_pairs
+from failback_master.surface.command import bad
+from failback_master.surface.command import command
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +84,9 @@ ORCHESTRATIONS = {
     "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},
 }
 
+#: The functions of the runner that run one of them; see ``pair_orchestrations.py``.
+RUNS = ("pair.recover", "pair.failover", "pair.boot", "pair.adopt", "pair.vm")
+
 #: Those that are typed otherwise than ``pillar='{pair: <pair>}'``.
 USAGES = {"orch.vm": "{vm: <guest or all>, host: <host>}"}
 
@@ -90,6 +100,27 @@ def __init__(opts):
     if wrong:
         print(wrong, file=sys.stderr, flush=True)
         os._exit(64)  # EX_USAGE of sysexits.h
+    begins = _begins(opts.get("fun"), opts.get("arg"))
+    if begins or str(opts.get("fun")).startswith("pair."):
+        live.end_on_interrupt()
+    if begins:
+        display.begin(opts, begins)
+
+
+def _begins(function, typed):
+    """What a command line begins that takes its time, in words; None for any other one."""
+    if function in RUNS:
+        orchestration_name = f"orch.{function.partition('.')[2]}"
+    elif function in ("state.orch", "state.orchestrate", "state.sls"):
+        orchestration_name = next((str(one) for one in typed or [] if str(one).startswith("orch.")), None)
+    else:
+        return None
+    if orchestration_name not in ORCHESTRATIONS:
+        return None
+    args, kwargs = salt.utils.args.parse_input(typed or [], condition=False)
+    given = {**kwargs, **(kwargs.get("pillar") or {})}
+    pair = given.get("pair") or given.get("vm") or (args[0] if args and function in RUNS else "")
+    return f"{orchestration_name} {pair}: the orchestration is rendered"
 
 
 def _mistyped(function, words):
@@ -130,36 +161,19 @@ def _pairs():
     return checks.pairs_of(pillar)
 
 
-def _command(function):
-    """
-    Let a refusal be a sentence instead of a traceback, and salt-run's exit status tell good from bad.
-
-    salt-run takes its exit status from a key ``retcode`` of what a runner returns (salt/cli/run.py); a
-    bad answer has it, a good one does not.
-    """
-
-    @functools.wraps(function)
-    def wrapper(*args, **kwargs):
-        try:
-            inspect.signature(function).bind(*args, **kwargs)
-        except TypeError as error:
-            name = function.__name__
-            return _bad({"error": f"pair.{name}: {error}. Usage: salt-run -d pair.{name}"})
-        try:
-            return function(*args, **kwargs)
-        except (SaltException, FailbackError) as error:
-            return _bad({"error": str(error)})
-
-    # Salt looks through this, and for wrong arguments shows its own usage with exit status 0.
-    del wrapper.__wrapped__
-    return wrapper
+def _other_master():
+    """Where to ask instead, when this machine is a node of a pair and its salt-master does not run."""
+    own = __opts__["id"].removesuffix("_master")
+    try:
+        nodes = [(one["primary"], one["secondary"]) for one in _pairs().values()]
+    except (SaltException, KeyError, TypeError, AttributeError):
+        return ""
+    names = [[each if isinstance(each, str) else each.get("id") for each in one] for one in nodes]
+    other = next((one[1 - one.index(own)] for one in names if own in one), None)
+    return f" Or use the master on {other}." if other else ""
 
 
-def _bad(answer):
-    return {**answer, "retcode": 1}
-
-
-@_command
+@command
 def check():
     """
     Check the pillar of all pairs.
@@ -176,12 +190,12 @@ def check():
     pairs = _pairs()
     wrong = [pillar_check.sentence(one) for one in pillar_check.problems(pairs)]
     if wrong:
-        return _bad({"problems": wrong})
+        return bad({"problems": wrong})
     return {"comment": f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}: the pillar is right."}
 
 
-@_command
-def status(pair=None):
+@command
+def status(pair=None, timeout=minions.GLANCE_WITHIN):
     """
     Show who is active in a pair or in all of them, since when, and what is not as it should be.
 
@@ -190,12 +204,13 @@ def status(pair=None):
     pair
         Name of the pair; all of them when left out.
 
-    Returns ``{pair: {...}}`` with ``verdict``, ``sentence``, ``next`` (the command to run, or nothing),
-    ``drift`` (a list of sentences) and ``nodes``; for a pair with virtual machines also ``guests``, where
-    each of them runs, and ``guests_wrong``. Where one node does not answer, ``seen by witnesses`` says who
-    answers for the addresses, as third hosts see it. ``watch_wrong`` names nodes that take nothing over,
-    because there is nobody to ask whether they are cut off. The exit status is 0 when each pair is ``normal``
-    without drift and nothing is wrong with watch or guests; a guest that runs nowhere is not wrong.
+    timeout
+        Seconds for the nodes to answer. One that is off costs this time and somewhat more.
+
+    Returns ``{"pairs": {pair: {...}}, "retcode": n}``; ``docs/status.schema.json`` says what each pair has.
+    Where one node does not answer, the witnesses are asked as well. The exit status is 0 when every pair is
+    ``normal`` without drift and nothing is wrong with watch or guests; a guest that runs nowhere is shown and
+    is not wrong.
 
     CLI Example:
 
@@ -203,34 +218,39 @@ def status(pair=None):
 
         salt-run pair.status
         salt-run pair.status salt
+        salt-run pair.status --out=json
     """
     pairs = _pairs()
+    usage = "salt-run pair.status [<pair>] [timeout=<seconds>]"
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= 60:
+        raise SaltInvocationError(f"timeout must be from 1 to 60 seconds, not {timeout!r}. Usage: {usage}")
     chosen = [pair] if pair is not None else sorted(pairs)
-    configs = [checks.configuration(pairs, one, "salt-run pair.status [<pair>]") for one in chosen]
-    nodes = minions.Nodes(__opts__)
+    configs = [checks.configuration(pairs, one, usage) for one in chosen]
+    return _looked(configs, timeout)
+
+
+def _looked(configs, timeout):
+    """The facts of some pairs, with ``retcode``."""
+    nodes = minions.Nodes(__opts__, master_within=0)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     # Nodes that still have an earlier tree are asked for nothing that they do not know.
     more = {"guests": True} if any(one["vms"] for one in configs) else {}
-    answers, errors = nodes.try_all(ids, "pair.report", look=minions.LOOK_WITHIN, **more)
-    found, good = {}, True
+    try:
+        answers, errors = nodes.try_all(ids, "pair.report", look=timeout, gone=_gone(timeout), **more)
+    except minions.NoMaster as error:
+        raise CommandExecutionError(f"{error}{_other_master()}") from error
+    found = {}
     for config in configs:
-        primary, secondary = (answers.get(config[role]["id"]) for role in ("primary", "secondary"))
-        one, seen = _witnessed(nodes, config, primary, secondary)
-        shown = found[config["name"]] = _shown(config, one, (primary, secondary), errors)
-        if seen:
-            shown["seen by witnesses"] = seen
-        unasked = _nobody_to_ask(primary, secondary)
-        if unasked:
-            shown["watch_wrong"] = unasked
+        reports = [answers.get(config[role]["id"]) for role in ("primary", "secondary")]
+        verdict, seen = _witnessed(nodes, config, *reports)
+        shown = found[config["name"]] = shown_pairs.facts(
+            config, verdict, reports, errors, _here(reports), seen
+        )
         if config["vms"]:
             said = _guests(config, answers, errors)
             shown["guests"] = guests.shown(config, said)
-            wrong = guests.wrong(config, said)
-            if wrong:
-                shown["guests_wrong"] = wrong
-        wrong = one.drift or shown.get("guests_wrong") or unasked
-        good = good and one.name == verdicts.NORMAL and not wrong
-    return found if good else _bad(found)
+            shown["guests_wrong"] = guests.wrong(config, said)
+    return {"pairs": found, "retcode": 0 if all(map(shown_pairs.is_good, found.values())) else 1}
 
 
 def _witnessed(nodes, config, primary, secondary):
@@ -247,40 +267,15 @@ def _witnessed(nodes, config, primary, secondary):
     return dataclasses.replace(found, contradicted=contradicted), shown
 
 
-def _nobody_to_ask(*reports):
-    """The nodes whose watch takes nothing over because there is nobody to ask, as sentences."""
-    asked = [(report or {}).get("reachable") or {} for report in reports]
-    return [one.get("problem") or one.get("error") for one in asked if one.get("problem") or one.get("error")]
+def _gone(timeout):
+    """Seconds for a slow node to say that it is still at it: whoever waits longer gives it longer."""
+    return min(minions.LOOK_GONE_WITHIN, timeout / 2)
 
 
-def _shown(config, found, reports, errors):
-    shown = {"verdict": found.name, "sentence": found.sentence}
-    following = _next(config, found)
-    if following:
-        shown["next"] = following
-    if found.drift:
-        shown["drift"] = list(found.drift)
-    shown["nodes"] = {}
-    for role, report in zip(("primary", "secondary"), reports):
-        node = config[role]["id"]
-        shown["nodes"][node] = _shown_node(role, report) if report else errors.get(node, "no answer")
-    return shown
-
-
-def _next(config, found):
-    """What to do about a verdict: a command, two in their order, a sentence, or nothing."""
-    recover = plans.decide(plans.RECOVER, config, found)
-    failover = plans.decide(plans.FAILOVER, config, found)
-    commands = []
-    if found.name == verdicts.FAILED_OVER and failover.steps:
-        commands.append(f"{plans.command(plans.FAILOVER, config)} (completes the takeover)")
-    if found.name == verdicts.PRIMARY_DOWN or found.contradicted:
-        return found.contradicted or failover.refusal
-    if recover.refusal:
-        return recover.refusal
-    if recover.steps:
-        commands.append(plans.command(plans.RECOVER, config))
-    return commands if len(commands) > 1 else "".join(commands)
+def _here(reports):
+    """The node of a pair on which this master runs, by its boot, or None."""
+    own = system.boot_id()
+    return next((one["node"] for one in reports if one and one["boot_id"] == own), None)
 
 
 def _guests(config, answers, errors):
@@ -294,57 +289,29 @@ def _guests(config, answers, errors):
     return said
 
 
-def _claim(own):
-    """What a claim of the watch has come to, where nobody has heard it."""
-    if not hearing.unheard(own):
-        return ""
-    return ", withdrawn: nobody heard it" if own.get("withdrawn") else ", heard by nobody since"
+@command
+def nodes(pair=None):
+    """
+    List the nodes of a pair or of all pairs, as the pillar names them.
+
+    pair
+        Name of the pair; all of them when left out.
+
+    Returns ``{pair: [primary, secondary]}``, minion ids.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.nodes
+    """
+    pairs = _pairs()
+    chosen = [pair] if pair is not None else sorted(pairs)
+    configs = [checks.configuration(pairs, one, "salt-run pair.nodes [<pair>]") for one in chosen]
+    return {one["name"]: [one["primary"]["id"], one["secondary"]["id"]] for one in configs}
 
 
-def _shown_node(role, report):
-    own = report["ledger"]
-    shown = {
-        "role": role,
-        "ledger": report["ledger_error"]
-        or (
-            f"generation {own['generation']}: {own['active']} active since {own['since']} ({own['why']})"
-            + _claim(own)
-            if own
-            else "none"
-        ),
-        "admitted in this boot": "yes" if verdicts.admitted(report) else "no",
-        "addresses": {
-            one["name"]: f"{one['address']} "
-            + (
-                "held"
-                if one["held"]
-                else "not held"
-                if one["interface_exists"]
-                else f"no interface {one['interface']}"
-            )
-            for one in report["addresses"]
-        },
-        "lsyncd": "running" if report["lsyncd"]["running"] else "stopped",
-        "services": {**report["services"], **report["active_services"]},
-    }
-    if role == "primary":
-        shown["gate"] = report["gate"] or "open"
-    asked = report.get("reachable")
-    if asked and "asks" in asked:
-        names = asked["asks"]
-        shown["asks before a takeover"] = "nobody" if names is None else ", ".join(names) or "there is none"
-    if report["pause"]:
-        shown["pause"] = report["pause"]
-    if report["lock"]:
-        shown["lock"] = report["lock"]
-    if report.get("fenced"):
-        shown["declares off"] = report["fenced"]
-    if report.get("fence"):
-        shown["fence"] = report["fence"]
-    return shown
-
-
-@_command
+@command
 def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
     """
     Show what an orchestration would do to a pair now, without doing any of it.
@@ -390,7 +357,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
         "steps": [f"{step}: {plans.STEPS[step]}" for step in run.plan.steps],
     }
     if run.plan.refusal:
-        return _bad({**shown, "refused": [run.plan.refusal, *errors.values()]})
+        return bad({**shown, "refused": [run.plan.refusal, *errors.values()]})
     if run.plan.nothing_to_do:
         shown["steps"] = "Nothing to do."
     overrides = {"winner": winner, "reason": "..."} if winner else {}
@@ -424,7 +391,7 @@ def plan(pair=None, operation=plans.RECOVER, names=NAMES, winner=None):
             **({"overrides": overrides} if overrides else {}),
         )
         if refusals:
-            return _bad({**shown, "refused": refusals})
+            return bad({**shown, "refused": refusals})
     shown["digest"] = plans.digest(run.plan, run.verdict, previews, reports)
     shown["command"] = plans.command(operation, config, plan=shown["digest"], **overrides)
     return shown
@@ -446,7 +413,7 @@ def _shown_preview(one):
     return shown
 
 
-@_command
+@command
 def history(pair=None):
     """
     List the runs of a pair or of all pairs, oldest first.
@@ -454,9 +421,10 @@ def history(pair=None):
     pair
         Name of the pair; all of them when left out.
 
-    Returns ``{"runs": [...]}``, each a dict: ``run``, ``operation``, ``started``, ``finished``, ``result``
-    (``interrupted`` for one that never closed), ``sentence``, ``user``, ``master``, and ``backup``, the nodes
-    that keep one; where an operator gave a word, also ``fenced`` or ``winner``, and ``reason``.
+    Returns ``{"runs": [...]}``, each a dict: ``run``, ``pair``, ``operation``, ``started``, ``finished``,
+    ``result`` (``running`` for one that is at work, with ``step`` and ``seconds``; ``interrupted`` for one
+    that never closed), ``sentence``, ``user``, ``master``, and ``backup``, the nodes that keep one; where an
+    operator gave a word, also ``fenced`` or ``winner``, and ``reason``.
 
     CLI Example:
 
@@ -470,28 +438,13 @@ def history(pair=None):
     nodes = minions.Nodes(__opts__)
     ids = [one[role]["id"] for one in configs for role in ("primary", "secondary")]
     answers, errors = nodes.try_all(ids, "pair.history", look=minions.LOOK_WITHIN, pair=pair)
-    merged = {}
-    for node, records in answers.items():
-        for record in records:
-            one = merged.setdefault(record["run"], {**record, "backup": []})
-            if record.get("finished") and not one.get("finished"):
-                one.update({**record, "backup": one["backup"]})
-            if record["backup"]:
-                one["backup"].append(node)
-    found = []
-    for run in sorted(merged):
-        one = merged[run]
-        keys = ("run", "pair", "operation", "started", "finished", "sentence", "user", "master", "backup")
-        shown = {key: one.get(key) for key in keys}
-        shown["result"] = one.get("result") or "interrupted"
-        shown.update({key: one[key] for key in ("fenced", "winner", "reason") if one.get(key)})
-        found.append(shown)
+    found = past.merged(answers)
     if errors:
-        return _bad({"runs": found, "no answer": list(errors.values())})
+        return bad({"runs": found, "no answer": list(errors.values())})
     return {"runs": found}
 
 
-@_command
+@command
 def undo(run=None, paths=None, test=False):
     """
     Put back what a run has overwritten or deleted, where its backup is kept.
@@ -545,7 +498,7 @@ def undo(run=None, paths=None, test=False):
             node: mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths, test=True)
             for node in keeping
         }
-        return _bad({**shown, "refused": refusal}) if refusal else shown
+        return bad({**shown, "refused": refusal}) if refusal else shown
     if refusal:
         raise CommandExecutionError(f"Refused, nothing was changed. {refusal}")
     checks.require_free(pair, reports, mine.nodes)
@@ -571,7 +524,7 @@ def undo(run=None, paths=None, test=False):
     return {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
 
 
-@_command
+@command
 def pause(pair=None, minutes=None, reason="paused by an operator"):
     """
     Pause the watch of a pair on both nodes; it resumes by itself.
@@ -585,7 +538,8 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
     reason
         Shown by ``pair.status``.
 
-    Returns what each node says. Raises when one does not answer.
+    Returns ``comment`` and ``nodes``: by node ``until`` (ISO 8601, UTC), ``reason``, ``user`` and ``run``.
+    Raises when one does not answer.
 
     CLI Example:
 
@@ -599,7 +553,11 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
         raise SaltInvocationError(f"minutes must be from 1 to 1440, not {minutes!r}. Usage: {usage}")
     nodes = minions.Nodes(__opts__)
     ids = (config["primary"]["id"], config["secondary"]["id"])
-    return nodes.all(ids, "pair.pause", pair, minutes * 60, reason)
+    user = salt.utils.user.get_specific_user()
+    done = nodes.all(ids, "pair.pause", pair, minutes * 60, reason, user=user)
+    first = shown_pairs.pause_of(min(done.values(), key=lambda one: one["until"]))
+    said = f"The watch of {pair} is {shown_pairs.paused(first, time.time())}. It takes nothing until then."
+    return {"comment": said, "nodes": {node: shown_pairs.pause_of(one) for node, one in done.items()}}
 
 
 def hold(pair=None, minutes=None, reason="paused by an operator"):
@@ -619,7 +577,7 @@ def hold(pair=None, minutes=None, reason="paused by an operator"):
     return pause(pair, minutes, reason)
 
 
-@_command
+@command
 def resume(pair=None):
     """
     End a pause of the watch of a pair on both nodes.
@@ -627,7 +585,7 @@ def resume(pair=None):
     pair
         Name of the pair.
 
-    Returns, for each node, True when there was one.
+    Returns ``comment`` and ``nodes``: for each node, True when there was one.
 
     CLI Example:
 
@@ -637,4 +595,6 @@ def resume(pair=None):
     """
     config = checks.configuration(_pairs(), pair, "salt-run pair.resume <pair>")
     nodes = minions.Nodes(__opts__)
-    return nodes.all((config["primary"]["id"], config["secondary"]["id"]), "pair.resume", pair)
+    done = nodes.all((config["primary"]["id"], config["secondary"]["id"]), "pair.resume", pair)
+    said = f"The pause of {pair} is over." if any(done.values()) else f"The watch of {pair} was not paused."
+    return {"comment": said, "nodes": done}

@@ -17,6 +17,7 @@ from failback_master import checks
 from failback_master import highstate
 from failback_master import minions
 from failback_master import orchestration
+from failback_master.surface import live
 
 __virtualname__ = "pair_adoption"
 
@@ -33,6 +34,7 @@ def __virtual__():
 def _step(name, pair, would, work):
     """What the steps have in common: the pair is looked up, test mode changes nothing, errors are said."""
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
+    live.SCREEN.going(f"      {name}")
     try:
         config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
         nodes = minions.Nodes(__opts__)
@@ -46,6 +48,8 @@ def _step(name, pair, would, work):
         ret["result"] = True
     except SaltException as error:
         ret["comment"] = str(error)
+    live.SCREEN.done()
+    live.SCREEN.line(f"      {'FAILED' if ret['result'] is False else 'done'}: {name}", ret["result"])
     return ret
 
 

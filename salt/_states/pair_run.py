@@ -31,6 +31,8 @@ from failback_master import highstate
 from failback_master import minions
 from failback_master import opening
 from failback_master import orchestration
+from failback_master.surface import live
+from failback_master.surface import words
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +94,30 @@ def opened(
         although they lay elsewhere.
     """
     ret = _ret(name)
-    begun = time.monotonic()
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
     overrides = {"winner": winner, "fenced": fenced, "reason": reason, "moved": moved}
+    live.INTERRUPTS.watch()
+    live.SCREEN.going(f"      precheck   {pair}: both nodes are asked, and what they say is checked")
+    try:
+        with live.INTERRUPTS.raised():
+            return _opened(ret, pair, operation, plan, limits, overrides)
+    except live.Interrupted:
+        ret["changes"] = {}
+        ret["comment"] = "Interrupted before the first step; nothing was changed."
+        return ret
+    finally:
+        live.SCREEN.done()
+
+
+def _opened(ret, pair, operation, plan, limits, overrides):
+    """``opened`` without what surrounds it."""
+    begun = time.monotonic()
     try:
         run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, overrides)
     except SaltException as error:
         ret["comment"] = f"Refused, nothing was changed. {error}"
         return ret
+    run.facts["before"] = _served(run.verdict)
     if run.plan.nothing_to_do:
         __context__[orchestration.CONTEXT] = run
         ret["result"] = True
@@ -127,7 +145,13 @@ def opened(
         said.append(f"Took over the lock of run {run.took_over}, which is no longer running.")
     ret["comment"] = f"{pair} is {run.verdict.name}: {' '.join(said)} Run {run.id} owns the lock."
     run.note("precheck", True, " ".join(said), time.monotonic() - begun)
+    run.progress.planned(run.plan.steps)
     return ret
+
+
+def _served(found):
+    """What is shown of a verdict beside another one."""
+    return {"verdict": found.name, "active": found.active, "generation": found.generation}
 
 
 def watch_held(name):
@@ -217,14 +241,18 @@ def returned_node_is_current(name):
 
     def work(run, changes):
         node, pair = run.plan.returned, run.config["name"]
+        run.tell(f"highstate on {node}")
         first = highstate.highstate(run.nodes, [node])[node]
         if first:
             changes["highstate"] = first
         if run.config["recovery"]["reboot"]:
             before = run.nodes.one(node, "pair.reboot", pair, run.id)
+            run.tell(f"{node} reboots: waits for a new boot id")
             seconds = highstate.wait_rebooted(run, node, before, run.config["recovery"]["boot_timeout"])
             changes["reboot"] = f"new boot after {seconds:.0f} s"
+            run.tell(f"{node} has booted: waits until its highstate at boot has ended")
             highstate.wait_idle(run, node, run.config["recovery"]["boot_timeout"])
+            run.tell(f"highstate on {node}, after the reboot")
             again = highstate.highstate(run.nodes, [node])[node]
             if again:
                 # What the first boot with the new configuration still had to put right.
@@ -315,6 +343,16 @@ def files_pre_synced(name):
         )
         changes.update(done["changes"])
         _reload(run, done["then"])
+        run.facts["files"] = {
+            action: sum(each[action] for each in done["paths"])
+            for action in ("overwritten", "deleted", "created", "attributes")
+        }
+        missed = {path: why for each in done["paths"] for path, why in each["conflict_names"].items()}
+        run.facts["conflicts"] = {
+            "count": sum(each["conflicts"] for each in done["paths"]),
+            "node": run.plan.target,
+            "names": sorted(missed),
+        }
         return done["comment"]
 
     return _step(name, "pre-sync", work)
@@ -397,6 +435,15 @@ def handed_over(name):
         if done["started"]:
             changes["started"] = done["started"]
         active = f"{run.plan.active} is active in generation {done['generation']}"
+        run.facts["window_milliseconds"] = round(done["window_milliseconds"], 1)
+        if done["final_sync"]:
+            files = run.facts.setdefault("files", {})
+            for one in done["final_sync"]["paths"]:
+                for action in ("overwritten", "deleted", "created", "attributes"):
+                    files[action] = files.get(action, 0) + one[action]
+            whole = {one["path"]: one["why"] for one in done["final_sync"]["paths"] if one["named"] is None}
+            if whole:
+                run.facts["compared_as_a_whole"] = whole
         try:
             witnessed = checks.ask_witnesses(run)
         except CommandExecutionError as error:
@@ -445,6 +492,7 @@ def files_equal(name):
                 f"handover: {', '.join(found['unexplained'][:20])}. lsyncd is not started, so both versions "
                 f"are still there. Compare them, then run the recovery again."
             )
+        run.facts["compared"] = found["files"]
         return f"Both nodes have the same files ({found['files']} compared)."
 
     return _step(name, "compare", work)
@@ -565,10 +613,16 @@ def closed(name):
             closing = run.nodes.try_all([node], "pair.close_run", *terms, look=look, sources=sources)
             unclosed.update(closing[1])
         found = verdicts.judge(run.config, primary, secondary)
+        run.facts["after"] = _served(found)
         return unclosed, f"{run.config['name']} is now {found.name}: {found.sentence}"
 
     done = f"{run.config['name']} is served by {run.plan.active}."
-    return {**_ret(name), **run.close(done, give_back)}
+    doing = "a last look" if run.interrupted else "lock and pause are given back, the record is kept"
+    live.SCREEN.going(f"      close      {doing}")
+    try:
+        return {**_ret(name), **run.close(done, give_back)}
+    finally:
+        live.SCREEN.done()
 
 
 def _ret(name):
@@ -601,11 +655,17 @@ def _step(name, step, work, outlives=0):
         ret["comment"] = f"Would see to it that {plans.STEPS[step]}."
         return ret
     begun = time.monotonic()
+    # In a handover every millisecond counts; the renewal before it says as much.
+    run.begin(step, plans.STEPS[step], quiet=bool(outlives))
     try:
-        run.renew(outlives)
-        ret["comment"] = work(run, ret["changes"])
-        ret["result"] = True
+        with live.INTERRUPTS.raised():
+            run.renew(outlives)
+            ret["comment"] = work(run, ret["changes"])
+            ret["result"] = True
     except SaltException as error:
         ret["comment"] = str(error)
+    except live.Interrupted:
+        run.interrupted = True
+        ret["comment"] = words.INTERRUPTED
     run.note(step, ret["result"], ret["comment"], time.monotonic() - begun)
     return ret

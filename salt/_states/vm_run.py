@@ -213,6 +213,7 @@ def placed(name):
         ret["comment"] = "Would do this."
         return ret
     begun = time.monotonic()
+    run.begin("place", ", ".join(one.sentence for one in run.wanted))
     done, failed = _place(run, run.plans, run.silent)
     ret["changes"] = done
     ret["result"] = not failed
@@ -406,6 +407,7 @@ def followed(name, vms=None):
         ret["comment"] = " ".join([*failed, *(one.sentence for one in wanted)]) or "Nothing to do."
         return ret
     begun = time.monotonic()
+    run.begin("vms", "the virtual machines that run follow the pair")
     done, unmoved = _place(run, wanted, silent)
     failed += unmoved
     ret["changes"] = done

@@ -49,7 +49,7 @@ class Host:
         monkeypatch.setattr(migration, "ask_peer", self._ask_peer)
         monkeypatch.setattr(virsh, "emulators", self._emulators)
         monkeypatch.setattr(storage, "mounted", lambda folder, paths: True)
-        monkeypatch.setattr(system, "log", lambda sentence: None)
+        monkeypatch.setattr(system, "log", lambda *said: None)
         self._write("etc/failback/pairs/mgmt.json", json.dumps(self.config()))
         self._write("etc/libvirt/qemu-lockd.conf", storage.lock_config(self.config()))
         self._write("etc/libvirt/qemu.conf", 'lock_manager = "lockd"\n')

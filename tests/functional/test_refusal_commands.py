@@ -27,6 +27,9 @@ def test_what_a_refusal_advises_is_enough(changed):
         allowed = {"max_delete": 0, "max_change_percent": 1, **typed(problem)}
         assert allowed.pop("pair") == "salt"
         assert limits.limit_problems(previews, **allowed, pair="salt") == []
+        # Clients go on writing while the command is typed.
+        later = [seen(overwritten=changed + changed // 5, deleted=changed + changed // 5, total=997)]
+        assert limits.limit_problems(later, **allowed, pair="salt") == []
 
 
 @pytest.mark.parametrize(
@@ -45,5 +48,5 @@ def test_what_a_refusal_advises_has_the_words_of_the_run(reason):
     """After a split the command was refused as it was typed: the winner was left out."""
     overrides = {"winner": "salt2", "reason": reason, "moved": True, "max_change_percent": 60}
     (problem,) = limits.limit_problems([seen(deleted=101)], 100, 60, "salt", "recover", overrides)
-    assert typed(problem) == {"pair": "salt", **overrides, "max_delete": 101}
+    assert typed(problem) == {"pair": "salt", **overrides, "max_delete": 130}
     assert "See which: salt-run pair.plan salt winner=salt2. To allow" in problem

@@ -1,4 +1,4 @@
-"""``pair.plan`` of the runner, with nodes that answer from a table: what it shows of what they say."""
+"""The runner ``pair``, with nodes that answer from a table: what it shows of what they say."""
 
 import importlib.util
 import pathlib
@@ -87,7 +87,7 @@ def runner(tmp_path, monkeypatch):
 def test_conflicts_are_shown_apart_each_with_its_reason(runner, refusals):
     module, say = runner
     nodes = say(CONFLICTS, refusals)
-    shown = module.plan("salt")
+    shown = module.plan("salt")["data"]
     assert shown["verdict"] == "failed_over"
     assert shown["conflicts"] == CONFLICTS
     assert shown["files"]["/srv/salt"]["counts"].endswith("; 2 conflicts")
@@ -98,5 +98,26 @@ def test_conflicts_are_shown_apart_each_with_its_reason(runner, refusals):
 def test_where_there_are_none_nothing_is_said_of_conflicts(runner):
     module, say = runner
     say({})
-    shown = module.plan("salt")
+    shown = module.plan("salt")["data"]
     assert "conflicts" not in shown and shown["digest"] in shown["command"]
+
+
+def test_where_no_master_runs_the_other_one_is_named(runner, monkeypatch):
+    module, _ = runner
+
+    class Gone:
+        def __init__(self, opts, master_within=None):
+            assert master_within == 0, "whoever looks does not wait for a restart"
+
+        def try_all(self, *args, **kwargs):
+            raise minions.NoMaster("The salt-master of this machine takes no connections.")
+
+    monkeypatch.setattr(minions, "Nodes", Gone)
+    shown = module.status("salt")["data"]
+    assert shown["error"].endswith("takes no connections. Or use the master on salt1.")
+    assert shown["retcode"] == 1
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 61, "3 s", True])
+def test_a_timeout_that_is_none_is_refused(runner, timeout):
+    assert "timeout must be from 1 to 60" in runner[0].status("salt", timeout)["data"]["error"]

@@ -104,7 +104,11 @@ def keys_of_schema(part=None, prefix=""):
     return found
 
 
-RUNNER = public_functions(TREE / "salt/_runners/pair.py")
+RUNNER = {
+    key: value
+    for file in sorted((TREE / "salt/_runners").glob("*.py"))
+    for key, value in public_functions(file).items()
+}
 STATES = {path.stem: public_functions(path) for path in (TREE / "salt/_states").glob("*.py")}
 MODULES = {
     name: {key: value for file in files for key, value in public_functions(file).items()}

@@ -21,6 +21,7 @@ from failback.decisions import verdict as verdicts
 from failback.host import system
 from failback_master import checks
 from failback_master import minions
+from failback_master.surface import live
 
 #: Seconds without a further minion's answer after which the silent ones count as gone: until then they
 #: may be on their way from another master, or booting.
@@ -211,6 +212,7 @@ class Cluster:
     def _one(self, name):
         """One pair in a process of its own: ``(result, comment, seconds)``."""
         begun = time.monotonic()
+        live.SCREEN.line(f"{name}  orch.{self._operation} begins")
         status, states, text = salt_run(
             self._opts["config_dir"], self._operation, {"pair": name, **self._more}, self._test
         )
@@ -228,3 +230,5 @@ class Cluster:
 
     def _end(self, name, result, comment, seconds=0.0):
         self.outcomes[name] = {"result": result, "comment": comment, "seconds": round(seconds, 1)}
+        if seconds:
+            live.SCREEN.line(f"{name}  {'FAILED' if result is False else 'done'}, {seconds:.0f} s", result)

@@ -18,6 +18,8 @@ GONE_WITHIN = 15
 #: The same for a look, which takes no time.
 LOOK_WITHIN = 10
 LOOK_GONE_WITHIN = 5
+#: The same for somebody who only wants to see: nothing is decided by it, and he does not want to wait.
+GLANCE_WITHIN = 3
 
 #: Seconds for which a salt-master that takes no connections may be about to restart.
 MASTER_WITHIN = 10
@@ -41,17 +43,24 @@ class Nodes:
 
     opts
         The master's, as a runner or a state of an orchestration has them.
+
+    master_within
+        Seconds for the salt-master of this machine to take connections; ``MASTER_WITHIN`` when left out.
     """
 
-    def __init__(self, opts):
+    def __init__(self, opts, master_within=None):
         self._client = salt.client.get_local_client(opts["conf_file"])
+        self._master_within = master_within
 
-    def try_all(self, nodes, function, *args, look=None, **kwargs):
+    def try_all(self, nodes, function, *args, look=None, gone=LOOK_GONE_WITHIN, **kwargs):
         """
         Call a function on several nodes at once.
 
         look
             Seconds for an answer that takes a node no time; None: it has work to do.
+
+        gone
+            With ``look``: seconds in which a node that has not answered may say that it is still at it.
 
         Returns ``(answers, errors)``, both by node: what it returned, and why it did not. Raises
         ``NoMaster`` when the salt-master of this machine is gone.
@@ -64,7 +73,7 @@ class Nodes:
             function,
             args,
             timeout=ANSWER_WITHIN if look is None else look,
-            gather_job_timeout=GONE_WITHIN if look is None else LOOK_GONE_WITHIN,
+            gather_job_timeout=GONE_WITHIN if look is None else gone,
             full_return=True,
             kwarg=kwargs or None,
         )
@@ -85,7 +94,7 @@ class Nodes:
             self._ask(self._client.run_job, nodes, function, timeout=ANSWER_WITHIN)
 
     def _ask(self, how, nodes, *words, **options):
-        self._require_master(MASTER_WITHIN)
+        self._require_master(MASTER_WITHIN if self._master_within is None else self._master_within)
         try:
             return how(list(nodes), *words, tgt_type="list", **options)
         except (SaltException, OSError) as error:

@@ -43,6 +43,7 @@ def planned(opts, pillar, pair, operation, plan, allowed, overrides):
         config["recovery"][key] = value
     checks.require_overrides(config, overrides)
     run = orchestration.Run(opts, config, operation, overrides)
+    run.allowed = {key: value for key, value in allowed.items() if value is not None}
     reports, errors = run.decide()
     checks.require_free(pair, reports, run.nodes)
     if run.plan.refusal:

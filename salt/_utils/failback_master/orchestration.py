@@ -21,6 +21,7 @@ from failback.state import lock as locks
 from failback.state import runs
 from failback_master import minions
 from failback_master import witnesses
+from failback_master.surface import progress
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,15 @@ class Run:
         #: Whether the watch is paused for as long as the lock holds.
         self.pausing = False
         self.steps = []
+        #: What the run has brought about, for its last lines; see ``failback_master.surface.states``.
+        self.facts = {}
+        #: Ctrl-C was typed: nothing more is begun, and nothing is given back.
+        self.interrupted = False
+        #: Limits that the operator has allowed this run.
+        self.allowed = {}
+        self.progress = progress.Progress(opts, config["name"], self.id)
+        #: The step at work and when (monotonic) it began, or None.
+        self._at = None
         self._opts = opts
         self._heartbeat = None
         #: When (monotonic) the step ends that could go on without this run.
@@ -243,10 +253,11 @@ class Run:
     def _renew(self, nodes):
         """Renew the lock; answers and errors as of ``Nodes.try_all``."""
         terms = (self.config["name"], self.id, self._lease())
+        more = {"pause": self.pausing}
+        if self._at:
+            more["step"] = {"name": self._at[0], "seconds": round(time.monotonic() - self._at[1], 1)}
         asked = system.boottime()
-        answers, errors = nodes.try_all(
-            self.members, "pair.renew", *terms, look=minions.LOOK_WITHIN, pause=self.pausing
-        )
+        answers, errors = nodes.try_all(self.members, "pair.renew", *terms, look=minions.LOOK_WITHIN, **more)
         if all(answers.get(node) is True for node in self.members):
             self._renewed_at = asked
         return answers, errors
@@ -270,8 +281,31 @@ class Run:
             "user": self.owner["user"],
         }
 
+    def begin(self, step, text, quiet=False):
+        """
+        A step begins: whoever looks at the screen, the bus or ``pair.status`` is told.
+
+        text
+            What it is for.
+
+        quiet
+            True: the nodes are not told by a renewal of the lock of its own, for nothing may disturb the
+            step.
+        """
+        self._at = (step, time.monotonic())
+        self.progress.begun(step, text)
+        if self._heartbeat is not None and not quiet:
+            self._heartbeat.hasten()
+
+    def tell(self, text):
+        """What the step at work waits for now."""
+        if self._at:
+            self.progress.tell(self._at[0], text)
+
     def note(self, step, result, comment, seconds):
+        """A step has ended."""
         self.steps.append({"step": step, "result": result, "comment": comment, "seconds": round(seconds, 2)})
+        self.progress.ended(step, result, comment, seconds)
 
     @property
     def failed(self):
@@ -291,6 +325,8 @@ class Run:
 
         Returns result, changes and comment of the state that is the orchestration's last step.
         """
+        if self.interrupted:
+            return {"result": False, "changes": {}, "comment": self._interrupted()}
         failed = self.failed
         sentence = failed["comment"] if failed else done
         ended = f"Run {self.id} failed at `{failed['step']}`." if failed else f"Run {self.id} succeeded."
@@ -312,8 +348,36 @@ class Run:
         if errors:
             comment = f"{ended} It could not be closed. {' '.join(errors.values())}"
             return {"result": False, "changes": {}, "comment": comment}
-        changes = {"run": self.id, "seconds": {one["step"]: one["seconds"] for one in self.steps}}
+        changes = {
+            "run": self.id,
+            "seconds": {one["step"]: one["seconds"] for one in self.steps},
+            **self.facts,
+        }
         return {"result": True, "changes": changes, "comment": f"Run {self.id} is closed. {sentence}"}
+
+    def _interrupted(self):
+        """
+        What is said after Ctrl-C. The lock is left to the death of this process, as after any other: what was
+        under way on the nodes is still protected by it, and the next run takes it over at once.
+        """
+        if self._heartbeat is not None:
+            self._heartbeat.hush()
+        again = "Run the same command again"
+        if self.operation in plans.OPERATIONS:
+            more = {**self.overrides, **self.allowed}
+            again = f"Run again: {plans.command(self.operation, self.config, **more)}"
+        try:
+            # A client of its own: the other one was in the middle of a question.
+            self.nodes = minions.Nodes(self._opts)
+            self.judge()
+            now = f"{self.config['name']} is {self.verdict.name}: {self.verdict.sentence}"
+        except SaltException as error:
+            now = f"It is not known who serves. {error}"
+        at = self.steps[-1]["step"] if self.steps else "precheck"
+        return (
+            f"Interrupted at `{at}`. {now} What was under way on the nodes goes on there, or goes back, by "
+            f"itself. {again}"
+        )
 
 
 #: What the last step of an orchestration says that took no lock.
@@ -332,16 +396,30 @@ class Heartbeat:
     def __init__(self, beat):
         self._beat = beat
         self._stopped = threading.Event()
+        self._hastened = threading.Event()
         self._thread = threading.Thread(target=self._run, name="failback-heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self):
         """Beat no more. Returns when a beat that is under way has ended."""
-        self._stopped.set()
+        self.hush()
         self._thread.join()
 
+    def hasten(self):
+        """Beat now, and not only when it is time."""
+        self._hastened.set()
+
+    def hush(self):
+        """Beat no more; one that is under way is not waited for."""
+        self._stopped.set()
+        self._hastened.set()
+
     def _run(self):
-        while not self._stopped.wait(RENEW_EVERY):
+        while not self._stopped.is_set():
+            self._hastened.wait(RENEW_EVERY)
+            self._hastened.clear()
+            if self._stopped.is_set():
+                return
             try:
                 self._beat()
             except Exception as error:

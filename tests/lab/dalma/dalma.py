@@ -121,10 +121,10 @@ class Cluster:
 
     def status(self, *pairs, master=None):
         """``pair.status`` as a dict, its exit status under ``status``."""
-        command = ["salt-run", "--out=json", "pair.status", *pairs]
+        command = ["salt-run", "--out=json", "pair.status", *pairs, "timeout=10"]
         done = (master or self.salt1).run(command, check=False, timeout=300)
         try:
-            return {**json.loads(done.stdout), "status": done.returncode}
+            return {**json.loads(done.stdout)["pairs"], "status": done.returncode}
         except ValueError:
             raise AssertionError(done.stdout + done.stderr) from None
 

@@ -96,7 +96,7 @@ def test_both_masters_have_the_pairs_from_the_repository(gitfs):
     for host in gitfs.nodes:
         assert gitfs.runner(host, "pair.check")["status"] == 0
         said = gitfs.runner(host, "pair.status", "salt")
-        assert (said["status"], said["salt"]["verdict"]) == (0, "normal")
+        assert (said["status"], said["pairs"]["salt"]["verdict"]) == (0, "normal")
 
 
 def test_highstate_from_the_repository_changes_nothing(gitfs):

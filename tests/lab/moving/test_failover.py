@@ -55,7 +55,8 @@ def test_what_carried_and_served_on_the_primary_has_stopped(moved, pair):
     assert one["active"] == two["active"] == "salt2"
     assert one["generation"] == two["generation"]
     status = pair.runner(pair.salt2, "pair.status", "salt", check=False)
-    assert status["salt"]["verdict"] == "failed_over" and "drift" not in status["salt"], status
+    status = status["pairs"]["salt"]
+    assert status["verdict"] == "failed_over" and not status["drift"], status
     started = pair.salt1.run(["systemctl", "start", "lsyncd"], check=False)
     assert started.returncode != 0, "the gate must be closed on the primary now"
 
@@ -92,7 +93,7 @@ def test_many_deletions_between_the_passes_are_not_carried_on(moved, pair):
     assert left + len(kept.stdout.splitlines()) >= files, "what was deleted is in the backup"
     for host in pair.nodes:
         host.run(["rm", "-r", doomed])
-    assert pair.runner(pair.salt2, "pair.status", check=False)["salt"]["verdict"] == "failed_over"
+    assert pair.runner(pair.salt2, "pair.status", check=False)["pairs"]["salt"]["verdict"] == "failed_over"
 
 
 def test_the_primary_comes_home_and_no_acknowledged_write_is_lost_on_either_way(moved, pair):
@@ -140,7 +141,8 @@ def test_a_primary_that_is_declared_off_and_is(pair):
     record = pair.salt2.read(f"/var/lib/failback/salt/runs/{kept['run']}/run.json")
     assert "the test took its power" in record
     pair.come_back()
-    assert pair.runner(pair.salt2, "pair.status", "salt", check=False)["salt"]["verdict"] == "failed_over"
+    status = pair.runner(pair.salt2, "pair.status", "salt", check=False)["pairs"]["salt"]
+    assert status["verdict"] == "failed_over"
     done = pair.recover(pair.salt2, max_delete=1000)
     assert done.returncode == 0, done.stdout + done.stderr
     assert pair.holders() == ["salt1"]
@@ -165,7 +167,7 @@ def test_the_winner_of_a_split_is_named_and_the_loser_loses_nothing(pair):
     until(lambda: pair.holders() == ["salt1", "salt2"], 20, "both to answer")
 
     pair.wait_idle(pair.salt1, "salt2")
-    status = pair.runner(pair.salt1, "pair.status", "salt", check=False)["salt"]
+    status = pair.runner(pair.salt1, "pair.status", "salt", check=False)["pairs"]["salt"]
     assert status["verdict"] == "split-brain" and "winner: salt2" in status["next"], status
     assert pair.recover(pair.salt1).returncode != 0
     assert pair.holders() == ["salt1", "salt2"], "a refusal changes nothing"
@@ -183,5 +185,5 @@ def test_the_winner_of_a_split_is_named_and_the_loser_loses_nothing(pair):
     for name, text in (("of-salt2", "written on salt2\n"), ("file-1400", "changed on salt2\n")):
         (kept,) = pair.salt2.run(["find", folder, "-path", f"*/many/{name}"]).stdout.splitlines()
         assert pair.salt2.read(kept) == text
-    status = pair.runner(pair.salt1, "pair.status", "salt")["salt"]
-    assert status["verdict"] == "normal" and "drift" not in status
+    status = pair.runner(pair.salt1, "pair.status", "salt")["pairs"]["salt"]
+    assert status["verdict"] == "normal" and not status["drift"]

@@ -31,7 +31,7 @@ def way_out(pair, master, verdict):
     """Do what the status says until the pair is normal; the verdict of each look, the first one as given."""
     seen = []
     for _ in range(3):
-        status = pair.runner(master, "pair.status", "salt", check=False)["salt"]
+        status = pair.runner(master, "pair.status", "salt", check=False)["pairs"]["salt"]
         seen.append(status["verdict"])
         if status["verdict"] == "normal":
             break

@@ -135,4 +135,4 @@ def test_the_near_end_loses_power_after_the_commit(pair, handover):
     assert ledger["generation"] == said["generation"] + 1
     pair.come_back()
     assert pair.holders() == ["salt2"]
-    assert pair.runner(pair.salt2, "pair.status", check=False)["salt"]["verdict"] == "failed_over"
+    assert pair.runner(pair.salt2, "pair.status", check=False)["pairs"]["salt"]["verdict"] == "failed_over"

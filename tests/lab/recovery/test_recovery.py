@@ -57,7 +57,7 @@ class Recovery:
         """A first run, a second one beside it, and the death of the first while salt1 reboots."""
         pair = self.pair
         pillar = json.dumps({"pair": "salt", "max_delete": MANY})
-        command = ["salt-run", "state.orch", "orch.recover", f"pillar={pillar}"]
+        command = ["salt-run", "--state-output=full", "state.orch", "orch.recover", f"pillar={pillar}"]
         boot = pair.salt1.boot_id()
         pair.site.start_masters([pair.salt1])
         pair.wait_idle(pair.salt1, "salt2")

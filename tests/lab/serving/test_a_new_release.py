@@ -160,7 +160,7 @@ def test_a_recovery_has_nothing_to_do_and_a_former_name_still_works(pair):
     done = pair.recover(pair.salt1)
     assert done.returncode == 0 and "Nothing to do" in done.stdout, done.stdout
     status = pair.runner(pair.salt1, "pair.status", "salt")
-    assert status["salt"]["verdict"] == "normal"
+    assert status["pairs"]["salt"]["verdict"] == "normal"
     # An alias of the release before, as an operator's fingers know it.
     assert pair.runner(pair.salt1, "pair.hold", "salt", "0.1")["status"] == 0
     assert pair.runner(pair.salt1, "pair.resume", "salt")["status"] == 0

@@ -82,10 +82,10 @@ class Guests:
     def status(self, master=None):
         """What ``pair.status mgmt`` says, with its exit status under ``status``."""
         done = (master or self.salt1).run(
-            ["salt-run", "--out=json", "pair.status", "mgmt"], check=False, timeout=300
+            ["salt-run", "--out=json", "pair.status", "mgmt", "timeout=10"], check=False, timeout=300
         )
         said = json.loads(done.stdout)
-        return {**said["mgmt"], "status": done.returncode}
+        return {**said["pairs"]["mgmt"], "status": done.returncode}
 
     def virsh(self, host, *words, check=True):
         """virsh on a host, by hand; returns what it says, errors included."""

@@ -34,7 +34,7 @@ def test_there_and_back(guests):
     assert home.returncode == 0, home.stdout + home.stderr
     assert (guests.runs_on("idm"), guests.runs_on("repo")) == (["mgmt1"], ["mgmt1"])
     guests.wait_memory(guests.mgmt1, "syslog", memory)
-    assert "guests_wrong" not in guests.status()
+    assert not guests.status()["guests_wrong"]
 
     moved = orchestrate(guests, "failover", vms="move")
     assert moved.returncode == 0, moved.stdout + moved.stderr

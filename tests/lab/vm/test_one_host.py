@@ -35,7 +35,7 @@ def test_started_moved_restarted(guests):
     shown = guests.status()
     assert shown["guests"]["idm"] == "running on mgmt1", shown
     assert shown["guests"]["repo"] == "runs nowhere"
-    assert "guests_wrong" not in shown and shown["status"] == 0, shown
+    assert not shown["guests_wrong"] and shown["status"] == 0, shown
 
 
 def test_all_for_maintenance(guests):

@@ -16,16 +16,18 @@ from failback.replication import sources
         ([], []),
         ([seen()], []),
         ([seen(deleted=100)], []),
-        ([seen(deleted=101)], ["max_delete: 101}"]),
-        ([seen(deleted=60), seen("/b", deleted=60)], ["max_delete: 120}"]),
+        ([seen(deleted=101)], ["max_delete: 130}"]),
+        ([seen(deleted=60), seen("/b", deleted=60)], ["max_delete: 150}"]),
         ([seen(overwritten=250)], []),
-        ([seen(overwritten=251)], ["max_change_percent: 26}"]),
+        ([seen(overwritten=251)], ["max_change_percent: 35}"]),
         ([seen(overwritten=1000)], ["max_change_percent: 100}"]),
         # A small folder: every file may change without anybody's word.
         ([seen(overwritten=20, total=20)], []),
         ([seen(overwritten=21, total=21)], ["max_change_percent: 100}"]),
         ([seen(overwritten=21, total=0)], []),
-        ([seen(deleted=101, total=101)], ["max_delete: 101, max_change_percent: 100}"] * 2),
+        ([seen(deleted=101, total=101)], ["max_delete: 130, max_change_percent: 100}"] * 2),
+        # What is just below the other limit would be refused by that one next.
+        ([seen(deleted=90, overwritten=300)], ["max_delete: 120, max_change_percent: 50}"]),
     ],
 )
 def test_limits(previews, said):

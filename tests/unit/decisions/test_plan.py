@@ -288,3 +288,21 @@ def test_a_run_is_undone_only_on_the_node_that_serves(name, active, keeping, ref
     found = verdict.Verdict(name, "As it is.", active=active)
     said = plan.undo_refusal(samples.pair(), found, keeping)
     assert (said is None) if refused is None else refused in said
+
+
+@pytest.mark.parametrize(
+    ("active", "incomplete", "vms", "steps"),
+    [
+        (None, (), [], ("takeover", "activate")),
+        ("salt2", ("nagios",), [], ("takeover", "activate")),
+        ("salt2", (), [], ()),
+        # The guests that ran on the primary are started by the same word.
+        ("salt2", (), ["idm"], ("takeover", "activate")),
+    ],
+)
+def test_a_takeover_that_is_complete_is_not_done_again(active, incomplete, vms, steps):
+    down = verdict.Verdict(
+        verdict.PRIMARY_DOWN, "salt1 does not answer.", active=active, incomplete=incomplete
+    )
+    made = plan.decide(plan.FAILOVER, samples.pair(vms=vms), down, fenced="salt1")
+    assert (made.steps, made.refusal) == (steps, None)

@@ -59,6 +59,30 @@ def test_a_node_takes_over(world):
     assert own(world, "salt2")["why"] == "silence"
 
 
+def test_the_history_tells_of_a_takeover_and_of_a_step_down(world, monkeypatch):
+    logged = []
+    monkeypatch.setattr(system, "log", lambda sentence, priority=system.NOTICE: logged.append(priority))
+    yield_to(world, 6)
+    world.lose_power("salt1")
+    take_over(world)
+    for node, operation, reason in (
+        ("salt2", "takeover", "silence"),
+        ("salt1", "stepdown", "stepped down to salt2, after it had served too"),
+    ):
+        last = world.members[node].runs.history()[-1]
+        assert (last["operation"], last["reason"], last["result"]) == (operation, reason, "succeeded")
+        assert last["user"] == "watch" and not last["backup"]
+    assert logged == [system.WARNING] * 2
+
+
+def test_a_takeover_that_the_history_cannot_keep_is_one_all_the_same(world, monkeypatch):
+    world.lose_power("salt1")
+    with world.on("salt2") as member:
+        monkeypatch.setattr(type(member.runs), "note", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    assert take_over(world)["generation"] == 6
+    assert world.serving() == "salt2"
+
+
 def test_it_asks_the_old_holder_to_give_way_when_it_holds_the_addresses(world, monkeypatch):
     asked = []
     monkeypatch.setattr(

@@ -212,7 +212,7 @@ def test_what_git_prints_is_read(line, found):
 def carry(world, tmp_path, monkeypatch):
     """What cron runs on salt2, and the lines that it logs."""
     member = Member.of(samples.pair("salt2", git=[str(world.here)]), Paths(tmp_path / "node"))
-    monkeypatch.setattr(system, "log", world.logged.append)
+    monkeypatch.setattr(system, "log", lambda sentence, *_: world.logged.append(sentence))
 
     def run(active="salt2", admitted=True):
         member.ledger.path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ OWNER = {"user": "anna", "master": "salt2_master"}
 
 @pytest.fixture
 def member(tmp_path, monkeypatch):
-    monkeypatch.setattr(fencing.system, "log", lambda sentence: None)
+    monkeypatch.setattr(fencing.system, "log", lambda *said: None)
     return Member.of(samples.pair("salt2"), Paths(tmp_path))
 
 

@@ -73,6 +73,19 @@ def test_renewing_prolongs_it_and_changes_nothing_else(member, clock):
     assert take(member, ONE)["since"] == before["since"]
 
 
+@pytest.mark.parametrize("ahead", [0, 3600, -3600])
+def test_it_says_what_the_run_is_at_and_since_when(member, clock, ahead):
+    take(member, ONE)
+    assert "step" not in member.lock.read()
+    member.lock.renew(ONE, 60, {"name": "static", "seconds": 2.0})
+    clock.now += 10
+    clock.set_ahead(ahead)
+    member.lock.renew(ONE, 60)
+    assert member.lock.read()["step"] == {"name": "static", "began": clock.now - 12}
+    member.lock.renew(ONE, 60, {"name": "services", "seconds": 0.0})
+    assert member.lock.read()["step"] == {"name": "services", "began": clock.now}
+
+
 @pytest.mark.parametrize("ahead", [3600, -3600])
 def test_it_lasts_as_long_when_the_clock_is_set_meanwhile(member, clock, ahead):
     take(member, ONE)

@@ -11,6 +11,9 @@ ALWAYS_ALLOWED = 20
 """Up to this number of overwritten and deleted files the percentage is not looked at: in a folder
 of eight files three changes are everyday life. They are in the backup like any others."""
 
+ROOM = 0.25
+"""Share by which a command allows more than was found: clients go on writing while it is typed."""
+
 RESERVE = 0.05
 """Share of a file system that must remain free after a sync."""
 
@@ -40,9 +43,10 @@ def limit_problems(
         Dict of what the operator has said beside the pair, likewise: without the ``winner`` and the
         ``reason`` of a split-brain, for instance, the command would be refused as it stands.
 
-    Returns a list of sentences, empty if all is within the limits. Their command allows all that was found.
+    Returns a list of sentences, empty if all is within the limits. Their command allows all that was found,
+    and somewhat more (``ROOM``), of either limit that could be the next one to stop the run.
     """
-    needed, problems = {}, []
+    problems = []
     deleted = sum(each["deleted"] for each in previews)
     if deleted > max_delete:
         where = ", ".join(f"{each['path']} {each['deleted']}" for each in previews if each["deleted"])
@@ -51,18 +55,13 @@ def limit_problems(
             "A source that is not mounted or was emptied by mistake looks just like this. "
             f"See which: {commands.plan(pair, operation, overrides)}. To allow this one run: "
         )
-        needed["max_delete"] = deleted
-    worst = 0
-    found = []
-    for each in previews:
-        changed = each["overwritten"] + each["deleted"]
-        total = each["total_files"]
-        if changed <= ALWAYS_ALLOWED or not total:
-            continue
-        percent = min(100.0, 100.0 * changed / total)
-        if percent > max_change_percent:
-            found.append(f"{each['path']}: {changed} of {total} files ({percent:.0f} %)")
-            worst = max(worst, int(percent) + (percent > int(percent)))
+    shares = {each["path"]: _share(each) for each in previews}
+    found = [
+        f"{each['path']}: {each['overwritten'] + each['deleted']} of {each['total_files']} files "
+        f"({shares[each['path']]:.0f} %)"
+        for each in previews
+        if shares[each["path"]] > max_change_percent
+    ]
     if found:
         problems.append(
             f"More than {max_change_percent} % of the files here would be overwritten or deleted: "
@@ -70,9 +69,25 @@ def limit_problems(
             + ". That is more than an outage usually leaves behind. "
             f"See which: {commands.plan(pair, operation, overrides)}. To allow this one run: "
         )
-        needed["max_change_percent"] = worst
+    needed = {
+        "max_delete": with_room(deleted),
+        "max_change_percent": min(100, with_room(max(shares.values(), default=0), 5)),
+    }
+    allowed = {"max_delete": max_delete, "max_change_percent": max_change_percent}
+    needed = {key: most for key, most in needed.items() if most > allowed[key]}
     allowing = commands.command(operation, pair, {**(overrides or {}), **needed})
     return [problem + allowing for problem in problems]
+
+
+def with_room(found, step=10):
+    """What a command allows so that it passes although more has come by then: a round number."""
+    return int(-(-found * (1 + ROOM) // step)) * step
+
+
+def _share(preview):
+    """Percent of a path's files that would be overwritten or deleted; 0 where that is not looked at."""
+    changed, total = preview["overwritten"] + preview["deleted"], preview["total_files"]
+    return min(100.0, 100.0 * changed / total) if changed > ALWAYS_ALLOWED and total else 0.0
 
 
 def final_sync_sentence(path, max_delete, pair="PAIR", operation="recover"):

@@ -204,15 +204,8 @@ def _failover(config, found, fenced):
     if found.name == verdict.PRIMARY_DOWN and found.contradicted:
         # Nobody's word counts against what is seen.
         return {"refusal": found.contradicted, "active": found.active}
-    if found.name == verdict.PRIMARY_DOWN and fenced:
-        return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
     if found.name == verdict.PRIMARY_DOWN:
-        word = command(FAILOVER, config, fenced=primary, reason="...")
-        return {
-            "refusal": f"Start {primary} and its salt-minion. Or, if it is certainly off, say so, and "
-            f"{secondary} serves without it: {word}",
-            "active": found.active,
-        }
+        return _without_primary(config, found, fenced)
     if found.name in (verdict.STANDBY_RETURNED, verdict.PRIMARY_RETURNED):
         return {
             "refusal": f"A node that came back has not been taken in yet. Run first: "
@@ -220,6 +213,30 @@ def _failover(config, found, fenced):
             "active": found.active,
         }
     return {"refusal": _refusal(config, found), "active": found.active}
+
+
+def _without_primary(config, found, fenced):
+    """A failover while the primary does not answer: it may be off, or merely cut off, and serve."""
+    primary, secondary = config["primary"]["id"], config["secondary"]["id"]
+    complete = found.active == secondary and not found.incomplete
+    if fenced and complete and not config["vms"]:
+        return {"steps": (), "active": secondary}
+    if fenced:
+        return {"steps": ("takeover", "activate"), "active": secondary, "alone": secondary}
+    if complete:
+        return {
+            "refusal": f"{secondary} serves. Start {primary} and its salt-minion; nothing is urgent.",
+            "active": secondary,
+        }
+    word = command(FAILOVER, config, fenced=primary, reason="...")
+    then = f"{secondary} serves without it"
+    if found.active == secondary:
+        then = f"{secondary}, which serves already, gets what it lacks ({', '.join(found.incomplete)})"
+    return {
+        "refusal": f"Start {primary} and its salt-minion. Or, if it is certainly off, say so, and {then}: "
+        f"{word}",
+        "active": found.active,
+    }
 
 
 def _boot(config, found):

@@ -179,7 +179,18 @@ def _one_silent(config, primary, secondary):
         f"so what it holds is not known.",
         active=answering["node"] if serving else None,
         generation=own["generation"] if own else None,
+        incomplete=tuple(_missing(answering)) if serving else (),
     )
+
+
+def _missing(active):
+    """What the active node has not begun yet, or has lost: addresses, and the services that it alone runs."""
+    for one in active.get("addresses") or []:
+        if not one["held"]:
+            yield one["address"]
+    for service, state in (active.get("active_services") or {}).items():
+        if state != "active":
+            yield service
 
 
 def _one_serves(config, server, other):

@@ -72,7 +72,10 @@ def take_over(member, reason, run=None):
                     taken = _taken_if_still_right(member, holder, wanted, new, wait, run)
     address_holder.announce_later(member)
     incoming.end(member)
-    system.log(f"{node} is active in {pair}, generation {new['generation']}: {reason}")
+    sentence = f"{node} is active in {pair}, generation {new['generation']}"
+    system.log(f"{sentence}: {reason}", system.WARNING)
+    if run is None:
+        _remember(member, "takeover", reason, sentence)
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
     verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
@@ -172,6 +175,12 @@ def _others_that_answer(member):
     linked, _ = floating.by_link(floating.of_pair(member.config))
     found = neighbours.probe_all(linked, timeout=0.3) if linked else {}
     return sorted({mac for macs in found.values() for mac in macs})
+def _remember(member, operation, reason, sentence):
+    """The history tells of it. Whoever serves by now goes on, also with a disk that is full."""
+    try:
+        member.runs.note(operation, reason, sentence)
+    except (FailbackError, OSError) as error:
+        system.log(f"The history of {member.pair} lacks this: {sentence}. {error}", system.ERR)
 
 
 def _require_no_handover(member):
@@ -375,7 +384,9 @@ def yield_to(member, generation, active, run=None):
         member.ledger.write(ledger.Entry(generation, active, run, why, admitted=False, unsaved=unsaved))
         still = services.stop_active(member.config)
     sentence = f"{node} stepped down to {active} in {pair}, generation {generation}"
-    system.log(" ".join([sentence, *still]))
+    system.log(" ".join([sentence, *still]), system.ERR if still else system.WARNING)
+    if run is None:
+        _remember(member, "stepdown", why, sentence)
     if still:
         raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")
     return sentence

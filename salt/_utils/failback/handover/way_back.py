@@ -174,7 +174,7 @@ def take_back(member, run, asked=False):
         # The taker's ledger may name it active already, and its watch would rely on that.
         system.start_detached([str(member.paths.program), "ask-to-yield", pair])
     sentence = f"{node} took the addresses of {pair} back: the handover of run {run} did not end"
-    system.log(sentence)
+    system.log(sentence, system.WARNING)
     return sentence
 
 
@@ -210,7 +210,7 @@ def _not_this_nodes_turn(member, asked):
             f"{node} leaves the addresses of {pair} alone: it could not look in time whether the other "
             f"node has them, which may have served since. See salt-run pair.status {pair}"
         )
-        system.log(sentence)
+        system.log(sentence, system.WARNING)
         return sentence
     wanted = floating.of_pair(member.config)
     linked, _ = floating.by_link(wanted)

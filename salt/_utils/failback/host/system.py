@@ -158,10 +158,14 @@ def _finished(argv, timeout, what, stdin=None, env=None):
         raise Unavailable(f"Cannot {what}: no end within {timeout} seconds.") from error
 
 
-def log(sentence):
+#: Priorities of the system's log: what happened as planned, what somebody should look at, what has failed.
+NOTICE, WARNING, ERR = syslog.LOG_NOTICE, syslog.LOG_WARNING, syslog.LOG_ERR
+
+
+def log(sentence, priority=NOTICE):
     """One line in the system's log, as ``failback``."""
     syslog.openlog("failback", 0, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_NOTICE, sentence)
+    syslog.syslog(priority, sentence)
 
 
 def sync_file_systems(folders):

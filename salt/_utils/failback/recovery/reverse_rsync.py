@@ -215,7 +215,7 @@ class ReverseRsync(pull.Pull):
         changed = [each for each in report["paths"] if each["path"] in report["changed"]]
         report["changes"] = {each["path"]: _changes_of(each) for each in changed}
         report["then"] = self.hooks(report["changed"])
-        report["comment"] = _sentence(report, self.member.peer["id"])
+        report["comment"] = _sentence(report, self.member, self.run)
         return report
 
     def compare(self):
@@ -373,7 +373,8 @@ def _changes_of(report):
     return {**changes, "conflicts": report["conflict_names"]} if report["conflicts"] else changes
 
 
-def _sentence(report, source):
+def _sentence(report, member, run):
+    source = member.peer["id"]
     if not report["changed"]:
         return f"All paths are already in step with {source}."
     counts = {action: sum(each[action] for each in report["paths"]) for action in RESULTS}
@@ -385,6 +386,7 @@ def _sentence(report, source):
     if missed:
         text += (
             f". {missed} of those had been changed here, or were newer here: what they held is in the "
-            f"backup, and the list names them"
+            f"backup. In {member.run_folder(run) / 'lists'} on {member.node} they have `conflict`. To bring "
+            f"one back, once the pair is home: salt-run pair.undo {run} paths=<path>"
         )
     return text + "."

@@ -57,6 +57,9 @@ class Lock:
             for key in ("expires", "renewed"):
                 if isinstance(found.get(key), (int, float)):
                     found[key] += step
+            at = found.pop("step", None)
+            if isinstance(at, dict) and isinstance(at.get("began"), (int, float)):
+                found["step"] = {**at, "began": at["began"] + step}
             found["expires"] = expiry(found, system.boot_id(), time.time() - system.boottime())
             found["state"] = "dead" if owner_has_ended(owner) else judge(found, time.time())
         return found
@@ -96,9 +99,13 @@ class Lock:
             files.write_json(self.path, new)
             return {**new, "taken_over": taken_over}
 
-    def renew(self, run, seconds):
+    def renew(self, run, seconds, step=None):
         """
         Prolong the lock of a run; never take one that it does not have: it may have been closed meanwhile.
+
+        step
+            What the run is at: ``{"name": "static", "seconds": 12.0}``, since when, or None. It is kept in
+            the lock as ``{"name", "began"}``, by this node's clock, for whoever looks.
 
         Returns True when the run had it.
         """
@@ -107,7 +114,10 @@ class Lock:
             if not found or found["run"] != run:
                 return False
             found.pop("state")
-            files.write_json(self.path, {**found, **_term(seconds)})
+            new = {**found, **_term(seconds)}
+            if step:
+                new["step"] = {"name": step["name"], "began": new["renewed"] - step["seconds"]}
+            files.write_json(self.path, new)
             return True
 
     def release(self, run):

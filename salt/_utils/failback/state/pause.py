@@ -39,7 +39,7 @@ class Pause:
         """The file."""
         return self._member.paths.pause(self._member.pair)
 
-    def set(self, seconds, reason, run=None):
+    def set(self, seconds, reason, run=None, user=None):
         """
         Pause the watch of a pair on this node.
 
@@ -51,14 +51,18 @@ class Pause:
         run
             The run on whose behalf, or None for an operator.
 
-        Returns the pause: ``until`` (seconds since the epoch), ``reason``, ``run``. Raises ``Refused``.
+        user
+            The operator's name, or None.
+
+        Returns the pause: ``until`` (seconds since the epoch), ``reason``, ``run``, ``user``. Raises
+        ``Refused``.
         """
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST:
             raise Refused(
                 f"A pause lasts from 1 to {LONGEST} seconds, not {seconds!r}: it must expire by itself."
             )
         now = system.clocks()
-        new = {"until": now["wall"] + seconds, "reason": reason, "run": run, "set": now}
+        new = {"until": now["wall"] + seconds, "reason": reason, "run": run, "user": user, "set": now}
         with self._alone():
             try:
                 others = [one for one in self._in_force() if one["run"] != run]

@@ -68,6 +68,34 @@ class Runs:
             {**record, "version": VERSION, "run": run, "pair": self._member.pair},
         )
 
+    def note(self, operation, reason, sentence):
+        """
+        Keep in the history what happened on this node with no orchestration.
+
+        operation
+            ``takeover`` or ``stepdown``.
+
+        reason
+            Why it happened.
+
+        sentence
+            What has come of it.
+        """
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record = {
+            "operation": operation,
+            "started": moment,
+            "finished": moment,
+            "result": "succeeded",
+            "verdict": None,
+            "sentence": sentence,
+            "reason": reason,
+            "steps": [],
+            "master": None,
+            "user": "watch",
+        }
+        self.write(new_id(operation, self._member.pair), record)
+
     def read(self, run):
         """One run's record, or None."""
         require_id(run)

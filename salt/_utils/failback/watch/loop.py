@@ -176,9 +176,9 @@ class Watch:
             if opened is not None:
                 opened.close()
 
-    def say(self, sentence):
+    def say(self, sentence, priority=system.NOTICE):
         """One line in the system's log."""
-        syslog.syslog(syslog.LOG_NOTICE, sentence)
+        syslog.syslog(priority, sentence)
         if self.foreground:
             print(f"failback: {sentence}", file=sys.stderr, flush=True)
 
@@ -230,14 +230,15 @@ class Watch:
         self._note(pair, sentence)
 
     def _take(self, pair, reason):
-        self.say(f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}")
+        taking = f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}"
+        self.say(taking, system.WARNING)
         try:
             self.take_over(pair.member, reason)
         except FailbackError as error:
-            self.say(str(error))
+            self.say(str(error), system.ERR)
             pair.failed()
         except Exception:  # a fault in the code must not end the watch of the other pairs
-            self.say(f"{pair.settings.pair}: {traceback.format_exc()}")
+            self.say(f"{pair.settings.pair}: {traceback.format_exc()}", system.ERR)
             pair.failed()
         self._look_at_interfaces()
 
@@ -275,7 +276,7 @@ class Watch:
             except Exception as error:
                 answer = f"{name}: {error}"
             if answer:
-                self.say(str(answer))
+                self.say(str(answer), system.WARNING)
 
         self._conflicts[name] = threading.Thread(target=work, daemon=True)
         self._conflicts[name].start()

@@ -1,0 +1,129 @@
+"""Lines while a command works: in place on a terminal, plain ones in a pipe; and Ctrl-C."""
+
+import io
+import os
+import pty
+import re
+import signal
+
+import pytest
+
+from failback_master.surface import live
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def opened(stream, monkeypatch, **settings):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = live.Screen()
+    screen.open(stream, **settings)
+    return screen
+
+
+def test_nothing_is_printed_before_somebody_looks(capsys):
+    screen = live.Screen()
+    screen.line("x"), screen.going("y"), screen.done(), screen.close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_pipe_every_beginning_and_end_is_a_line(monkeypatch):
+    stream = io.StringIO()
+    screen = opened(stream, monkeypatch)
+    screen.going("1/2 static  salt1 reboots"), screen.done(), screen.line("1/2 static  done\x1b[2J", True)
+    lines = stream.getvalue().splitlines()
+    assert [re.sub(r"^\d\d:\d\d:\d\d  ", "", one) for one in lines] == [
+        "1/2 static  salt1 reboots",
+        "1/2 static  done\\x1b[2J",
+    ]
+
+
+def test_on_a_terminal_one_line_is_redrawn_and_gone_at_the_end(monkeypatch):
+    stream = Terminal()
+    screen = opened(stream, monkeypatch)
+    screen.going("salt1 reboots"), screen.done(), screen.line("done", True)
+    text = stream.getvalue()
+    assert "| salt1 reboots  0 s" in text
+    shown = [one.split("\r\033[K")[-1] for one in text.split("\n")]
+    assert len(shown) == 2 and shown[0].endswith(f"  done{live.PLAIN}") and live.GREEN in shown[0]
+
+
+@pytest.mark.parametrize("how", ["NO_COLOR", "--no-color", "a pipe"])
+def test_there_are_no_colours_where_nobody_wants_them(monkeypatch, how):
+    stream = io.StringIO() if how == "a pipe" else Terminal()
+    screen = opened(stream, monkeypatch, color=how != "--no-color")
+    if how == "NO_COLOR":
+        monkeypatch.setenv("NO_COLOR", "1")
+        screen.open(stream)
+    screen.line("done", True), screen.line("failed", False)
+    assert live.GREEN not in stream.getvalue() and live.RED not in stream.getvalue()
+
+
+def test_a_line_that_is_redrawn_fits_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    opened(stream, monkeypatch).going("x" * 100)
+    drawn = stream.getvalue().split("\r\033[K")[1]
+    assert len(drawn) < 40 and drawn.endswith("…  0 s")
+
+
+def test_a_reader_that_has_gone_ends_no_run(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", buffering=1) as stream:
+        screen = opened(stream, monkeypatch)
+        screen.line("x" * 100)
+        with pytest.raises(OSError):
+            stream.write("y"), stream.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), write)
+
+
+@pytest.fixture
+def interrupts(monkeypatch):
+    """Ctrl-C is taken over, as in a command that a person has typed."""
+    monkeypatch.setattr(live, "SCREEN", live.Screen())
+    live.SCREEN.open(io.StringIO())
+    before = signal.getsignal(signal.SIGINT)
+    found = live.Interrupts()
+    found.watch()
+    yield found
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_step_at_work(interrupts):
+    with pytest.raises(live.Interrupted), interrupts.raised():
+        signal.raise_signal(signal.SIGINT)
+    assert interrupts.asked
+
+
+def test_ctrl_c_between_two_steps_ends_the_next_one(interrupts):
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(live.Interrupted), interrupts.raised():
+        raise AssertionError("the step was begun")
+
+
+def test_the_second_ctrl_c_is_salts_again(interrupts):
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_where_nobody_looks_ctrl_c_is_left_alone(monkeypatch):
+    monkeypatch.setattr(live, "SCREEN", live.Screen())
+    before = signal.getsignal(signal.SIGINT)
+    live.Interrupts().watch()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_real_terminal_is_recognised(monkeypatch):
+    main, other = pty.openpty()
+    with open(other, "w") as stream:
+        assert opened(stream, monkeypatch).is_terminal
+        monkeypatch.setenv("TERM", "dumb")
+        screen = live.Screen()
+        screen.open(stream)
+        assert not screen.is_terminal
+    os.close(main)

@@ -1,0 +1,131 @@
+"""What an orchestration has come to: the lines at its end, from what Salt returns."""
+
+import pytest
+import samples
+
+from failback_master.surface import answers
+from failback_master.surface import states
+
+WIDTH = 80
+RECOVER = "salt-run state.orch orch.recover pillar='{pair: salt}'"
+REFUSAL = f"Refused, nothing was changed. salt is cold: Neither node serves. Run: {RECOVER}"
+
+
+def state(number, result, comment, **changes):
+    name = f"step {number}"
+    return f"pair_run_|-{name}_|-{name}_|-do", {
+        "__run_num__": number,
+        "__id__": name,
+        "result": result,
+        "comment": comment,
+        "changes": changes,
+    }
+
+
+def returned(*made):
+    """As ``state.orch`` returns it; Salt gives the states in any order."""
+    return {"data": {"salt2_master": dict(reversed(made))}, "outputter": "highstate", "retcode": 1}
+
+
+def lines(*made, with_steps=False):
+    return answers.lines(returned(*made), WIDTH, 0, with_steps)
+
+
+def not_run(numbers):
+    return [state(number, False, "One or more requisite failed: orch.recover.x") for number in numbers]
+
+
+CLOSED = state(15, True, "No run was opened, so there is nothing to close.")
+ASKED = state(0, True, "The virtual machines are left alone.")
+
+
+@pytest.mark.parametrize("with_steps", [True, False])
+def test_a_refusal_is_said_once_and_nothing_else(with_steps):
+    said = lines(ASKED, state(1, False, REFUSAL), *not_run(range(2, 15)), CLOSED, with_steps=with_steps)
+    assert said == ["Refused, nothing was changed. salt is cold: Neither node serves. Run:", f"    {RECOVER}"]
+
+
+def test_the_longest_refusal_of_limits_is_short():
+    paths = "; ".join(f"/srv/data/of/a/pair/{number}: 400 of 900 files (44 %)" for number in range(6))
+    long = f"Refused, nothing was changed. More than 25 % would be overwritten: {paths}. Run: {RECOVER}"
+    assert len(lines(ASKED, state(1, False, long), *not_run(range(2, 15)), CLOSED)) <= 12
+
+
+def test_an_orchestration_that_cannot_be_rendered_is_said_too():
+    found = {"data": {"salt2_master": ["Rendering SLS 'base:orch.x' failed"]}, "outputter": "highstate"}
+    assert answers.lines(found, WIDTH, 0) == ["Rendering SLS 'base:orch.x' failed"]
+    assert states.outcome(states.in_order(found))["result"] is False
+
+
+def test_a_step_that_failed_stands_beside_who_serves():
+    closed = state(15, False, "Run X failed at `static`. salt is now failed_over: salt2 serves.")
+    failed = state(2, False, "salt1 has not answered.")
+    said = " ".join(lines(state(1, True, "ok"), failed, *not_run(range(3, 15)), closed))
+    assert said == "salt1 has not answered. Run X failed at `static`. salt is now failed_over: salt2 serves."
+    steps = " ".join(lines(state(1, True, "ok"), failed, *not_run(range(3, 15)), closed, with_steps=True))
+    assert "done   ok" in steps and "FAILED step 2: salt1 has not answered." in steps
+
+
+def test_an_interrupted_run_says_where_and_who_serves():
+    closed = state(
+        15, False, f"Interrupted at `static`. salt is failed_over: salt2 serves. Run again: {RECOVER}"
+    )
+    said = lines(
+        state(1, True, "ok"), state(2, False, "Interrupted."), *not_run([3]), closed, with_steps=True
+    )
+    assert said[0].startswith("Interrupted at `static`.") and said[-1] == f"    {RECOVER}"
+
+
+def test_a_test_says_what_would_be_done():
+    said = lines(
+        state(1, None, "Would recover salt."), state(2, None, "Would pause."), state(3, True, "Not needed: x")
+    )
+    assert said == ["  Would recover salt.", "  Would pause."]
+
+
+def test_several_pairs_are_a_table_and_a_sentence_each():
+    one = {"result": True, "comment": "Run X is closed.", "seconds": 46.2}
+    two = {"result": False, "comment": "Refused.", "seconds": 0.0}
+    said = lines(state(0, False, "recover of 2 pairs: 1 done; 1 failed: mx.", salt=one, mx=two))
+    assert said[:3] == ["PAIR  RESULT  TOOK", "mx    FAILED  0.0 s", "salt  done    46.2 s"]
+    assert said[-1] == "recover of 2 pairs: 1 done; 1 failed: mx."
+
+
+SUMMARY = {
+    "run": samples.RUN,
+    "seconds": {"precheck": 1.0, "static": 30.0, "handover": 4.0},
+    "before": {"verdict": "failed_over", "active": "salt2", "generation": 2},
+    "after": {"verdict": "normal", "active": "salt1", "generation": 3},
+    "window_milliseconds": 23.6,
+    "files": {"overwritten": 33, "deleted": 95, "created": 0, "attributes": 6},
+    "compared": 646,
+}
+
+
+def test_a_recovery_ends_with_what_it_has_brought_about():
+    conflicts = {"count": 29, "node": "salt1", "names": [f"/srv/it's {number}" for number in range(29)]}
+    closed = state(15, True, "Run X is closed. salt is served by salt1.", **SUMMARY, conflicts=conflicts)
+    said = lines(state(1, True, "ok"), closed)
+    assert len(said) <= 25
+    assert said[:5] == [
+        "before    failed_over, salt2 serves, generation 2",
+        "after     normal, salt1 serves, generation 3",
+        "window    23.6 ms without service",
+        "files     33 overwritten, 95 deleted, 6 attributes",
+        "compared  646 files, the same on both nodes",
+    ]
+    assert f"undo      salt-run pair.undo {samples.RUN}" in said
+    text = "\n".join(said)
+    assert "conflicts 29: /srv/it's 0, /srv/it's 1, /srv/it's 2 and 26 more" in text
+    assert f"salt-run pair.undo {samples.RUN} paths='[\"/srv/it'\"'\"'s 0\"" in text
+
+
+def test_a_failed_run_has_no_summary_of_success():
+    closed = state(15, False, "Run X failed at `git`. salt is now normal.")
+    assert not any(line.startswith("after") for line in lines(state(1, False, "no"), closed))
+
+
+def test_the_outcome_is_typed_for_programs():
+    found = states.outcome(states.in_order(returned(state(1, False, REFUSAL), *not_run([2]), CLOSED)))
+    assert (found["result"], found["refused"], found["failed_step"]) == (False, True, "step 1")
+    assert found["sentence"] == REFUSAL
