@@ -52,7 +52,7 @@ LABS = {
     "vm": Lab(memory=2000, busy=0.4, seconds=1500, images=("services",)),
     "moving": Lab(memory=1500, busy=0.5, seconds=950, snapshot="salt"),
     "masters": Lab(memory=1500, busy=0.4, seconds=580, snapshot="salt"),
-    "recovery": Lab(memory=1500, busy=0.5, seconds=280, snapshot="salt"),
+    "recovery": Lab(memory=1500, busy=0.6, seconds=280, snapshot="salt"),
     "serving": Lab(memory=1500, busy=0.4, seconds=750),
     "faults": Lab(memory=1500, busy=0.6, seconds=280),
 }

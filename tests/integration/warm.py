@@ -13,8 +13,15 @@ import socket
 import subprocess
 import sys
 
-#: What ``salt-run`` imports before it reads its options, and what it always imports afterwards.
-IMPORTED = ("salt.scripts", "salt.cli.run", "salt.runner", "salt.client", "salt.state", "salt.output")
+#: What ``salt-run`` imports before it reads its options, and what it always imports afterwards: of itself, and
+#: for its runners, its pillar and its file server. Nothing of the tree is among it.
+IMPORTED = (
+    *("salt.scripts", "salt.cli.run", "salt.runner", "salt.client", "salt.state", "salt.output"),
+    *("git", "salt.fileserver.gitfs", "salt.pillar.git_pillar", "salt.runners.winrepo", "salt.utils.mine"),
+    *("salt.netapi", "salt.client.ssh", "salt.utils.thin", "salt.daemons.masterapi", "salt.master"),
+    *("salt.modules.cmdmod", "salt.modules.file", "salt.modules.network", "salt.grains.extra"),
+    *("salt.utils.dns", "salt.utils.reactor", "salt.serializers.yaml"),
+)
 
 
 class SaltRun:
