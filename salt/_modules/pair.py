@@ -553,7 +553,7 @@ def _unwatched(member, cron):
 @salt_errors.translated
 def push_git(pair, run):
     """
-    Push the pair's repositories from this node to the other one; nothing is forced.
+    Push the pair's repositories from this node to the other one, as their owners; nothing is forced.
 
     Returns a list, one entry a repository, see ``failback.replication.git_push.push``: a diverged reference
     is in its ``diverged`` and left alone on both nodes.
@@ -566,7 +566,7 @@ def push_git(pair, run):
     """
     member = _member(pair)
     member.lock.require(run)
-    return [git_push.push(member, repository) for repository in member.config["git"]]
+    return git_push.require_pushed(member)
 
 
 @salt_errors.translated

@@ -16,6 +16,7 @@ from failback.errors import Refused
 from failback.handover import giver
 from failback.handover import takeover
 from failback.host import files
+from failback.host import owner
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.replication import replicated
@@ -124,6 +125,8 @@ def member(tmp_path, monkeypatch):
     files.write_json(member.paths.pair_config("salt"), config)
     member.became = []
     monkeypatch.setattr(os, "execv", lambda program, words: member.became.append((program, words)))
+    monkeypatch.setattr(owner, "of_repository", lambda path, **_: path)
+    monkeypatch.setattr(owner, "become", lambda user, words: member.became.append((words[0], words)))
     return member
 
 
@@ -154,6 +157,7 @@ def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(membe
     ((program, words),) = member.became
     assert program == "/usr/bin/git" and words[-2:] == ["receive-pack", "/srv/git/site.git"]
     assert "receive.denyNonFastForwards=true" in words and "receive.denyDeletes=true" in words
+    assert not any("safe.directory" in word for word in words)
 
 
 @pytest.mark.parametrize(

@@ -92,12 +92,15 @@ def rsync(member):
 
 
 def receive_pack(member, repository):
-    """Receive a push into one of the pair's bare repositories; nothing is forced or deleted."""
+    """Receive a push into one of the pair's bare repositories, as its owner; nothing is forced or deleted."""
     if repository not in member.config["git"]:
         raise Refused(f"{repository} is not a repository of {member.pair}.")
-    strict = ("receive.denyNonFastForwards=true", "receive.denyDeletes=true", "safe.directory=*")
+    from failback.host import owner
+
+    user = owner.of_repository(repository, receiving=True, node=member.node)
+    strict = ("receive.denyNonFastForwards=true", "receive.denyDeletes=true")
     options = [word for setting in strict for word in ("-c", setting)]
-    os.execv("/usr/bin/git", ["git", *options, "receive-pack", repository])
+    owner.become(user, ["/usr/bin/git", *options, "receive-pack", repository])
 
 
 # Imported in the functions: rsync is asked for in the window of a handover, and needs none of it.
