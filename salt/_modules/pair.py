@@ -483,8 +483,9 @@ def _make_folders(member, sources):
     """The folders that the active node replicates; rsync's daemon cannot make its own root."""
     before = source_facts.recorded(member)["own"] or {}
     made, absent = [], []
-    for path, there in sorted(sources.items()):
-        if there["kind"] != "directory" or os.path.isdir(path):
+    # Those of this node's own pillar: what the other one reports says of what kind they are, and no more.
+    for path in sorted(one["path"] for one in member.config["replicate"]):
+        if sources.get(path, {}).get("kind") != "directory" or os.path.isdir(path):
             continue
         if before.get(path, {}).get("exists"):
             absent.append(
