@@ -40,8 +40,8 @@ def dead_runs(reports, nodes, own=None):
     The runs that the machine of their process has proved dead.
 
     A node that was away when its run ended still has that run's lock, and cannot know. So this master and
-    the minion of that machine's name are asked about the process. No other node is believed: one that was broken
-    into could call a run dead that lives, and have a second one begin beside it.
+    the minion of that machine's name are asked about the process. No other node is believed: one that was
+    broken into could call a run dead that lives, and have a second one begin beside it.
 
     own
         The run that asks; it lives.

@@ -25,8 +25,8 @@ def problem(known, named):
     if named - known <= MOST_MISSED:
         return None
     return (
-        f"generation {named} is {named - known} changes of hands after generation {known}, and no node misses "
-        f"more than {MOST_MISSED}: it is a mistake or an attack"
+        f"generation {named} is {named - known} changes of hands after generation {known}, and no node "
+        f"misses more than {MOST_MISSED}: it is a mistake or an attack"
     )
 
 

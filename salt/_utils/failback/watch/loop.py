@@ -15,6 +15,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import queue
 import re
 import select
 import sys
@@ -156,6 +157,10 @@ class Watch:
         self._kernel = None
         self._news = None
         self._conflicts = {}
+        # Takeovers under way, by pair: each in a thread, for the other pairs are watched meanwhile.
+        self._takeovers = {}
+        self._ended = queue.SimpleQueue()
+        self._bell, self._ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._written = None
 
     def run(self):
@@ -169,10 +174,11 @@ class Watch:
         suspicious = None
         self._look_at_interfaces()
         while True:
-            for pair in self.pairs:
+            for pair in self._judged():
                 if time.monotonic() >= pair.wake:
                     self._judge(pair)
-            self._wait(min([housekeeping, *(pair.wake for pair in self.pairs)]))
+            self._wait(min([housekeeping, *(pair.wake for pair in self._judged())]))
+            self._note_takeovers()
             now = time.monotonic()
             if self._news.drain() or now >= refresh:
                 self._look_at_interfaces()
@@ -184,7 +190,8 @@ class Watch:
                 found = _fingerprint(self.paths)
                 # The same change seen twice: whoever writes the files has come to an end.
                 settled = found != self.fingerprint and found == suspicious
-                if settled and not any(one.is_alive() for one in self._conflicts.values()):
+                at_work = any(one.is_alive() for one in self._conflicts.values()) or self._takeovers
+                if settled and not at_work:
                     return
                 suspicious = found
 
@@ -193,6 +200,8 @@ class Watch:
         for opened in (self._kernel, self._news, *self.pairs):
             if opened is not None:
                 opened.close()
+        os.close(self._bell)
+        os.close(self._ring)
 
     def say(self, sentence):
         """One line in the system's log."""
@@ -221,6 +230,7 @@ class Watch:
         """Until something arrives, or the time has come. Collects the answers that have arrived."""
         poll = select.poll()
         poll.register(self._news, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
         for pair in self.pairs:
             for opened in pair.sockets():
                 poll.register(opened, select.POLLIN)
@@ -245,15 +255,40 @@ class Watch:
 
     def _take(self, pair, reason):
         self.say(f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}")
-        try:
-            self.take_over(pair.member, reason)
-        except FailbackError as error:
-            self.say(str(error))
-            pair.failed()
-        except Exception:  # a fault in the code must not end the watch of the other pairs
-            self.say(f"{pair.settings.pair}: {traceback.format_exc()}")
-            pair.failed()
-        self._look_at_interfaces()
+
+        def call():
+            problem = None
+            try:
+                self.take_over(pair.member, reason)
+            except FailbackError as error:
+                problem = str(error)
+            except Exception:  # a fault in the code must not end the watch of the other pairs
+                problem = f"{pair.settings.pair}: {traceback.format_exc()}"
+            self._ended.put((pair, problem))
+            os.write(self._ring, b".")
+
+        self._takeovers[pair.settings.pair] = threading.Thread(target=call, daemon=True)
+        self._takeovers[pair.settings.pair].start()
+
+    def _judged(self):
+        """The pairs that are not being taken over at this moment."""
+        return [pair for pair in self.pairs if pair.settings.pair not in self._takeovers]
+
+    def _note_takeovers(self):
+        """Take notice of the takeovers that have ended."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._bell, 4096)
+        ended = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                ended.append(self._ended.get_nowait())
+        for pair, problem in ended:
+            del self._takeovers[pair.settings.pair]
+            if problem:
+                self.say(problem)
+                pair.failed()
+        if ended:
+            self._look_at_interfaces()
 
     def _tell_conflict(self, pair):
         name = pair.settings.pair
