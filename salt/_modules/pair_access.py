@@ -44,7 +44,8 @@ def identity():
     Show how the other node of a pair can recognise this one.
 
     Returns ``{"public_key": str, "host_keys": [str, …], "addresses": [str, …]}``: the pair's own public key
-    (made by highstate), sshd's host keys, and the addresses from which it may connect. Raises ``CommandExecutionError`` when either is missing.
+    (made by highstate), sshd's host keys, and the addresses from which this node may connect. Raises
+    ``CommandExecutionError`` when one of the keys is missing.
 
     CLI Example:
 

@@ -24,7 +24,7 @@ The packages of a pair's node are installed:
       - lsyncd
       - openssh-client
       - openssh-server
-      # Not python3-minimal alone: the gate of lsyncd, the watch and the far end need its standard library.
+      # Not python3-minimal alone: the gate of lsyncd, the watch and the peer requests need its standard library.
       - python3
       - rsync
     - require:

@@ -150,6 +150,8 @@ def journal(member, run):
 
 
 _WORD = re.compile(".*", re.DOTALL)
+#: What a run's id looks like: see ``failback.state.runs``, which takes longer to load than this.
+_RUN = re.compile(r"[0-9]{8}T[0-9]{6}-[a-z]+-[A-Za-z0-9_.-]+-[0-9a-f]{4}")
 _GENERATION = re.compile("[0-9]{1,12}")
 
 #: Words that are fixed, the form of the one that follows them (None: none does), and who does it.
@@ -158,8 +160,8 @@ VERBS = (
     (["git-receive-pack"], _WORD, receive_pack),
     (["report"], None, report),
     (["yield"], _GENERATION, step_down),
-    (["handover"], _WORD, handover),
+    (["handover"], _RUN, handover),
     (["guests"], None, guests),
-    (["libvirt"], _WORD, libvirt),
-    (["journal"], _WORD, journal),
+    (["libvirt"], _RUN, libvirt),
+    (["journal"], _RUN, journal),
 )

@@ -1,9 +1,9 @@
 """
 Whether a generation that another node names can be true. Pure.
 
-It goes up by one with every change of the active node. So a jump is a mistake, such as a node that was put back
-from an old image, or an attack: a generation beyond all numbers could never be surpassed, and the node that
-named it would count as the newest for ever.
+It goes up by one with every change of the active node. So a jump is a mistake, such as a node that was put
+back from an old image, or an attack: a generation beyond all numbers could never be surpassed, and the node
+that named it would count as the newest for ever.
 """
 
 #: Changes of hands that a node may have missed. With its peer away a node changes hands a few times at most.

@@ -155,8 +155,8 @@ def authorized_keys(peers, trusted, paths, floating=None):
     Render the lines for root's authorized_keys (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Pure.
 
     ``restrict`` takes every permission away, forwarding and terminals among them; ``command`` leaves
-    the verbs of ``failback.peer_requests`` for this very pair; ``from`` lets the peer in from its own addresses
-    alone.
+    the verbs of ``failback.peer_requests`` for this very pair; ``from`` lets the peer in from its own
+    addresses alone.
 
     floating
         ``{pair: [address, …]}``: the kernel of the node that has one may connect from there.
