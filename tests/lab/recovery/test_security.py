@@ -104,7 +104,7 @@ def test_without_python_lsyncd_does_not_start_and_systemctl_says_so(serving, lac
 
 
 #: The most that ``systemd-analyze security`` may give a unit, from 0 (confined) to 10 (as root as can be).
-EXPOSURE = {"lsyncd.service": 6.5}
+EXPOSURE = {"lsyncd.service": 5.0}
 
 
 @pytest.mark.parametrize("unit", EXPOSURE)

@@ -132,6 +132,24 @@ def test_the_attributes_of_a_file_outside_come_into_no_list(place):
     assert found and not [one for one in found if (one.get("before") or {}).get("mode", 0) & stat.S_ISUID]
 
 
+@pytest.mark.parametrize("way", ["swap", "everything"])
+def test_looks_and_comparisons_against_a_user_who_changes_names_all_the_while(place, way):
+    before = attacker.state(place.victim)
+    folder = backup.Folder(place.runs / "one")
+    folder.prepare([place.item])
+    swept = attacker.Attacker(place.here, way, place.victim)
+    with swept:
+        for number in range(ROUNDS):
+            listing = folder.list_file(place.item.module, number)
+            try:
+                dry_run.preview(place.item, place.peer, list_file=listing, attributes_too=True)
+                dry_run.compared([place.item], place.peer, 0)
+            except errors.Unavailable as error:
+                assert "rsync" in str(error)
+    assert swept.rounds
+    nothing_has_left(place, before)
+
+
 def test_a_file_of_root_s_under_a_second_name_keeps_its_owner_and_mode(place):
     """Where the kernel lets a user make such a link (fs.protected_hardlinks = 0); root makes it here."""
     pull.synced([place.item], place.peer, place.runs / "one", ALL)
