@@ -14,6 +14,11 @@ def examples(number, thorough=THOROUGH):
     return number * (thorough if _thorough else 1)
 
 
+def rounds(few, many):
+    """So many attacks in ``make test``, where each takes a while; and so many in ``make test-thorough``."""
+    return many if _thorough else few
+
+
 def load_profile():
     """The settings of every property that sets none of its own."""
     # These tests run beside labs on the same cores: how long an example takes says nothing about it.

@@ -480,8 +480,9 @@ def _make_folders(member, sources):
     """The folders that the active node replicates; rsync's daemon cannot make its own root."""
     before = source_facts.recorded(member)["own"] or {}
     made, absent = [], []
-    for path, there in sorted(sources.items()):
-        if there["kind"] != "directory" or os.path.isdir(path):
+    # Those of this node's own pillar: what the other one reports says of what kind they are, and no more.
+    for path in sorted(one["path"] for one in member.config["replicate"]):
+        if sources.get(path, {}).get("kind") != "directory" or os.path.isdir(path):
             continue
         if before.get(path, {}).get("exists"):
             absent.append(
@@ -550,7 +551,7 @@ def _unwatched(member, cron):
 @salt_errors.translated
 def push_git(pair, run):
     """
-    Push the pair's repositories from this node to the other one; nothing is forced.
+    Push the pair's repositories from this node to the other one, as their owners; nothing is forced.
 
     Returns a list, one entry a repository, see ``failback.replication.git_push.push``: a diverged reference
     is in its ``diverged`` and left alone on both nodes.
@@ -563,7 +564,7 @@ def push_git(pair, run):
     """
     member = _member(pair)
     member.lock.require(run)
-    return [git_push.push(member, repository) for repository in member.config["git"]]
+    return git_push.require_pushed(member)
 
 
 @salt_errors.translated

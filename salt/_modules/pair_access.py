@@ -36,8 +36,9 @@ def identity():
     """
     Show how the other node of a pair can recognise this one.
 
-    Returns ``{"public_key": str, "host_keys": [str, …]}``: the pair's own public key (made by
-    highstate) and sshd's host keys. Raises ``CommandExecutionError`` when either is missing.
+    Returns ``{"public_key": str, "host_keys": [str, …], "addresses": [str, …]}``: the pair's own public key
+    (made by highstate), sshd's host keys, and the addresses from which this node may connect. Raises
+    ``CommandExecutionError`` when one of the keys is missing.
 
     CLI Example:
 
@@ -49,14 +50,14 @@ def identity():
 
 
 @salt_errors.translated
-def trust(pair, public_key, host_keys):
+def trust(pair, public_key, host_keys, addresses=None):
     """
     Remember how to recognise the other node of a pair; highstate lets it in from then on.
 
     pair
         Name of the pair.
 
-    public_key, host_keys
+    public_key, host_keys, addresses
         What ``pair.identity`` said on the other node.
 
     Returns True when this was news, False when it was known.
@@ -67,7 +68,7 @@ def trust(pair, public_key, host_keys):
 
         salt 'salt1' pair.trust salt 'ssh-ed25519 AAAA…' '[ssh-ed25519 AAAA…]'
     """
-    return trusts.remember(Member(pair, _paths()), public_key, host_keys)
+    return trusts.remember(Member(pair, _paths()), public_key, host_keys, addresses)
 
 
 @salt_errors.translated
@@ -156,7 +157,8 @@ def authorized_keys():
 
         salt 'salt1' pair.authorized_keys
     """
-    return trusts.authorized_keys(_peers(), trusted(), _paths())
+    floating = {name: [each["address"] for each in one["floating_ips"]] for name, one in _own_pairs().items()}
+    return trusts.authorized_keys(_peers(), trusted(), _paths(), floating)
 
 
 @salt_errors.translated

@@ -298,7 +298,8 @@ def restored(pair, run, new_run, paths=None, test=False):
 
     Returns a dict: ``restored``, ``attributes``, ``created``, ``removed`` (counts), ``restored_names``,
     ``created_names`` (files that the run created: they are left alone), ``removed_names`` (the same if the
-    run was itself an undo: they are moved to the new backup), ``truncated``, ``paths`` (replicated paths that
+    run was itself an undo: they are moved to the new backup), ``truncated``, ``left``, ``left_names`` and
+    ``left_because`` (what somebody was in the way of), ``paths`` (replicated paths that
     changed). Raises ``CommandExecutionError`` if the backup is not there or not as it was kept, if one of
     ``paths`` matches nothing in it, if this node does not serve the pair, or if ``new_run`` does not hold it.
 

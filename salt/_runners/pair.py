@@ -462,7 +462,8 @@ def undo(run=None, paths=None, test=False):
     test
         Only say what would be put back.
 
-    Returns what was put back. Raises, before anything is changed, when there is no such run, no backup of it,
+    Returns what was put back, and what was left because somebody had put a link in place of a folder; the
+    exit status is not 0 then. Raises, before anything is changed, when there is no such run, no backup of it,
     or not a whole one, and when one of ``paths`` matches nothing in it.
 
     CLI Example:
@@ -511,7 +512,8 @@ def undo(run=None, paths=None, test=False):
         mine.nodes.all(mine.ids, "pair.open_run", pair, mine.id, mine.record())
         for node in keeping:
             done[node] = mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths)
-        result = "succeeded"
+        left = any(one.get("left") for one in done.values())
+        result = "failed" if left else "succeeded"
     finally:
         mine.let_go()
         mine.nodes.try_all(
@@ -521,7 +523,8 @@ def undo(run=None, paths=None, test=False):
             mine.id,
             mine.record(result, f"undo of {run}"),
         )
-    return {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
+    answer = {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
+    return _bad(answer) if left else answer
 
 
 @command

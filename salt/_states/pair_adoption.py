@@ -92,7 +92,7 @@ def configured(name, pair=None, sls=None):
 
 def acquainted(name, pair=None):
     """
-    Tell each node the other one's public key and host keys.
+    Tell each node the other one's public key, its host keys, and from where it connects.
 
     name, pair
         As for ``possible``.
@@ -103,7 +103,8 @@ def acquainted(name, pair=None):
         changes = {}
         for node, other in (ids, reversed(ids)):
             keys = found[other]
-            if nodes.one(node, "pair.trust", pair, keys["public_key"], keys["host_keys"]):
+            known = (keys["public_key"], keys["host_keys"], keys["addresses"])
+            if nodes.one(node, "pair.trust", pair, *known):
                 changes[node] = f"knows the keys of {other}"
         return changes, "Each node knows the other's keys."
 

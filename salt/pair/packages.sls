@@ -24,6 +24,8 @@ The packages of a pair's node are installed:
       - lsyncd
       - openssh-client
       - openssh-server
+      # Not python3-minimal alone: the gate of lsyncd, the watch and the peer requests need its standard library.
+      - python3
       - rsync
     - require:
       - module: Systemd knows the unit of lsyncd

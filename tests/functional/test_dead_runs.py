@@ -33,8 +33,13 @@ def report(node, state=None, **owner):
     ("salt1", "salt2", "answers", "dead"),
     [
         pytest.param(None, None, {}, set(), id="no lock"),
-        pytest.param("dead", "held", {}, {RUN}, id="the node with the lock was its host"),
+        pytest.param("dead", "held", {"salt2": True}, {RUN}, id="its host has a lock too"),
         pytest.param("held", None, {"salt1": False, "salt2": True}, {RUN}, id="salt1 was away when it ended"),
+        pytest.param(
+            "dead", "held", {"salt1": True, "salt2": False}, set(), id="salt1 says so of salt2's run"
+        ),
+        pytest.param("held", "held", {"salt1": True}, set(), id="salt1 alone says so, and salt2 is silent"),
+        pytest.param("held", "held", {"salt2": "yes"}, set(), id="an answer that is none"),
         pytest.param("held", "held", {"salt1": False, "salt2": False}, set(), id="it lives"),
         pytest.param("held", None, {"salt1": False}, set(), id="its host does not answer"),
         pytest.param("expired", None, {}, set(), id="expired: nobody need be asked"),
@@ -42,7 +47,8 @@ def report(node, state=None, **owner):
 )
 def test_dead_runs(salt1, salt2, answers, dead):
     nodes = Nodes(**answers)
-    reports = [report("salt1", salt1, boot_id="elsewhere"), report("salt2", salt2, boot_id="elsewhere")]
+    its = {"machine": "4f2a/salt2.example.org", "boot_id": "elsewhere"}
+    reports = [report("salt1", salt1, **its), report("salt2", salt2, **its)]
     assert orchestration.dead_runs(reports, nodes) == dead
     if "held" not in (salt1, salt2):
         assert nodes.asked == []
@@ -66,11 +72,17 @@ def test_the_machine_of_the_process_is_asked_though_it_is_no_node_of_the_pair():
     reports = [report("mgmt1", "held", machine="4f2a/salt1", boot_id="elsewhere"), report("mgmt2")]
     nodes = Nodes(mgmt1=False, mgmt2=False, salt1=True)
     assert orchestration.dead_runs(reports, nodes) == {RUN}
-    assert nodes.asked[0][0] == ("mgmt1", "mgmt2", "salt1")
+    assert nodes.asked[0][0] == ("salt1",)
     assert orchestration.dead_runs(reports, Nodes(mgmt1=False, mgmt2=False)) == set()
 
 
 def test_a_pair_that_a_living_run_holds_is_not_free():
     with pytest.raises(CommandExecutionError, match=f"locked by run {RUN}"):
         checks.require_free("salt", [report("salt1", "held")], Nodes(salt1=False))
-    checks.require_free("salt", [report("salt1", "held")], Nodes(salt1=True))
+    its = {"machine": "4f2a/salt1"}
+    checks.require_free("salt", [report("salt1", "held", **its)], Nodes(salt1=True))
+
+
+def test_a_node_that_names_another_process_as_the_run_s_is_not_believed():
+    reports = [report("salt1", "dead", machine="4f2a/salt1"), report("salt2", "held", machine="77c1/salt2")]
+    assert orchestration.dead_runs(reports, Nodes(salt1=True, salt2=False)) == set()

@@ -366,7 +366,9 @@ def test_each_peer_request_is_explained():
     shown = [row[0].strip("`") for row in rows("protocol.md", "## What the other node may ask for")]
     for asked in shown:
         assert peer_requests.parse(
-            asked.replace("<generation>", "7").replace("<repository>", "/srv/git/site.git")
+            asked.replace("<generation>", "7")
+            .replace("<repository>", "/srv/git/site.git")
+            .replace("<run>", samples.RUN)
         )
     # Where the verbs are listed for who reads the code.
     known = re.findall(r"^``(.+?)`` ", peer_requests.__doc__, flags=re.MULTILINE)

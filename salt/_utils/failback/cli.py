@@ -10,8 +10,8 @@ from failback.errors import FailbackError
 from failback.host.paths import Paths
 from failback.pair import Member
 
-#: systemd.service(5): ExecCondition= takes 1 to 254 for "skip silently" and 255 for "fail". A refusal
-#: at 3 in the morning must be loud.
+#: A gate that refuses. Units of an earlier release ask with ExecCondition=, which takes 1 to 254 for "skip
+#: silently" and 255 for "fail" (systemd.service(5)); a refusal at 3 in the morning must be loud.
 REFUSED_BY_GATE = 255
 
 

@@ -40,34 +40,49 @@ CONTEXT = "failback.run"
 
 def dead_runs(reports, nodes, own=None):
     """
-    The runs that one of the nodes has proved dead: it was the host of their process.
+    The runs that the machine of their process has proved dead.
 
-    A node that was away when its run ended still has that run's lock, and cannot know. So this master, all
-    nodes that answer and the machine of the process, if a minion bears its name, are asked about the process.
+    A node that was away when its run ended still has that run's lock, and cannot know. So this master and
+    the minion of that machine's name are asked about the process. No other node is believed: one that was
+    broken into could call a run dead that lives, and have a second one begin beside it.
 
     own
         The run that asks; it lives.
     """
     reports = list(reports)
     found = [report["lock"] or {} for report in reports]
-    dead = {one["run"] for one in found if one.get("state") == "dead"}
+    dead = set()
     for one in found:
-        if one.get("state") == "held" and one["run"] not in dead | {own}:
-            # It may have run on this very master, which need not be a node of the pair.
-            ended = locks.owner_has_ended(one["owner"])
-            if not ended:
-                ids = list(dict.fromkeys([*(report["node"] for report in reports), *_machine(one["owner"])]))
-                answers, _ = nodes.try_all(ids, "pair.owner_has_ended", one["owner"])
-                ended = any(answers.values())
-            if ended:
-                dead.add(one["run"])
+        if one.get("state") not in ("held", "dead") or one["run"] in dead | {own}:
+            continue
+        # Of one run's locks, that of the node which was broken into could name another process.
+        owners = [other["owner"] for other in found if other.get("run") == one["run"]]
+        if any(owner != owners[0] for owner in owners):
+            continue
+        # It may have run on this very master, which need not be a node of the pair.
+        if locks.owner_has_ended(one["owner"]) or _says_its_own_machine(reports, one, nodes):
+            dead.add(one["run"])
     return dead
 
 
+def _says_its_own_machine(reports, lock, nodes):
+    """Whether the machine on which a run's process was says that it has ended."""
+    name = _machine(lock["owner"])
+    if not name:
+        return False
+    ids = [report["node"] for report in reports if _short(report["node"]) == _short(name)] or [name]
+    answers, _ = nodes.try_all(ids, "pair.owner_has_ended", lock["owner"])
+    return any(answers.get(node) is True for node in ids)
+
+
 def _machine(owner):
-    """The name of the machine on which a run's process was, in a list; an empty one where nobody knows."""
-    _, _, name = str((owner or {}).get("machine", "")).partition("/")
-    return [name] if name else []
+    """The name of the machine on which a run's process was; empty where nobody knows."""
+    return str((owner or {}).get("machine", "")).partition("/")[2]
+
+
+def _short(name):
+    """A minion's id may have the domain that a host's name lacks, and the other way round."""
+    return name.partition(".")[0]
 
 
 class Run:

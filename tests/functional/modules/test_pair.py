@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 from failback.host import files
+from failback.host import services
 from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
@@ -101,6 +102,25 @@ def test_a_damaged_record_is_named_and_recorded_anew_by_an_operators_word(module
         "salt", RUN, sources.facts(["/srv/salt"], str(elsewhere.paths.root)), moved=True
     )
     modules.pair.admit("salt", 5, "salt1", RUN, "a test")
+
+
+def test_a_path_that_only_the_other_node_names_is_neither_made_nor_looked_at(
+    modules, member, tmp_path, monkeypatch
+):
+    """A node that was broken into may report whatever it likes."""
+    config = samples.pair("salt2", replicate=[{"path": str(tmp_path / "own"), "then": None}])
+    files.write_json(member.paths.pair_config("salt"), config)
+    monkeypatch.setattr(services, "of_the_active_node", lambda config: [])
+    modules.pair.lock("salt", RUN, "recover", living(), 600)
+    member.ledger.write(ledger.Entry(4, "salt1", None, "a test"))
+    theirs = {"kind": "directory", "exists": True, "empty": False, "file_system": None, "below": []}
+    named = {str(tmp_path / name): theirs for name in ("own", "evil/deep")}
+    done = modules.pair.stand_by("salt", RUN, sources=named)
+    assert done["made"] == [str(tmp_path / "own")]
+    assert sorted(one.name for one in tmp_path.iterdir() if one.name in ("own", "evil")) == ["own"]
+    modules.pair.record_sources("salt", RUN, named)
+    kept = json.loads((member.state / "sources.json").read_text())
+    assert list(kept["own"]) == list(kept["peer"]) == [str(tmp_path / "own")]
 
 
 def owner(pid, started):

@@ -217,6 +217,21 @@ def test_a_pair_without_addresses(mine, theirs, name):
         assert (found.active, found.newest, found.generation) == (None, "salt1", 3)
 
 
+@pytest.mark.parametrize("ahead", ["salt1", "salt2"])
+@pytest.mark.parametrize("held", [(), (GATEWAY,)])
+@pytest.mark.parametrize("operation", [plan.RECOVER, plan.FAILOVER, plan.BOOT])
+def test_a_node_whose_generation_cannot_be_true_is_not_believed_and_nothing_is_done(ahead, held, operation):
+    config = samples.pair()
+    generation = {"salt1": 5, "salt2": 5, ahead: 999_999_999_999}
+    reports = [
+        samples.report(node, samples.ledger(generation[node], ahead, "this boot"), held)
+        for node in ("salt1", "salt2")
+    ]
+    found = verdict.judge(config, *reports)
+    assert found.name == verdict.UNKNOWN and "a mistake or an attack" in found.sentence
+    assert ahead in found.sentence and plan.decide(operation, config, found).refusal
+
+
 def test_a_standby_that_gave_way_with_changes_of_its_own_is_not_normal():
     theirs = {**samples.ledger(3, "salt1"), "unsaved": True}
     reports = [PRIMARY_SERVES, samples.report("salt2", theirs)]

@@ -183,6 +183,18 @@ def test_nobody_steps_down_to_what_is_not_newer(world, generation):
     assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))
 
 
+@pytest.mark.parametrize("generation", [26, 999_999_999_999])
+def test_nobody_steps_down_to_a_generation_that_cannot_be_true(world, monkeypatch, generation):
+    """Else the next one could not be said any more, and whoever named it would be the newest for ever."""
+    logged = []
+    monkeypatch.setattr(takeover.system, "log", logged.append)
+    with pytest.raises(Refused, match=r"mistake or an attack.*salt-run pair\.status"):
+        yield_to(world, generation)
+    assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))
+    assert len(logged) == 1 and str(generation) in logged[0]
+    assert "stepped down" in yield_to(world, 25)
+
+
 def test_a_node_does_not_give_way_to_itself(world):
     with pytest.raises(FailbackError):
         yield_to(world, 6, active="salt1")

@@ -74,6 +74,44 @@ def test_the_other_node_is_allowed_its_far_end_and_nothing_else(member, node):
     )
 
 
+def test_the_other_node_is_let_in_from_its_own_addresses_alone(member, node):
+    """From any of them, and from those of the pair: which one its kernel takes, depends on its routes."""
+    trust.remember(member, KEY, [HOST_KEY], ["fd00::11", "10.1.0.11"])
+    given = trust.authorized_keys(PEERS, trust.known(node), Paths(), {"salt": ["10.0.0.5/24", "fd00::5/64"]})
+    assert given.startswith('from="10.1.0.11,fd00::11,10.0.0.11,10.0.0.5,fd00::5",restrict,command="')
+
+
+def test_an_address_that_has_changed_is_news(member, node):
+    assert trust.remember(member, KEY, [HOST_KEY], ["10.1.0.11"])
+    assert not trust.remember(member, KEY, [HOST_KEY], ["10.1.0.11"])
+    assert trust.remember(member, KEY, [HOST_KEY], ["10.1.0.12"])
+
+
+@pytest.mark.parametrize("host", ["10.0.0.11", "salt1.example.org"])
+def test_nobody_is_kept_out_before_the_addresses_were_exchanged(member, node, host):
+    trust.remember(member, KEY, [HOST_KEY])
+    peers = {"salt": {"id": "salt1", "host": host}}
+    assert trust.authorized_keys(peers, trust.known(node), Paths()).startswith("restrict,")
+
+
+def test_a_name_is_left_to_the_addresses(member, node):
+    trust.remember(member, KEY, [HOST_KEY], ["10.1.0.11"])
+    peers = {"salt": {"id": "salt1", "host": "salt1.example.org"}}
+    assert 'from="10.1.0.11",' in trust.authorized_keys(peers, trust.known(node), Paths())
+
+
+@pytest.mark.parametrize("address", ['10.0.0.1",command="/bin/sh', "*", "10.0.0.0/8", "", None, "!10.0.0.1"])
+def test_what_is_no_address_lets_nobody_in(member, node, address):
+    with pytest.raises(Refused, match="is not an IP address"):
+        trust.remember(member, KEY, [HOST_KEY], [address])
+    assert trust.known(node) == {}
+
+
+def test_the_addresses_of_this_node_are_its_kernel_s():
+    found = trust._own_addresses()
+    assert not [one for one in found if one.startswith(("127.", "::1", "fe80:"))]
+
+
 def test_a_hostile_comment_never_reaches_authorized_keys(member, node):
     trust.remember(member, f'{KEY} x" no-restrict,command="/bin/sh', [HOST_KEY])
     text = trust.authorized_keys(PEERS, trust.known(node), Paths())
@@ -121,7 +159,8 @@ def test_a_key_is_made_once_and_never_replaced(node):
     assert trust.has_key(node) and trust.require_key(first) == first
     assert node.private_key.stat().st_mode & 0o777 == 0o600
     assert trust.make_key(node, "salt1") == first
-    assert trust.identity(node) == {"public_key": first, "host_keys": [KEY]}
+    found = trust.identity(node)
+    assert (found["public_key"], found["host_keys"]) == (first, [KEY])
 
 
 def test_without_a_key_or_host_keys_it_says_what_is_missing(node):

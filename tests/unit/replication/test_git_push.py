@@ -1,14 +1,17 @@
 """Repositories are pushed, never forced. With real git; only ssh is replaced, by the peer itself."""
 
+import contextlib
 import os
 import pathlib
-import shlex
 import subprocess
 import sys
+import tempfile
+import threading
 
 import pytest
 import samples
 
+from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.host import system
 from failback.host.paths import Paths
@@ -26,10 +29,16 @@ from failback import peer_requests
 from failback.pair import Member
 if os.path.exists({down!r}):
     sys.exit(255)
-real = os.execv
-os.execv = lambda program, words: real(program, [*words[:-1], {other!r} + words[-1]])
-verb, repository = peer_requests.parse(sys.argv[-1])
-peer_requests.receive_pack(Member.of({{"git": {git!r}, "name": "salt"}}), repository)
+from failback.errors import FailbackError
+from failback.host import owner
+become, of_repository = owner.become, owner.of_repository
+owner.become = lambda user, words: become(user, [*words[:-1], {other!r} + words[-1]])
+owner.of_repository = lambda path, **more: of_repository({other!r} + path, **more)
+verb, repository = peer_requests.parse(" ".join(sys.argv[-2:]))
+try:
+    peer_requests.receive_pack(Member.of({{"git": {git!r}, "name": "salt", "node": "salt1"}}), repository)
+except FailbackError as error:
+    sys.exit(f"failback: {{error}}")
 """
 
 
@@ -67,16 +76,7 @@ class World:
             )
         )
         ssh.chmod(0o755)
-        real = system.run
-
-        def run(argv, timeout, what, env=None, **rest):
-            if env is None:  # a look at the repository here
-                return real(argv, timeout, what, **rest)
-            assert env["GIT_SSH_COMMAND"].startswith("/usr/bin/ssh -F ")
-            env = {**env, "GIT_SSH_COMMAND": shlex.quote(str(ssh))}
-            return real(argv, timeout, what, env=env, **rest)
-
-        monkeypatch.setattr(system, "run", run)
+        monkeypatch.setattr(git_push.ssh, "command", lambda member: [str(ssh)])
 
     def commit(self, text, branch="main", to=None):
         git(self.clone, "checkout", "--quiet", "-B", branch)
@@ -245,3 +245,141 @@ def test_a_standby_that_is_off_is_one_line_in_the_log(world, carry):
     world.down.unlink()
     carry()
     assert world.references(world.there) == world.references(world.here)
+
+
+# --- whoever owns a repository chooses what git runs: as himself -----------------------------------
+
+ANNA = 54321
+
+
+@pytest.fixture
+def reachable():
+    """A folder that any user gets into."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture
+def annas(reachable, monkeypatch):
+    """Both repositories are Anna's, with a hook of hers in each and programs in the configuration."""
+    if os.geteuid():
+        pytest.skip("root alone can become somebody else")
+    world = World(reachable, monkeypatch)
+    world.commit("one")
+    notes = reachable / "notes"
+    notes.mkdir()
+    for repository, hook in ((world.here, "pre-push"), (world.there, "post-receive")):
+        program = repository / "hooks" / hook
+        program.write_text(f'#!/bin/sh\n{{ id -u; id -G; env; ls -l /proc/$$/fd; }} > "{notes}/{hook}"\n')
+        program.chmod(0o755)
+        git(repository, "config", "core.fsmonitor", f"touch {notes}/fsmonitor; id -u > {notes}/fsmonitor")
+    for folder in (world.here, world.there, notes):
+        subprocess.run(["chown", "-R", f"{ANNA}:{ANNA}", str(folder)], check=True)
+    world.notes = notes
+    return world
+
+
+def test_what_a_repository_names_runs_as_its_owner_on_both_nodes(annas, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "0")
+    monkeypatch.setenv("SECRET_OF_ROOT", "1")
+    assert annas.push()["pushed"] == ["refs/heads/main"]
+    for hook in ("pre-push", "post-receive"):
+        uid, groups, *rest = (annas.notes / hook).read_text().splitlines()
+        assert (uid, groups) == (str(ANNA), str(ANNA)), hook
+        assert "SECRET_OF_ROOT=1" not in rest and "HOME=/nonexistent" in rest
+        assert not [line for line in rest if "GIT_CONFIG_COUNT=0" in line or "id_ed25519" in line]
+    assert all(path.stat().st_uid == ANNA for path in annas.there.rglob("*"))
+    assert not (annas.notes / "fsmonitor").exists() or (annas.notes / "fsmonitor").read_text() == f"{ANNA}\n"
+
+
+def test_root_s_key_is_read_by_root_s_ssh_alone(annas, reachable):
+    """The program that stands for ssh notes who it is; the owner's git never starts one."""
+    script = (reachable / "ssh").read_text()
+    mark = f"import os\nopen({str(reachable / 'as')!r}, 'a').write(str(os.getuid()) + ' ')\n"
+    (reachable / "ssh").write_text(script.replace("\n", "\n" + mark, 1))
+    for name, value in (("core.sshCommand", "id -u > /dev/null"), ("url.x:.pushInsteadOf", "fd::")):
+        git(annas.here, "config", "--file", str(annas.here / "config"), name, value)
+    with contextlib.suppress(Unavailable):  # it is her own push that she has led astray
+        annas.push()
+    assert (reachable / "as").read_text() == "0 "
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda one: os.chmod(one / "config", 0o666), "others may write to .*/config"),
+        (lambda one: os.chmod(one / "hooks", 0o777), "others may write to .*/hooks"),
+        (lambda one: os.chown(one / "config", ANNA, ANNA), "config belongs to uid 54321"),
+        (lambda one: os.chown(one.parent, ANNA, ANNA), "on the way to it belongs to uid 54321"),
+        (lambda one: os.chmod(one.parent, 0o777), "on the way to it"),
+        (lambda one: os.chmod(one, 0o775), "others may write to"),
+    ],
+)
+@pytest.mark.parametrize("side", ["here", "there"])
+def test_a_repository_of_root_s_that_others_may_write_to_is_refused(world, tmp_path, side, change, said):
+    if os.geteuid():
+        pytest.skip("root alone can give files away")
+    world.commit("one")
+    repository = getattr(world, side)
+    hook = repository / "hooks" / ("pre-push" if side == "here" else "post-receive")
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    change(repository)
+    with pytest.raises((Refused, Unavailable), match=rf"is left alone: .*{said}.*Run there: ch"):
+        world.push()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_hook_that_never_ends_and_talks_without_end_costs_its_owner_the_push(annas, monkeypatch):
+    monkeypatch.setattr(git_push, "PUSH_LIMIT", 1)
+    monkeypatch.setattr(git_push.owner, "KEPT", 1000)
+    (annas.here / "hooks/pre-push").write_text("#!/bin/sh\nexec yes >&2\n")
+    with pytest.raises(Unavailable, match="no end within 1 seconds"):
+        annas.push()
+
+
+def test_a_repository_that_takes_long_keeps_no_other_waiting_and_is_not_pushed_twice_at_once(
+    tmp_path, monkeypatch
+):
+    member = Member.of(
+        samples.pair("salt2", git=["/srv/git/slow", "/srv/git/quick"]), Paths(tmp_path / "node")
+    )
+    member.ledger.write(ledger.Entry(4, "salt2", None, "a test"))
+    quick, again = threading.Event(), []
+
+    def push(member, repository):
+        if repository.endswith("slow"):
+            assert quick.wait(20)
+            again.append(git_push.carry(member))  # what cron starts a minute later
+            raise Unavailable("it takes long")
+        quick.set()
+        return {"repository": repository, "pushed": ["refs/heads/main"], "diverged": [], "unchanged": 0}
+
+    monkeypatch.setattr(git_push, "push", push)
+    monkeypatch.setattr(system, "log", lambda sentence: None)
+    said = git_push.carry(member)
+    assert "it takes long" in said and "/srv/git/quick: refs/heads/main pushed" in said
+    assert again == [None]
+
+
+def test_a_run_pushes_what_it_can_before_it_says_what_failed(tmp_path, monkeypatch):
+    config = samples.pair("salt2", git=["/srv/git/bad", "/srv/git/good"])
+    done = []
+
+    def push(member, repository):
+        if repository.endswith("bad"):
+            raise Unavailable("it takes long")
+        done.append(repository)
+
+    monkeypatch.setattr(git_push, "push", push)
+    with pytest.raises(Unavailable, match="it takes long"):
+        git_push.require_pushed(Member.of(config, Paths(tmp_path)))
+    assert done == ["/srv/git/good"]
+
+
+def test_what_a_repository_says_is_printable(annas):
+    (annas.here / "hooks/pre-push").write_text("#!/bin/sh\nprintf 'a\\033]0;b\\007\\nc' >&2\nexit 1\n")
+    with pytest.raises(Unavailable) as caught:
+        annas.push()
+    assert str(caught.value).isprintable()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field
 
+from failback.decisions import generations
 from failback.decisions import places
 
 NORMAL = "normal"
@@ -110,6 +111,11 @@ def judge(config, primary, secondary):
         return Verdict(UNKNOWN, "A ledger cannot be read. " + " ".join(unreadable))
     if primary.get("ledger") is None or secondary.get("ledger") is None:
         return _ledger_missing(config, primary, secondary)
+    behind, ahead = sorted((primary, secondary), key=lambda one: one["ledger"]["generation"])
+    unlikely = generations.problem(behind["ledger"]["generation"], ahead["ledger"]["generation"])
+    if unlikely:
+        advice = generations.advice(config["name"], behind["node"], ahead["node"])
+        return Verdict(UNKNOWN, f"{ahead['node']} is not believed: {unlikely}. {advice}")
 
     both_hold = sorted(_held(primary) & _held(secondary))
     if both_hold:

@@ -21,6 +21,7 @@ admitted again (:func:`admit_again`).
 
 import time
 
+from failback.decisions import generations
 from failback.decisions import hearing
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -240,6 +241,10 @@ def serve_on(member, generation):
         _require_no_handover(member)
         if own["generation"] > generation:
             return own["generation"]
+        unlikely = generations.problem(own["generation"], generation)
+        if unlikely:
+            advice = generations.advice(pair, node, member.peer["id"])
+            raise Refused(f"{node} does not serve {pair} on above {generation}: {unlikely}. {advice}")
         why = f"served on: {member.peer['id']} renounced generation {generation}, in which nobody heard it"
         kept = {"since": own["since"], "heard": own.get("heard"), "unsynced": bool(own.get("unsynced"))}
         new = member.ledger.write(ledger.Entry(generation + 1, node, own["run"], why, **kept))

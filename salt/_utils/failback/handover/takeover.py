@@ -6,6 +6,7 @@ These are the changes of hands that no orchestration makes: they work with no ma
 
 import contextlib
 
+from failback.decisions import generations
 from failback.decisions import hearing
 from failback.errors import FailbackError
 from failback.errors import Refused
@@ -353,7 +354,7 @@ def yield_to(member, generation, active, run=None):
     Step down for a newer generation: stop lsyncd and the active services, release the addresses.
 
     generation
-        The other node's; an equal or lower one is refused.
+        The other node's; an equal or lower one is refused, and one that cannot be true.
 
     active
         The node that is active in it.
@@ -372,6 +373,11 @@ def yield_to(member, generation, active, run=None):
         if own is None or generation <= own["generation"]:
             known = "no generation" if own is None else f"generation {own['generation']}"
             raise Refused(f"{node} knows {known} of {pair} and does not step down to {generation}.")
+        unlikely = generations.problem(own["generation"], generation)
+        if unlikely:
+            sentence = f"{node} does not step down to {active} in {pair}: {unlikely}."
+            system.log(sentence)
+            raise Refused(f"{sentence} {generations.advice(pair, node, active)}")
         with address_holder.Holder(floating.of_pair(member.config)) as holder:
             # Addresses first: from here on no new write is acknowledged by this node.
             holder.release()

@@ -157,6 +157,21 @@ def locked(path):
         yield
 
 
+@contextlib.contextmanager
+def locked_at_once(path):
+    """:func:`locked` without waiting: a context with True, or with False if somebody else has the lock."""
+    path = pathlib.Path(path)
+    make_folder(path.parent)
+    with open(path, "ab") as handle:
+        os.fchmod(handle.fileno(), 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
 def private(path, flags):
     """An opener for ``open``: what it makes is for its owner alone."""
     return os.open(path, flags, 0o600)

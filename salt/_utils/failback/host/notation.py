@@ -36,6 +36,14 @@ def readable(name):
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
+def printable(text):
+    """
+    Text that others have written, a program or the other node, for people to read: no character of it moves a
+    terminal. Line breaks stay.
+    """
+    return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in text)
+
+
 def raw(text):
     """The bytes of a name in the notation of this package; the reverse of :py:func:`readable`."""
     plain = _TEXT_ESCAPE.sub(lambda match: chr(0xDC00 + int(match.group(1), 8)), text)

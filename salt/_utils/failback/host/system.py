@@ -8,6 +8,7 @@ import syslog
 import time
 
 from failback.errors import Unavailable
+from failback.host import notation
 
 BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 MACHINE_ID = pathlib.Path("/etc/machine-id")
@@ -106,7 +107,7 @@ def run(argv, timeout, what, stdin=None, env=None, accept=(0,)):
     """
     done = _finished(argv, timeout, what, stdin, env)
     if done.returncode not in accept:
-        said = (done.stderr or done.stdout).strip()[-800:]
+        said = notation.printable((done.stderr or done.stdout).strip()[-800:])
         raise Unavailable(f"Cannot {what}: exit status {done.returncode}, {said or 'nothing said'}.")
     return done.stdout
 
@@ -134,7 +135,7 @@ def exit_status(argv, timeout, what):
     in time.
     """
     done = _finished(argv, timeout, what)
-    return done.returncode, (done.stderr or done.stdout).strip()[-800:]
+    return done.returncode, notation.printable((done.stderr or done.stdout).strip()[-800:])
 
 
 def _finished(argv, timeout, what, stdin=None, env=None):
@@ -165,7 +166,8 @@ NOTICE, WARNING, ERR = syslog.LOG_NOTICE, syslog.LOG_WARNING, syslog.LOG_ERR
 def log(sentence, priority=NOTICE):
     """One line in the system's log, as ``failback``."""
     syslog.openlog("failback", 0, syslog.LOG_DAEMON)
-    syslog.syslog(priority, sentence)
+    # One line and printable: a name in it may be a user's.
+    syslog.syslog(priority, " ".join(notation.printable(sentence).splitlines()))
 
 
 def sync_file_systems(folders):

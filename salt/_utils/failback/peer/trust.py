@@ -1,5 +1,7 @@
 """How the two nodes of a pair recognise each other over SSH."""
 
+import contextlib
+import ipaddress
 import pathlib
 import re
 
@@ -7,6 +9,7 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.host import files
 from failback.host import system
+from failback.network import netlink
 from failback.state import ledger
 
 VERSION = 1
@@ -29,7 +32,11 @@ def require_key(line):
 
 
 def identity(paths):
-    """This node's public key of the pairs, and its host keys. Raises ``Unavailable``."""
+    """
+    This node's public key of the pairs, its host keys, and the addresses from which it may connect.
+
+    Raises ``Unavailable``.
+    """
     public = pathlib.Path(f"{paths.private_key}.pub")
     try:
         key = require_key(public.read_text())
@@ -40,25 +47,55 @@ def identity(paths):
         raise Unavailable("sshd has no host keys in /etc/ssh: is openssh-server installed?")
     lines = [_bare(one.read_text()) for one in hosts]
     # Kinds that no client accepts any more, such as an old DSA key, recognise nobody.
-    return {"public_key": key, "host_keys": [line for line in lines if KEY.fullmatch(line)]}
+    return {
+        "public_key": key,
+        "host_keys": [line for line in lines if KEY.fullmatch(line)],
+        "addresses": _own_addresses(),
+    }
+
+
+def _own_addresses():
+    """All addresses of this node that another one may see, as text."""
+    with contextlib.closing(netlink.Netlink()) as kernel:
+        found = {str(ipaddress.ip_address(one.packed)) for one in kernel.addresses() if one.packed}
+    return sorted(one for one in found if not _is_of_the_node_alone(ipaddress.ip_address(one)))
+
+
+def _is_of_the_node_alone(address):
+    return address.is_loopback or (address.version == 6 and address.is_link_local)
 
 
 def _file(member):
     return member.state / "peer.json"
 
 
-def remember(member, public_key, host_keys):
-    """Keep the other node's keys for good. Returns True when they are news."""
+def remember(member, public_key, host_keys, addresses=None):
+    """
+    Keep the other node's keys for good, and from where it connects.
+
+    addresses
+        What its :func:`identity` names; None where an earlier release has answered.
+
+    Returns True when they are news.
+    """
     new = {
         "version": VERSION,
         "public_key": require_key(public_key),
         "host_keys": [require_key(one) for one in host_keys],
+        "addresses": sorted(_require_address(one) for one in addresses or ()),
     }
     found = files.read_json(_file(member), f"the peer of {member.pair}", VERSION) or {}
     if all(found.get(key) == value for key, value in new.items()):
         return False
     files.write_json(_file(member), {**new, "since": ledger.now()})
     return True
+
+
+def _require_address(text):
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise Refused(f"{text!r} is not an IP address, so nobody is let in from there.") from error
 
 
 def known(paths):
@@ -113,16 +150,40 @@ def known_hosts(peers, trusted):
     return "\n".join(lines) + "\n"
 
 
-def authorized_keys(peers, trusted, paths):
+def authorized_keys(peers, trusted, paths, floating=None):
     """
     Render the lines for root's authorized_keys (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Pure.
 
     ``restrict`` takes every permission away, forwarding and terminals among them; ``command`` leaves
-    the verbs of ``failback.peer_requests`` for this very pair.
+    the verbs of ``failback.peer_requests`` for this very pair; ``from`` lets the peer in from its own
+    addresses alone.
+
+    floating
+        ``{pair: [address, …]}``: the kernel of the node that has one may connect from there.
     """
-    lines = [
-        f'restrict,command="{paths.program} far-end {pair}" {trusted[pair]["public_key"]} {peer["id"]}'
-        for pair, peer in sorted(peers.items())
-        if pair in trusted
-    ]
+    lines = []
+    for pair, peer in sorted(peers.items()):
+        if pair not in trusted:
+            continue
+        options = f'restrict,command="{paths.program} far-end {pair}"'
+        places = _places(peer, trusted[pair], (floating or {}).get(pair, ()))
+        if places:
+            options = f'from="{",".join(places)}",{options}'
+        lines.append(f"{options} {trusted[pair]['public_key']} {peer['id']}")
     return "\n".join(lines)
+
+
+def _places(peer, keys, floating):
+    """
+    From where a peer is let in; nothing for everywhere.
+
+    As long as its addresses were not exchanged, which an earlier release did not do, nobody knows from which
+    of them it connects: a list that lacks it would part the two nodes.
+    """
+    found = list(keys.get("addresses") or ())
+    if not found:
+        return []
+    with contextlib.suppress(ValueError):  # a name: sshd would have to look it up, which may fail at night
+        found.append(str(ipaddress.ip_address(peer["host"])))
+    found += [str(ipaddress.ip_interface(one).ip) for one in floating]
+    return list(dict.fromkeys(found))

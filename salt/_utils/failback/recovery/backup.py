@@ -24,6 +24,7 @@ import stat
 import time
 
 from failback import errors
+from failback.host import beneath
 from failback.host import files
 from failback.host import notation
 from failback.recovery import itemize
@@ -173,9 +174,25 @@ def snapshot(path):
     and ACLs, base64) and, of a symbolic link, ``target``.
     """
     try:
-        status = os.lstat(path)
+        found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        return snapshot_of(found)
+    finally:
+        os.close(found)
+
+
+def snapshot_of(found):
+    """
+    :py:func:`snapshot` of an open file.
+
+    found
+        Descriptor, ``O_PATH`` will do; or ``None``, of which there is none.
+    """
+    if found is None:
+        return None
+    status = os.fstat(found)
     result = {
         "type": TYPES.get(stat.S_IFMT(status.st_mode), "unknown"),
         "size": status.st_size,
@@ -190,10 +207,11 @@ def snapshot(path):
     }
     with contextlib.suppress(OSError):
         if result["type"] == "link":
-            result["target"] = notation.readable(os.readlink(path))
-        for name in os.listxattr(path, follow_symlinks=False):
+            result["target"] = notation.readable(os.readlink(b"", dir_fd=found))
+        place = beneath.through(found)
+        for name in os.listxattr(place):
             if name.startswith(_KEPT_ATTRIBUTES):
-                value = os.getxattr(path, name, follow_symlinks=False)
+                value = os.getxattr(place, name)
                 result["attributes"][name] = base64.b64encode(value).decode()
     return result
 
@@ -204,20 +222,34 @@ def apply(path, before):
 
     Raises ``OSError``.
     """
-    os.chown(path, before["uid"], before["gid"], follow_symlinks=False)
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        apply_to(found, before)
+    finally:
+        os.close(found)
+
+
+def apply_to(found, before):
+    """
+    :py:func:`apply` to an open file; ``O_PATH`` will do.
+
+    Raises ``OSError``.
+    """
+    place = beneath.through(found)
+    os.chown(place, before["uid"], before["gid"])
     if before["type"] != "link":
-        os.chmod(path, before["mode"])
+        os.chmod(place, before["mode"])
     wanted = before["attributes"]
     try:
-        present = os.listxattr(path, follow_symlinks=False)
+        present = os.listxattr(place)
     except OSError:
         present = []
     for name in present:
         if name.startswith(_KEPT_ATTRIBUTES) and name not in wanted:
-            os.removexattr(path, name, follow_symlinks=False)
+            os.removexattr(place, name)
     for name, value in wanted.items():
-        os.setxattr(path, name, base64.b64decode(value), follow_symlinks=False)
-    os.utime(path, ns=(before["mtime_ns"], before["mtime_ns"]), follow_symlinks=False)
+        os.setxattr(place, name, base64.b64decode(value))
+    os.utime(place, ns=(before["mtime_ns"], before["mtime_ns"]))
 
 
 def write_manifest(folder, item, number):

@@ -11,6 +11,7 @@ import os
 import stat
 import time
 
+from failback.host import beneath
 from failback.host import notation
 from failback.recovery import backup
 from failback.recovery import itemize
@@ -56,15 +57,13 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
     result = results.empty(item, peer)
     digest = itemize.Digest()
     root_created = 0
-    here = os.fsencode(peer.folder(item))
     with contextlib.ExitStack() as stack:
+        tree = stack.enter_context(_tree(peer.folder(item)))
         handle = stack.enter_context(results.writer(list_file)) if list_file else None
         running = stack.enter_context(rsync.Pass(rsync.pull_command(peer, item, dry_run=True)))
         for entry in results.entries(running, item):
-            path = here + b"/" + entry.name.rstrip(b"/")
-            status = _look(path)
+            status, before = _look(tree, entry.name.rstrip(b"/"), attributes_too and handle is not None)
             exists, size = status is not None, status.st_size if status else 0
-            before = backup.snapshot(path) if attributes_too and handle is not None else None
             action = entry.action
             root_created += action == itemize.CREATED and entry.name == b"./"
             if action == itemize.CREATED and exists:
@@ -128,12 +127,14 @@ def compare(items, peer, since, limit=results.NAMES, parallel=2):
     since_ns = int(since * 1_000_000_000)
 
     def one(item):
-        here = os.fsencode(peer.folder(item))
         differences, unexplained, names = 0, 0, []
-        with rsync.Pass(rsync.pull_command(peer, item, dry_run=True)) as running:
+        with (
+            _tree(peer.folder(item)) as tree,
+            rsync.Pass(rsync.pull_command(peer, item, dry_run=True)) as running,
+        ):
             for entry in results.entries(running, item):
                 differences += 1
-                if _changed_since(here, entry.name.rstrip(b"/"), since_ns):
+                if _changed_since(tree, entry.name.rstrip(b"/"), since_ns):
                     continue
                 unexplained += 1
                 if len(names) < limit:
@@ -152,18 +153,40 @@ def compare(items, peer, since, limit=results.NAMES, parallel=2):
     }
 
 
-def _look(path):
+@contextlib.contextmanager
+def _tree(top):
+    """The tree of an item, or None while it is not there."""
     try:
-        return os.lstat(path)
+        tree = beneath.Tree(top)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        yield None
+        return
+    with tree:
+        yield tree
 
 
-def _changed_since(here, name, since_ns):
-    path = here + b"/" + name
+def _look(tree, name, attributes_too):
+    """
+    What is here of a name: its ``os.stat``, and its attributes if wanted; None for what is not there.
+
+    Behind a link that a user has put in place of a folder there is nothing of ours: the attributes of a file
+    outside would else be given to one inside by an undo.
+    """
+    if tree is None:
+        return None, None
+    with contextlib.suppress(beneath.InTheWay), tree.opened(name) as found:
+        if found is not None:
+            return os.fstat(found), backup.snapshot_of(found) if attributes_too else None
+    return None, None
+
+
+def _changed_since(tree, name, since_ns):
+    if tree is None:
+        return False
     while True:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return os.lstat(path).st_ctime_ns >= since_ns
-        if len(path) <= len(here):
+        with contextlib.suppress(beneath.InTheWay), tree.opened(name) as found:
+            if found is not None:
+                return os.fstat(found).st_ctime_ns >= since_ns
+        if not name:
             return False
-        path = os.path.dirname(path)
+        name = os.path.dirname(name)

@@ -7,21 +7,16 @@ done has nothing to be taken back. What is overwritten meanwhile is kept as a ru
 back can be taken back the same way.
 """
 
-import contextlib
 import itertools
 import json
 import os
-import shutil
-import stat
-import subprocess
 
 from failback import errors
-from failback.host import files
+from failback.host import beneath
 from failback.host import notation
 from failback.recovery import backup
 from failback.recovery import itemize
-from failback.recovery import rsync
-from failback.replication import replicated
+from failback.recovery import taken_back
 
 #: How many sentences of what is missing in a backup are said.
 _NAMED_PROBLEMS = 10
@@ -54,7 +49,9 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
     Returns a dict: ``restored`` (count of files with content), ``attributes`` (count of entries
     whose attributes are set), ``created`` (count of files that the run created, which are left alone),
     ``removed`` (those, if the run was itself a restore: then they are moved to the new backup), the first
-    names as ``restored_names``, ``created_names`` and ``removed_names``, and ``truncated``.
+    names as ``restored_names``, ``created_names`` and ``removed_names``, and ``truncated``; ``left`` and
+    ``left_names``, what was not put back because somebody was in the way, with ``left_because``: each reason,
+    and the first path it is about.
 
     Before anything is changed, and for a preview, each file that is to be put back is compared with the
     manifest, by its SHA-256: that reads all of them once, in constant memory. A pass that was killed
@@ -82,6 +79,9 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         "restored_names": [],
         "created_names": [],
         "removed_names": [],
+        "left": 0,
+        "left_names": [],
+        "left_because": {},
         "truncated": False,
         "paths": [],
     }
@@ -179,7 +179,6 @@ def _manifest(path):
 
 
 def _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created):
-    top = os.fsencode(os.path.join(root, item.root.lstrip("/"))).rstrip(b"/")
     kept = os.fsencode(folder.backup(item.module, number))
     names = [name for name in backup.kept_names(kept) if wanted(backup.absolute(item, name))]
     for name in names:
@@ -197,24 +196,25 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
             result["attributes"] += 1
     if preview:
         return
+    top = os.path.join(root, item.root.lstrip("/"))
+    os.makedirs(top, exist_ok=True)
     undo_number = undo.next_pass(item.module)
-    _write_undo_list(undo, item, undo_number, top, names, chosen, remove_created)
-    times = _folder_times(item, top, names, chosen)
-    moved = undo.backup(item.module, undo_number)
-    if remove_created:
-        _move_created(item, top, chosen, os.fsencode(moved))
-    _make_folders(item, top, kept, names, chosen, os.fsencode(moved))
-    _put_back(folder, undo, item, number, undo_number, top, names)
-    _link_again(item, top, chosen)
-    for path, mtime_ns in times.items():
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.utime(path, ns=(mtime_ns, mtime_ns))
-    for each in chosen:
-        before = each.get("before")
-        path = top + b"/" + backup.relative(item, each["path"])
-        if before and _same_type(path, before):
-            backup.apply(path, before)
+    moved = os.fsencode(undo.backup(item.module, undo_number))
+    with beneath.Tree(top) as tree:
+        back = taken_back.PassTakenBack(item, tree, kept, moved, names, chosen)
+        back.write_list(undo.list_file(item.module, undo_number), remove_created)
+        back.note_folder_times()
+        if remove_created:
+            back.move_created()
+        back.make_folders()
+        back.put_back()
+        back.link_again()
+        back.set_folder_times()
+        back.set_attributes()
     backup.write_manifest(undo, item, undo_number)
+    for path, why in back.left.items():
+        _note(result, "left", path, limit)
+        result["left_because"].setdefault(why, path)
 
 
 def _replaced(entry):
@@ -228,187 +228,6 @@ def _reversed_entries(folder, item, number):
     # Attributes must go the other way round: content first, so that a folder's time stays.
     found = list(backup.entries(folder, item.module, number))
     return sorted(found, key=lambda each: each["path"], reverse=True)
-
-
-def _write_undo_list(undo, item, number, top, names, chosen, remove_created):
-    """The list of the restoring run: the attributes of everything it is about to touch."""
-    with open(undo.list_file(item.module, number), "w", encoding="utf-8", opener=files.private) as handle:
-
-        def write(path_text, action):
-            before = backup.snapshot(top + b"/" + backup.relative(item, path_text))
-            if before is None:
-                action = itemize.CREATED
-            entry = {"action": action, "path": path_text, "size": 0, "code": ""}
-            if before is not None:
-                entry["before"] = before
-            handle.write(json.dumps(entry) + "\n")
-
-        seen = set()
-        for name in names:
-            write(backup.absolute(item, name), itemize.OVERWRITTEN)
-            seen.add(backup.absolute(item, name))
-        for each in chosen:
-            path_text = each["path"].rstrip("/")
-            if path_text in seen:
-                continue
-            if each["action"] != itemize.CREATED:
-                write(path_text, itemize.ATTRIBUTES)
-            elif remove_created:
-                write(path_text, itemize.DELETED)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _move_created(item, top, chosen, moved):
-    for each in chosen:
-        if each["action"] != itemize.CREATED:
-            continue
-        name = backup.relative(item, each["path"])
-        path = top + b"/" + name
-        if os.path.isdir(path) and not os.path.islink(path):
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
-        elif os.path.lexists(path):
-            _move(path, moved + b"/" + name)
-
-
-def _move(path, target):
-    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    shutil.move(path, target)
-
-
-def _folder_times(item, top, names, chosen):
-    times = {}
-    changed = [*names, *(backup.relative(item, each["path"]) for each in chosen)]
-    for name in changed:
-        parent = os.path.dirname(top + b"/" + name)
-        if parent not in times:
-            with contextlib.suppress(OSError):
-                times[parent] = os.stat(parent).st_mtime_ns
-    return times
-
-
-def _make_folders(item, top, kept, names, chosen, moved):
-    gone = [
-        each
-        for each in chosen
-        if each["action"] != itemize.CREATED and each.get("before") and each["before"]["type"] == "directory"
-    ]
-    for each in reversed(gone):
-        name = backup.relative(item, each["path"])
-        path = top + b"/" + name
-        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
-            _move(path, moved + b"/" + name)
-        os.makedirs(path, exist_ok=True)
-    for name in names:
-        parent = os.path.dirname(name)
-        if parent and not os.path.lexists(top + b"/" + parent):
-            _copy_folder(kept, top, parent)
-
-
-def _copy_folder(kept, top, name):
-    # A folder that the list does not know: rsync gave its copy in the backup the same attributes.
-    above = os.path.dirname(name)
-    if above and not os.path.lexists(top + b"/" + above):
-        _copy_folder(kept, top, above)
-    os.mkdir(top + b"/" + name)
-    backup.apply(top + b"/" + name, backup.snapshot(kept + b"/" + name))
-
-
-def _put_back(folder, undo, item, number, undo_number, top, names):
-    if not names:
-        return
-    names_file = undo.path / f".names-{item.module}"
-    with open(names_file, "wb", opener=files.private) as handle:
-        for name in names:
-            handle.write(name + b"\0")
-    command = [
-        "rsync",
-        *[option for option in replicated.OPTIONS if option != "--delete"],
-        "--no-recursive",
-        "--no-implied-dirs",
-        "--omit-dir-times",
-        "--ignore-times",
-        "--force",
-        "--from0",
-        f"--files-from={names_file}",
-        "--backup",
-        f"--backup-dir={undo.backup(item.module, undo_number)}",
-        f"{folder.backup(item.module, number)}/",
-        top + b"/",
-    ]
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=rsync.environment(),
-        check=False,
-    )
-    names_file.unlink()
-    if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip()
-        raise errors.Unavailable(
-            f"Putting back {item.path} ended with exit code {done.returncode} of rsync: {words}. "
-            "What was overwritten up to then is kept. Fix this, then run the same undo again."
-        )
-
-
-def _link_again(item, top, chosen):
-    """Names that were one file become one file again."""
-    groups = {}
-    for each in chosen:
-        before = each.get("before")
-        if not before or before["links"] < 2 or before["type"] != "file":
-            continue
-        if each["action"] == itemize.ATTRIBUTES:
-            continue
-        key = (before["device"], before["inode"])
-        groups.setdefault(key, (before, []))[1].append(top + b"/" + backup.relative(item, each["path"]))
-    incomplete = {key for key, (before, paths) in groups.items() if len(paths) < before["links"]}
-    remaining = _find_inodes(top, incomplete) if incomplete else {}
-    for key, (before, paths) in groups.items():
-        first = remaining.get(key, paths[0])
-        for path in paths:
-            if path == first or not _same_file(first, path, before):
-                continue
-            temporary = path + b".failback-link"
-            os.link(first, temporary, follow_symlinks=False)
-            os.replace(temporary, path)
-            with contextlib.suppress(FileNotFoundError):
-                # rename(2) does nothing when both names are one file already.
-                os.unlink(temporary)
-
-
-def _find_inodes(top, wanted):
-    found = {}
-    for name in backup.kept_names(top):
-        path = top + b"/" + name
-        with contextlib.suppress(FileNotFoundError):
-            status = os.lstat(path)
-            key = (status.st_dev, status.st_ino)
-            if key in wanted:
-                found.setdefault(key, path)
-    return found
-
-
-def _same_file(first, second, before):
-    try:
-        one, two = os.lstat(first), os.lstat(second)
-    except FileNotFoundError:
-        return False
-    return (
-        (one.st_size, one.st_mtime_ns)
-        == (two.st_size, two.st_mtime_ns)
-        == (before["size"], before["mtime_ns"])
-    )
-
-
-def _same_type(path, before):
-    try:
-        return backup.TYPES.get(stat.S_IFMT(os.lstat(path).st_mode)) == before["type"]
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def _note(result, kind, path, limit):

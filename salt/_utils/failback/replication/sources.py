@@ -68,8 +68,10 @@ def record(member, peer, moved=False):
         Also of paths that lie elsewhere than they did: an operator says that they were moved.
     """
     before = {"own": None, "peer": None} if moved else recorded(member)
-    own = places.kept(before["own"], facts(list(peer), str(member.paths.root)))
-    _write(member, own, places.kept(before["peer"], peer))
+    # Of this node's own pillar: nothing that the other one names beside it is looked at here.
+    paths = [one["path"] for one in member.config["replicate"] if one["path"] in peer]
+    own = places.kept(before["own"], facts(paths, str(member.paths.root)))
+    _write(member, own, places.kept(before["peer"], {path: peer[path] for path in paths}))
 
 
 def record_moved(member):

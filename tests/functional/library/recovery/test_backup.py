@@ -16,7 +16,9 @@ from failback.host import notation
 from failback.recovery import backup
 from failback.recovery import pull
 from failback.recovery import restore
+from failback.recovery import taken_back
 
+PASS = taken_back.PassTakenBack
 ALL = pull.Limits(max_delete=100_000, max_change_percent=100)
 
 
@@ -135,28 +137,19 @@ def test_preview_of_an_undo_of_an_undo_says_what_it_is_going_to_do(nodes, runs, 
     assert not [name for name in seen["removed_names"] if os.path.lexists(nodes.here / name.lstrip("/"))]
 
 
-KILLING_RSYNC = """#!/bin/sh
-for one; do
-    case "$one" in --files-from=*)
-        names=${one#--files-from=}
-        head -z -n 5 "$names" > "$names.half"
-        mv "$names.half" "$names"
-    esac
-done
-RSYNC "$@"
-kill -9 $PPID
-"""
-
-
-def killed_in_rsync(folder, *arguments):
-    """Put back in a process of its own, which is killed when rsync has put back five files."""
-    program = folder / "bin/rsync"
-    trees.make(folder, {"bin/rsync": KILLING_RSYNC.replace("RSYNC", shutil.which("rsync"))})
-    program.chmod(0o755)
+def killed_in_the_middle(*arguments):
+    """Put back in a process of its own, which is killed when it has put back five files."""
     child = os.fork()
     if not child:
+        real, left = os.replace, iter(range(5))
+
+        def replace(*names, **words):
+            real(*names, **words)
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
         try:
-            os.environ["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+            os.replace = replace
             restore.restore(*arguments[:2], root=str(arguments[2]))
         finally:
             os._exit(1)
@@ -169,7 +162,7 @@ def killed_at(moment, patch, *arguments):
     def end(*_):
         raise KeyboardInterrupt
 
-    patch.setattr(restore if hasattr(restore, moment) else backup, moment, end)
+    patch.setattr(PASS if hasattr(PASS, moment) else backup, moment, end)
     with pytest.raises(KeyboardInterrupt):
         restore.restore(*arguments[:2], root=str(arguments[2]))
 
@@ -177,20 +170,20 @@ def killed_at(moment, patch, *arguments):
 @pytest.mark.needs("attributes")
 @pytest.mark.parametrize(
     "moment",
-    ["_move_created", "_make_folders", "_put_back", "in rsync", "_link_again", "apply", "write_manifest"],
+    ["move_created", "make_folders", "put_back", "in the middle", "link_again", "apply_to", "write_manifest"],
 )
 def test_an_undo_that_was_killed_can_be_run_again_and_undone(nodes, runs, changed, monkeypatch, moment):
     item, here, peer = changed
     wanted, begun = trees.fingerprint(here), "one"
     pull.Pull([item], peer, runs / "one", ALL).sync()
     started = trees.fingerprint(here)
-    if moment == "_move_created":
+    if moment == "move_created":
         # Done by the undo of an undo alone.
         restore.restore(runs / "one", runs / "two", root=str(nodes.here))
         wanted, started, begun = started, trees.fingerprint(here), "two"
     with monkeypatch.context() as patch:
         terms = (runs / begun, runs / "killed", nodes.here)
-        killed_in_rsync(nodes.folder, *terms) if moment == "in rsync" else killed_at(moment, patch, *terms)
+        killed_in_the_middle(*terms) if moment == "in the middle" else killed_at(moment, patch, *terms)
     left = trees.fingerprint(here)
     again = restore.restore(runs / begun, runs / "again", root=str(nodes.here))
     found = without_created(trees.fingerprint(here), again["created_names"])
