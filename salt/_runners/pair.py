@@ -524,7 +524,7 @@ def undo(run=None, paths=None, test=False):
             mine.record(result, f"undo of {run}"),
         )
     answer = {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
-    return _bad(answer) if left else answer
+    return bad(answer) if left else answer
 
 
 @command
