@@ -253,3 +253,24 @@ def test_all_shipped_pairs_are_listed_for_their_two_nodes(pairs, tree):
         if len(words) == 3 and words[0] in pairs:
             listed[words[0]] = words[1:]
     assert listed == {name: [one["primary"]["id"], one["secondary"]["id"]] for name, one in pairs.items()}
+
+
+def test_a_pair_with_a_lease_has_its_guard_and_one_without_it_loses_it(compiled, pairs, tree, tmp_path):
+    unit = "failback-lease@salt.service"
+    without = of(compiled, pairs, "salt", "primary")
+    assert [name for name in without.names("service.running", "service.dead") if "lease" in name] == []
+
+    shutil.copytree(tree / "pillar", tmp_path / "pillar")
+    place = tmp_path / "pillar/pairs/salt.sls"
+    lease = "    lease: {endpoints: ['http://10.0.0.91:2379']}\n"
+    place.write_text(place.read_text().replace("    mode: manual\n", f"    mode: manual\n{lease}", 1))
+    opts = {**without.opts, "pillar": {}, "failback_root": str(tmp_path / "node")}
+    found = Compiled({**opts, "pillar_roots": {"base": [str(tmp_path / "pillar")]}})
+    assert unit in found.names("service.running")
+    assert "/etc/systemd/system/failback-lease@.service" in found.names("file.managed")
+
+    # As it is enabled there.
+    wants = tmp_path / "node/etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / unit).write_text("")
+    assert Compiled(opts).names("service.dead") == [unit]

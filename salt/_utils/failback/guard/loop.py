@@ -28,6 +28,8 @@ from failback.state import ledger
 
 #: Seconds between two looks at the files. A right that another process was granted is found within this time.
 LOOK_EVERY = 0.25
+#: Exit status that tells systemd not to start the guard anew (RestartPreventExitStatus= in its unit).
+NO_LEASE = 4
 #: Seconds between two lines in the log about what goes on failing.
 COMPLAIN_EVERY = 60.0
 
@@ -40,11 +42,11 @@ def main(member):
         :py:class:`failback.pair.Member`.
 
     Returns 0: systemd starts it anew. Without a lease in the configuration it lets the addresses stay, and
-    ends.
+    returns ``NO_LEASE``.
     """
     if not rights.configured(member):
         actions.without_lease(member)
-        return 0
+        return NO_LEASE
     guard = Guard(member)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: guard.end())
