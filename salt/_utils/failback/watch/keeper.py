@@ -15,6 +15,7 @@ import select
 import sys
 import syslog
 import time
+import traceback
 
 from failback.decisions import keeping
 from failback.errors import FailbackError
@@ -55,7 +56,12 @@ def main(member, foreground=False, restart=None):
             return 0
         syslog.openlog("failback", syslog.LOG_PID, syslog.LOG_DAEMON)
         with contextlib.closing(Keeper(member, foreground)) as keeper:
-            keeper.run()
+            try:
+                keeper.run()
+            except Exception:
+                # Nobody reads its standard error. Cron starts the next one within a minute.
+                syslog.syslog(syslog.LOG_ERR, f"keeper of {member.pair}: {traceback.format_exc()}")
+                raise
     return (restart or resident.start_anew)() or 0
 
 
@@ -74,7 +80,6 @@ class Keeper:
         self._news = netlink.Netlink(netlink.CHANGES)
         self._file = member.volatile / "kept.json"
         self._had = self._read()
-        self._syncer = on_disk.Syncer(member, self._say_of_the_disk)
         self._syncer = on_disk.Syncer(member, self._say_of_the_disk)
         self._carriers, self._failures, self._next, self._said = None, 0, 0.0, None
 
