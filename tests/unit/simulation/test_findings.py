@@ -34,8 +34,8 @@ from simulation.judge import YIELDS
 from simulation.judge import Broken
 
 
-def not_yet(sentence):
-    return pytest.mark.xfail(raises=Broken, strict=True, reason=sentence)
+def not_yet(sentence, strict=True):
+    return pytest.mark.xfail(raises=Broken, strict=strict, reason=sentence)
 
 
 UNHEARD_WINS = "a node that heard nobody, and that nobody heard, wins by its higher generation"
@@ -145,7 +145,8 @@ def test_no_cut_makes_two_holders():
     search(LEASE, *NETWORK)
 
 
-@not_yet(TAKES_UNASKED)
+# By chance: it takes 200 to 2,000 examples, and each release of hypothesis makes others.
+@not_yet(TAKES_UNASKED, strict=False)
 def test_no_process_that_stops_or_dies_leaves_two_holders_or_a_split_brain():
     # A cable that is out is no partition: nothing else of what is not kept yet can be found with these.
     names = ("unplug", "mend", "kill_at", "stop_at", "slow_disk")
