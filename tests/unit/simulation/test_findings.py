@@ -26,6 +26,7 @@ from simulation.histories import part
 from simulation.histories import run
 from simulation.histories import slow_disk
 from simulation.histories import stop_at
+from simulation.histories import unplug
 from simulation.judge import CACHE
 from simulation.judge import UNCHECKED
 from simulation.judge import UNHEARD
@@ -33,8 +34,8 @@ from simulation.judge import YIELDS
 from simulation.judge import Broken
 
 
-def not_yet(sentence):
-    return pytest.mark.xfail(raises=Broken, strict=True, reason=sentence)
+def not_yet(sentence, strict=True):
+    return pytest.mark.xfail(raises=Broken, strict=strict, reason=sentence)
 
 
 UNHEARD_WINS = "a node that heard nobody, and that nobody heard, wins by its higher generation"
@@ -42,10 +43,6 @@ TWO_HOLD = "without a lease, two nodes that do not hear each other both have the
 TAKES_UNASKED = "between its ledger and the address a takeover asks nobody again, and nothing takes it back"
 YIELDS_TO_NOBODY = "a node steps down by the other one's ledger, and does not ask whether that one serves"
 HOLES = "the ledger of a takeover reaches the disk before what lsyncd brought"
-
-#: Steps of the watch on salt2 from the moment at which it is alone: these lie between the generation in its
-#: ledger and the address. See ``test_the_steps_between_ledger_and_address``.
-BETWEEN = (12, 13, 14)
 
 
 @not_yet(UNHEARD_WINS)
@@ -68,25 +65,46 @@ def test_a_partial_partition_does_not_make_two_holders(cut):
     run([(1, cut("salt1", "salt2")), (20, mend())], LEASE)
 
 
-def cut_off_with(fault, wait):
-    return [(1, isolate("salt2")), (0, fault), (2.5, mend()), (wait, mend())]
+def unplugged_with(fault, wait):
+    """salt1's cable is out for long enough; it serves again before salt2 has taken the address."""
+    return [(1, unplug("salt1")), (0, fault), (2.5, mend()), (wait, mend())]
+
+
+def steps_between_ledger_and_address():
+    """The numbers of salt2's steps at which its ledger has the new generation and it has no address yet."""
+    steps = []
+
+    def count(world):
+        def plan(process, _what, _detail):
+            if process.node.name == "salt2":
+                steps.append((world.ledgers()[1][0], world.nodes["salt2"].has(world.packed)))
+
+        world.plans.append(plan)
+
+    run([(1, unplug("salt1")), (0, count), (8, mend())], ROUTER_ASKED)
+    return [number for number, (generation, has) in enumerate(steps, 1) if generation == 6 and not has]
+
+
+def test_there_are_steps_between_ledger_and_address():
+    found = steps_between_ledger_and_address()
+    assert found and found == list(range(found[0], found[-1] + 1))
 
 
 @not_yet(TAKES_UNASKED)
-@pytest.mark.parametrize("step", BETWEEN)
-def test_a_takeover_that_is_killed_before_the_address_leaves_no_split_brain(step):
-    run(cut_off_with(kill_at("salt2", step), 3), without(NOBODY_ASKED, UNCHECKED))
+def test_a_takeover_that_is_killed_before_the_address_leaves_no_split_brain():
+    for step in steps_between_ledger_and_address():
+        run(unplugged_with(kill_at("salt2", step), 3), without(ROUTER_ASKED, UNCHECKED))
 
 
 @not_yet(TAKES_UNASKED)
-@pytest.mark.parametrize("step", BETWEEN)
-def test_a_takeover_that_stood_still_before_the_address_does_not_take_it(step):
-    run(cut_off_with(stop_at("salt2", step, 12.0), 15), without(NOBODY_ASKED, UNCHECKED, UNHEARD))
+def test_a_takeover_that_stood_still_before_the_address_does_not_take_it():
+    for step in steps_between_ledger_and_address():
+        run(unplugged_with(stop_at("salt2", step, 12.0), 15), without(ROUTER_ASKED, UNCHECKED, UNHEARD))
 
 
 @not_yet(TAKES_UNASKED)
 def test_a_takeover_on_a_slow_disk_does_not_take_what_is_served_meanwhile():
-    run(cut_off_with(slow_disk("salt2", 6.0), 20), without(NOBODY_ASKED, UNCHECKED, UNHEARD))
+    run(unplugged_with(slow_disk("salt2", 6.0), 20), without(ROUTER_ASKED, UNCHECKED, UNHEARD))
 
 
 @not_yet(HOLES)
@@ -98,24 +116,6 @@ def test_the_site_loses_power_just_after_a_takeover_and_is_started_without_holes
 def test_a_node_does_not_step_down_to_one_that_has_lost_power():
     """salt2 has taken over while it heard nobody, and has booted since: all it has is the generation."""
     run([(1, deafen("salt1", "salt2")), (4.9, lose_power("salt2"))], without(BOTH_WATCH, YIELDS))
-
-
-def test_the_steps_between_ledger_and_address():
-    """``BETWEEN`` is what it says: the ledger has the new generation, and the address is not taken."""
-    steps = []
-
-    def count(world):
-        def plan(process, what, detail):
-            if process.node.name == "salt2":
-                steps.append((what, detail, world.nodes["salt2"].has(world.packed), world.ledgers()[1][0]))
-
-        world.plans.append(plan)
-
-    run([(1, isolate("salt2")), (0, count), (2.5, mend())], NOBODY_ASKED)
-    between = [
-        number for number, (_, _, has, generation) in enumerate(steps, 1) if generation == 6 and not has
-    ]
-    assert tuple(between) == BETWEEN, [(one[0], one[3]) for one in steps[:16]]
 
 
 # --- from nothing ---------------------------------------------------------------------------------------
@@ -145,7 +145,8 @@ def test_no_cut_makes_two_holders():
     search(LEASE, *NETWORK)
 
 
-@not_yet(TAKES_UNASKED)
+# By chance: it takes 200 to 2,000 examples, and each release of hypothesis makes others.
+@not_yet(TAKES_UNASKED, strict=False)
 def test_no_process_that_stops_or_dies_leaves_two_holders_or_a_split_brain():
     # A cable that is out is no partition: nothing else of what is not kept yet can be found with these.
     names = ("unplug", "mend", "kill_at", "stop_at", "slow_disk")
