@@ -116,16 +116,19 @@ def _members(group, places):
 def used():
     """Seconds of a processor that the hosts of each lab have used: a dict by the lab's name."""
     found = {}
-    for hierarchy in hierarchies():
-        # One number of nanoseconds in the older kind of hierarchy, a line of microseconds in the unified one.
-        for path in (hierarchy / TOP).glob("*/cpuacct.usage"):
-            with contextlib.suppress(OSError):  # the lab went away while it was read
-                found[path.parent.name] = int(path.read_text()) / 1e9
-        for path in (hierarchy / TOP).glob("*/cpu.stat"):
+    for top in (hierarchy / TOP for hierarchy in hierarchies()):
+        labs = []
+        with contextlib.suppress(OSError):  # none is up
+            labs = os.listdir(top)
+        for lab in labs:
+            # One number of nanoseconds in the older kind of hierarchy, a line of microseconds in the unified
+            # one. What cannot be read is not there, or has just gone away.
+            with contextlib.suppress(OSError):
+                found[lab] = int((top / lab / "cpuacct.usage").read_text()) / 1e9
             with contextlib.suppress(OSError, StopIteration):
-                lines = (line.split() for line in path.read_text().splitlines())
+                lines = (line.split() for line in (top / lab / "cpu.stat").read_text().splitlines())
                 micro = next(int(value) for name, value in lines if name == "usage_usec")
-                found.setdefault(path.parent.name, micro / 1e6)
+                found.setdefault(lab, micro / 1e6)
     return found
 
 

@@ -145,13 +145,13 @@ def fits(job, running, room):
     for each in (job, *running):
         sums["memory"] += each.memory
         sums["busy"] += each.busy
-    return sums["memory"] <= room.memory and sums["busy"] <= room.processors
+    return sums["memory"] <= room.memory and round(sums["busy"], 3) <= room.processors
 
 
 def fits_hosts(job, running, room):
     """Whether a job that boots hosts can begin beside those of its kind that run."""
     others = [other.busy for other in running if other.hosts]
-    return not others or sum(others) + job.busy <= room.for_hosts
+    return not others or round(sum(others) + job.busy, 3) <= room.for_hosts
 
 
 def ready(job, made):

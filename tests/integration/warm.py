@@ -12,7 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
-#: for its runners, its pillar and its file server. Nothing of the tree is among it.
+
+#: What ``salt-run`` imports before it reads its options, and what it always imports afterwards: of itself,
+#: and for its runners, its pillar and its file server. Nothing of the tree is among it.
 IMPORTED = (
     *("salt.scripts", "salt.cli.run", "salt.runner", "salt.client", "salt.state", "salt.output"),
     *("git", "salt.fileserver.gitfs", "salt.pillar.git_pillar", "salt.runners.winrepo", "salt.utils.mine"),
