@@ -24,8 +24,8 @@ _OPENAT2 = 437
 #: RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS.
 _RESOLVE = 0x08 | 0x04 | 0x02
 
-#: What a step says that a link, or something else that is no folder, is in the way.
-_IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EXDEV)
+#: What a step says where a link, something that is no folder, or a path that is too long is in the way.
+_IN_THE_WAY = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EXDEV)
 
 _CHUNK = 1 << 20
 
@@ -149,7 +149,10 @@ class Tree:
             return self._open(self._top, name, flags)
         except OSError as error:
             if error.errno in _IN_THE_WAY:
-                raise InTheWay(error.errno, "a link or a file is in place of a folder", name) from error
+                why = "a link or a file is in place of a folder"
+                if error.errno == errno.ENAMETOOLONG:
+                    why = "its path is too long"
+                raise InTheWay(error.errno, why, name) from error
             raise
 
     @staticmethod

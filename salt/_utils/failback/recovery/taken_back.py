@@ -25,6 +25,10 @@ _IN_THE_WAY = (
     NotADirectoryError,
 )
 
+#: Permissions, and an extended attribute, with which a program has rights that its caller has not.
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+_CAPABILITY = "security.capability"
+
 
 class PassTakenBack:
     """
@@ -199,30 +203,22 @@ class PassTakenBack:
         if not is_folder:
             beneath.keep(folder, last, self._target(name))
             return
-        for one in list(self._below(name)):
-            self._move(os.path.join(name, one))
-        self._remove_folders(name)
+        content, folders = self._below(name)
+        for one in content:
+            self._move(one)
+        for one in reversed(folders):
+            with self._tree.parent(one) as (above, own):
+                os.rmdir(own, dir_fd=above)
 
     def _below(self, name):
-        """Names below a folder, relative to it."""
-        pending = [b""]
-        while pending:
-            above = pending.pop()
-            with self._tree.folder(os.path.join(name, above)) as folder, os.scandir(folder) as found:
+        """What is in a folder: names of files, and of folders, those above first and itself among them."""
+        content, folders = [], [name]
+        for above in folders:
+            with self._tree.folder(above) as folder, os.scandir(folder) as found:
                 for one in found:
-                    place = os.path.join(above, os.fsencode(one.name))
-                    if one.is_dir(follow_symlinks=False):
-                        pending.append(place)
-                    else:
-                        yield place
-
-    def _remove_folders(self, name):
-        """Remove a folder of which all was moved away, with the empty ones below it."""
-        with self._tree.folder(name) as folder:
-            for one in os.listdir(folder):
-                self._remove_folders(os.path.join(name, os.fsencode(one)))
-        with self._tree.parent(name) as (folder, last):
-            os.rmdir(last, dir_fd=folder)
+                    kind = folders if one.is_dir(follow_symlinks=False) else content
+                    kind.append(os.path.join(above, os.fsencode(one.name)))
+        return content, folders
 
     def _target(self, name):
         """Where something is kept; its folders are made, with the attributes of those here."""
@@ -303,8 +299,21 @@ class PassTakenBack:
                     continue
                 if self._may_be_a_stranger(os.fstat(found), before):
                     self._leave(name, "it is a link to a file that may lie elsewhere")
-                    continue
-                backup.apply_to(found, before)
+                elif self._may_be_forged(os.fstat(found), before):
+                    self._leave(name, "its owner could have changed it, and it would get rights of another's")
+                else:
+                    backup.apply_to(found, before)
+
+    def _may_be_forged(self, status, before):
+        """
+        Whether attributes would give a user's content the rights of somebody else: root's, or set-id bits.
+
+        A file of which only attributes are to be put back has the content that its present owner gave it.
+        """
+        key = (status.st_dev, status.st_ino)
+        is_his = status.st_uid not in (0, before["uid"]) and key not in self._ours
+        rights = before["uid"] == 0 or before["mode"] & _SET_ID or _CAPABILITY in before["attributes"]
+        return before["type"] == "file" and is_his and bool(rights)
 
     def _may_be_a_stranger(self, status, before):
         """

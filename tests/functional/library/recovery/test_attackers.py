@@ -161,6 +161,33 @@ def test_a_file_of_root_s_under_a_second_name_keeps_its_owner_and_mode(place):
     assert attacker.state(place.victim) == before
 
 
+def test_an_undo_gives_a_users_program_no_rights_of_roots(place):
+    """The run took a program from root and gave it to the user, who has changed it since."""
+    for each in (place.here, place.there):
+        (each / "d/tool").write_text("#!/bin/sh\n")
+        os.utime(each / "d/tool", (5, 5))
+    os.chown(place.there / "d/tool", attacker.UID, attacker.UID)
+    os.chown(place.here / "d/tool", 0, 0)
+    os.chmod(place.here / "d/tool", 0o4755)
+    pull.synced([place.item], place.peer, place.runs / "one", ALL)
+    (place.here / "d/tool").write_text("#!/bin/sh\nid\n")
+    done = place.put_back("one", 1)
+    found = (place.here / "d/tool").stat()
+    assert (found.st_uid, found.st_mode & stat.S_ISUID) == (attacker.UID, 0)
+    assert done["left_names"] == ["/srv/home/d/tool"]
+
+
+def test_a_tree_of_any_depth_in_place_of_a_file_is_moved_away(place):
+    pull.synced([place.item], place.peer, place.runs / "one", ALL)
+    (place.here / "safe/file").unlink()
+    deep = place.here / "safe/file" / "/".join(["x"] * 1200)
+    deep.mkdir(parents=True)
+    (deep / "kept").write_text("his")
+    done = place.put_back("one", 1)
+    assert done["left"] == 0 and (place.here / "safe/file").read_text() == "old"
+    assert [path.read_text() for path in (place.runs / "20261/backup").rglob("kept")] == ["his"]
+
+
 def test_a_sync_against_a_user_who_changes_names_all_the_while(place):
     """rsync itself takes no step through a link since 3.5; an older one is not what this shows."""
     version = subprocess.run(["rsync", "--version"], capture_output=True, text=True).stdout.split()[2]
