@@ -136,8 +136,8 @@ def test_a_watch_that_has_nobody_to_ask_says_so_until_the_pillar_names_somebody(
     """The lab has no router, and the pillar of before gives no address of its witness."""
     until(lambda: "nobody to ask" in watch(pair)["pairs"]["salt"]["sentence"], 15, "the watch to say so")
     status = pair.runner(pair.salt1, "pair.status", "salt", check=False)
-    (said,) = status["salt"]["watch_wrong"]
-    assert status["status"] != 0 and status["salt"]["verdict"] == "normal"
+    (said,) = status["pairs"]["salt"]["watch_wrong"]
+    assert status["status"] != 0 and status["pairs"]["salt"]["verdict"] == "normal"
     assert "salt2 takes nothing of salt over" in said and "host: <its address>" in said
     for host in pair.nodes:
         text = host.read(PILLAR)

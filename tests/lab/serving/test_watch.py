@@ -141,10 +141,11 @@ def test_a_pause_prevents_a_flip_until_it_expires_and_a_second_holder_steps_down
 def nobody_believes_that_a_node_is_off_that_a_witness_sees(pair):
     """The nodes do not hear each other, the client hears both: two holders, and a person who looks at it."""
     until(lambda: sorted(pair.holders()) == ["salt1", "salt2"], 10, "the client to hear both")
-    found = pair.runner(pair.salt2, "pair.status", "salt", check=False)
-    assert found["status"] != 0
-    said = json.dumps(found["salt"])
-    assert found["salt"]["verdict"] == "primary_down" and "fenced" not in said
+    answer = pair.runner(pair.salt2, "pair.status", "salt", check=False)
+    assert answer["status"] != 0
+    found = answer["pairs"]["salt"]
+    said = json.dumps([found["next"], found["commands"], found["seen_by_witnesses"]])
+    assert found["verdict"] == "primary_down" and "fenced" not in said
     assert "client sees 2 hosts answer for 10.0.0.5/24" in said and "salt1 is not off" in said
     done = pair.orchestrate(pair.salt2, "failover", fenced="salt1", reason="a test: it is not off at all")
     assert done.returncode != 0
