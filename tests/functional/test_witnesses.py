@@ -13,6 +13,7 @@ from failback_master import checks
 from failback_master import minions
 from failback_master import opening
 from failback_master import orchestration
+from failback_master.surface import pairs as shown_pairs
 
 SALT = pathlib.Path(__file__).parents[2] / "salt"
 GATEWAY, HOST1 = "10.0.0.5/24", "10.0.0.11"
@@ -71,7 +72,7 @@ def report(node, generation, active, **changes):
         {**one, "name": "salt-gw", "interface": "eth0", "interface_exists": True, "mac": MACS[node]}
         for one in own["addresses"]
     ]
-    return {"gate": None, **own}
+    return {"gate": None, "time": 0.0, **own}
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def nodes(monkeypatch):
     def say(seen, *reports):
         reports = reports or (report("salt2", 4, "salt1"),)
         made = Nodes(seen, {one["node"]: one for one in reports})
-        monkeypatch.setattr(minions, "Nodes", lambda opts: made)
+        monkeypatch.setattr(minions, "Nodes", lambda opts, **_: made)
         return made
 
     return say
@@ -125,9 +126,8 @@ each_sight = pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN)
 def test_of_a_node_that_a_witness_sees_nobodys_word_is_asked_for(nodes, status, seen):
     nodes(seen)
     found = status()["pairs"]["salt"]
-    assert found["verdict"] == "primary_down" and "fenced" not in json.dumps(
-        [found["next"], found["commands"]]
-    )
+    assert found["verdict"] == "primary_down"
+    assert "fenced" not in json.dumps([found["next"], found["commands"]])
     assert "client sees" in found["next"] and "salt1 is not off" in found["next"]
 
 
@@ -198,5 +198,7 @@ def test_a_standby_that_has_nobody_to_ask_is_wrong_although_the_pair_is_normal(n
 def test_the_status_says_what_a_claim_has_come_to(nodes, status, own, words):
     there = report("salt2", 4, "salt2")
     nodes({}, {**there, "ledger": {**there["ledger"], **own}})
-    said = status()["salt"]["nodes"]["salt2"]["ledger"]
-    assert said.endswith(words or "(a test)")
+    found = status()["pairs"]["salt"]
+    assert own.items() <= found["nodes"]["salt2"]["ledger"].items()
+    page = " ".join(" ".join(shown_pairs.page("salt", found, 0.0, 200)).split())
+    assert f"(a test), {words}" in page if words else "(a test);" in page
