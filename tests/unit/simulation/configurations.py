@@ -1,5 +1,6 @@
 """The configurations of a pair whose promises are asked for."""
 
+from failback.decisions import hearing
 from simulation.judge import CACHE
 from simulation.judge import MUTE
 from simulation.judge import SPLIT
@@ -8,7 +9,6 @@ from simulation.judge import UNHEARD
 from simulation.judge import YIELDS
 from simulation.judge import Configuration
 from simulation.world import CLIENT
-from simulation.world import ROUTER
 
 #: Without a lease: docs/faults.md, ``one holder``, and the known limit of docs/protocol.md.
 WITHOUT_LEASE = frozenset({MUTE, SPLIT})
@@ -20,9 +20,9 @@ NOT_YET = frozenset({UNHEARD, UNCHECKED, YIELDS, CACHE})
 ALL = [
     Configuration("secondary watches, nobody is asked", excuses=WITHOUT_LEASE | NOT_YET),
     Configuration("both watch, nobody is asked", on="both", excuses=WITHOUT_LEASE | NOT_YET),
-    Configuration("secondary watches, router asked", reachable=(ROUTER,), excuses=WITHOUT_LEASE | NOT_YET),
+    Configuration("secondary watches, router asked", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE | NOT_YET),
     Configuration(
-        "both watch, router asked", on="both", reachable=(ROUTER,), excuses=WITHOUT_LEASE | NOT_YET
+        "both watch, router asked", on="both", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE | NOT_YET
     ),
 ]
 NOBODY_ASKED, BOTH_WATCH, ROUTER_ASKED, _ = ALL

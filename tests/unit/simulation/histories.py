@@ -272,7 +272,7 @@ def all_is_well(world):
         node.wall = 0.0
         world.thaw(name)
         world.boot(name)
-        world.start_watch(node)
+        world.start_cron(node)
         resume(name)(world)
 
 
