@@ -1,12 +1,9 @@
 """Two of one handover: two minions with one id run on the taker, or a copy of its machine runs beside it."""
 
-import os
-import threading
-
 import pytest
 import samples
 from handover_cases import WORK
-from two_nodes import Connection
+from simulation.remote import Connection
 
 from failback.errors import Refused
 from failback.handover import alone

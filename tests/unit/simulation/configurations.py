@@ -14,7 +14,7 @@ from simulation.world import CLIENT
 WITHOUT_LEASE = frozenset({MUTE, SPLIT})
 
 #: What the code does not keep yet. Each has a history in ``test_findings``; who mends one removes it here.
-NOT_YET = frozenset({UNHEARD, UNCHECKED, YIELDS, CACHE})
+NOT_YET = frozenset()
 
 #: Whom the watch asks, and on which nodes it watches.
 ALL = [

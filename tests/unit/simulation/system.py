@@ -295,7 +295,7 @@ class Subprocess:
 class Syslog:
     """``syslog``."""
 
-    LOG_PID = LOG_DAEMON = LOG_NOTICE = 0
+    LOG_PID = LOG_DAEMON = LOG_NOTICE = LOG_ERR = 0
 
     @staticmethod
     def openlog(*_):
