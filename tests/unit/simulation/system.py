@@ -188,6 +188,10 @@ def sim_print(*words, file=None, **_):
 # --- waiting ------------------------------------------------------------------------------------------
 
 
+#: The least that is waited for, in seconds.
+GRAIN = 1e-6
+
+
 class Poll:
     """``select.poll()``."""
 
@@ -202,7 +206,9 @@ class Poll:
         if ready or milliseconds == 0:
             return ready
         engine = here.world.engine
-        engine.wait(None if milliseconds is None else engine.now + milliseconds / 1000, self._sources)
+        # As a kernel does, it rounds up: a clock that counts from a later boot is finer than the engine's.
+        seconds = None if milliseconds is None else max(milliseconds / 1000, GRAIN)
+        engine.wait(None if seconds is None else engine.now + seconds, self._sources)
         return [(one, real_select.POLLIN) for one in self._sources if one.readable()]
 
 
