@@ -163,6 +163,9 @@ class Judge:
         written after they met.
         """
         told = self._world.client.acknowledged
+        if not node.power:
+            # What the other one did not have yet is on its disk alone, whoever claimed before.
+            self.excused |= self._had_alone(node.name)
         for name in self.holders if SPLIT in self._excuses else ():
             mine = self._world.data[node.name].files & set(told) - self._world.data[name].files
             since = self._claimed_at.get(name, 0.0)

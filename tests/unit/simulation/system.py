@@ -135,6 +135,16 @@ class Os:
         return sorted(names)
 
     @staticmethod
+    def write(number, data):
+        here.world.handles[number].write(data)
+        return len(data)
+
+    @staticmethod
+    def pread(number, size, offset):
+        here.world.alive()
+        return here.world.handles[number].inode.data[offset : offset + size]
+
+    @staticmethod
     def read(stream, size):
         return stream.take()
 
