@@ -14,8 +14,9 @@ LEASE = {"endpoints": [], "members": [], "tls": None, "ttl": TTL, "watchdog": Fa
 class Cluster:
     """etcd, as much of it as is asked."""
 
-    def __init__(self):
+    def __init__(self, clock):
         self.revision, self.value, self.gone = 0, None, False
+        self._clock, self.written = clock, None
 
     def read(self, key, within):
         self._require()
@@ -26,7 +27,7 @@ class Cluster:
         self._require()
         if revision != (self.revision if self.value else 0):
             return False, self.read(key, within)
-        self.revision, self.value = self.revision + 1, value
+        self.revision, self.value, self.written = self.revision + 1, value, self._clock()
         return True, self.revision
 
     def _require(self):
@@ -49,7 +50,7 @@ class Holder(address_holder.Holder):
 
 def leased_world(folder, monkeypatch, **changes):
     world = World(folder, monkeypatch, lease=dict(LEASE), **changes)
-    world.cluster = Cluster()
+    world.cluster = Cluster(lambda: world.now)
     monkeypatch.setattr(right, "client", lambda member: world.cluster)
     monkeypatch.setattr(address_holder, "Holder", Holder)
     monkeypatch.setattr(ssh, "ask", lambda *_, **__: (_ for _ in ()).throw(Unavailable("not heard")))
