@@ -1,6 +1,5 @@
 """Two nodes whose pair has a lease, and an etcd that does what it is told."""
 
-import two_nodes
 from two_nodes import World
 
 from failback.errors import Unavailable
@@ -15,8 +14,9 @@ LEASE = {"endpoints": [], "members": [], "tls": None, "ttl": TTL, "watchdog": Fa
 class Cluster:
     """etcd, as much of it as is asked."""
 
-    def __init__(self):
+    def __init__(self, clock):
         self.revision, self.value, self.gone = 0, None, False
+        self._clock, self.written = clock, None
 
     def read(self, key, within):
         self._require()
@@ -27,7 +27,7 @@ class Cluster:
         self._require()
         if revision != (self.revision if self.value else 0):
             return False, self.read(key, within)
-        self.revision, self.value = self.revision + 1, value
+        self.revision, self.value, self.written = self.revision + 1, value, self._clock()
         return True, self.revision
 
     def _require(self):
@@ -39,25 +39,21 @@ class Cluster:
         return self.value["holder"], self.value["generation"]
 
 
-class Holder(two_nodes.Holder):
-    """The simulated one, which is told for how long the addresses are taken."""
-
-    lifetimes = ()
+class Holder(address_holder.Holder):
+    """It is always told for how long the addresses are taken."""
 
     def take(self, addresses=None, check=True, wait=0.3, lifetime=None):
         assert isinstance(lifetime, int)
         assert 1 <= lifetime <= TTL
-        Holder.lifetimes = (*Holder.lifetimes, lifetime)
-        return super().take(addresses, check, wait)
+        return super().take(addresses, check, wait, lifetime)
 
 
 def leased_world(folder, monkeypatch, **changes):
     world = World(folder, monkeypatch, lease=dict(LEASE), **changes)
-    world.cluster = Cluster()
+    world.cluster = Cluster(lambda: world.now)
     monkeypatch.setattr(right, "client", lambda member: world.cluster)
-    monkeypatch.setattr(address_holder, "Holder", lambda wanted: Holder(world, wanted))
+    monkeypatch.setattr(address_holder, "Holder", Holder)
     monkeypatch.setattr(ssh, "ask", lambda *_, **__: (_ for _ in ()).throw(Unavailable("not heard")))
-    monkeypatch.setattr(Holder, "lifetimes", ())
     with world.on("salt2") as member:
         right.obtain(member, 4, create=True)
     return world

@@ -5,6 +5,8 @@ Ledgers, locks and the state of a handover are real files in a folder for each n
 :py:mod:`simulation`: addresses, ARP, systemd's timers, SSH, processes and clocks.
 """
 
+import collections
+import collections.abc
 import contextlib
 import shutil
 import types
@@ -60,7 +62,10 @@ class World(simulation_world.World):
         self.units = _OfNodes(self.nodes, "units")
         self._locked = {}
         self._replace(monkeypatch)
+        # Each clock that counts from a boot shows what the engine's does.
         self.engine.now = 1000.0
+        for node in self.nodes.values():
+            node.booted_at = 0.0
         for member in self.members.values():
             files.write_json(member.paths.pair_config("salt"), member.config)
         with self.on("salt1") as member:
@@ -258,7 +263,7 @@ class World(simulation_world.World):
     @property
     def holders(self):
         """By address: the names of the nodes that have it. One that is added or discarded has it, or not."""
-        return {one.address: _Holders(self, one) for one in self.addresses}
+        return _ByAddress({one.address: _Holders(self, one) for one in self.addresses})
 
     @property
     def strangers(self):
@@ -299,7 +304,7 @@ class Stranger(Host):
         return True
 
 
-class _OfNodes:
+class _OfNodes(collections.abc.MutableMapping):
     """One attribute of the nodes, by their names."""
 
     def __init__(self, nodes, attribute):
@@ -311,6 +316,26 @@ class _OfNodes:
     def __setitem__(self, name, value):
         setattr(self._nodes[name], self._attribute, value)
 
+    def __delitem__(self, name):
+        raise TypeError("the nodes stay")
+
+    def __iter__(self):
+        return iter(self._nodes)
+
+    def __len__(self):
+        return len(self._nodes)
+
+
+class _ByAddress(collections.UserDict):
+    """Who has each address; what is set is done to the nodes."""
+
+    def __setitem__(self, address, names):
+        if address not in self.data:
+            self.data[address] = names
+            return
+        for name in MACS:
+            (self[address].add if name in names else self[address].discard)(name)
+
 
 class _Holders(set):
     """The names of the nodes that have an address."""
@@ -320,9 +345,11 @@ class _Holders(set):
         self._world, self._address = world, address
 
     def add(self, name):
+        super().add(name)
         self._world.give_addresses(self._world.nodes[name], [self._address])
 
     def discard(self, name):
+        super().discard(name)
         node = self._world.nodes[name]
         if node.borne.pop(self._address.packed, None):
             simulation_world.World.addresses_changed(self._world, node, self._address.packed)

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import two_nodes
 from leased_world import TTL
 from leased_world import leased_world
 
@@ -13,6 +12,7 @@ from failback.guard import actions
 from failback.guard import loop
 from failback.handover import phases
 from failback.lease import right
+from failback.network import address_holder
 from failback.peer import ssh
 from failback.state import ledger
 
@@ -241,7 +241,7 @@ def test_the_watchdog_is_fed_once_for_each_right_and_let_go_when_all_has_stopped
 def test_without_a_lease_in_the_pillar_the_addresses_stay(world, monkeypatch):
     lifetimes = []
     monkeypatch.setattr(
-        two_nodes.Holder, "limit", lambda _, seconds: lifetimes.append(seconds), raising=False
+        address_holder.Holder, "limit", lambda _, seconds: lifetimes.append(seconds)
     )
     with world.on("salt2") as member:
         member.config["lease"] = None

@@ -1,42 +1,25 @@
 """Two of one handover: two minions with one id run on the taker, or a copy of its machine runs beside it."""
 
 import os
-import threading
 
 import pytest
 import samples
 from handover_cases import WORK
-from two_nodes import Connection
+from simulation.remote import Connection
 
 from failback.errors import Refused
 from failback.handover import alone
-
-
-def on_a_thread(function):
-    """What it raised on a thread of its own, or None."""
-    found = []
-
-    def call():
-        try:
-            function()
-        except Exception as error:
-            found.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
-    return found[0] if found else None
 
 
 def test_the_second_on_the_taker_is_refused_by_name_and_the_first_ends_well(working):
     refused = []
 
     def meanwhile(limit):
-        refused.append(on_a_thread(working.bring_home))
+        with pytest.raises(Refused) as found:
+            working.bring_home()
+        refused.append(found.value)
 
     done = working.bring_home(meanwhile)
-    assert isinstance(refused[0], Refused)
     said = str(refused[0])
     assert f"run {samples.RUN}, process {os.getpid()}, begun 20" in said and " s ago" in said
     assert "two salt-minions have the id salt1" in said and "pgrep -af salt-minion" in said
@@ -54,10 +37,10 @@ def test_the_second_at_the_giver_is_refused_and_its_end_undoes_nothing(working):
         seconds[0].wait(20)
 
     done = working.bring_home(meanwhile)
-    assert isinstance(seconds[0].ended_with, Refused)
-    assert f"run {samples.RUN}, process {os.getpid()}" in str(seconds[0].ended_with)
-    assert "two salt-minions have the id salt1" in str(seconds[0].ended_with)
-    assert seconds[0].stdout.read() == b""
+    assert isinstance(seconds[0].process.error, Refused)
+    assert f"run {samples.RUN}, process {os.getpid()}" in str(seconds[0].process.error)
+    assert "two salt-minions have the id salt1" in str(seconds[0].process.error)
+    assert seconds[0].stdout.take() == b""
     assert done["generation"] == 5 and working.serving() == "salt1"
     assert working.units["salt2"] == {"sshd.service"}
 

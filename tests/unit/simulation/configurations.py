@@ -1,28 +1,21 @@
 """The configurations of a pair whose promises are asked for."""
 
-from simulation.judge import CACHE
+from failback.decisions import hearing
 from simulation.judge import MUTE
 from simulation.judge import SPLIT
-from simulation.judge import UNCHECKED
-from simulation.judge import UNHEARD
-from simulation.judge import YIELDS
 from simulation.judge import Configuration
 from simulation.world import CLIENT
-from simulation.world import ROUTER
 
 #: Without a lease: docs/faults.md, ``one holder``, and the known limit of docs/protocol.md.
 WITHOUT_LEASE = frozenset({MUTE, SPLIT})
 
-#: What the code does not keep yet. Each has a history in ``test_findings``; who mends one removes it here.
-NOT_YET = frozenset({UNHEARD, UNCHECKED, YIELDS, CACHE})
-
 #: Whom the watch asks, and on which nodes it watches.
 ALL = [
-    Configuration("secondary watches, nobody is asked", excuses=WITHOUT_LEASE | NOT_YET),
-    Configuration("both watch, nobody is asked", on="both", excuses=WITHOUT_LEASE | NOT_YET),
-    Configuration("secondary watches, router asked", reachable=(ROUTER,), excuses=WITHOUT_LEASE | NOT_YET),
+    Configuration("secondary watches, nobody is asked", excuses=WITHOUT_LEASE),
+    Configuration("both watch, nobody is asked", on="both", excuses=WITHOUT_LEASE),
+    Configuration("secondary watches, router asked", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE),
     Configuration(
-        "both watch, router asked", on="both", reachable=(ROUTER,), excuses=WITHOUT_LEASE | NOT_YET
+        "both watch, router asked", on="both", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE
     ),
 ]
 NOBODY_ASKED, BOTH_WATCH, ROUTER_ASKED, _ = ALL

@@ -176,6 +176,11 @@ class Handle:
     def read(self):
         return self.inode.data.decode()
 
+    def truncate(self, size):
+        here.world.step("write", self.path)
+        self.inode.data = self.inode.data[:size]
+        self.inode.changed += 1
+
     def flush(self):
         pass
 

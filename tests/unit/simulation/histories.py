@@ -272,7 +272,7 @@ def all_is_well(world):
         node.wall = 0.0
         world.thaw(name)
         world.boot(name)
-        world.start_watch(node)
+        world.start_cron(node)
         resume(name)(world)
 
 
@@ -287,7 +287,7 @@ def settle(world):
 def _settled(world):
     if len(world.judge.holders) > 1 or any(node.timers or node.timer_runs for node in world.nodes.values()):
         return False
-    if any(process is not process.node.watch for process in world.engine.living() if process.node):
+    if any(one not in (one.node.watch, one.node.keeper) for one in world.engine.living() if one.node):
         return False
     return world.judge.ended_well()
 

@@ -75,12 +75,14 @@ class Node(Host):
         self.timer_runs = {}
         #: By address of a neighbour: when it acknowledged something last.
         self.confirmed = {}
-        #: The process that watches.
-        self.watch = None
+        #: The processes that watch, and that keep.
+        self.watch = self.keeper = None
         #: Open sockets of its programs.
         self.probers, self.netlinks = set(), set()
         #: rsyncs of the other node that write here.
         self.incoming = []
+        #: Another number after each announcement of one and each end; None before the first in this boot.
+        self.incoming_mark = None
         #: Sentences for its log.
         self.log = []
         self._files_of_highstate()
@@ -133,6 +135,7 @@ class Node(Host):
                 engine.kill(process)
         self.borne, self.frozen, self.confirmed = {}, False, {}
         self.units, self.timers, self.timer_runs, self.incoming = set(), {}, {}, []
+        self.incoming_mark = None
         self.probers, self.netlinks = set(), set()
         self.disk.lose_power(fate)
 

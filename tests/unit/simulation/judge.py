@@ -7,6 +7,7 @@ the claim is settled; and of two that were heard by clients at the same time the
 
 import dataclasses
 
+from failback.decisions import hearing
 from failback.decisions import plan
 from failback.decisions import verdict
 from failback.state import ledger
@@ -45,7 +46,7 @@ class Configuration:
     What the site chose, and what it is excused from by that.
 
     on, reachable
-        Of the pillar's ``watch``.
+        Of the pillar's ``watch``. A tuple of addresses, or one of its words.
 
     excuses
         Of :data:`MUTE`, :data:`SPLIT`, and, until the code is better, of :data:`UNHEARD`, :data:`UNCHECKED`,
@@ -54,7 +55,7 @@ class Configuration:
 
     name: str
     on: str = "secondary"
-    reachable: tuple = ()
+    reachable: object = hearing.NOBODY
     excuses: frozenset = frozenset()
     interval: float = 0.5
     patience: float = 2.0
@@ -162,6 +163,9 @@ class Judge:
         written after they met.
         """
         told = self._world.client.acknowledged
+        if not node.power:
+            # What the other one did not have yet is on its disk alone, whoever claimed before.
+            self.excused |= self._had_alone(node.name)
         for name in self.holders if SPLIT in self._excuses else ():
             mine = self._world.data[node.name].files & set(told) - self._world.data[name].files
             since = self._claimed_at.get(name, 0.0)

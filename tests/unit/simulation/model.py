@@ -116,6 +116,7 @@ class Lsyncd:
             if not self.refused:
                 transfer = {"files": set(mine), "ended": False}
                 peer.incoming.append(transfer)
+                peer.incoming_mark = world.engine.now
                 world.engine.after(TRANSFER, lambda: self._arrived(generation, peer, transfer))
         world.engine.after(delay, lambda: self._tick(generation))
 
@@ -127,6 +128,7 @@ class Lsyncd:
         world, node = self._world, self.node
         if transfer in peer.incoming:
             peer.incoming.remove(transfer)
+            peer.incoming_mark = world.engine.now
         whole = world.segment.talk(node, peer) and peer.acts and node.acts
         if transfer["ended"] or not whole or not self._runs(generation):
             return

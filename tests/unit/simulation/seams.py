@@ -21,6 +21,11 @@ MODULES = (
     "failback.peer_requests",
     "failback.report",
     "failback.watch.loop",
+    "failback.watch.keeper",
+    "failback.watch.trials",
+    "failback.handover.claims",
+    "failback.handover.put_back",
+    "failback.lease.right",
     "failback.handover.takeover",
     "failback.handover.taker",
     "failback.handover.way_back",
@@ -29,7 +34,7 @@ MODULES = (
 )
 #: Wings whose modules see the simulated standard library; the pure ones need none, others do not run here.
 WINGS = ("watch", "handover", "state", "network", "peer", "host")
-SINGLE = ("failback.cli", "failback.peer_requests", "failback.report")
+SINGLE = ("failback.cli", "failback.peer_requests", "failback.report", "failback.replication.on_disk")
 #: They speak to the kernel by the real library, and are replaced as a whole.
 LEFT_ALONE = (
     "failback.network.netlink",
@@ -88,7 +93,7 @@ def _sockets(patch):
 def _facts(patch):
     from failback.host import system
     from failback.journal import service
-    from failback.watch import loop
+    from failback.watch import resident
 
     patch.setattr(system, "boot_id", lambda: here.world.node.boot_id)
     patch.setattr(system, "machine_id", lambda: here.world.node.name)
@@ -99,15 +104,19 @@ def _facts(patch):
     patch.setattr(system, "log", lambda sentence, priority=None: here.world.log(sentence))
     patch.setattr(service, "Client", _no_journal)
     # Nobody installs a release here.
-    patch.setattr(loop, "_fingerprint", lambda paths: None)
+    patch.setattr(resident, "fingerprint", lambda paths: None)
 
 
 def _files(patch):
     from failback.replication import incoming
+    from failback.replication import on_disk
     from failback.replication import sources
 
     patch.setattr(incoming, "stop", lambda member: here.world.stop_incoming())
-    patch.setattr(incoming, "end", lambda member: here.world.stop_incoming())
+    patch.setattr(incoming, "end", lambda member: len(here.world.stop_incoming()))
+    patch.setattr(incoming, "writing", lambda member: bool(here.world.node.incoming))
+    patch.setattr(incoming, "mark", lambda member: here.world.node.incoming_mark)
+    patch.setattr(on_disk, "roots", lambda member: [])
     patch.setattr(sources, "facts", lambda paths, *_: {path: {**LIES, "below": []} for path in paths})
 
 

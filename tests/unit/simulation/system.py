@@ -135,6 +135,16 @@ class Os:
         return sorted(names)
 
     @staticmethod
+    def write(number, data):
+        here.world.handles[number].write(data)
+        return len(data)
+
+    @staticmethod
+    def pread(number, size, offset):
+        here.world.alive()
+        return here.world.handles[number].inode.data[offset : offset + size]
+
+    @staticmethod
     def read(stream, size):
         return stream.take()
 
@@ -188,6 +198,10 @@ def sim_print(*words, file=None, **_):
 # --- waiting ------------------------------------------------------------------------------------------
 
 
+#: The least that is waited for, in seconds.
+GRAIN = 1e-6
+
+
 class Poll:
     """``select.poll()``."""
 
@@ -202,7 +216,9 @@ class Poll:
         if ready or milliseconds == 0:
             return ready
         engine = here.world.engine
-        engine.wait(None if milliseconds is None else engine.now + milliseconds / 1000, self._sources)
+        # As a kernel does, it rounds up: a clock that counts from a later boot is finer than the engine's.
+        seconds = None if milliseconds is None else max(milliseconds / 1000, GRAIN)
+        engine.wait(None if seconds is None else engine.now + seconds, self._sources)
         return [(one, real_select.POLLIN) for one in self._sources if one.readable()]
 
 
@@ -295,7 +311,7 @@ class Subprocess:
 class Syslog:
     """``syslog``."""
 
-    LOG_PID = LOG_DAEMON = LOG_NOTICE = 0
+    LOG_PID = LOG_DAEMON = LOG_NOTICE = LOG_ERR = 0
 
     @staticmethod
     def openlog(*_):

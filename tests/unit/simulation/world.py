@@ -12,6 +12,7 @@ import samples
 
 from failback import cli
 from failback import report
+from failback.decisions import hearing
 from failback.decisions import verdict
 from failback.errors import FailbackError
 from failback.errors import Unavailable
@@ -21,6 +22,7 @@ from failback.network import floating
 from failback.network import netlink
 from failback.pair import Member
 from failback.state import ledger
+from failback.watch import keeper
 from failback.watch import loop
 from simulation import remote
 from simulation.disk import Handle
@@ -111,7 +113,7 @@ class World:
         config["watch"] = {
             "interval": chosen.interval,
             "patience": chosen.patience,
-            "reachable": chosen.reachable and list(chosen.reachable),
+            "reachable": list(chosen.reachable) if isinstance(chosen.reachable, tuple) else chosen.reachable,
         }
         for one in config["floating_ips"]:
             one["watch"] = {"on": chosen.on, "cron": CRON}
@@ -126,7 +128,7 @@ class World:
             if name == active:
                 self.give_addresses(node)
         for name in NODES:
-            self.start_watch(self.nodes[name])
+            self.start_cron(self.nodes[name])
         if active == "salt1":
             self.lsyncd.start()
         self.client.begin()
@@ -200,9 +202,9 @@ class World:
         if unexpected and self.engine.failure is None:
             self.engine.failure = process.error
         node = process.node
-        if node is not None and process is node.watch and node.power:
+        if node is not None and process in (node.watch, node.keeper) and node.power:
             boot = node.boot
-            self.engine.after(CRON_EVERY, lambda: node.boot == boot and self.start_watch(node))
+            self.engine.after(CRON_EVERY, lambda: node.boot == boot and self.start_cron(node))
         if node is not None and node.timer_runs.get(process.name) is process:
             self._timer_run_ended(node, process)
 
@@ -349,10 +351,12 @@ class World:
             one["ended"] = True
         return []
 
-    def start_watch(self, node):
-        """What cron does every minute: nothing while the watch runs."""
+    def start_cron(self, node):
+        """What cron does every minute: nothing while the watch and the keeper run."""
         if node.power and (node.watch is None or node.watch.finished or node.watch.dead):
             node.watch = self.start("watch", node, lambda: loop.main(CRON, self._paths, foreground=True))
+        if node.power and (node.keeper is None or node.keeper.finished or node.keeper.dead):
+            node.keeper = self.start("keeper", node, lambda: keeper.main(self.member(node), foreground=True))
 
     # --- the network ---
 
@@ -373,9 +377,12 @@ class World:
             connection.carry()
 
     def sees_somebody_to_ask(self, node):
-        """Whether what ``watch.reachable`` names answers a node."""
+        """Whether one of those whom a node has to ask answers it."""
         wanted = self.configuration.reachable
-        return not wanted or any(self.segment.talk(node, self.segment.hosts[one]) for one in wanted)
+        if wanted == hearing.NOBODY:
+            return True
+        asked = (ROUTER,) if wanted == hearing.ORDINARY else wanted
+        return any(self.segment.talk(node, self.segment.hosts[one]) for one in asked)
 
     def give_addresses(self, node, addresses=None):
         """By hand: a node has the addresses, all of the pair by default."""
@@ -414,7 +421,7 @@ class World:
         node.boots()
         self.network_changed()
         boot = node.boot
-        self.engine.after(BOOT, lambda: node.boot == boot and self.start_watch(node))
+        self.engine.after(BOOT, lambda: node.boot == boot and self.start_cron(node))
 
     def freeze(self, name):
         """Its processes stand still; its kernel goes on answering."""
