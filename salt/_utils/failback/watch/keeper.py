@@ -75,7 +75,6 @@ class Keeper:
         self._file = member.volatile / "kept.json"
         self._had = self._read()
         self._syncer = on_disk.Syncer(member, self._say_of_the_disk)
-        self._syncer = on_disk.Syncer(member, self._say_of_the_disk)
         self._carriers, self._failures, self._next, self._said = None, 0, 0.0, None
 
     def close(self):
