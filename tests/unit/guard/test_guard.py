@@ -240,9 +240,7 @@ def test_the_watchdog_is_fed_once_for_each_right_and_let_go_when_all_has_stopped
 
 def test_without_a_lease_in_the_pillar_the_addresses_stay(world, monkeypatch):
     lifetimes = []
-    monkeypatch.setattr(
-        address_holder.Holder, "limit", lambda _, seconds: lifetimes.append(seconds)
-    )
+    monkeypatch.setattr(address_holder.Holder, "limit", lambda _, seconds: lifetimes.append(seconds))
     with world.on("salt2") as member:
         member.config["lease"] = None
         assert loop.main(member) == loop.NO_LEASE

@@ -14,9 +14,7 @@ ALL = [
     Configuration("secondary watches, nobody is asked", excuses=WITHOUT_LEASE),
     Configuration("both watch, nobody is asked", on="both", excuses=WITHOUT_LEASE),
     Configuration("secondary watches, router asked", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE),
-    Configuration(
-        "both watch, router asked", on="both", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE
-    ),
+    Configuration("both watch, router asked", on="both", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE),
 ]
 NOBODY_ASKED, BOTH_WATCH, ROUTER_ASKED, _ = ALL
 

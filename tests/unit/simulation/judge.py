@@ -16,14 +16,6 @@ from failback.state import ledger
 MUTE = "two holders while the nodes do not hear each other"
 #: Of two nodes that others heard at the same time one loses what it was told.
 SPLIT = "of two nodes that were heard, what one was told"
-#: Of two nodes the newer generation wins, though nobody has heard it since its claim.
-UNHEARD = "a node that nobody heard wins"
-#: Nothing is asked again between the ledger of a takeover and the address, however long that lasts.
-UNCHECKED = "a takeover goes on that began long ago, or is never undone"
-#: Of two holders one steps down by what the other one's ledger says, whether or not that one serves by then.
-YIELDS = "a node steps down to one that serves no more"
-#: What an rsync has brought is lost with the cache of a node that has taken over.
-CACHE = "what lsyncd brought, with the page cache"
 
 #: Seconds after the nodes hear each other again in which a claim is settled, and may still begin.
 SETTLED_WITHIN, BEGINS_WITHIN = 20.0, 5.0
@@ -49,8 +41,7 @@ class Configuration:
         Of the pillar's ``watch``. A tuple of addresses, or one of its words.
 
     excuses
-        Of :data:`MUTE`, :data:`SPLIT`, and, until the code is better, of :data:`UNHEARD`, :data:`UNCHECKED`,
-        :data:`YIELDS`, :data:`CACHE`.
+        Of :data:`MUTE` and :data:`SPLIT`.
     """
 
     name: str
@@ -80,8 +71,6 @@ class Judge:
         self.saved = set()
         #: By node: the generation of its ledger, in which it had the address last, and since when.
         self._generations, self._served_in, self._claimed_at = {}, {}, {}
-        #: By node: to which generation it raised its ledger last, and what was true then.
-        self._raised_to, self._then = {}, {}
         self._unserved_since = None
 
     # --- what it sees ---
@@ -109,8 +98,6 @@ class Judge:
         before = set(self.holders)
         if has:
             claim = self._claim(before - {name})
-            if UNCHECKED in self._excuses and self._generations.get(name) == self._raised_to.get(name):
-                claim = self._then[name]
             self._takes(node, claim)
             self.holders.add(name)
             self._served_in[name] = self._generations.get(name, 0)
@@ -119,9 +106,6 @@ class Judge:
             self.holders.discard(name)
             if self.holders:
                 self._gives_way(node)
-            elif YIELDS in self._excuses and self._generations.get(name) == self._served_in.get(name):
-                # Its own ledger follows; in a handover the other one has everything by now.
-                self.excused |= self._had_alone(name)
         self._note_heard()
         if len(self.holders) > 1 and len(before) < 2:
             self._overlap = (now, MUTE in self._excuses and claim["unsettled"])
@@ -169,7 +153,8 @@ class Judge:
         for name in self.holders if SPLIT in self._excuses else ():
             mine = self._world.data[node.name].files & set(told) - self._world.data[name].files
             since = self._claimed_at.get(name, 0.0)
-            if name in self._heard or UNHEARD in self._excuses:
+            # Where most packets are lost, one that serves may not be heard by the other one either.
+            if name in self._heard or self._world.segment.loss:
                 self.excused |= mine
             elif any(who == name and when >= since for who, when in told.values()):
                 self.excused |= {one for one in mine if told[one][1] >= self._unsettled_at}
@@ -182,29 +167,23 @@ class Judge:
             raise Broken(f"the ledger of {name} went from generation {before} to {number}")
         if number > before:
             claim = self._claim(self.holders - {name})
-            self._raised_to[name], self._then[name] = number, claim
             if claim["unserved"] and entry["active"] == name:
                 # From here on it may have served: what had not come over is lost with the one before.
                 self.excused |= set(self._world.client.acknowledged) - self._world.data[name].files
         self._generations[name] = number
 
-    def power_lost(self, node, entry, lost):
+    def power_lost(self, node, entry):
         """
         A node has lost its power.
 
         entry
             The ledger that its disk has kept, or None.
-
-        lost
-            Writes that its cache alone had.
         """
         number = entry["generation"] if entry else 0
         served = self._served_in.get(node.name, 0)
         if number < served:
             raise Broken(f"{node.name} served in generation {served}, and its disk knows {number}")
         self._generations[node.name] = number
-        if CACHE in self._excuses and entry and entry["active"] == node.name:
-            self.excused |= lost
 
     def deleted_by_lsyncd(self, files):
         """lsyncd's first pass has removed these from the standby."""
@@ -266,8 +245,16 @@ class Judge:
     def _is_good(self, found):
         """Whether an orchestration goes on from there, or the two nodes really have two histories."""
         if found.name == verdict.SPLIT:
-            return UNCHECKED in self._excuses or SPLIT in self._excuses and self._have_two_histories()
+            return self._has_holes() or SPLIT in self._excuses and self._have_two_histories()
         return found.name in GOOD_ENDS and not self._decided(found).refusal
+
+    def _has_holes(self):
+        """A node went down before it had written what lsyncd brought, and says so: a person compares."""
+        for name in self._world.nodes:
+            with self._world.on(name) as member:
+                if (member.ledger.read() or {}).get("unsynced"):
+                    return True
+        return False
 
     def _have_two_histories(self):
         """Each node has had the address in the generation that it claims: clients may have told both."""

@@ -25,11 +25,10 @@ class Data:
         self.cached = {}
 
     def lose_power(self, now):
-        """What was in the cache alone is gone. Returns it."""
+        """What was in the cache alone is gone."""
         lost = {one for one, when in self.cached.items() if now - when < WRITTEN_BACK}
         self.files -= lost
         self.cached = {}
-        return lost
 
 
 class Client:

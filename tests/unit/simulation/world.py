@@ -406,7 +406,8 @@ class World:
         node.loses_power(fate)
         with self.on(name) as member:
             entry = member.ledger.read()
-        self.judge.power_lost(node, entry, self.data[name].lose_power(self.engine.now))
+        self.data[name].lose_power(self.engine.now)
+        self.judge.power_lost(node, entry)
         if held:
             self.judge.addresses_changed(node, False)
         self.network_changed()

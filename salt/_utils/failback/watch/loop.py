@@ -167,6 +167,7 @@ class Watch:
                 self._write_status()
             if now >= housekeeping:
                 housekeeping = now + HOUSEKEEPING
+                self._trials.begin(now)
                 if self.changes.settled() and not any(one.is_alive() for one in self._conflicts.values()):
                     return
 
