@@ -52,6 +52,8 @@ class World(simulation_world.World):
         self.hooks = {}
         #: What was started to go on by itself, by whom; it is not run.
         self.detached = []
+        #: What a test's stand-in for a thread could not do.
+        self.told = []
         #: The node that serves when a handover begins; the taker of ``bring_home`` is salt1.
         self.server = "salt2"
         #: Addresses on interfaces without a link, by node.
