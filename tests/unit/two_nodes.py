@@ -273,6 +273,8 @@ class World(simulation_world.World):
 
     @strangers.setter
     def strangers(self, macs):
+        hosts = self.segment.hosts
+        self.segment.hosts = {name: one for name, one in hosts.items() if not isinstance(one, Stranger)}
         for mac in macs:
             self.segment.add(Stranger(mac))
 

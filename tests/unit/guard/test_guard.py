@@ -179,10 +179,10 @@ def test_it_takes_nothing_up_in_a_handover_or_a_pause_or_when_another_host_answe
     assert "the watch is paused (a test)" in guarded.says()
     with world.on("salt2") as member:
         member.pause.clear()
-    world.strangers.append("02:00:00:00:00:99")
+    world.strangers = ["02:00:00:00:00:99"]
     guarded.run(10)
     assert world.serving() == "nobody"
-    world.strangers.clear()
+    world.strangers = []
     guarded.run(4)
     assert world.serving() == "salt2"
 

@@ -498,7 +498,7 @@ def test_a_node_that_may_not_take_over_switches_nobody_off(fenced):
 
 
 def test_nobody_is_switched_off_while_somebody_answers(fenced, monkeypatch):
-    fenced.strangers.append("02:00:00:00:00:99")
+    fenced.strangers = ["02:00:00:00:00:99"]
     with pytest.raises(Refused):
         take_over(fenced)
     assert fenced.asked == 0
