@@ -187,7 +187,7 @@ def test_nobody_steps_down_to_what_is_not_newer(world, generation):
 def test_nobody_steps_down_to_a_generation_that_cannot_be_true(world, monkeypatch, generation):
     """Else the next one could not be said any more, and whoever named it would be the newest for ever."""
     logged = []
-    monkeypatch.setattr(takeover.system, "log", logged.append)
+    monkeypatch.setattr(takeover.system, "log", lambda sentence, *_: logged.append(sentence))
     with pytest.raises(Refused, match=r"mistake or an attack.*salt-run pair\.status"):
         yield_to(world, generation)
     assert (world.serving(), world.ledgers()[0]) == ("salt1", (5, "salt1"))

@@ -357,7 +357,7 @@ def test_a_repository_that_takes_long_keeps_no_other_waiting_and_is_not_pushed_t
         return {"repository": repository, "pushed": ["refs/heads/main"], "diverged": [], "unchanged": 0}
 
     monkeypatch.setattr(git_push, "push", push)
-    monkeypatch.setattr(system, "log", lambda sentence: None)
+    monkeypatch.setattr(system, "log", lambda sentence, *_: None)
     said = git_push.carry(member)
     assert "it takes long" in said and "/srv/git/quick: refs/heads/main pushed" in said
     assert again == [None]
