@@ -8,6 +8,7 @@ within the time that is given for the whole question, beginning with the one tha
 import base64
 import http.client
 import json
+import socket
 import ssl
 import time
 import urllib.parse
@@ -163,6 +164,7 @@ def _message(text):
 
 
 def _words(error):
-    if isinstance(error, TimeoutError):
+    # Before Python 3.10 what a socket raises is no TimeoutError.
+    if isinstance(error, (TimeoutError, socket.timeout)):  # noqa: UP041
         return "no answer in time"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
