@@ -112,9 +112,10 @@ class Pair:
 
     # --- asking
 
-    def orchestrate(self, master, what, check=False, test=False, **pillar):
-        """Run one of the orchestrations on a master, as an operator does."""
-        command = ["salt-run", "--no-color", "state.orch", f"orch.{what}"]
+    def orchestrate(self, master, what, check=False, test=False, full=False, **pillar):
+        """Run one of the orchestrations on a master, as an operator does; ``full`` is Salt's own output."""
+        command = ["salt-run", "--no-color", *(["--state-output=full"] if full else [])]
+        command += ["state.orch", f"orch.{what}"]
         command += [f"pillar={json.dumps({'pair': 'salt'} | pillar)}"] + (["test=True"] if test else [])
         return master.run(command, check=check, timeout=600)
 

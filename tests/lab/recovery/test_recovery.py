@@ -85,7 +85,7 @@ class Recovery:
         self.generation = pair.ledger(pair.salt2)["generation"]
         self.boot = pair.salt1.boot_id()
         probe = client.start_probe(pair.client, ADDRESS, interval=0.002)
-        self.done = pair.recover(pair.salt2, max_delete=MANY)
+        self.done = pair.recover(pair.salt2, max_delete=MANY, full=True)
         self.probe = probe.stop()
         self.run = pair.runs(pair.salt1)[-1]
         self.macs = {host.mac(): host.name for host in pair.nodes}
@@ -230,12 +230,18 @@ def test_undo_puts_back_what_was_overwritten_or_deleted_and_can_be_undone(recove
     assert differences(undone, pair.fingerprint(pair.salt2)) == []
 
     again = said["undo this with"].split()[-1]
-    pair.runner(pair.salt1, "pair.undo", again)
+    said = pair.runner(pair.salt1, "pair.undo", again, check=False)
+    # It belongs to a user by now, who may have changed it: nobody gives his content a set-uid bit back.
+    assert said["salt1"]["left_names"] == ["/srv/data/hard/restricted"] and said["status"] != 0
     redone = pair.fingerprint(pair.salt1)
-    assert differences(now, redone) == []
+    assert differences(without_restricted(now), without_restricted(redone)) == []
     pair.drain()
     assert differences(without_link(redone), without_link(pair.fingerprint(pair.salt2))) == []
     assert pair.holders() == ["salt1"]
+
+
+def without_restricted(found):
+    return {name: one for name, one in found.items() if name != "hard/restricted"}
 
 
 def without_link(found):
