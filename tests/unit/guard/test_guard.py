@@ -247,3 +247,30 @@ def test_without_a_lease_in_the_pillar_the_addresses_stay(world, monkeypatch):
         assert loop.main(member) == loop.NO_LEASE
     assert lifetimes == [None]
     assert not right.place(world.members["salt2"]).exists()
+
+
+def test_a_highstate_that_takes_the_lease_away_and_stops_the_guard_at_once_leaves_the_addresses(
+    world, monkeypatch
+):
+    """Between the two steps of that highstate there is no time for the guard to see the first one."""
+    lifetimes = []
+    monkeypatch.setattr(address_holder.Holder, "limit", lambda _, seconds: lifetimes.append(seconds))
+    monkeypatch.setattr(loop.signal, "signal", lambda *_: None)
+
+    def ended(guard):
+        with open(member.paths.pair_config("salt"), "w") as opened:
+            json.dump({**member.config, "lease": None}, opened)
+
+    monkeypatch.setattr(loop.Guard, "run", ended)
+    with world.on("salt2") as member:
+        assert loop.main(member) == loop.NO_LEASE
+    assert lifetimes == [None]
+    assert not right.place(world.members["salt2"]).exists()
+
+
+def test_a_guard_that_is_stopped_while_the_lease_stays_leaves_all_as_it_is(world, monkeypatch):
+    monkeypatch.setattr(loop.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(loop.Guard, "run", lambda _: None)
+    with world.on("salt2") as member:
+        assert loop.main(member) == 0
+    assert right.place(world.members["salt2"]).exists()

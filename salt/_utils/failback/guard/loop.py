@@ -24,6 +24,7 @@ from failback.guard import watchdog
 from failback.host import files
 from failback.host import system
 from failback.lease import right as rights
+from failback.pair import Member
 from failback.state import ledger
 
 #: Seconds between two looks at the files. A right that another process was granted is found within this time.
@@ -41,8 +42,8 @@ def main(member):
     member
         :py:class:`failback.pair.Member`.
 
-    Returns 0: systemd starts it anew. Without a lease in the configuration it lets the addresses stay, and
-    returns ``NO_LEASE``.
+    Returns 0: systemd starts it anew. Without a lease in the configuration, at its start or at its end, it
+    lets the addresses stay, and returns ``NO_LEASE``.
     """
     if not rights.configured(member):
         actions.without_lease(member)
@@ -51,6 +52,22 @@ def main(member):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: guard.end())
     guard.run()
+    return _without_lease_by_now(member)
+
+
+def _without_lease_by_now(member):
+    """
+    What has ended the guard may be the highstate that took the lease away: nobody renews the addresses then.
+
+    Returns the exit status.
+    """
+    try:
+        fresh = Member.load(member.pair, member.paths)
+        if not rights.configured(fresh):
+            actions.without_lease(fresh)
+            return NO_LEASE
+    except FailbackError as error:
+        system.log(f"{member.pair}: {error}")
     return 0
 
 
