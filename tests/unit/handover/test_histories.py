@@ -25,6 +25,7 @@ from failback.errors import FailbackError
 from failback.handover import takeover
 from failback.host import system
 from failback.network import address_holder
+from failback.replication import on_disk
 from failback.state import ledger
 
 NODES = ("salt1", "salt2")
@@ -102,10 +103,21 @@ class Histories(stateful.RuleBasedStateMachine):
         if self.data["salt2"] == self.data["salt1"]:
             self.current.add("salt2")
 
-    @stateful.rule(node=strategies.sampled_from(NODES), cache=strategies.booleans())
-    def a_node_loses_power(self, node, cache=False):
+    def the_keeper_settles(self, node):
+        """What it does within seconds of a change of hands."""
+        with self.on(node) as member:
+            on_disk.settle(member)
+
+    @stateful.rule(
+        node=strategies.sampled_from(NODES),
+        cache=strategies.booleans(),
+        at_once=strategies.sampled_from([False, False, False, True]),
+    )
+    def a_node_loses_power(self, node, cache=False, at_once=False):
         if not self.up(node):
             return
+        if not at_once:
+            self.the_keeper_settles(node)
         if cache and node == "salt2" and self.world.serving() == "salt1":
             # lsyncd's rsync leaves what it has written to the cache of the kernel.
             self.data[node] = self.data[node] - {self.writes}
@@ -247,10 +259,19 @@ class Histories(stateful.RuleBasedStateMachine):
         if holder in NODES:
             assert self.truth <= self.data[holder]
 
+    def has_holes(self, node):
+        own = self.own(node)
+        with self.on(node):
+            return bool(own.get("unsynced")) and not ledger.is_admitted(own)
+
     @stateful.invariant()
     def only_a_split_needs_a_person_and_there_is_none_here(self):
-        """No cut network in this world: whatever died, the pair can be judged again when both are up."""
-        if self.up(*NODES):
+        """
+        No cut network in this world: whatever died, the pair can be judged again when both are up.
+
+        But for a node that went down before the keeper could write what had come to it.
+        """
+        if self.up(*NODES) and not any(self.has_holes(node) for node in NODES):
             assert self.judged().name in (
                 verdict.NORMAL,
                 verdict.FAILED_OVER,

@@ -93,6 +93,7 @@ def _sockets(patch):
 def _facts(patch):
     from failback.host import system
     from failback.journal import service
+    from failback.replication import on_disk
     from failback.watch import resident
 
     patch.setattr(system, "boot_id", lambda: here.world.node.boot_id)
@@ -109,14 +110,12 @@ def _facts(patch):
 
 def _files(patch):
     from failback.replication import incoming
-    from failback.replication import on_disk
     from failback.replication import sources
 
     patch.setattr(incoming, "stop", lambda member: here.world.stop_incoming())
     patch.setattr(incoming, "end", lambda member: len(here.world.stop_incoming()))
     patch.setattr(incoming, "writing", lambda member: bool(here.world.node.incoming))
     patch.setattr(incoming, "mark", lambda member: here.world.node.incoming_mark)
-    patch.setattr(on_disk, "roots", lambda member: [])
     patch.setattr(sources, "facts", lambda paths, *_: {path: {**LIES, "below": []} for path in paths})
 
 
