@@ -123,9 +123,6 @@ class Histories(stateful.RuleBasedStateMachine):
             self.data[node] = self.data[node] - {self.writes}
         if node == "salt1":
             self.carried = None
-        with self.on(node) as member:
-            # The keeper had the time for it. What a node has that had not is for a person to say.
-            member.ledger.synced(self.own(node)["generation"])
         self.world.lose_power(node)
         self.current.discard(node)
 

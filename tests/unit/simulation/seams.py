@@ -102,7 +102,8 @@ def _facts(patch):
     patch.setattr(system, "sync_file_systems", lambda folders: here.world.sync_file_systems())
     patch.setattr(system, "run", lambda argv, *rest, **more: here.world.run(argv, *rest, **more))
     patch.setattr(system, "start_detached", lambda argv: here.world.start_detached(argv))
-    patch.setattr(system, "log", lambda sentence, priority=None: here.world.log(sentence))
+    patch.setattr(system, "log", lambda sentence, *_: here.world.log(sentence))
+    patch.setattr(on_disk, "roots", lambda member: [])
     patch.setattr(service, "Client", _no_journal)
     # Nobody installs a release here.
     patch.setattr(resident, "fingerprint", lambda paths: None)
