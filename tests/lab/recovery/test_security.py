@@ -117,8 +117,9 @@ def test_units_are_confined(serving, unit):
 
 def test_lsyncd_carries_extended_attributes_of_root_too(serving):
     """Those of ``trusted`` are what it has one of its powers for."""
-    serving.salt1.run(["setfattr", "-n", "trusted.mark", "-v", "1", "/srv/data/many/file-1"])
-    serving.salt1.run(["/bin/sh", "-c", "echo more >> /srv/data/many/file-1"])
+    serving.salt1.write("/srv/data/many/marked", "a file of this test\n")
+    serving.salt1.run(["setfattr", "-n", "trusted.mark", "-v", "1", "/srv/data/many/marked"])
+    serving.salt1.run(["/bin/sh", "-c", "echo more >> /srv/data/many/marked"])
     serving.drain()
-    found = serving.salt2.run(["getfattr", "-n", "trusted.mark", "/srv/data/many/file-1"]).stdout
+    found = serving.salt2.run(["getfattr", "-n", "trusted.mark", "/srv/data/many/marked"]).stdout
     assert 'trusted.mark="1"' in found
