@@ -381,6 +381,9 @@ class World:
         wanted = self.configuration.reachable
         if wanted == hearing.NOBODY:
             return True
+        if self.segment.loss:
+            # Not for half the patience without a gap.
+            return False
         asked = (ROUTER,) if wanted == hearing.ORDINARY else wanted
         return any(self.segment.talk(node, self.segment.hosts[one]) for one in asked)
 
