@@ -137,6 +137,18 @@ def test_a_takeover_by_a_persons_word_needs_nobody_to_hear_it(world):
     assert "heard" not in own(world)
 
 
+@pytest.mark.parametrize(
+    ("settled", "unsynced"),
+    [([True, True], None), ([False], True), ([True, False], True)],
+    ids=["nothing comes", "something had come", "something comes while the ledger is written"],
+)
+def test_a_claim_says_what_may_not_be_on_the_disk(world, monkeypatch, settled, unsynced):
+    world.lose_power("salt1")
+    monkeypatch.setattr(claims.on_disk, "is_settled", lambda member: settled.pop(0))
+    take_over(world)
+    assert own(world).get("unsynced") is unsynced and own(world)["heard"] is False and settled == []
+
+
 def come_back(world):
     world.holders[GATEWAY] = {"salt1"}
 

@@ -126,15 +126,20 @@ def test_after_a_boot_it_is_too_late_to_settle(member, syncer, written, monkeypa
 
 
 @pytest.mark.parametrize(
+    "other",
+    [samples.ledger(4, "salt1", boot_id="before"), samples.ledger(5, "salt2", boot_id="")],
+    ids=["missed it", "stepped down to it"],
+)
+@pytest.mark.parametrize(
     "rebooted, unsynced, name",
     [(True, True, verdict.SPLIT), (True, False, verdict.COLD), (False, True, verdict.FAILED_OVER)],
 )
-def test_a_node_that_went_down_with_holes_is_not_taken_for_the_newest(rebooted, unsynced, name):
+def test_a_node_that_went_down_with_holes_is_not_taken_for_the_newest(rebooted, unsynced, name, other):
     new = samples.ledger(5, "salt2", boot_id="an earlier boot" if rebooted else "this boot")
     if unsynced:
         new["unsynced"] = True
     reports = [
-        samples.report("salt1", samples.ledger(4, "salt1", boot_id="an earlier boot")),
+        samples.report("salt1", other),
         samples.report("salt2", new, holds=() if rebooted else ["10.0.0.5/24"]),
     ]
     found = verdict.judge(samples.pair(), *reports)

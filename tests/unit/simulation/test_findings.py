@@ -18,6 +18,7 @@ from simulation.configurations import ROUTER_ASKED
 from simulation.histories import deafen
 from simulation.histories import isolate
 from simulation.histories import kill_at
+from simulation.histories import lose_packets
 from simulation.histories import lose_power
 from simulation.histories import mend
 from simulation.histories import part
@@ -76,6 +77,11 @@ def test_a_takeover_on_a_slow_disk_does_not_take_what_is_served_meanwhile():
 
 def test_the_site_loses_power_just_after_a_takeover_and_is_started_without_holes():
     run([(1, lose_power("salt1")), (3.5, lose_power("salt2"))], NOBODY_ASKED)
+
+
+def test_holes_are_named_although_the_other_node_has_stepped_down_to_that_generation():
+    """salt2 has told salt1 to step down when it loses power, and with it what lsyncd had brought."""
+    run([(14, lose_packets(0.9)), (0, slow_disk("salt2", 1.5)), (7, lose_power("salt2", 3))], NOBODY_ASKED)
 
 
 def test_a_node_does_not_step_down_to_one_that_has_lost_power():

@@ -257,7 +257,8 @@ def _nobody_serves(config, primary, secondary):
             f"{_histories(primary, secondary)}",
         )
     for report, other in ((primary, secondary), (secondary, primary)):
-        if report["ledger"] is newest and _has_holes(report):
+        # The other one may know the same generation: it has stepped down to it.
+        if report["ledger"]["generation"] == newest["generation"] and _has_holes(report):
             return Verdict(
                 SPLIT,
                 f"{report['node']} became active (generation {newest['generation']}, since "

@@ -75,6 +75,20 @@ def begin(member, own, reason, run):
     return member.ledger.write(entry)
 
 
+def note_what_came(member, claim):
+    """
+    Look once more whether something has come in: lsyncd was let in until the claim was written.
+
+    Called when every rsync that may write here has been told to end. Writing the claim anew takes its time,
+    but only where the other node is alive: it has sent something.
+
+    claim
+        The ledger as it was written.
+    """
+    if not claim.get("unsynced") and not on_disk.is_settled(member):
+        _rewrite(member, claim, unsynced=True)
+
+
 def about_to_take(member, claim):
     """Note that a claim has, or may have, an address from now on."""
     note = {"generation": claim["generation"], "boot_id": system.boot_id(), "had": True}

@@ -70,6 +70,7 @@ def take_over(member, reason, run=None):
                 with _or_given_up(member, new):
                     # A stale primary that is merely cut off may be writing here at this moment.
                     incoming.stop(member)
+                    claims.note_what_came(member, new)
                     taken = _taken_if_still_right(member, holder, wanted, new, wait, run)
     address_holder.announce_later(member)
     incoming.end(member)
