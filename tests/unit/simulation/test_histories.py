@@ -16,7 +16,7 @@ from simulation import histories
 
 @pytest.mark.parametrize("configuration", configurations.ALL, ids=lambda one: one.name)
 def test_whatever_happens_the_invariants_hold(configuration):
-    @settings(max_examples=examples(350, thorough=75))
+    @settings(max_examples=examples(250, thorough=105))
     @given(histories.histories())
     def lives_through(history):
         histories.run(history, configuration)
