@@ -66,6 +66,9 @@ def _shown(words, running):
         blocks.append("\n".join(f"{one}={facts[one]}" for one in wanted))
     return "\n\n".join(blocks)
 
+#: Share of lost packets up to which somebody who is asked is heard in time, so that service must come back.
+MOST_LOSS = 0.5
+
 
 class World:
     """
@@ -381,7 +384,7 @@ class World:
         wanted = self.configuration.reachable
         if wanted == hearing.NOBODY:
             return True
-        if self.segment.loss:
+        if self.segment.loss > MOST_LOSS:
             # Not for half the patience without a gap.
             return False
         asked = (ROUTER,) if wanted == hearing.ORDINARY else wanted
