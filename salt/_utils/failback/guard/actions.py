@@ -22,8 +22,7 @@ def busy(member):
         pause = member.pause.read()
     except FailbackError as error:
         return str(error)
-    under_way = state.get("phase") in (phases.RELEASED, phases.COMMITTED, phases.TAKING)
-    if under_way and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
+    if phases.under_way(state, system.boottime()):
         return f"a handover is under way (run {state['run']})"
     if pause:
         return f"the watch is paused ({pause.get('reason') or 'no reason given'})"
@@ -81,9 +80,8 @@ def release(member, generation):
     rights.change(member, right=None, released={"generation": generation, "stopped": stopped})
     system.log(
         f"{member.node} has released the addresses of {member.pair}: its right to serve has run out, and it "
-        f"could not "
-        f"renew it. It serves again by itself when etcd, or {member.peer['id']}, answers and nobody has "
-        f"taken over."
+        f"could not renew it. It serves again by itself when etcd, or {member.peer['id']}, answers and "
+        f"nobody has taken over."
     )
 
 
@@ -100,13 +98,7 @@ def stop_services(member):
     if record.released:
         stopped = sorted({*record.released["stopped"], *(one["name"] for _, one in running)})
         rights.change(member, released={**record.released, "stopped": stopped})
-    still = []
-    for key, one in running:
-        try:
-            # Each on its own: one that does not stop must not keep the others running.
-            services.stop(member.pair, key, one, member.node)
-        except FailbackError as error:
-            still.append(str(error))
+    still = services.stop_each(member.config, running)
     if still:
         raise Unavailable(" ".join(still))
 

@@ -8,8 +8,6 @@ process), and says in it who it is.
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import time
@@ -43,7 +41,7 @@ def only_one(member, run, side, in_the_way=lambda other: True):
     path = member.volatile / f".handover-{side}.flock"
     files.make_folder(path.parent)
     with open(path, "a+b", opener=files.private) as handle:
-        mine = _locked(handle)
+        mine = files.lock_now(handle)
         if mine:
             _write(handle, run)
         else:
@@ -56,16 +54,6 @@ def only_one(member, run, side, in_the_way=lambda other: True):
         finally:
             if mine:
                 handle.truncate(0)
-
-
-def _locked(handle):
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
 
 
 def _write(handle, run):

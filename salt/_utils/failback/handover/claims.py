@@ -322,8 +322,7 @@ def admit_again(member, report):
 def _require_no_handover(member):
     """A handover changes hands by itself, and nobody else may meanwhile."""
     state = phases.read_state(member)
-    unsettled = (phases.ARMED, phases.RELEASED, phases.COMMITTED, phases.TAKING)
-    if state.get("phase") in unsettled and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
+    if phases.unsettled(state, system.boottime()):
         raise Refused(f"A handover of {member.pair} is under way (run {state['run']}): it ends by itself.")
 
 

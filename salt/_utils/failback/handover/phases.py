@@ -86,7 +86,16 @@ def under_way(state, now):
     now
         Seconds since boot.
     """
-    return state.get("phase") in (RELEASED, COMMITTED, TAKING) and now < state["deadline"] + COMMIT_MARGIN
+    return _is_one_of(state, (RELEASED, COMMITTED, TAKING), now)
+
+
+def unsettled(state, now):
+    """As :py:func:`under_way`, also of a handover that is only armed: it decides what runs on this node."""
+    return _is_one_of(state, (ARMED, RELEASED, COMMITTED, TAKING), now)
+
+
+def _is_one_of(state, phases, now):
+    return state.get("phase") in phases and now < state["deadline"] + COMMIT_MARGIN
 
 
 class Timeline:

@@ -91,10 +91,12 @@ def put_back(member, had, ask_first):
             holder.check()
             holder.take(check=False)
             # The other node's watch may have looked in the same moment, and found nobody either.
-            answering = _answering(away)
+            answering = neighbours.answering(away, timeout=address_holder.CHECK_SECONDS)
             if answering:
                 holder.release()
-                raise Refused(f"{answering} has taken them in the same moment, so they were released again.")
+                raise Refused(
+                    f"{', '.join(answering)} has taken them in the same moment, so they were released again."
+                )
     address_holder.announce_later(member)
     return (
         f"{member.node} has put {_names(away)} back, which had gone from it while it serves {member.pair}. "
@@ -115,11 +117,6 @@ def _require_newest(member):
             f"{member.peer['id']} knows generation {theirs['generation']} and {member.node} only "
             f"{own['generation']}: {theirs['active']} may have served since."
         )
-
-
-def _answering(addresses):
-    found = neighbours.probe_all(addresses, timeout=address_holder.CHECK_SECONDS)
-    return ", ".join(sorted({mac for macs in found.values() for mac in macs}))
 
 
 def _names(addresses):

@@ -175,8 +175,9 @@ def _taken_if_still_right(member, holder, wanted, claim, wait, run):
 def _others_that_answer(member):
     """The hardware addresses of other hosts that answer for the pair's addresses."""
     linked, _ = floating.by_link(floating.of_pair(member.config))
-    found = neighbours.probe_all(linked, timeout=0.3) if linked else {}
-    return sorted({mac for macs in found.values() for mac in macs})
+    return neighbours.answering(linked, timeout=0.3) if linked else []
+
+
 def _remember(member, operation, reason, sentence):
     """The history tells of it. Whoever serves by now goes on, also with a disk that is full."""
     try:
@@ -249,8 +250,7 @@ def _not_serving(member):
         return str(error)
     if not ledger.is_active(own, node):
         return f"{node} is not the active node of {pair} any more."
-    unsettled = (phases.ARMED, phases.RELEASED, phases.COMMITTED, phases.TAKING)
-    if state.get("phase") in unsettled and system.boottime() < state["deadline"] + phases.COMMIT_MARGIN:
+    if phases.unsettled(state, system.boottime()):
         return f"A handover of {pair} is under way (run {state['run']}), which starts and stops them itself."
     return None
 

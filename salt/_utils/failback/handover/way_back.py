@@ -222,8 +222,7 @@ def _not_this_nodes_turn(member, asked):
             f"None of {names} answers {node}, which may be the one that is cut off: the addresses of {pair} "
             f"were given away, and are not taken back."
         )
-    found = neighbours.probe_all(linked or wanted, timeout=0.3)
-    answering = sorted({mac for macs in found.values() for mac in macs})
+    answering = neighbours.answering(linked or wanted, timeout=0.3)
     if answering:
         phases.write_state(member, phase=phases.DONE)
         return f"{', '.join(answering)} answers for {pair}: {node} leaves the addresses alone."

@@ -1,6 +1,7 @@
 """Small files that must be whole or not be there at all."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -164,12 +165,18 @@ def locked_at_once(path):
     make_folder(path.parent)
     with open(path, "ab") as handle:
         os.fchmod(handle.fileno(), 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield lock_now(handle)
+
+
+def lock_now(handle):
+    """Lock an open file (flock) for as long as it is open. Returns False if somebody else has the lock."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 def private(path, flags):

@@ -61,10 +61,21 @@ def stop_active(config):
 
     Returns what did not stop, as sentences.
     """
+    return stop_each(config, of_the_active_node(config))
+
+
+def stop_each(config, entries):
+    """
+    :func:`stop` some services of a pair, each on its own: one that does not stop keeps no other running.
+
+    entries
+        ``(key, service)`` as :func:`of_the_active_node` has them.
+
+    Returns what did not stop, as sentences.
+    """
     still = []
-    for key, one in of_the_active_node(config):
+    for key, one in entries:
         try:
-            # One that does not stop must not keep the others running.
             stop(config["name"], key, one, config["node"])
         except FailbackError as error:
             still.append(str(error))

@@ -67,6 +67,11 @@ def probe_all(floatings, timeout=0.5, count=1):
             return {one.address: answered[one.ip] for one in floatings}
 
 
+def answering(floatings, timeout):
+    """The hardware addresses that answer for any of some addresses, sorted; as :func:`probe_all`."""
+    return sorted({mac for macs in probe_all(floatings, timeout).values() for mac in macs})
+
+
 class Prober:
     """
     Asks the segment who answers for addresses, and tells it who does, over sockets kept open.

@@ -6,8 +6,6 @@ the node's configuration have changed.
 """
 
 import contextlib
-import errno
-import fcntl
 import os
 import sys
 
@@ -29,12 +27,13 @@ def single(place):
     handle = open(place, "ab")  # noqa: SIM115 (open as long as the program runs)
     os.fchmod(handle.fileno(), 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        locked = files.lock_now(handle)
+    except OSError:
         handle.close()
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return None
         raise
+    if not locked:
+        handle.close()
+        return None
     return handle
 
 
