@@ -20,7 +20,6 @@ from failback.fence import proof
 from failback.handover import phases
 from failback.host import files
 from failback.host import system
-from failback.pillar import check
 from failback.pillar import pairs
 from failback.state import fencing
 from salt_node import member as _member
@@ -108,7 +107,6 @@ def fence_test(pair):
         raise CommandExecutionError(
             f"{member.node} could not switch {found['node']} off: {found['agent']}: {found['sentence']}."
         )
-    found.pop("version")
     return found
 
 
@@ -182,9 +180,9 @@ def write_fence_agent(pair, test=False):
 
 def _from_pillar(pair):
     known = __pillar__.get("pairs") or {}
-    wrong = [check.sentence(one) for one in check.problems(known)] if known else []
-    if wrong or pair not in known:
-        raise CommandExecutionError(" ".join(wrong) or f"The pillar of {__opts__['id']} has no pair {pair}.")
+    pairs.require_right(known)
+    if pair not in known:
+        raise CommandExecutionError(f"The pillar of {__opts__['id']} has no pair {pair}.")
     return pairs.fence_agent(known, pair, __opts__["id"])
 
 

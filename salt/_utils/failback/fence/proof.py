@@ -140,7 +140,6 @@ def tried(member):
     except FailbackError as error:
         well, sentence = False, str(error)
     result = {
-        "version": VERSION,
         "agent": _agent_name(member),
         "node": other,
         "well": well,
@@ -149,7 +148,7 @@ def tried(member):
         "since": ledger.now(),
     }
     with contextlib.suppress(OSError):  # a full /run: what was found is returned all the same
-        files.write_json(_kept(member), result)
+        files.write_json(_kept(member), {"version": VERSION, **result})
     return result
 
 

@@ -56,12 +56,12 @@ class User:
             "GIT_TERMINAL_PROMPT": "0",
         }
 
-    def words(self):
+    def popen_options(self):
         """The arguments with which ``subprocess.Popen`` starts a program as this user."""
-        words = {"env": self.environment(), "cwd": "/", "start_new_session": True}
+        options = {"env": self.environment(), "cwd": "/", "start_new_session": True}
         if os.geteuid() != self.uid:
-            words.update(user=self.uid, group=self.gid, extra_groups=list(self.groups))
-        return words
+            options.update(user=self.uid, group=self.gid, extra_groups=list(self.groups))
+        return options
 
 
 def user(uid, gid):
@@ -147,7 +147,7 @@ def run(somebody, argv, limit, what, pass_fds=(), started=None):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=pass_fds,
-            **somebody.words(),
+            **somebody.popen_options(),
         )
     except FileNotFoundError as error:
         raise Unavailable(f"Cannot {what}: the program {argv[0]} is not installed.") from error

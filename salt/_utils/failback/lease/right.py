@@ -8,7 +8,6 @@ there, because each write compares the revision.
 
 import contextlib
 import dataclasses
-import json
 import select
 
 from failback.decisions import lease
@@ -18,6 +17,7 @@ from failback.errors import Unavailable
 from failback.host import files
 from failback.host import system
 from failback.lease import etcd
+from failback.peer import answers
 from failback.peer import ssh
 
 #: A right that is certainly over: this node had one, and must release what it served by it.
@@ -240,8 +240,7 @@ def obtain(member, generation, create=False, serving=False, wait=0.0):
             if not serving:
                 raise Unavailable(
                     f"{member.node} takes nothing of {member.pair}: {error} Without the lease it cannot be "
-                    f"told "
-                    f"that no other node serves. Start a majority of etcd's members, then run it again."
+                    f"told that no other node serves. Start a majority of etcd's members, then run it again."
                 ) from error
             return _from_peer(member, generation, error)
         except Refused:
@@ -323,8 +322,11 @@ def _from_peer(member, generation, why):
     asked = system.boottime()
     try:
         answer = ssh.ask(member, "promise", str(generation), timeout=round(ttl * lease.ASK_PEER_WITHIN, 1))
-        promised = float(json.loads(answer.strip().splitlines()[-1])["promised"])
-    except (FailbackError, ValueError, LookupError, TypeError) as error:
+        found = answers.object_in(answer, "promised")
+        if found is None:
+            raise Unavailable(answers.unreadable(answer, member.peer["id"]))
+        promised = float(found["promised"])
+    except (FailbackError, ValueError, TypeError) as error:
         raise Unavailable(
             f"{why} And {member.peer['id']} does not promise to leave it alone: {error}"
         ) from error
@@ -415,8 +417,7 @@ def accept(member, generation, asked, given):
     if not given:
         raise Refused(
             f"{member.peer['id']} has passed on no lease of {member.pair}: it does not know of it. Run "
-            f"highstate on "
-            f"both nodes, then run it again."
+            f"highstate on both nodes, then run it again."
         )
     ttl = float(given["ttl"])
     change(

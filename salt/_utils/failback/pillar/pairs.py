@@ -17,11 +17,16 @@ def of_node(known, node):
 
     Raises ``FailbackError`` with all that is wrong in the pillar.
     """
+    require_right(known)
+    pairs = [{**normalise.normalise(name, content), "node": node} for name, content in known.items()]
+    return {one["name"]: one for one in pairs if node in (one["primary"]["id"], one["secondary"]["id"])}
+
+
+def require_right(known):
+    """Raise ``FailbackError`` with all that is wrong in a pillar's ``pairs``, which may be empty."""
     wrong = [check.sentence(one) for one in check.problems(known)] if known else []
     if wrong:
         raise FailbackError(" ".join(wrong))
-    pairs = [{**normalise.normalise(name, content), "node": node} for name, content in known.items()]
-    return {one["name"]: one for one in pairs if node in (one["primary"]["id"], one["secondary"]["id"])}
 
 
 def fence_agent(known, pair, node):

@@ -26,11 +26,10 @@ URL = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]_-]{0,252}$"
 
 _GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
-_NODE = {
-    "description": (
-        "A server: its minion id, or its minion id and the address under which the other node reaches it."
-    ),
-    "anyOf": [
+
+def _id_and_host(description):
+    """A minion id, or a mapping of it and of what ``description`` says of its ``host``."""
+    return [
         {"type": "string", "pattern": MINION_ID},
         {
             "type": "object",
@@ -38,16 +37,17 @@ _NODE = {
             "required": ["id"],
             "properties": {
                 "id": {"description": "Its minion id.", "type": "string", "pattern": MINION_ID},
-                "host": {
-                    "description": (
-                        "Name or fixed address for SSH between the two nodes; by default the id."
-                    ),
-                    "type": "string",
-                    "pattern": HOST,
-                },
+                "host": {"description": description, "type": "string", "pattern": HOST},
             },
         },
-    ],
+    ]
+
+
+_NODE = {
+    "description": (
+        "A server: its minion id, or its minion id and the address under which the other node reaches it."
+    ),
+    "anyOf": _id_and_host("Name or fixed address for SSH between the two nodes; by default the id."),
 }
 
 _PATH = {"type": "string", "pattern": "^/", "maxLength": 4095}
@@ -252,24 +252,7 @@ PAIR = {
             ),
             "type": "array",
             "default": [],
-            "items": {
-                "anyOf": [
-                    {"type": "string", "pattern": MINION_ID},
-                    {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "required": ["id"],
-                        "properties": {
-                            "id": {"description": "Its minion id.", "type": "string", "pattern": MINION_ID},
-                            "host": {
-                                "description": "Its fixed address, without a prefix.",
-                                "type": "string",
-                                "pattern": HOST,
-                            },
-                        },
-                    },
-                ]
-            },
+            "items": {"anyOf": _id_and_host("Its fixed address, without a prefix.")},
         },
         "watch": {
             "description": "How the watch judges.",
@@ -390,8 +373,7 @@ PAIR = {
                 "members": {
                     "description": (
                         "Three hosts on which highstate sets etcd up, in the stead of endpoints: minion id "
-                        "and "
-                        "address."
+                        "and address."
                     ),
                     "type": "array",
                     "minItems": 1,

@@ -127,16 +127,17 @@ class Keeper:
             self._write()
 
     def _say_of_the_disk(self, sentence):
-        syslog.syslog(syslog.LOG_ERR, sentence)
-        if self.foreground:
-            print(f"failback: {sentence}", file=sys.stderr, flush=True)
+        self._log(sentence, syslog.LOG_ERR)
 
     def say(self, sentence):
         """One line in the system's log, once for each thing that is to be said."""
         if sentence == self._said:
             return
         self._said = sentence
-        syslog.syslog(syslog.LOG_NOTICE, sentence)
+        self._log(sentence, syslog.LOG_NOTICE)
+
+    def _log(self, sentence, priority):
+        syslog.syslog(priority, sentence)
         if self.foreground:
             print(f"failback: {sentence}", file=sys.stderr, flush=True)
 
