@@ -40,8 +40,7 @@ def _step(name, pair, would, work):
         if not (config.get("lease") or {}).get("members"):
             raise CommandExecutionError(
                 f"The pillar of {pair} names no members of etcd, so there is nothing to set up. Write "
-                f"`lease: "
-                f"{{members: [...]}}`; with `endpoints` the site's own etcd is used as it is. See "
+                f"`lease: {{members: [...]}}`; with `endpoints` the site's own etcd is used as it is. See "
                 f"docs/pillar.md."
             )
         if __opts__["test"] and would:

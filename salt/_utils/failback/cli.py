@@ -118,6 +118,8 @@ def _keep(_arguments, member):
     from failback.watch import keeper
 
     return keeper.main(member)
+
+
 def _guard(_arguments, member):
     from failback.guard import loop
 

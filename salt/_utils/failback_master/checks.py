@@ -203,8 +203,7 @@ def ask_witnesses(run):
             if len(seen[witness][address]) != 1:
                 raise CommandExecutionError(
                     f"{witness} sees {' and '.join(seen[witness][address]) or 'nobody'} answer for "
-                    f"{address}; exactly one host must. "
-                    f"Run `salt-run pair.status {run.config['name']}`."
+                    f"{address}; exactly one host must. Run `salt-run pair.status {run.config['name']}`."
                 )
             shown[key] = seen[witness][address][0]
     return shown

@@ -66,6 +66,7 @@ def _shown(words, running):
         blocks.append("\n".join(f"{one}={facts[one]}" for one in wanted))
     return "\n\n".join(blocks)
 
+
 #: Share of lost packets up to which somebody who is asked is heard in time, so that service must come back.
 MOST_LOSS = 0.5
 

@@ -77,8 +77,7 @@ def refusal(pair, node, other, policy, answer):
     if answer.off or policy == PREFERRED:
         return None
     return (
-        f"{answer.sentence}. {node} does not take {pair} over, for {other} may still serve, and the "
-        f"pillar says "
-        f"`fence: policy: required`. If you know that {other} is off, say so: salt-run state.orch "
+        f"{answer.sentence}. {node} does not take {pair} over, for {other} may still serve, and the pillar "
+        f"says `fence: policy: required`. If you know that {other} is off, say so: salt-run state.orch "
         f"orch.failover pillar='{{pair: {pair}, fenced: {other}, reason: <how you know>}}'"
     )

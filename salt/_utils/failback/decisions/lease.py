@@ -197,31 +197,28 @@ def acquisition_refusal(
         left = f", for another {promised_until - now:.1f} s" if exact else ""
         return (
             f"{node} has promised to take nothing of {pair}, because the other node serves it while etcd "
-            f"does "
-            f"not answer there{left}."
+            f"does not answer there{left}."
         )
     if not key.revision and create:
         return None
     if not key.revision:
         return (
             f"Nobody has had the lease of {pair} yet, so it cannot be told that it has run out. The active "
-            f"node "
-            f"gets it when its guard runs and etcd answers. If there is none: salt-run pair.status {pair}"
+            f"node gets it when its guard runs and etcd answers. If there is none: salt-run pair.status "
+            f"{pair}"
         )
     if key.generation > generation:
         return (
             f"The lease of {pair} was granted for generation {key.generation} "
             f"({key.holder or 'given back since'}), and {node} knows only generation {generation}: its data "
-            f"are "
-            f"older. See salt-run pair.status {pair}"
+            f"are older. See salt-run pair.status {pair}"
         )
     if key.holder in (None, node):
         return None
     if key.generation == generation:
         return (
             f"{key.holder} has the lease of {pair} for generation {generation}, in which {node} wants to "
-            f"serve "
-            f"too: two histories of one generation. See salt-run pair.status {pair}"
+            f"serve too: two histories of one generation. See salt-run pair.status {pair}"
         )
     left = key.since + key.ttl - now
     if left <= 0:

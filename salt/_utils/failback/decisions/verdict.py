@@ -378,8 +378,8 @@ def _lease_drift(pair, active, standby):
         elif lease and (lease["etcd_silent"] is None or lease["etcd_silent"] > ETCD_SILENT):
             yield (
                 f"etcd does not answer {report['node']}, or its guard does not run: nobody can take {pair} "
-                f"over. "
-                f"See `systemctl status etcd` on the members and `systemctl status failback-lease@{pair}`."
+                f"over. See `systemctl status etcd` on the members and `systemctl status "
+                f"failback-lease@{pair}`."
             )
     lease = active.get("lease") or {}
     if lease and not lease.get("error") and not lease["serves_for"]:

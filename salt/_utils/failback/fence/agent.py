@@ -69,9 +69,8 @@ class FenceAgent:
         found = files.read_json(path, f"the fence agent of {member.pair}", VERSION)
         if found is None or found.get("node") != member.peer["id"]:
             raise Unavailable(
-                f"{member.node} has not been told how to switch {member.peer['id']} off: {path} is "
-                f"missing or of "
-                f"another node. Run highstate: salt '{member.node}' state.apply"
+                f"{member.node} has not been told how to switch {member.peer['id']} off: {path} is missing "
+                f"or of another node. Run highstate: salt '{member.node}' state.apply"
             )
         return cls(found["node"], found["agent"], found["options"], fence["timeout"], member.paths.root)
 

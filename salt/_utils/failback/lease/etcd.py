@@ -145,8 +145,7 @@ def _found(keys):
     except (KeyError, TypeError, ValueError) as error:
         raise Refused(
             f"The lease's key in etcd holds something that Failback has not written ({error}). Look at it "
-            f"with "
-            f"etcdctl get; deleted, the active node writes it anew."
+            f"with etcdctl get; deleted, the active node writes it anew."
         ) from error
 
 
