@@ -86,7 +86,8 @@ def interrupts(monkeypatch):
     """Ctrl-C is taken over, as in a command that a person has typed."""
     monkeypatch.setattr(live, "SCREEN", live.Screen())
     live.SCREEN.open(io.StringIO())
-    before = signal.getsignal(signal.SIGINT)
+    # Not what these tests were started with: a shell starts a program in the background without Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     found = live.Interrupts()
     found.watch()
     yield found
@@ -109,6 +110,20 @@ def test_the_second_ctrl_c_is_salts_again(interrupts):
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_the_second_ctrl_c_of_a_command_in_the_background_is_ignored_again(monkeypatch):
+    monkeypatch.setattr(live, "SCREEN", live.Screen())
+    live.SCREEN.open(io.StringIO())
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        found = live.Interrupts()
+        found.watch()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert found.asked and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_where_nobody_looks_ctrl_c_is_left_alone(monkeypatch):

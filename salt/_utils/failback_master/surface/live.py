@@ -190,8 +190,9 @@ class Interrupts:
     def _handle(self, number, frame):
         if self.asked:
             # Once more: whoever types it does not want to wait for a last look.
+            # What was set before need not be a function: a command in the background ignores the signal.
             signal.signal(signal.SIGINT, self._before)
-            self._before(number, frame)
+            signal.raise_signal(number)
             return
         self.asked = True
         if self._inside:
