@@ -24,6 +24,7 @@ from lab import sites
 from lab.host import DISKS
 from lab.host import STATE
 from lab.host import Host
+from lab.host import HostOff
 from lab.host import until
 from lab.roles import salt
 
@@ -165,8 +166,11 @@ class Site:
         A MAC that is no running host's is given as it is.
         """
         macs = client.who(self.host(seen_from), address, interface, seconds)
-        wired = [each for each in self.hosts if each.running and interface in dict(each.machine.interfaces)]
-        names = {each.mac(interface): each.name for each in wired}
+        names = {}
+        for each in self.hosts:
+            if each.running and interface in dict(each.machine.interfaces):
+                with contextlib.suppress(HostOff):  # it goes off just now
+                    names[each.mac(interface)] = each.name
         return sorted(names.get(mac, mac) for mac in macs)
 
     def push_tree(self, hosts=None):

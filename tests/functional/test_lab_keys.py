@@ -12,6 +12,7 @@ PROGRAM = """
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 keys = [rsa.generate_private_key(65537, 1024).private_numbers() for _ in range(2)]
+keys.sort(key=lambda one: one.public_numbers.n, reverse=True)  # or the exponent may exceed the modulus
 odd = rsa.RSAPrivateNumbers(
     keys[0].p, keys[0].q, keys[1].d, keys[0].dmp1, keys[0].dmq1, keys[0].iqmp, keys[0].public_numbers
 ).private_key(unsafe_skip_rsa_key_validation=True)

@@ -11,7 +11,7 @@ FILES = pathlib.Path(__file__).resolve().parents[2] / "salt/pair/files"
 UNIT = {"name": "nagios-notifications.service", "on": "/bin/true on", "off": "/bin/true off"}
 
 #: The most that ``systemd-analyze security`` may give a unit, from 0 (confined) to 10 (root as it is).
-EXPOSURE = {"lsyncd.service": 5.0, "guests.service": 5.0, "nagios-switch.service": 5.0}
+EXPOSURE = {"lsyncd.service": 5.0, "guests.service": 5.0, "nagios-switch.service": 5.0, "lease.service": 5.0}
 
 
 def analysed(folder, name):

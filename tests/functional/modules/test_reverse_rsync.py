@@ -174,9 +174,9 @@ def test_a_closed_gate_fails_the_call(modules, nodes, pair, monkeypatch):
 
 def test_too_many_deletions_and_the_way_to_allow_them(modules, nodes, pair):
     trees.make(nodes.here, {f"srv/salt/gone{number}": "" for number in range(5)})
-    with pytest.raises(CommandExecutionError, match="max_delete: 6"):
+    with pytest.raises(CommandExecutionError, match="max_delete: 10"):
         modules.reverse_rsync.synced("salt", RUN)
-    with pytest.raises(CommandExecutionError, match="max_delete: 6"):
+    with pytest.raises(CommandExecutionError, match="max_delete: 10"):
         modules.reverse_rsync.checked("salt")
     assert (nodes.here / "srv/salt/gone1").exists()
     modules.reverse_rsync.synced("salt", RUN, max_delete=6)
@@ -186,7 +186,9 @@ def test_too_many_deletions_and_the_way_to_allow_them(modules, nodes, pair):
 def test_the_overrides_of_a_run_are_in_the_command_that_allows_more(modules, nodes, pair):
     trees.make(nodes.here, {f"srv/salt/gone{number}": "" for number in range(5)})
     overrides = {"winner": "salt2", "reason": "it's newer"}
-    said = "{pair: salt, winner: salt2, reason: \"it'\"'\"'s newer\", max_change_percent: 99, max_delete: 6}'"
+    said = (
+        "{pair: salt, winner: salt2, reason: \"it'\"'\"'s newer\", max_change_percent: 99, max_delete: 10}'"
+    )
     with pytest.raises(CommandExecutionError) as refused:
         modules.reverse_rsync.checked("salt", overrides=overrides, max_change_percent=99)
     assert said in str(refused.value)

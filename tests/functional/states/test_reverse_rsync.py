@@ -91,7 +91,7 @@ def test_refusal_fails_the_state(states, nodes, test):
     ret = states.reverse_rsync.synced(name="salt", run=RUN, test=test)
     assert ret.result is False
     assert ret.changes == {}
-    assert "max_delete: 5" in ret.comment
+    assert "max_delete: 10" in ret.comment
     assert trees.fingerprint(nodes.here / "srv") == before
     ret = states.reverse_rsync.synced(name="salt", run=RUN, max_delete=5, test=test)
     assert ret.result is (None if test else True)

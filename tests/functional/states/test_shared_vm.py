@@ -89,8 +89,8 @@ def test_absent_already(shared_vm, host, testmode):
 @pytest.mark.parametrize(
     "words, why",
     [
-        ({"name": "nosuch", "host": "salt1"}, "no guest of mgmt"),
-        ({"name": "--all", "host": "salt1"}, "no guest of mgmt"),
+        ({"name": "nosuch", "host": "salt1"}, "not a guest of mgmt"),
+        ({"name": "--all", "host": "salt1"}, "not a guest of mgmt"),
         ({"name": "idm", "host": "web1"}, "web1 is no host of mgmt"),
         ({"name": "idm", "host": "salt1", "pair": "nosuch"}, "name the pair"),
     ],

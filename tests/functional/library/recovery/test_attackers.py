@@ -59,6 +59,9 @@ class Place:
         self.runs = folder / "runs"
         self.peer = self.nodes.peer([self.item])
 
+    def sync(self, run):
+        pull.Pull([self.item], self.peer, self.runs / run, ALL).sync()
+
     def put_back(self, run, number):
         new = self.runs / f"2026{number}"
         return restore.restore(self.runs / run, new, root=str(self.nodes.here))
@@ -86,7 +89,7 @@ def nothing_has_left(place, before):
 
 @pytest.mark.parametrize("way", ["swap", "fifo", "hard_link", "everything"])
 def test_an_undo_against_a_user_who_changes_names_all_the_while(place, way):
-    pull.synced([place.item], place.peer, place.runs / "one", ALL)
+    place.sync("one")
     before = attacker.state(place.victim)
     swept = attacker.Attacker(place.here, way, place.victim)
     with swept:
@@ -102,7 +105,7 @@ def test_an_undo_against_a_user_who_changes_names_all_the_while(place, way):
 
 
 def test_what_somebody_was_in_the_way_of_is_said_and_put_back_by_the_next_undo(place):
-    pull.synced([place.item], place.peer, place.runs / "one", ALL)
+    place.sync("one")
     before = attacker.state(place.victim)
     (place.here / "u").rename(place.here / "mine")
     (place.here / "u").symlink_to(place.victim)
@@ -143,7 +146,7 @@ def test_looks_and_comparisons_against_a_user_who_changes_names_all_the_while(pl
             listing = folder.list_file(place.item.module, number)
             try:
                 dry_run.preview(place.item, place.peer, list_file=listing, attributes_too=True)
-                dry_run.compared([place.item], place.peer, 0)
+                dry_run.compare([place.item], place.peer, 0)
             except errors.Unavailable as error:
                 assert "rsync" in str(error)
     assert swept.rounds
@@ -152,7 +155,7 @@ def test_looks_and_comparisons_against_a_user_who_changes_names_all_the_while(pl
 
 def test_a_file_of_root_s_under_a_second_name_keeps_its_owner_and_mode(place):
     """Where the kernel lets a user make such a link (fs.protected_hardlinks = 0); root makes it here."""
-    pull.synced([place.item], place.peer, place.runs / "one", ALL)
+    place.sync("one")
     (place.here / "d/deep/mode").unlink()
     os.link(place.victim / "secret", place.here / "d/deep/mode")
     before = attacker.state(place.victim)
@@ -169,7 +172,7 @@ def test_an_undo_gives_a_users_program_no_rights_of_roots(place):
     os.chown(place.there / "d/tool", attacker.UID, attacker.UID)
     os.chown(place.here / "d/tool", 0, 0)
     os.chmod(place.here / "d/tool", 0o4755)
-    pull.synced([place.item], place.peer, place.runs / "one", ALL)
+    place.sync("one")
     (place.here / "d/tool").write_text("#!/bin/sh\nid\n")
     done = place.put_back("one", 1)
     found = (place.here / "d/tool").stat()
@@ -178,7 +181,7 @@ def test_an_undo_gives_a_users_program_no_rights_of_roots(place):
 
 
 def test_a_deep_tree_in_place_of_a_file_is_moved_away(place):
-    pull.synced([place.item], place.peer, place.runs / "one", ALL)
+    place.sync("one")
     (place.here / "safe/file").unlink()
     deep = place.here / "safe/file" / "/".join(["x"] * 300)
     deep.mkdir(parents=True)
@@ -198,7 +201,7 @@ def test_a_sync_against_a_user_who_changes_names_all_the_while(place):
     with swept:
         for number in range(ROUNDS):
             try:
-                pull.synced([place.item], place.peer, place.runs / f"run{number}", ALL)
+                place.sync(f"run{number}")
             except errors.Unavailable as error:
                 assert "rsync" in str(error)  # in step it is not, and says so
             assert attacker.state(place.victim) == before
@@ -207,7 +210,7 @@ def test_a_sync_against_a_user_who_changes_names_all_the_while(place):
 
 
 def test_pruning_against_a_user_who_still_has_a_file_of_a_backup_open(place):
-    pull.synced([place.item], place.peer, place.runs / "20261122T183000-recover-salt-4f2a", ALL)
+    place.sync("20261122T183000-recover-salt-4f2a")
     os.symlink(place.victim, place.runs / "20261122T183000-recover-salt-4f2a/backup/way-out")
     for day in range(10, 12):
         trees.make(place.runs, {f"202612{day}T183000-recover-salt-4f2a/backup/module/001/file": "1"})
