@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 
 from lab import cache
 from lab import cgroups
@@ -169,7 +170,7 @@ class Site:
         names = {}
         for each in self.hosts:
             if each.running and interface in dict(each.machine.interfaces):
-                with contextlib.suppress(HostOff):  # it goes off just now
+                with contextlib.suppress(HostOff, subprocess.CalledProcessError):  # it goes off just now
                     names[each.mac(interface)] = each.name
         return sorted(names.get(mac, mac) for mac in macs)
 
