@@ -54,7 +54,8 @@ def journal(host, words):
 
 
 def test_each_node_can_ask_for_the_other_one_s_power(booted, boards):
-    command = ["salt", "-L", "archive3,archive4", "--static", "--out=json", "pair.fence_test", "archive"]
+    command = ["salt", "--timeout=60", "-L", "archive3,archive4", "--static", "--out=json"]
+    command += ["pair.fence_test", "archive"]
     found = json.loads(booted.salt1.run(command, timeout=120).stdout)
     assert {node: one["sentence"] for node, one in found.items()} == {
         "archive3": "archive4 is on",

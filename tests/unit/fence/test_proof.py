@@ -91,6 +91,29 @@ def test_a_trial_switches_nothing_off_and_is_kept(tmp_path):
     assert actions(tmp_path) == ["status"]
 
 
+def test_an_agent_that_has_done_its_work_is_not_reported_as_broken_any_more(tmp_path):
+    member = agents.member(tmp_path, 'if not (folder / "board").exists(): sys.exit("Connection timed out")')
+    assert proof.tried(member)["well"] is False
+    (tmp_path / "usr/sbin/board").touch()
+    proof.before_takeover(member, "silence")
+    kept = proof.last_tried(member)
+    assert (kept["well"], kept["sentence"]) == (True, "salt1 is off")
+
+
+def test_an_agent_that_failed_when_it_was_needed_is_reported(tmp_path):
+    member = agents.member(tmp_path, BROKEN)
+    with pytest.raises(Refused):
+        proof.before_takeover(member, "silence")
+    assert proof.last_tried(member)["well"] is False
+
+
+def test_what_python_says_of_an_agents_source_is_not_what_the_agent_says(tmp_path):
+    warns = 'import warnings; warnings.warn("pipes is deprecated", DeprecationWarning); '
+    assert proof.tried(agents.member(tmp_path, warns + 'sys.exit("Connection timed out")'))["sentence"] == (
+        "exit status 1: Connection timed out"
+    )
+
+
 @pytest.mark.parametrize("body", [BROKEN, "sys.exit(3)", "import time; time.sleep(60)"])
 def test_an_agent_that_knows_no_state_is_not_well(tmp_path, body):
     member = agents.member(tmp_path, body, timeout=0.5)

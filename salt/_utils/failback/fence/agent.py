@@ -17,6 +17,10 @@ VERSION = 1
 #: Where agents are looked for: those of the packages, then a site's own.
 FOLDERS = ("usr/sbin", "usr/local/sbin")
 
+#: An agent is a program of its own: what it needs is in its options. Most are written in Python, and what that
+#: has to say of an agent's source would stand before the agent's own words.
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "PYTHONWARNINGS": "ignore"}
+
 #: Characters of what an agent printed that are passed on.
 LONGEST = 300
 
@@ -92,8 +96,7 @@ class FenceAgent:
                 text=True,
                 errors="replace",
                 check=False,
-                # An agent is a program of its own: what it needs is in its options.
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+                env=ENVIRONMENT,
                 start_new_session=True,
             )
         except subprocess.TimeoutExpired as error:

@@ -83,6 +83,8 @@ def switch_off(member):
     member
         :py:class:`failback.pair.Member`.
 
+    What the agent says of its state is a trial of it as well: see :func:`tried`.
+
     Returns :py:class:`failback.decisions.fence.Answer`, whatever went wrong: a sentence that names it.
     """
     try:
@@ -99,8 +101,10 @@ def switch_off(member):
     # Asked whatever became of that: a node that was off already is as good.
     try:
         status, said = agent.act("status")
+        _keep(member, *_of_a_trial(agent.node, status, said))
     except Unavailable as error:
         failed = failed or str(error)
+        _keep(member, False, str(error))
     answer = fence.judged(agent.node, agent.agent, failed, status, said)
     system.log(f"{member.pair}: {answer.sentence}.")
     return answer
@@ -131,17 +135,24 @@ def tried(member):
     """
     if not configured(member):
         return None
-    other = member.peer["id"]
     try:
-        status, said = FenceAgent.load(member).act("status")
-        state = fence.state_of(status)
-        well = state is not None
-        sentence = f"{other} is {state}" if well else f"exit status {status}: {said or 'nothing said'}"
+        return _keep(member, *_of_a_trial(member.peer["id"], *FenceAgent.load(member).act("status")))
     except FailbackError as error:
-        well, sentence = False, str(error)
+        return _keep(member, False, str(error))
+
+
+def _of_a_trial(node, status, said):
+    """Whether an agent that was asked for a node's state knows it, and a sentence."""
+    state = fence.state_of(status)
+    if state is None:
+        return False, f"exit status {status}: {said or 'nothing said'}"
+    return True, f"{node} is {state}"
+
+
+def _keep(member, well, sentence):
     result = {
         "agent": _agent_name(member),
-        "node": other,
+        "node": member.peer["id"],
         "well": well,
         "sentence": sentence,
         "at": time.time(),
