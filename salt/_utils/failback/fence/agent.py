@@ -17,7 +17,7 @@ VERSION = 1
 #: Where agents are looked for: those of the packages, then a site's own.
 FOLDERS = ("usr/sbin", "usr/local/sbin")
 
-#: An agent is a program of its own: what it needs is in its options. Most are written in Python, and what that
+#: An agent is a program of its own: what it needs is in its options. Most are in Python, and what that
 #: has to say of an agent's source would stand before the agent's own words.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "PYTHONWARNINGS": "ignore"}
 
