@@ -51,11 +51,19 @@ def test_a_highstate_without_a_restart_asks_nothing_more():
     assert nodes.asked == []
 
 
-def test_it_waits_for_each_minion_that_restarts_and_for_no_other():
+def test_it_waits_for_each_minion_that_restarts_and_for_no_other(monkeypatch):
+    monkeypatch.setattr(highstate, "LOOK_EVERY", 0.01)
     restart = {"restart": OLD}
     nodes = Nodes({"salt1": restart, "salt2": restart}, {"salt1": [OLD, None, NEW], "salt2": [NEW]})
     highstate.highstate(nodes, ["client", "salt1", "salt2"])
     assert nodes.asked == [["salt1", "salt2"], ["salt1"], ["salt1"]]
+
+
+def test_a_minion_that_is_to_restart_is_not_kept_busy_with_questions(monkeypatch):
+    monkeypatch.setattr(highstate, "LOOK_EVERY", 0.1)
+    begun = time.monotonic()
+    highstate.highstate(Nodes({"salt2": {"restart": OLD}}, {"salt2": [OLD, OLD, OLD, NEW]}), ["salt2"])
+    assert time.monotonic() - begun >= 3 * 0.1
 
 
 def test_a_highstate_that_a_restarting_minion_has_lost_is_asked_for_once_more():

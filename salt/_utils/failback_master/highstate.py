@@ -10,7 +10,7 @@ from failback_master import minions
 
 #: Seconds for a minion to restart after the highstate that has changed its settings.
 RESTARTED_WITHIN = 120
-#: Seconds between two looks at a node that reboots; each look waits for an answer itself.
+#: Seconds between two looks at a node; each look waits for an answer itself.
 LOOK_EVERY = 1.0
 
 
@@ -76,6 +76,7 @@ def _wait_restarted(nodes, before):
     """Until other processes than these minions' old ones answer; by node, see ``salt_minion.process``."""
     waiting, end = dict(before), time.monotonic() + RESTARTED_WITHIN
     while waiting:
+        looked = time.monotonic()
         answers, _ = nodes.try_all(sorted(waiting), "salt_minion.process", look=2)
         for node, found in answers.items():
             if found and found != waiting[node]:
@@ -86,6 +87,13 @@ def _wait_restarted(nodes, before):
                 f"highstate has changed, and has not answered anew within {RESTARTED_WITHIN} s. Look there: "
                 f"journalctl -u failback-restart-salt-minion -u salt-minion. Then run this again."
             )
+        if waiting:
+            _rest(looked)
+
+
+def _rest(looked):
+    """Each look is a job, a process on the node: asked without a rest, it keeps busy what it waits for."""
+    time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
 
 
 def wait_rebooted(run, node, before, limit):
@@ -96,7 +104,7 @@ def wait_rebooted(run, node, before, limit):
         answers, _ = run.nodes.try_all([node], "pair.report", run.config["name"], look=2)
         if node in answers and answers[node]["boot_id"] != before:
             return time.monotonic() - begun
-        time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
+        _rest(looked)
     raise CommandExecutionError(
         f"{node} was asked to reboot and has not answered with a new boot id within {limit} s. "
         f"{run.other(node)} still serves. Look at its console; then run this again."
@@ -111,5 +119,5 @@ def wait_idle(run, node, limit):
         answers, _ = run.nodes.try_all([node], "saltutil.is_running", "state.*", look=5)
         if answers.get(node) == []:
             return
-        time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
+        _rest(looked)
     raise CommandExecutionError(f"A state still runs on {node} after {limit} s: salt {node} state.running")
