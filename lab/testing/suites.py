@@ -48,13 +48,13 @@ class Lab:
 
 #: By the name of the folder. One that is not listed is taken for one like ``OTHER``.
 LABS = {
-    "dalma": Lab(memory=5000, busy=0.7, seconds=1150, images=("services",)),
+    "dalma": Lab(memory=5000, busy=1.1, seconds=900, images=("services",)),
     "vm": Lab(memory=2000, busy=0.4, seconds=1500, images=("services",)),
     "moving": Lab(memory=1500, busy=0.5, seconds=950, snapshot="salt"),
     "masters": Lab(memory=1500, busy=0.4, seconds=580, snapshot="salt"),
     "recovery": Lab(memory=1500, busy=0.6, seconds=280, snapshot="salt"),
     "serving": Lab(memory=1500, busy=0.4, seconds=750),
-    "faults": Lab(memory=1500, busy=0.6, seconds=280),
+    "faults": Lab(memory=1500, busy=1.1, seconds=300),
 }
 OTHER = Lab(memory=1500, busy=0.5, seconds=300)
 
