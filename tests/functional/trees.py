@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from failback.host import notation
 from failback.recovery import rsync
 from failback.replication import replicated
 from lab import machine
@@ -155,7 +156,7 @@ def fingerprint(top, contents=True):
                 if status.st_nlink > 1:
                     inodes.setdefault(status.st_ino, set()).add(relative)
             found[relative] = tuple(one)
-    found[b"hard links"] = sorted(sorted(group) for group in inodes.values())
+    found[b"hard links"] = sorted(sorted(group) for group in inodes.values() if len(group) > 1)
     return found
 
 
@@ -163,6 +164,16 @@ def differences(one, other):
     """What differs between two fingerprints, readable in a failure."""
     return {
         name: (one.get(name), other.get(name)) for name in {*one, *other} if one.get(name) != other.get(name)
+    }
+
+
+def without(found, created):
+    """A fingerprint without what a run has created: paths in the notation of this package, and below them."""
+    names = [os.path.relpath(notation.raw(name), b"/srv/salt") for name in created]
+    return {
+        name: one
+        for name, one in found.items()
+        if not any(name == each or name.startswith(each + b"/") for each in names)
     }
 
 

@@ -37,6 +37,8 @@ def empty(item, peer):
         "conflicts": 0,
         "bytes": 0,
         "kept_bytes": 0,
+        "copied_files": 0,
+        "copied_bytes": 0,
         "total_files": 0,
         "source_files": 0,
         "names": {action: [] for action in ACTIONS},
@@ -52,6 +54,19 @@ def path_of(item, entry):
     if entry.name == b"./":
         path = os.fsencode(item.root) + b"/"
     return notation.readable(path)
+
+
+def happened(entry, kept):
+    """
+    What a pass has done by an entry of rsync's, which calls created also what replaces another type.
+
+    kept
+        The backup of the pass, where what was there is by then. An empty folder leaves no trace in it.
+    """
+    place = os.path.join(os.fsencode(kept), entry.name.rstrip(b"/"))
+    if entry.action == itemize.CREATED and os.path.lexists(place):
+        return itemize.OVERWRITTEN
+    return entry.action
 
 
 def described(item, entry, action):

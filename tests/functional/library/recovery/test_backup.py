@@ -13,6 +13,7 @@ import trees
 
 from failback import errors
 from failback.host import notation
+from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import pull
 from failback.recovery import restore
@@ -162,7 +163,8 @@ def killed_at(moment, patch, *arguments):
     def end(*_):
         raise KeyboardInterrupt
 
-    patch.setattr(PASS if hasattr(PASS, moment) else backup, moment, end)
+    [place] = [each for each in (PASS, attributes, backup) if hasattr(each, moment)]
+    patch.setattr(place, moment, end)
     with pytest.raises(KeyboardInterrupt):
         restore.restore(*arguments[:2], root=str(arguments[2]))
 
@@ -364,10 +366,10 @@ def test_a_killed_pass_puts_back_what_it_had_come_to_and_leaves_the_rest_as_it_i
     (folder.backup(item.module, 1) / "one").unlink()
     here = nodes.here / "srv/salt"
     trees.make(here, {"one": "written by a client since"})
-    since = backup.snapshot(os.fsencode(here / "one"))
+    since = attributes.snapshot(os.fsencode(here / "one"))
     restore.restore(runs / "one", runs / "two", root=str(nodes.here))
     assert (here / "one").read_text() == "written by a client since"
-    assert backup.snapshot(os.fsencode(here / "one")) == since
+    assert attributes.snapshot(os.fsencode(here / "one")) == since
     assert os.readlink(here / "link") == "old"
 
 
@@ -479,7 +481,7 @@ def test_attributes_go_back_and_forth(tmp_path, kind):
     os.setxattr(other, "user.b", b"to go")
     os.chmod(other, 0o777)
     os.utime(one, ns=(5, 1_600_000_000_123_456_789))
-    backup.apply(os.fsencode(other), backup.snapshot(os.fsencode(one)))
-    wanted, found = backup.snapshot(os.fsencode(one)), backup.snapshot(os.fsencode(other))
+    attributes.apply(os.fsencode(other), attributes.snapshot(os.fsencode(one)))
+    wanted, found = attributes.snapshot(os.fsencode(one)), attributes.snapshot(os.fsencode(other))
     for key in ("mode", "uid", "gid", "mtime_ns", "attributes"):
         assert found[key] == wanted[key], key

@@ -1,0 +1,334 @@
+"""Backup, undo, and undo of the undo, to the byte, the link and the folder's time: the hard cases by name."""
+
+import json
+import os
+import stat
+import subprocess
+
+import pytest
+import trees
+
+from failback import errors
+from failback.recovery import backup
+from failback.recovery import dry_run
+from failback.recovery import final_sync
+from failback.recovery import pull
+from failback.recovery import restore
+
+ALL = pull.Limits(max_delete=100_000, max_change_percent=100)
+
+
+class Place:
+    """Both sides of one path, and its runs."""
+
+    def __init__(self, folder):
+        self.nodes = trees.Nodes(folder)
+        self.item = self.nodes.item("/srv/salt")
+        self.here, self.there = self.nodes.here / "srv/salt", self.nodes.there / "srv/salt"
+        for each in (self.here, self.there):
+            each.mkdir(parents=True)
+        self.runs = folder / "runs"
+        self.peer = self.nodes.peer([self.item])
+
+    def sync(self, run="one"):
+        """Bring the tree here in step; returns the report of the path."""
+        [report] = pull.Pull([self.item], self.peer, self.runs / run, ALL).sync()["paths"]
+        assert trees.differences(trees.fingerprint(self.there), self.seen()) == {}
+        return report
+
+    def undo(self, run, new, **options):
+        return restore.restore(self.runs / run, self.runs / new, root=str(self.nodes.here), **options)
+
+    def seen(self):
+        return trees.fingerprint(self.here)
+
+    def kept(self, run="one", number=1):
+        """The backup of a pass."""
+        return backup.Folder(self.runs / run).backup(self.item.module, number)
+
+    def there_and_back(self):
+        """Recover, undo, undo the undo: all is as it was, but for what the recovery has created."""
+        before = self.seen()
+        self.sync()
+        synced = self.seen()
+        done = self.undo("one", "two")
+        assert trees.differences(before, trees.without(self.seen(), done["created_names"])) == {}
+        self.undo("two", "three")
+        assert trees.differences(synced, self.seen()) == {}
+        return done
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def shared(folder):
+    """Names in a backup that are one file with something outside of it."""
+    names = {}
+    for path in folder.rglob("*"):
+        if not path.is_dir() or path.is_symlink():
+            status = path.lstat()
+            names.setdefault((status.st_dev, status.st_ino, status.st_nlink), []).append(path)
+    return [paths for (_, _, links), paths in names.items() if links != len(paths)]
+
+
+def linked(place, *names, content="shared"):
+    """One file here with several names."""
+    trees.make(place.here, dict.fromkeys(names, ""))
+    (place.here / names[0]).write_text(content)
+    for name in names[1:]:
+        (place.here / name).unlink()
+        os.link(place.here / names[0], place.here / name)
+
+
+@pytest.mark.parametrize("gone", ["changed", "deleted"])
+def test_a_backup_shares_no_file_with_the_tree(place, gone):
+    linked(place, "name1", "name2", "also changed", "also changed 2")
+    trees.make(place.there, {"name1": "shared"})
+    if gone == "changed":
+        trees.make(place.there, {"name2": "its own"})
+    os.utime(place.there / "name1", ns=((place.here / "name1").stat().st_mtime_ns,) * 2)
+    before = place.seen()
+    place.sync()
+    assert shared(place.runs) == []
+    # Names of one file that all went are still one file: they need its room once.
+    kept = place.kept()
+    assert (kept / "also changed").stat().st_ino == (kept / "also changed 2").stat().st_ino
+    with open(place.here / "name1", "a") as handle:
+        handle.write(", and written since")
+    assert (kept / "name2").read_text() == "shared"
+    assert place.undo("one", "two")["left"] == 0
+    assert (place.here / "name2").read_text() == "shared"
+    assert set(before) <= set(place.seen())
+    assert shared(place.runs) == []
+
+
+def test_a_link_into_another_path_is_no_less_one_file(place):
+    trees.make(place.here, {"name": "shared"})
+    outside = place.nodes.here / "outside"
+    os.link(place.here / "name", outside)
+    trees.make(place.there, {"other": "1"})
+    place.sync()
+    outside.write_text("other")
+    assert (place.kept() / "name").read_text() == "shared"
+    place.undo("one", "two")
+    assert (place.here / "name").read_text() == "shared"
+
+
+@pytest.mark.needs("attributes")
+def test_the_copy_in_a_backup_has_all_that_the_file_had(place):
+    linked(place, "name1", "name2")
+    os.symlink("nowhere", place.here / "link1")
+    os.link(place.here / "link1", place.here / "link2", follow_symlinks=False)
+    os.mkfifo(place.here / "pipe1")
+    os.link(place.here / "pipe1", place.here / "pipe2")
+    with open(place.here / "name1", "r+b") as handle:
+        handle.truncate(3 << 20)
+    subprocess.run(["setfacl", "-m", "u:54321:rw", str(place.here / "name1")], check=True)
+    os.setxattr(place.here / "name1", "user.colour", b"blue")
+    os.chown(place.here / "name1", 11, 12)
+    os.chown(place.here / "link1", 11, 12, follow_symlinks=False)
+    os.utime(place.here / "link1", (5, 5), follow_symlinks=False)
+    subprocess.run(["rsync", "-aHAXS", f"{place.here}/", f"{place.there}/"], check=True)
+    for name in ("name2", "link2", "pipe2"):
+        (place.there / name).unlink()
+    before = place.seen()
+    place.sync()
+    assert shared(place.runs) == []
+    found = trees.fingerprint(place.kept())
+    for name in (b"name2", b"link2"):
+        assert found[name] == before[name]
+    place.undo("one", "two")
+    assert trees.differences(before, place.seen()) == {}
+
+
+def test_the_final_sync_leaves_no_file_shared_for_whoever_serves_next(place):
+    linked(place, "name1", "name2")
+    subprocess.run(["rsync", "-aHAXS", f"{place.here}/", f"{place.there}/"], check=True)
+    pulled = pull.Pull([place.item], place.peer, place.runs / "one", ALL)
+    pulled.sync()
+    (place.there / "name2").unlink()
+    last = final_sync.FinalSync(pulled, {place.item: [b"name2"]})
+    last.run(limit=10)
+    last.close()
+    # Clients write from here on; the manifests come later.
+    (place.here / "name1").write_text("written by a client")
+    last.finish()
+    assert shared(place.runs) == []
+    place.undo("one", "two")
+    assert (place.here / "name2").read_text() == "shared"
+
+
+def test_what_an_undo_keeps_is_no_users_open_door(place):
+    """An undo runs where clients write: what it keeps is no file of the tree at any moment."""
+    linked(place, "a/one", "a/two", "b/three")
+    trees.make(place.there, {"b/three": "shared"})
+    place.sync()
+    linked(place, "a/one", "a/two", "outside", content="new, by a client")
+    place.undo("one", "two")
+    assert shared(place.runs) == []
+    (place.here / "outside").write_text("by a client again")
+    assert (place.kept("two") / "a/one").read_text() == "new, by a client"
+    assert (place.kept("two") / "a/one").stat().st_ino == (place.kept("two") / "a/two").stat().st_ino
+
+
+def test_a_pass_that_was_killed_is_ended_by_the_next_run(place):
+    """Its backup still shares files with the tree, in which somebody may write any time."""
+    linked(place, "name1", "name2")
+    trees.make(place.there, {"name1": "shared"})
+    place.sync()
+    folder = backup.Folder(place.runs / "one")
+    folder.manifest_file(place.item.module, 1).unlink()
+    (place.kept() / "name2").unlink()
+    os.link(place.here / "name1", place.kept() / "name2")
+    place.sync("another")
+    assert shared(place.runs) == []
+    (place.here / "name1").write_text("written since")
+    place.undo("one", "two")
+    assert (place.here / "name2").read_text() == "shared"
+
+
+LOOPS = {"itself": [("a", "a")], "each other": [("a", "b"), ("b", "a")], "through it": [("a", "a/f")]}
+
+
+@pytest.mark.parametrize("side", ["here", "there"])
+@pytest.mark.parametrize("links", LOOPS.values(), ids=LOOPS)
+def test_a_link_that_leads_nowhere_changes_places_with_a_folder(place, links, side):
+    one, other = (place.here, place.there) if side == "here" else (place.there, place.here)
+    for name, target in links:
+        os.symlink(target, one / name)
+        trees.make(other, {f"{name}/f": "1", f"{name}/deep/er/f": "1"})
+    place.there_and_back()
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "fifo"])
+def test_one_name_of_a_file_becomes_something_else(place, kind):
+    linked(place, "a", "c", "d/e")
+    trees.make(place.there, {"a": "changed", "d/e": "changed"})
+    {
+        "link": lambda path: os.symlink("a", path),
+        "folder": os.mkdir,
+        "fifo": os.mkfifo,
+    }[kind](place.there / "c")
+    place.there_and_back()
+
+
+def test_a_folder_with_a_default_acl_was_a_file_of_two_names(place):
+    linked(place, "a", "c")
+    trees.make(place.there, {"a": "changed", "c/": ""})
+    subprocess.run(["setfacl", "-d", "-m", "u:54321:rx", str(place.there / "c")], check=True)
+    place.there_and_back()
+
+
+@pytest.mark.parametrize("size", [200, 235, 250, 255])
+def test_names_as_long_as_they_can_be(place, size):
+    one, other = "x" * size, "y" * size
+    folder = "z" * size
+    linked(place, one, other)
+    trees.make(place.here, {f"{folder}/{one}": "old", f"{folder}/gone": "1"})
+    trees.make(place.there, {one: "changed", other: "shared", f"{folder}/{one}": "new"})
+    os.utime(place.here / folder, (7, 7))
+    place.there_and_back()
+
+
+def test_a_path_as_long_as_it_can_be(place):
+    """Absolute paths of a backup are longer than those of the tree: they must not be what is called by."""
+    for side, content in ((place.here, "old"), (place.there, "newer")):
+        folder = os.open(side, os.O_RDONLY)
+        for number in range(16):
+            name = str(number % 10) * 240
+            os.mkdir(name, dir_fd=folder)
+            below = os.open(name, os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        with open(os.open("file", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=folder), "w") as handle:
+            handle.write(content)
+        os.close(folder)
+    try:
+        report = pull.Pull([place.item], place.peer, place.runs / "one", ALL).sync()
+    except errors.FailbackError as error:
+        assert "file" in str(error)
+    else:
+        assert report
+
+
+def test_files_of_the_user_that_are_called_like_temporary_ones(place, monkeypatch):
+    """Whatever name is drawn: one that is taken is not ours."""
+    drawn = iter([b"0" * 16] * 3 + [b"%016x" % number for number in range(100)])
+    monkeypatch.setattr("secrets.token_hex", lambda size=8: next(drawn).decode())
+    trees.make(place.here, {"file": "old", ".failback-" + "0" * 16: "the user's"})
+    linked(place, "one", "two")
+    trees.make(place.there, {"file": "newer", ".failback-" + "0" * 16: "the user's", "one": "changed"})
+    os.utime(place.there / (".failback-" + "0" * 16), (5, 5))
+    place.there_and_back()
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_file_that_became_folders(place, empty):
+    trees.make(place.here, {"c": "file", "beside": "1"})
+    linked(place, "d", "e")
+    last = "" if empty else "f"
+    trees.make(place.there, {f"c/b/q/{last}": "", f"d/x/y/{last}": "", "beside": "1"})
+    for name in ("c", "c/b", "c/b/q"):
+        os.utime(place.there / name, (11, 11))
+        os.chown(place.there / name, 3, 4)
+    place.there_and_back()
+
+
+def test_owners_of_hard_links(place):
+    linked(place, "a", "b", "c")
+    os.chown(place.here / "a", 21, 22)
+    trees.make(place.there, {"a": "changed", "b": "shared", "c": "shared"})
+    os.chown(place.there / "b", 31, 32)
+    place.there_and_back()
+
+
+def test_times_of_folders_in_which_names_come_and_go(place):
+    trees.make(place.here, {"gone/deep/f": "1", "kind": "1", "stays/gone": "1", "stays/kept": "1"})
+    trees.make(place.there, {"kind/f": "1", "stays/kept": "1", "stays/new/deep/f": "1"})
+    for top, name, when in (
+        (place.here, "stays", 5),
+        (place.here, "gone/deep", 6),
+        (place.here, "gone", 7),
+        (place.here, ".", 8),
+        (place.there, "stays/new/deep", 9),
+        (place.there, "stays/new", 10),
+        (place.there, "kind", 11),
+        (place.there, "stays", 12),
+        (place.there, ".", 13),
+    ):
+        os.utime(top / name, (when, when))
+    place.there_and_back()
+
+
+KINDS = {
+    "file": lambda path: path.write_text("1"),
+    "folder": lambda path: trees.make(path, {"f": "1"}),
+    "empty folder": lambda path: path.mkdir(),
+    "link": lambda path: os.symlink("nowhere", path),
+    "fifo": os.mkfifo,
+    "socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+}
+
+
+@pytest.mark.parametrize("here", KINDS)
+def test_plan_and_run_call_a_change_of_kind_by_one_word(place, here):
+    for there in KINDS:
+        if there != here:
+            KINDS[here](place.here / f"to {there}")
+            KINDS[there](place.there / f"to {there}")
+    planned = dry_run.preview(place.item, place.peer)
+    done = place.sync()
+    for action in ("created", "overwritten", "deleted"):
+        assert done[action] == planned[action], action
+        assert sorted(done["names"][action]) == sorted(planned["names"][action])
+
+
+def test_the_manifest_of_a_copy_describes_the_copy(place):
+    linked(place, "name1", "name2")
+    trees.make(place.there, {"name1": "shared"})
+    place.sync()
+    text = backup.Folder(place.runs / "one").manifest_file(place.item.module, 1).read_text()
+    [entry] = [each for each in map(json.loads, text.splitlines()) if each["path"] == "/srv/salt/name2"]
+    assert entry["inode"] == (place.kept() / "name2").stat().st_ino
