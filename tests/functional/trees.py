@@ -167,14 +167,24 @@ def differences(one, other):
     }
 
 
+def inside(path):
+    """A path in the notation of this package as the name that fingerprints of ``/srv/salt`` have."""
+    return os.path.relpath(notation.raw(path), b"/srv/salt")
+
+
 def without(found, created):
     """A fingerprint without what a run has created: paths in the notation of this package, and below them."""
-    names = [os.path.relpath(notation.raw(name), b"/srv/salt") for name in created]
-    return {
-        name: one
-        for name, one in found.items()
-        if not any(name == each or name.startswith(each + b"/") for each in names)
-    }
+    names = {inside(path) for path in created}
+
+    def stays(name):
+        while name not in names and name not in (b"", b"."):
+            name = os.path.dirname(name)
+        return name not in names
+
+    result = {name: one for name, one in found.items() if name == b"hard links" or stays(name)}
+    groups = [[name for name in group if stays(name)] for group in found[b"hard links"]]
+    result[b"hard links"] = sorted(group for group in groups if len(group) > 1)
+    return result
 
 
 def resident_growth(code, *arguments):

@@ -149,7 +149,8 @@ class Kept:
                 status = os.fstat(found)
                 if stat.S_ISDIR(status.st_mode):
                     raise beneath.InTheWay(errno.ENOTDIR, "a folder is in place of a file", name)
-                if status.st_nlink == 1 and _moved(folder, last, into, target, stays):
+                is_last = status.st_nlink == 1 and (status.st_dev, status.st_ino) not in self._copies
+                if is_last and _moved(folder, last, into, target, stays):
                     return
                 self._copy(name, found, into, target)
                 if not stays and beneath.same_file(
@@ -162,12 +163,13 @@ class Kept:
     def _copy(self, name, found, into, target):
         """Kept names of one file are one file here too, unless it was changed between."""
         before = attributes.snapshot_of(found)
-        links = before.pop("links")
+        before.pop("links")
         first, known = self._copies.get((before["device"], before["inode"]), (None, None))
-        if links > 1 and known == before:
-            with self._tree.parent(first) as (folder, last):
-                os.link(last, target, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
-            return
+        if known == before:
+            with self._tree.opened(first) as copy, self._tree.parent(first) as (folder, last):
+                if before["type"] != "file" or beneath.same_content(copy, found):
+                    os.link(last, target, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
+                    return
         copy = beneath.copy(found, into, target)
         try:
             attributes.apply_to(copy, before)

@@ -143,10 +143,10 @@ class FinalSync:
         if item in self._names and item in self._waiting:
             waiting = self._waiting.pop(item)
             waiting.feed(self._names[item], self._deadline)
-            yield waiting, (rsync.VANISHED, *rsync.CONNECTION_FAILED)
+            yield waiting, (rsync.VANISHED, rsync.PARTIAL, *rsync.CONNECTION_FAILED)
         for _attempt in range(_LAST_ATTEMPTS):
             running = rsync.Pass(self._command(item), self._locks[item].fileno(), self._deadline)
-            yield running.__enter__(), (rsync.VANISHED,)
+            yield running.__enter__(), (rsync.VANISHED, rsync.PARTIAL)
 
     def _sync(self, item):
         started = time.monotonic()

@@ -224,6 +224,7 @@ class PathPull:
         backup.end_killed_passes(self._folder.path.parent, item)
         self._number = self._folder.next_pass(item.module)
         self._looked = None
+        self._was_partial = False
 
     @property
     def _list_file(self):
@@ -296,7 +297,9 @@ class PathPull:
                 results.count(result, action, entry)
                 results.name(result, action, path, results.NAMES)
         backup.write_manifest(self._folder, item, self._number)
-        rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
+        another = (rsync.VANISHED,) if self._was_partial else (rsync.VANISHED, rsync.PARTIAL)
+        rsync.require_success(running.outcome, item, accept=(0, *another))
+        self._was_partial |= running.outcome.code == rsync.PARTIAL
         result["code"] = running.outcome.code
         return result
 

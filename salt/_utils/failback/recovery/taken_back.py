@@ -82,7 +82,9 @@ class PassTakenBack:
             steps[name] = itemize.OVERWRITTEN
         for each in self._chosen:
             if each["action"] != itemize.CREATED:
-                steps.setdefault(self._name(each), itemize.ATTRIBUTES)
+                name = self._name(each)
+                is_moved = _was_folder(each) and self._is_file(name)
+                steps.setdefault(name, itemize.OVERWRITTEN if is_moved else itemize.ATTRIBUTES)
             elif remove_created:
                 steps.setdefault(self._name(each), itemize.DELETED)
         for name in self._names:
@@ -154,19 +156,10 @@ class PassTakenBack:
 
     def make_folders(self):
         """Those that were deleted, and those that a file in the backup lies in."""
-        gone = [
-            each
-            for each in self._chosen
-            if each["action"] != itemize.CREATED
-            and each.get("before")
-            and each["before"]["type"] == "directory"
-        ]
-        for each in reversed(gone):
+        for each in reversed([each for each in self._chosen if _was_folder(each)]):
             name = self._name(each)
             with self._or_left(name):
-                with self._tree.opened(name) as found:
-                    is_file = found is not None and not stat.S_ISDIR(os.fstat(found).st_mode)
-                if is_file:
+                if self._is_file(name):
                     self._move(name)
                 self._tree.make_folders(name)
         for name in self._names:
@@ -174,6 +167,12 @@ class PassTakenBack:
             with self._or_left(name):
                 if above and not self._tree.exists(above):
                     self._copy_folder(above)
+
+    def _is_file(self, name):
+        """Whether something that is no folder bears a name; what is behind a link does not."""
+        with contextlib.suppress(beneath.InTheWay), self._tree.opened(name) as found:
+            return found is not None and not stat.S_ISDIR(os.fstat(found).st_mode)
+        return False
 
     def _copy_folder(self, name):
         # A folder that the list does not know: rsync gave its copy in the backup the same attributes.
@@ -346,6 +345,12 @@ class PassTakenBack:
                 (one.st_dev, one.st_ino) for _, one in self._tree.statuses() if one.st_nlink > 1
             )
         return self._inside[key] < status.st_nlink
+
+
+def _was_folder(entry):
+    """Whether a folder was there that the pass has deleted or replaced, or of which it changed attributes."""
+    before = entry.get("before")
+    return entry["action"] != itemize.CREATED and bool(before) and before["type"] == "directory"
 
 
 class _Temporary:

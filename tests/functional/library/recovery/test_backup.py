@@ -60,11 +60,6 @@ def changed(nodes, runs):
     return item, here, nodes.peer([item])
 
 
-def without_created(found, created):
-    names = {os.path.relpath(notation.raw(name), b"/srv/salt") for name in created}
-    return {name: one for name, one in found.items() if name not in names}
-
-
 @pytest.mark.needs("attributes")
 def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
     item, here, peer = changed
@@ -73,7 +68,7 @@ def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
     there = trees.fingerprint(nodes.there / "srv/salt")
     assert trees.differences(there, trees.fingerprint(here)) == {}
     done = restore.restore(runs / "one", runs / "two", root=str(nodes.here))
-    after = without_created(trees.fingerprint(here), done["created_names"])
+    after = trees.without(trees.fingerprint(here), done["created_names"])
     assert trees.differences(before, after) == {}
     # What had taken the place of a file that came back, so it could not stay.
     assert done["created_names"] == ["/srv/salt/kind two/a"]
@@ -188,7 +183,7 @@ def test_an_undo_that_was_killed_can_be_run_again_and_undone(nodes, runs, change
         killed_in_the_middle(*terms) if moment == "in the middle" else killed_at(moment, patch, *terms)
     left = trees.fingerprint(here)
     again = restore.restore(runs / begun, runs / "again", root=str(nodes.here))
-    found = without_created(trees.fingerprint(here), again["created_names"])
+    found = trees.without(trees.fingerprint(here), again["created_names"])
     assert trees.differences(wanted, found) == {}
     # Each takes back what it has done itself: first to where the killed one ended, then to the beginning.
     restore.restore(runs / "again", runs / "undo of the second", root=str(nodes.here))
