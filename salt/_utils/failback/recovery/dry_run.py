@@ -49,7 +49,8 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
     Returns a dict: ``path``, ``source`` (host), counts ``created``, ``overwritten``, ``deleted``,
     ``attributes``, ``conflicts``, ``total_files`` (here, before), ``source_files``, ``bytes`` (coming in),
     ``kept_bytes`` (of what is overwritten and deleted), ``copied_files`` and ``copied_bytes`` (of those that
-    have another name, which stays: they are copied), ``names`` (the first paths of each action),
+    have another name, which stays: they are copied), ``longest`` and ``longest_path`` (of those, the bytes of
+    the longest name, relative to the item, and its path), ``names`` (the first paths of each action),
     ``conflict_names`` (the first conflicts, path to reason), ``truncated`` (whether there are more),
     ``list`` (the list file or ``None``), ``digest`` (of the set of deleted paths) and ``seconds``.
 
@@ -75,6 +76,7 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
             results.count(result, action, entry, size)
             if status and action in (itemize.OVERWRITTEN, itemize.DELETED):
                 outside.add(status)
+                results.lengthen(result, item, entry, status)
             described = results.described(item, entry, action)
             results.name(result, action, described["path"], limit)
             if action == itemize.DELETED:

@@ -127,7 +127,7 @@ class Pull:
 
     def problems(self, previews, items=None):
         """
-        Everything that speaks against a sync: limits, sources, room for the backup.
+        Everything that speaks against a sync: limits, sources, room for the backup, paths too long for it.
 
         previews
             What :py:meth:`preview` returned.
@@ -153,8 +153,15 @@ class Pull:
                         "here. Mount or fill it there (or empty it here, if that is what is meant), "
                         f"then run: salt-run pair.plan {self.pair}"
                     )
+        problems += change_limits.depth_problems(self._longest(items or self.items, previews), self.pair)
         demands = _demands(previews, self.peer, items or self.items, self.run_folder)
         return problems + change_limits.room_problems(demands, self.pair)
+
+    def _longest(self, items, previews):
+        """The longest path that a file of each item is going to have in the backup, and which file that is."""
+        for item, each in zip(items, previews):
+            top = os.fsencode(self.folder.backup(item.module, 1)) + b"/"
+            yield len(top) + each["longest"], each["longest_path"]
 
     def source_problems(self, files_here):
         """

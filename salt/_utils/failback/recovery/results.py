@@ -6,6 +6,7 @@ names. All passes, real and dry ones, fill their results with these functions.
 """
 
 import os
+import stat
 
 from failback.host import files
 from failback.host import notation
@@ -39,6 +40,8 @@ def empty(item, peer):
         "kept_bytes": 0,
         "copied_files": 0,
         "copied_bytes": 0,
+        "longest": 0,
+        "longest_path": None,
         "total_files": 0,
         "source_files": 0,
         "names": {action: [] for action in ACTIONS},
@@ -86,6 +89,13 @@ def count(result, action, entry, size_here=0):
         result["bytes"] += entry.size
     if action in (itemize.OVERWRITTEN, itemize.DELETED):
         result["kept_bytes"] += size_here
+
+
+def lengthen(result, item, entry, status):
+    """Note a name that is going to be in the backup, if it is the longest so far and no folder."""
+    length = len(entry.name)
+    if length > result["longest"] and not stat.S_ISDIR(status.st_mode):
+        result.update(longest=length, longest_path=path_of(item, entry))
 
 
 def name(result, action, path, limit):

@@ -12,7 +12,6 @@ import pytest
 import trees
 
 from failback import errors
-from failback.host import notation
 from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import pull

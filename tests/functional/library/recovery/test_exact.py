@@ -232,25 +232,39 @@ def test_names_as_long_as_they_can_be(place, size):
     place.there_and_back()
 
 
-def test_a_path_as_long_as_it_can_be(place):
-    """Absolute paths of a backup are longer than those of the tree: they must not be what is called by."""
-    for side, content in ((place.here, "old"), (place.there, "newer")):
-        folder = os.open(side, os.O_RDONLY)
-        for number in range(16):
-            name = str(number % 10) * 240
-            os.mkdir(name, dir_fd=folder)
-            below = os.open(name, os.O_RDONLY, dir_fd=folder)
-            os.close(folder)
-            folder = below
-        with open(os.open("file", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=folder), "w") as handle:
-            handle.write(content)
+def deep(top, length, content):
+    """A file whose name below ``top`` has so many bytes."""
+    folder, name = os.open(top, os.O_RDONLY), ""
+    while length - len(name) > 255:
+        part = "d" * min(240, length - len(name) - 2)
+        os.mkdir(part, dir_fd=folder)
+        below = os.open(part, os.O_RDONLY, dir_fd=folder)
         os.close(folder)
-    try:
-        report = pull.Pull([place.item], place.peer, place.runs / "one", ALL).sync()
-    except errors.FailbackError as error:
-        assert "file" in str(error)
-    else:
-        assert report
+        folder, name = below, f"{name}{part}/"
+    last = "f" * (length - len(name))
+    with open(os.open(last, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=folder), "w") as handle:
+        handle.write(content)
+    os.close(folder)
+
+
+@pytest.mark.parametrize("there", ["changed", "gone", "a file in place of its folders"])
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_path_that_is_as_long_as_it_can_be_in_a_backup(place, beyond, there):
+    """One byte more, and rsync would stop in the middle: so it is refused before anything is changed."""
+    length = 4095 - len(f"{place.kept()}/") + beyond
+    deep(place.here, length, "old")
+    trees.make(place.here, {"other": "old"})
+    trees.make(place.there, {"other": "newer"})
+    if there == "changed":
+        deep(place.there, length, "newer")
+    elif there != "gone":
+        trees.make(place.there, {"d" * 240: "1"})
+    if not beyond:
+        place.there_and_back()
+        return
+    with pytest.raises(errors.Refused, match=r"would have 4096 bytes, .*pair\.plan"):
+        place.sync()
+    assert (place.here / "other").read_text() == "old"
 
 
 def test_files_of_the_user_that_are_called_like_temporary_ones(place, monkeypatch):
