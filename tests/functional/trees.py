@@ -153,8 +153,8 @@ def fingerprint(top, contents=True):
                 with open(path, "rb") as handle:
                     one.append(hashlib.sha256(handle.read()).hexdigest())
                 one.append(status.st_size > 1 << 20 and status.st_blocks * 512 < status.st_size)
-                if status.st_nlink > 1:
-                    inodes.setdefault(status.st_ino, set()).add(relative)
+            if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+                inodes.setdefault(status.st_ino, set()).add(relative)
             found[relative] = tuple(one)
     found[b"hard links"] = sorted(sorted(group) for group in inodes.values() if len(group) > 1)
     return found

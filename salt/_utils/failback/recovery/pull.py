@@ -158,7 +158,7 @@ class Pull:
         return problems + change_limits.room_problems(demands, self.pair)
 
     def _longest(self, items, previews):
-        """The longest path that a file of each item is going to have in the backup, and which file that is."""
+        """The bytes of the longest path of each item in the backup, and which file has it."""
         for item, each in zip(items, previews):
             top = os.fsencode(self.folder.backup(item.module, 1)) + b"/"
             yield len(top) + each["longest"], each["longest_path"]

@@ -346,3 +346,80 @@ def test_the_manifest_of_a_copy_describes_the_copy(place):
     text = backup.Folder(place.runs / "one").manifest_file(place.item.module, 1).read_text()
     [entry] = [each for each in map(json.loads, text.splitlines()) if each["path"] == "/srv/salt/name2"]
     assert entry["inode"] == (place.kept() / "name2").stat().st_ino
+
+
+@pytest.mark.needs("mounts")
+def test_an_undo_whose_backup_lies_on_another_disk(place, tmp_path):
+    """Nothing can be moved or linked there: it is copied, and has all that it had."""
+    place.runs.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", str(place.runs)], check=True)
+    try:
+        linked(place, "a/one", "a/two", "a/three")
+        trees.make(place.here, {"kind": "1", "b/gone": "1"})
+        trees.make(place.there, {"a/one": "changed", "kind/below": "1", "a/three": "shared"})
+        os.chown(place.there / "a/one", 41, 42)
+        os.chmod(place.there / "kind/below", 0o640)
+        place.there_and_back()
+        assert (place.kept("two") / "a/one").stat().st_uid == 41
+        assert stat.S_IMODE((place.kept("two") / "kind/below").stat().st_mode) == 0o640
+    finally:
+        subprocess.run(["umount", str(place.runs)], check=True)
+
+
+def test_room_for_what_must_be_copied_is_asked_for_before(place):
+    """Two of three names go, one stays: a file. Both of two go: none."""
+    linked(place, "one", "two", "three", content="x" * 1000)
+    linked(place, "a", "b", content="y" * 500)
+    trees.make(place.there, {"one": "x" * 1000})
+    os.utime(place.there / "one", ns=((place.here / "one").stat().st_mtime_ns,) * 2)
+    seen = dry_run.preview(place.item, place.peer)
+    assert (seen["copied_files"], seen["copied_bytes"]) == (1, 1000)
+    place.sync()
+    kept = {path.lstat().st_ino for path in place.kept().iterdir()}
+    assert len(kept) == 2 and len(list(place.kept().iterdir())) == 4
+
+
+def test_a_folder_that_a_hard_link_replaces_needs_a_second_pass_and_no_second_run(place):
+    """rsync asks the file for the default ACL of the folder that was there, and ends with 23."""
+    trees.make(place.here, {"a": "", "b/": ""})
+    trees.make(place.there, {"b": ""})
+    os.link(place.there / "b", place.there / "a")
+    os.utime(place.there / "b", (5, 5))
+    os.utime(place.here / "a", (5, 5))
+    place.there_and_back()
+
+
+def test_a_copy_that_takes_too_long_ends_the_final_sync_and_not_the_backup(place):
+    linked(place, "name1", "name2", content="shared" * 1000)
+    subprocess.run(["rsync", "-aHAXS", f"{place.here}/", f"{place.there}/"], check=True)
+    pulled = pull.Pull([place.item], place.peer, place.runs / "one", ALL)
+    pulled.sync()
+    (place.there / "name2").unlink()
+    last = final_sync.FinalSync(pulled, {place.item: [b"name2"]})
+
+    def late(*_):
+        last._deadline = 0
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("failback.recovery.rsync.require_success", late)
+        with pytest.raises(
+            errors.Unavailable, match=r"not ended in the time.*Run the same"
+        ):
+            last.run(limit=60)
+    last.close()
+    place.sync()
+    assert shared(place.runs) == []
+    assert (place.kept("one", 2) / "name2").read_text() == "shared" * 1000
+
+
+def test_a_copy_that_was_killed_leaves_nothing_to_be_put_back(place):
+    linked(place, "name1", "name2")
+    trees.make(place.there, {"name1": "shared"})
+    place.sync()
+    beside = place.kept().parent
+    (beside / ".copy").write_text("half of")
+    (beside / ".link").write_text("half of")
+    linked(place, "name1", "name3")
+    place.sync()
+    assert sorted(os.listdir(beside)) == ["001", "002"]
