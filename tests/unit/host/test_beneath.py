@@ -145,6 +145,33 @@ def test_holes_of_a_copy_are_where_they_were(top, parts):
     assert bool(rounds) <= bool(parts)
 
 
+def test_half_a_copy_leaves_no_name(top):
+    (top / "big").write_bytes(b"x" * (3 << 20))
+    rounds = iter([None])
+    before = sorted(os.listdir(top))
+    with pytest.raises(StopIteration), beneath.Tree(top) as tree:
+        with tree.opened(b"big") as found, tree.folder(b"") as folder:
+            beneath.copy(found, folder, b"copy", lambda: next(rounds))
+    assert sorted(os.listdir(top)) == before
+
+
+def test_something_else_under_the_name_of_a_copy_is_not_taken_for_it(top, monkeypatch):
+    """Its attributes would be changed: so a user who is quick enough could have those of any file changed."""
+    (top / "precious").write_text("1")
+    os.mkfifo(top / "pipe")
+    real = os.mknod
+
+    def mknod(name, *arguments, dir_fd):
+        real(name, *arguments, dir_fd=dir_fd)
+        os.unlink(name, dir_fd=dir_fd)
+        os.link(top / "precious", name, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mknod", mknod)
+    with pytest.raises(beneath.InTheWay), beneath.Tree(top) as tree:
+        with tree.opened(b"pipe") as found, tree.folder(b"") as folder:
+            beneath.copy(found, folder, b"copy")
+
+
 def test_content_is_compared_to_the_last_byte(top):
     (top / "one").write_bytes(b"x" * (3 << 20))
     (top / "two").write_bytes(b"x" * ((3 << 20) - 1) + b"y")

@@ -237,18 +237,39 @@ def copy(found, folder, name, go_on=None):
     go_on
         Called now and then; what it raises ends the copy.
 
-    Returns the copy, open (``O_PATH``); its attributes are root's. Raises ``FileExistsError``.
+    Returns the copy, open; its attributes are root's. Raises ``FileExistsError``. Nothing is left of a copy that
+    did not end.
     """
+    copied = _new_like(found, folder, name)
+    try:
+        if stat.S_ISREG(os.fstat(found).st_mode):
+            _copy_content(found, copied, go_on)
+    except BaseException:
+        os.close(copied)
+        # Half a copy, on a full disk for instance, is nothing that anybody should find.
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+        raise
+    return copied
+
+
+def _new_like(found, folder, name):
+    """Make something new, empty and of the same type; returns it, open."""
     status = os.fstat(found)
+    if stat.S_ISREG(status.st_mode):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, 0o600, dir_fd=folder)
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(b"", dir_fd=found), name, dir_fd=folder)
-    elif stat.S_ISREG(status.st_mode):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=folder), "wb", buffering=0) as writer:
-            _copy_content(found, writer.fileno(), go_on)
     else:
         os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=folder)
-    return os.open(name, _ANYTHING, dir_fd=folder)
+    made = os.open(name, _ANYTHING, dir_fd=folder)
+    now = os.fstat(made)
+    if (stat.S_IFMT(now.st_mode), now.st_uid, now.st_nlink) != (stat.S_IFMT(status.st_mode), os.geteuid(), 1):
+        # A user has put something else there, which would get the attributes that the copy is to have.
+        os.close(made)
+        raise InTheWay(errno.EEXIST, "somebody has changed a temporary file", name)
+    return made
 
 
 def _copy_content(found, target, go_on):

@@ -79,11 +79,7 @@ def _remove_left(folder):
 def _on_disk(copy):
     """A rename must not become durable before the content that it puts in place."""
     if stat.S_ISREG(os.fstat(copy).st_mode):
-        opened = os.open(beneath.through(copy), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+        os.fsync(copy)
 
 
 class Outside:

@@ -161,6 +161,7 @@ def write_manifest(folder, item, number):
     only attributes changed, come from the pass's list. Returns the number of entries.
     """
     target = folder.manifest_file(item.module, number)
+    files.make_folder(target.parent)
     temporary = target.with_suffix(".new")
     count = 0
     apart.separate(folder.backup(item.module, number))
@@ -195,17 +196,24 @@ def write_missing_manifests(folder, item):
             write_manifest(folder, item, number)
 
 
-def end_killed_passes(runs_folder, item):
+def end_killed_passes(folder, item):
     """
-    Write the missing manifests of all runs of a path, and part their backups from the tree.
+    End what was killed of the passes of a path: the manifests of this run's, and the backups of all runs' are
+    parted from the tree. Those of another run get no manifest: that reads all of a backup.
 
     Call it with the lock of the path: no pass is at work then, so those without a manifest were killed.
 
-    runs_folder
-        Folder with one folder a run.
+    folder
+        :py:class:`Folder` of the run that goes on, among those of the others.
     """
-    for lists in sorted(pathlib.Path(runs_folder).glob(f"*/lists/{glob.escape(item.module)}")):
-        write_missing_manifests(Folder(lists.parent.parent), item)
+    write_missing_manifests(folder, item)
+    for lists in sorted(folder.path.parent.glob(f"*/lists/{glob.escape(item.module)}")):
+        run = Folder(lists.parent.parent)
+        for number in run.passes(item.module):
+            if not run.manifest_file(item.module, number).exists():
+                # An old backup that cannot be read keeps no recovery waiting; the next one tries again.
+                with contextlib.suppress(OSError):
+                    apart.separate(run.backup(item.module, number))
 
 
 @contextlib.contextmanager

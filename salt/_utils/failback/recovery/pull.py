@@ -228,7 +228,7 @@ class PathPull:
     def __init__(self, whole, item, lock):
         self._whole, self._item, self._lock = whole, item, lock
         self._folder = whole.folder
-        backup.end_killed_passes(self._folder.path.parent, item)
+        backup.end_killed_passes(self._folder, item)
         self._number = self._folder.next_pass(item.module)
         self._looked = None
         self._was_partial = False
@@ -268,7 +268,7 @@ class PathPull:
             if done["code"] == 0 and results.changes(done) <= limits.small_pass:
                 report["settled"] = True
                 break
-            if report["passes"] >= limits.max_passes:
+            if report["passes"] >= limits.max_passes and done["code"] != rsync.PARTIAL:
                 break
             self._look_again()
         report["seconds"] = round(time.monotonic() - started, 3)

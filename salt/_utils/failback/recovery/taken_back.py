@@ -290,15 +290,16 @@ class PassTakenBack:
         return found
 
     def _same_content(self, first, second, before):
-        """Whether two names may be one file: they are alike, and what the file was before."""
+        """Whether two names are two files that may become one: they are alike, and what it was before."""
         with self._tree.opened(first) as one, self._tree.opened(second) as other:
             if one is None or other is None:
                 return False
             found = [attributes.snapshot_of(each) for each in (one, other)]
-            keys = ["type", "target"] + (["size", "mtime_ns"] if before["type"] == "file" else [])
+            keys = ("type", "target", *(("size", "mtime_ns") if before["type"] == "file" else ()))
             if any(each.get(key) != before.get(key) for each in found for key in keys):
                 return False
-            if found[0]["inode"] == found[1]["inode"] and found[0]["device"] == found[1]["device"]:
+            first, second = os.fstat(one), os.fstat(other)
+            if beneath.same_file(first, second) or first.st_rdev != second.st_rdev:
                 return False
             return before["type"] != "file" or beneath.same_content(one, other)
 
