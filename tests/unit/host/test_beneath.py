@@ -149,8 +149,8 @@ def test_half_a_copy_leaves_no_name(top):
     (top / "big").write_bytes(b"x" * (3 << 20))
     rounds = iter([None])
     before = sorted(os.listdir(top))
-    with pytest.raises(StopIteration), beneath.Tree(top) as tree:
-        with tree.opened(b"big") as found, tree.folder(b"") as folder:
+    with beneath.Tree(top) as tree, tree.opened(b"big") as found, tree.folder(b"") as folder:  # noqa: SIM117
+        with pytest.raises(StopIteration):
             beneath.copy(found, folder, b"copy", lambda: next(rounds))
     assert sorted(os.listdir(top)) == before
 
@@ -167,8 +167,8 @@ def test_something_else_under_the_name_of_a_copy_is_not_taken_for_it(top, monkey
         os.link(top / "precious", name, dst_dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mknod", mknod)
-    with pytest.raises(beneath.InTheWay), beneath.Tree(top) as tree:
-        with tree.opened(b"pipe") as found, tree.folder(b"") as folder:
+    with beneath.Tree(top) as tree, tree.opened(b"pipe") as found, tree.folder(b"") as folder:  # noqa: SIM117
+        with pytest.raises(beneath.InTheWay):
             beneath.copy(found, folder, b"copy")
 
 

@@ -237,8 +237,8 @@ def copy(found, folder, name, go_on=None):
     go_on
         Called now and then; what it raises ends the copy.
 
-    Returns the copy, open; its attributes are root's. Raises ``FileExistsError``. Nothing is left of a copy that
-    did not end.
+    Returns the copy, open; its attributes are root's. Nothing is left of one that did not end. Raises
+    ``FileExistsError``.
     """
     copied = _new_like(found, folder, name)
     try:
