@@ -1,8 +1,9 @@
 """
 Running rsync against the peer's daemon over SSH: the command lines, and one pass of it.
 
-An exit code other than 0 is never success here. 24 (files vanished while they were read) means that
-another pass is needed; any other code raises with rsync's own words.
+An exit code other than 0 is never success here. 24 (files vanished while they were read) means that another
+pass is needed, and so does a first 23: rsync asks a file for the default ACL of the folder that it has just
+replaced by it. Any other code raises with rsync's own words, and so does 23 after a second pass.
 """
 
 import collections
@@ -24,6 +25,8 @@ from failback.recovery import itemize
 from failback.replication import replicated
 
 VANISHED = 24
+#: Some files or attributes were not carried over.
+PARTIAL = 23
 #: What was to be deleted beyond ``max_delete`` is still there.
 TOO_MANY_DELETIONS = 25
 #: rsync(1): protocol, socket I/O, protocol data stream, lost its connection to the daemon or shell.
