@@ -12,6 +12,7 @@ import dataclasses
 import ipaddress
 import socket
 
+from failback.decisions import addressing
 from failback.errors import Refused
 from failback.network import netlink
 
@@ -40,18 +41,10 @@ class FloatingAddress:
     name: str = None
 
     def __post_init__(self):
-        try:
-            ip = ipaddress.ip_interface(self.address)
-        except ValueError as error:
-            raise Refused(
-                f"'{self.address}' is not an address with a prefix length, as in 10.0.0.5/24 or "
-                f"fd00::5/64 ({error})."
-            ) from None
-        if "/" not in self.address:
-            raise Refused(
-                f"'{self.address}' has no prefix length: write {self.address}/24, or whatever the "
-                "network has. Without it the node would take every other host for a remote one."
-            )
+        wanted = addressing.floating(self.address)
+        if wanted:
+            raise Refused(f"'{self.address}' cannot be a floating address: wanted is {wanted}.")
+        ip = ipaddress.ip_interface(self.address)
         if not self.interface or len(self.interface.encode()) > 15 or "/" in self.interface:
             raise Refused(
                 f"'{self.interface}' cannot be the name of an interface: it has 1 to 15 bytes and no slash."

@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 
+from failback.decisions import addressing
 from failback.decisions import hearing
 from failback.decisions import roles
 from failback.errors import FailbackError
@@ -188,6 +189,8 @@ class Echo:
 
     def __init__(self, addresses):
         self._sockets = {}
+        # As the kernel writes the sender of an answer, however the pillar writes it.
+        addresses = [str(addressing.parsed(one) or one) for one in addresses]
         self._targets = [(socket.AF_INET6 if ":" in one else socket.AF_INET, one) for one in addresses]
         self._identity = os.getpid() & 0xFFFF
         for family in {family for family, _ in self._targets}:
