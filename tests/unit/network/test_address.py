@@ -40,7 +40,7 @@ def test_an_address_is_read(given_address, ip, prefix, version):
         (("10.0.0.5", "eth0"), "10.0.0.5/24"),
         (("10.0.0.5/24", ""), "interface"),
         (("10.0.0.5/24", "a/b"), "interface"),
-        (("10.0.0.5/24", "sixteen-bytes-xx"), "interface"),
+        (("10.0.0.5/24", "one-byte-too-long-for-an-altname" * 4), "interface"),
         (("10.0.0.5/24", "eth0", "eth1:0"), "begins with"),
         (("10.0.0.5/24", "eth0", "eth0-0"), "begins with"),
         (("10.0.0.5/24", "eth0", "eth0:0123456789ab"), "15 bytes"),
@@ -116,13 +116,16 @@ def test_attributes_are_read_as_they_are_written(attributes):
 
 
 def run_filter(program, packet):
-    """The kernel's virtual machine for the three instructions that are used."""
+    """The kernel's virtual machine for the instructions that are used; a place outside the packet ends it."""
     at, accumulator = 0, None
     while True:
         code, true, false, value = struct.unpack("=HBBI", program[at])
         at += 1
-        if code == 0x20:
-            (accumulator,) = struct.unpack_from(">I", packet, value)
+        if code in (0x20, 0x30):
+            size = 4 if code == 0x20 else 1
+            if value + size > len(packet):
+                return 0
+            accumulator = int.from_bytes(packet[value : value + size], "big")
         elif code == 0x15:
             at += true if accumulator == value else false
         else:

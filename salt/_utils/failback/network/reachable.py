@@ -81,7 +81,7 @@ def targets(config, links=None, gateways=None, borne=None):
 def _gateways(addresses, links, gateways):
     """The gateways on the interfaces of the pair's addresses, or in their networks, in a fixed order."""
     names = {link.index: link.name for link in links.values()}
-    interfaces = {one.interface for one in addresses}
+    interfaces = {links[one.interface].name for one in addresses if one.interface in links}
     networks = {one.network for one in addresses}
     for packed, index in sorted(gateways):
         name = names.get(index)
