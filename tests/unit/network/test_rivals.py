@@ -20,7 +20,7 @@ OTHERS = strategies.lists(strategies.binary(min_size=4, max_size=4), unique=True
 
 @pytest.mark.parametrize(
     ("mac", "goes_first"),
-    # One that says nothing of itself cannot be put in an order; one of this very address is a copy of this node.
+    # One that says nothing of itself is in no order; one with this very address is a copy of this node.
     [(LOW, True), (OWN, True), (HIGH, False), (b"", True)],
 )
 def test_the_lower_hardware_address_goes_on(mac, goes_first):
