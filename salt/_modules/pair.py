@@ -128,11 +128,8 @@ def reboot(pair, run):
     """
     Reboot this node, unless it serves the pair.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns the boot id that must be another one afterwards. Raises ``CommandExecutionError`` when
     the node holds an address of the pair or the run does not own the lock.
@@ -196,11 +193,8 @@ def take(pair, run):
     """
     Take the pair's addresses on the node that its ledger names active, and announce them.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns the addresses that were not held before. Raises ``CommandExecutionError`` when this node
     is not the active one, was not admitted in this boot, or another host answers for an address; with a
@@ -238,11 +232,8 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     """
     Make this node active without the other one, which is off by its fence agent's or an operator's word.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     owner
         The process that orchestrates; see ``failback.state.lock.acquire``.
@@ -279,11 +270,8 @@ def win(pair, run, generation, reason):
     """
     Make this node the winner of a split-brain: its ledger goes to a generation above both.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     generation
         The new one. The ledger refuses to go back.
@@ -317,11 +305,8 @@ def step_down(pair, run, generation):
 
     What this node alone has is kept from being overwritten until a recovery has saved it.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     generation
         The other node's, which must be higher than this one's.
@@ -347,11 +332,8 @@ def give_way(pair, run, generation):
     """
     The former name of ``pair.step_down``, for one release.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     generation
         The other node's, a number, which must be higher than this one's.
@@ -371,11 +353,8 @@ def handover(pair, run, max_delete=None):
     """
     Make this node active: the last changes come over, and the addresses with them.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     max_delete
         Files that the final sync may delete in a path here, in place of the pair's number.
@@ -422,11 +401,8 @@ def activate(pair, run, anew=False, carry=True):
     """
     Start on the active node what runs there alone: lsyncd, then the active services.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     anew
         True: lsyncd is started again where it runs, see ``lsyncd.start``.
@@ -457,11 +433,8 @@ def start_active_services(pair, run):
     """
     Start on the active node the services that run there alone, in their order, each proved up.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns the names of those that did not run before. Raises ``CommandExecutionError``, also on a node
     that its ledger does not name active.
@@ -490,11 +463,8 @@ def stand_by(pair, run, sources=None):
     """
     Stop on the standby what runs on the active node alone, and make room for what it is sent.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     sources
         What the active node reports of its paths. A folder that is missing here is made, unless it was
@@ -622,11 +592,8 @@ def push_git(pair, run):
     """
     Push the pair's repositories from this node to the other one, as their owners; nothing is forced.
 
-    pair
-        Name of the pair.
-
-    run
-        Id of the run that owns the lock.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns a list, one entry a repository, see ``failback.replication.git_push.push``: a diverged reference
     is in its ``diverged`` and left alone on both nodes.
