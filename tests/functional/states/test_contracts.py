@@ -170,7 +170,8 @@ def of_the_sync(opts, root, stack, monkeypatch):
     nodes = trees.Nodes(root.parent)
     trees.make(nodes.there, {"srv/salt/changed": "new!", "srv/salt/added": "1"})
     trees.make(nodes.here, {"srv/salt/changed": "old", "srv/salt/gone": "1"})
-    config = {**lsyncd_host.PAIR, "replicate": [{"path": "/srv/salt", "then": None}], "watch": {"patience": 2.0},
+    replicate = [{"path": "/srv/salt", "then": None}]
+    config = {**lsyncd_host.PAIR, "replicate": replicate, "watch": {"patience": 2.0},
               "recovery": {"max_delete": 3, "max_change_percent": 90, "small_pass": 20, "max_passes": 5,
                            "keep_backups": 5, "keep_days": 0}}  # fmt: skip
     files.write_json(Paths(nodes.here).pair_config("salt"), config)
