@@ -1,5 +1,6 @@
 """Addresses and packets, without a network: tables of what is accepted, refused and sent."""
 
+import dataclasses
 import os
 import struct
 import sys
@@ -75,6 +76,15 @@ def test_the_link_layer_option_is_padded_as_the_medium_wants_it(link, kind, leng
     assert len(option) == length == option[1] * 8
     found = neighbours._link_layer_option(neighbours._option(2, link), len(link.mac))
     assert found == link.mac
+
+
+def test_an_ipv6_group_is_reached_by_the_address_that_the_medium_gives_it():
+    group = bytes.fromhex("ff0200000000000000000001ff000005")
+    assert neighbours._group_on(ETHERNET, group).hex(":") == "33:33:ff:00:00:05"
+    # ipv6_ib_mc_map() of the kernel (if_inet6.h), for a link of partition 0xffff.
+    broadcast = bytes.fromhex("00ffffffff12401bffff000000000000ffffffff")
+    slow = dataclasses.replace(INFINIBAND, broadcast=broadcast)
+    assert neighbours._group_on(slow, group).hex() == "00ffffffff12601bffff000000000001ff000005"
 
 
 def test_an_arp_probe_has_no_sender_address_and_names_the_medium():

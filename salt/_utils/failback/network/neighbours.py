@@ -208,7 +208,7 @@ class Prober:
         packet = _checksummed(packet, bytes(16), destination)
         header = struct.pack(">IHBB", 6 << 28, len(packet), 58, 255) + bytes(16) + destination
         with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as opened:
-            _send(opened, link, header + packet, b"\x33\x33" + destination[12:], _IPV6)
+            _send(opened, link, header + packet, _group_on(link, destination), _IPV6)
 
     def _send6(self, link, packet, source, destination):
         control = struct.pack("=16sI", source, link.index)
@@ -378,6 +378,15 @@ def _send_long(opened, link, packet, destination, protocol):
     if libc.sendto(opened.fileno(), packet, len(packet), 0, place, len(place)) < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def _group_on(link, group):
+    """The hardware address of an IPv6 group: RFC 2464, 7; on InfiniBand RFC 4391, 4."""
+    if link.hardware != _INFINIBAND:
+        return b"\x33\x33" + group[12:]
+    # Scope and partition are those of the link's own broadcast group.
+    scope = 0x10 | link.broadcast[5] & 0x0F
+    return b"\0\xff\xff\xff\xff" + bytes([scope]) + b"\x60\x1b" + link.broadcast[8:10] + group[6:]
 
 
 def _option(kind, link):
