@@ -102,6 +102,9 @@ def gate(pair):
     """
     Say whether lsyncd may run on this node now.
 
+    pair
+        Name of the pair.
+
     Returns ``{"open": bool, "reason": str or None}``.
 
     CLI Example:
@@ -124,6 +127,9 @@ def gate(pair):
 def reboot(pair, run):
     """
     Reboot this node, unless it serves the pair.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns the boot id that must be another one afterwards. Raises ``CommandExecutionError`` when
     the node holds an address of the pair or the run does not own the lock.
@@ -163,6 +169,9 @@ def start_services(pair):
     """
     Start the pair's services on this node in their order, each proved up before the next.
 
+    pair
+        Name of the pair.
+
     Returns ``{service: "started" or "already running"}``. Raises ``CommandExecutionError`` for a
     service that does not exist, does not start, does not stay up, or fails its own proof.
 
@@ -183,6 +192,9 @@ def start_services(pair):
 def take(pair, run):
     """
     Take the pair's addresses on the node that its ledger names active, and announce them.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns the addresses that were not held before. Raises ``CommandExecutionError`` when this node
     is not the active one, was not admitted in this boot, or another host answers for an address; with a
@@ -220,6 +232,9 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     """
     Make this node active without the other one, which is off by its fence agent's or an operator's word.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     owner
         The process that orchestrates; see ``failback.state.lock.acquire``.
 
@@ -255,6 +270,9 @@ def win(pair, run, generation, reason):
     """
     Make this node the winner of a split-brain: its ledger goes to a generation above both.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     generation
         The new one. The ledger refuses to go back.
 
@@ -287,6 +305,9 @@ def step_down(pair, run, generation):
 
     What this node alone has is kept from being overwritten until a recovery has saved it.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     generation
         The other node's, which must be higher than this one's.
 
@@ -311,8 +332,11 @@ def give_way(pair, run, generation):
     """
     The former name of ``pair.step_down``, for one release.
 
-    pair, run, generation
-        As for ``pair.step_down``.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
+    generation
+        The other node's, a number, which must be higher than this one's.
 
     CLI Example:
 
@@ -328,6 +352,9 @@ def give_way(pair, run, generation):
 def handover(pair, run, max_delete=None):
     """
     Make this node active: the last changes come over, and the addresses with them.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     max_delete
         Files that the final sync may delete in a path here, in place of the pair's number.
@@ -374,6 +401,9 @@ def activate(pair, run, anew=False, carry=True):
     """
     Start on the active node what runs there alone: lsyncd, then the active services.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     anew
         True: lsyncd is started again where it runs, see ``lsyncd.start``.
 
@@ -403,6 +433,9 @@ def start_active_services(pair, run):
     """
     Start on the active node the services that run there alone, in their order, each proved up.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     Returns the names of those that did not run before. Raises ``CommandExecutionError``, also on a node
     that its ledger does not name active.
 
@@ -429,6 +462,9 @@ def start_active_services(pair, run):
 def stand_by(pair, run, sources=None):
     """
     Stop on the standby what runs on the active node alone, and make room for what it is sent.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     sources
         What the active node reports of its paths. A folder that is missing here is made, unless it was
@@ -502,6 +538,9 @@ def watching(pair, limit=30):
 
     Cron would start it within a minute; until then nobody would notice that the active node has gone.
 
+    pair
+        Name of the pair.
+
     limit
         Seconds to wait for it.
 
@@ -553,6 +592,9 @@ def push_git(pair, run):
     """
     Push the pair's repositories from this node to the other one, as their owners; nothing is forced.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     Returns a list, one entry a repository, see ``failback.replication.git_push.push``: a diverged reference
     is in its ``diverged`` and left alone on both nodes.
 
@@ -571,6 +613,9 @@ def push_git(pair, run):
 def reload(pair, units):
     """
     Let services read files again that have come back: systemd's try-reload-or-restart.
+
+    pair
+        Name of the pair.
 
     units
         Units that the pair's pillar names in ``then``; others are refused.

@@ -39,6 +39,9 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
     """
     Take a pair for a run on this node, or renew what the run has.
 
+    pair
+        Name of the pair.
+
     run, operation
         Id of the run, and what it is: ``recover``.
 
@@ -71,6 +74,12 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
 def renew(pair, run, seconds, pause=False, step=None):
     """
     Prolong the lock of a run on this node; the living run asks for it several times a minute.
+
+    pair
+        Name of the pair.
+
+    run
+        Id of the run; nothing is renewed for one that does not own the lock.
 
     seconds
         How long it holds from now on.
@@ -119,6 +128,12 @@ def unlock(pair, run):
     """
     Give a pair back. Returns True when this run had it.
 
+    pair
+        Name of the pair.
+
+    run
+        Id of the run; the lock of another one stays.
+
     CLI Example:
 
     .. code-block:: bash
@@ -132,6 +147,9 @@ def unlock(pair, run):
 def pause(pair, seconds, reason, run=None, user=None):
     """
     Pause the watch of a pair on this node; it resumes by itself.
+
+    pair
+        Name of the pair.
 
     seconds
         For how long.
@@ -160,8 +178,17 @@ def hold(pair, seconds, reason, run=None):
     """
     The former name of ``pair.pause``, for one release.
 
-    pair, seconds, reason, run
-        As for ``pair.pause``.
+    pair
+        Name of the pair.
+
+    seconds
+        For how long, in seconds.
+
+    reason
+        Shown by ``pair.status``.
+
+    run
+        The run on whose behalf; that run ends it early.
 
     CLI Example:
 
@@ -177,6 +204,9 @@ def hold(pair, seconds, reason, run=None):
 def resume(pair, run=None):
     """
     End a pause of the watch. Returns True when there was one.
+
+    pair
+        Name of the pair.
 
     run
         End only that run's pause. Without it all of them; refused while a run owns the lock, for it may
@@ -200,6 +230,12 @@ def open_run(pair, run, record):
     """
     Begin the record of a run on this node.
 
+    pair
+        Name of the pair.
+
+    run
+        Id of the run.
+
     record
         Dict; see ``failback.state.runs``.
 
@@ -218,8 +254,14 @@ def close_run(pair, run, record, sources=None):
     """
     End a run on this node: its record is written, its pause and its lock are given back.
 
+    pair
+        Name of the pair.
+
+    run
+        Id of the run that owns the lock.
+
     record
-        As for ``open_run``.
+        What is written of it, a dict; see ``failback.state.runs``.
 
     sources
         After a success, what the other node reports of its paths: a later reverse rsync from other
@@ -247,6 +289,9 @@ def close_run(pair, run, record, sources=None):
 def history(pair=None):
     """
     List the runs that this node remembers, oldest first.
+
+    pair
+        Name of the pair.
 
     Returns a list of records, see ``failback.state.runs``; that of the run which has the lock here has
     ``lock``, with ``state`` (``held``, ``expired`` or ``dead``), and ``step`` and ``seconds``, what it is at

@@ -82,6 +82,9 @@ def service_names(pair):
     """
     List the units of a pair that no boot may start: its services and active services.
 
+    pair
+        Name of the pair.
+
     CLI Example:
 
     .. code-block:: bash
@@ -113,6 +116,9 @@ def nagios_units(pair):
     """
     List the units of a pair that turn a switch inside Nagios on and off.
 
+    pair
+        Name of the pair.
+
     Returns a list of ``{"name": unit, "on": command, "off": command}`` for unit files; empty unless the
     pair's ``active_services`` name such units.
 
@@ -129,6 +135,9 @@ def nagios_units(pair):
 def repositories(pair):
     """
     List the bare repositories of a pair.
+
+    pair
+        Name of the pair.
 
     CLI Example:
 

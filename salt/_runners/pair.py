@@ -567,8 +567,14 @@ def hold(pair=None, minutes=None, reason="paused by an operator"):
     """
     The former name of ``pair.pause``, for one release.
 
-    pair, minutes, reason
-        As for ``pair.pause``.
+    pair
+        Name of the pair.
+
+    minutes
+        For how long, in minutes, up to a day.
+
+    reason
+        Shown by ``pair.status``.
 
     CLI Example:
 

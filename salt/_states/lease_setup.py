@@ -86,8 +86,11 @@ def certified(name, pair=None):
 
     The authority is made where there is none. A certificate that is good for long enough stays.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes):
@@ -114,8 +117,11 @@ def running(name, pair=None):
     """
     etcd runs on each member with the certificates, as ``lease.member`` says.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes):
@@ -141,8 +147,11 @@ def guarded(name, pair=None):
     """
     Both nodes know the lease, their guards run, and a majority of etcd's members answers both.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes):

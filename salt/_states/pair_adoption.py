@@ -75,8 +75,11 @@ def configured(name, pair=None, sls=None):
     """
     Highstate on both nodes, or a part of it; it must succeed on both.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
 
     sls
         The part, such as ``pair.access``.
@@ -94,8 +97,11 @@ def acquainted(name, pair=None):
     """
     Tell each node the other one's public key, its host keys, and from where it connects.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -115,8 +121,11 @@ def reachable(name, pair=None):
     """
     Prove that each node reaches the other with the pair's key.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -136,8 +145,11 @@ def heard(name, pair=None):
     """
     A node that watches can tell whether it is itself cut off: there is somebody to ask.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -161,8 +173,11 @@ def begun(name, pair=None, moved=None):
     """
     Begin the ledgers where there are none: the primary was active last, nobody is admitted yet.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
 
     moved
         True: paths that lie elsewhere than they did were moved on purpose. The standby has to be compared

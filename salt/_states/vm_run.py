@@ -367,7 +367,7 @@ def followed(name, vms=None):
         What this step is, in words.
 
     vms
-        As for ``vm_run.asked``.
+        ``move``: those that run follow the pair to its active node. Nothing: they are left alone.
     """
     ret = _ret(name)
     run = __context__.get(orchestration.CONTEXT)

@@ -46,6 +46,7 @@ PURE = {
     "dataclasses",
     "datetime",
     "hashlib",
+    "ipaddress",
     "json",
     "posixpath",
     "re",

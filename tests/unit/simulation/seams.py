@@ -82,10 +82,12 @@ def _sockets(patch):
     from failback.network import neighbours
     from failback.network import netlink
     from failback.network import reachable
+    from failback.network import rivals
     from failback.network import tcp
 
     patch.setattr(netlink, "Netlink", segment.Netlink)
     patch.setattr(neighbours, "Prober", segment.Prober)
+    patch.setattr(rivals, "Rivals", segment.Rivals)
     patch.setattr(reachable, "Echo", segment.Echo)
     patch.setattr(tcp, "Connections", segment.Connections)
 

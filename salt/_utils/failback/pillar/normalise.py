@@ -2,6 +2,7 @@
 
 import copy
 
+from failback.decisions import addressing
 from failback.host import nagios
 from failback.pillar import schema
 
@@ -64,15 +65,11 @@ def _lease(lease):
     return {
         **schema.defaults("lease"),
         **{key: lease[key] for key in ("ttl", "watchdog", "prefix") if key in lease},
-        "endpoints": [f"https://{_in_url(one['host'])}:2379" for one in members]
+        "endpoints": [f"https://{addressing.in_brackets(one['host'])}:2379" for one in members]
         or list(lease.get("endpoints", [])),
         "members": members,
         "tls": tls or None,
     }
-
-
-def _in_url(host):
-    return f"[{host}]" if ":" in host else host
 
 
 def as_meant(data):

@@ -122,9 +122,9 @@ PAIR = {
                         "type": "string",
                     },
                     "interface": {
-                        "description": "The interface that bears it, such as eth0.",
+                        "description": "The interface that bears it, such as eth0; an altname will do.",
                         "type": "string",
-                        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,14}$",
+                        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,126}$",
                     },
                     "label": {
                         "description": (

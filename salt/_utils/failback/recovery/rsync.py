@@ -18,6 +18,7 @@ import threading
 import time
 
 from failback import errors
+from failback.decisions import addressing
 from failback.host import files
 from failback.host import notation
 from failback.peer import answers
@@ -66,6 +67,10 @@ class Peer:
     root: str = "/"
     program: str = "rsync"
     timeout: int = 300
+
+    def module(self, item):
+        """An item on the peer, as rsync's command line names it."""
+        return f"{addressing.in_brackets(self.host)}::{item.module}/"
 
     def folder(self, item):
         """Where an item lies on this node, without a slash at the end."""
@@ -121,7 +126,7 @@ def pull_command(peer, item, dry_run=False, backup=None, named=True, max_delete=
         command.append(f"--max-delete={int(max_delete)}")
     if backup is not None:
         command += ["--backup", f"--backup-dir={backup}"]
-    return [*command, f"{peer.host}::{item.module}/", f"{peer.folder(item)}/"]
+    return [*command, peer.module(item), f"{peer.folder(item)}/"]
 
 
 def named_pull_command(peer, item, names_file, backup=None, max_delete=None):
@@ -155,7 +160,7 @@ def named_pull_command(peer, item, names_file, backup=None, max_delete=None):
         command.append(f"--max-delete={int(max_delete)}")
     if backup is not None:
         command += ["--backup", f"--backup-dir={backup}"]
-    return [*command, f"{peer.host}::{item.module}/", f"{peer.folder(item)}/"]
+    return [*command, peer.module(item), f"{peer.folder(item)}/"]
 
 
 def environment():

@@ -26,6 +26,7 @@ import collections
 import os
 import re
 
+from failback.decisions import addressing
 from failback.errors import FailbackError
 from failback.replication import replicated
 
@@ -241,9 +242,7 @@ def render(member, items):
     change.
     """
     config, place = member.config, places(member)
-    host = config["secondary"]["host"]
-    if ":" in host:
-        host = f"[{host}]"
+    host = addressing.in_brackets(config["secondary"]["host"])
     root = str(member.paths.root).rstrip("/")
     carried = [
         _CARRY.format(

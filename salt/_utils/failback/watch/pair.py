@@ -93,12 +93,13 @@ class WatchedPair:
     def look(self, links, borne, gateways=frozenset()):
         """Take notice of the interfaces, the addresses and the gateways of this node."""
         anew = self._know_whom_to_ask(links, borne, gateways)
-        indexes = {name: link.index for name, link in links.items()}
         held = frozenset(
             one.ip
             for one in self.addresses
-            if any(
-                other.packed == one.packed and other.index == indexes.get(one.interface) for other in borne
+            if one.interface in links
+            and any(
+                other.packed == one.packed and other.index == links[one.interface].index and not other.failed
+                for other in borne
             )
         )
         connected = frozenset(
