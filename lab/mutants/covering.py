@@ -126,8 +126,9 @@ class Covering:
             rows = database.execute(
                 "select context.context, line_bits.numbits from line_bits"
                 " join file on file.id = line_bits.file_id"
-                " join context on context.id = line_bits.context_id where file.path like ?",
-                ("%/" + path,),
+                " join context on context.id = line_bits.context_id"
+                " where file.path like ? or file.path like ?",
+                ("%/" + path, "%/" + synced(path)),
             )
             for context, bits in rows:
                 for number in lines(bits):
@@ -135,6 +136,11 @@ class Covering:
         finally:
             database.close()
         return found
+
+
+def synced(path):
+    """Where Salt executes what it has synced: ``salt/_modules/x.py`` is ``extmods/modules/x.py`` then."""
+    return path.replace("salt/_", "extmods/", 1)
 
 
 def lines(bits):

@@ -24,9 +24,12 @@ class Recorder:
 
         self._folder = pathlib.Path(folder)
         self.tests = {}
-        # Without branches: a mutant is found by its line. Threads are seen, other processes are not.
+        # Without branches: a mutant is found by its line. Threads are seen, other processes are not. Salt
+        # executes copies of what it has synced.
         self._coverage = coverage.Coverage(
-            data_file=str(self._folder / "coverage"), source=[str(TREE / "salt")], config_file=False
+            data_file=str(self._folder / "coverage"),
+            include=[str(TREE / "salt/*"), "*/extmods/*"],
+            config_file=False,
         )
         self._coverage.start()
 

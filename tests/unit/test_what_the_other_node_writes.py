@@ -1,4 +1,4 @@
-"""The rsync daemon that this node becomes for the other one: announced first, and of what lies where it did."""
+"""The rsync daemon that a node becomes for its peer: announced first, of paths that lie where they did."""
 
 import os
 import pathlib

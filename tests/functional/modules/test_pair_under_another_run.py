@@ -8,6 +8,7 @@ from salt.exceptions import CommandExecutionError
 
 from failback.guests import virsh
 from failback.host import files
+from failback.host import services
 from failback.host import system
 from failback.host.paths import Paths
 from failback.network import floating
@@ -33,7 +34,6 @@ VERBS = {
     "pair.adopt": ("salt1", RUN),
     "pair.record_sources": (RUN, {}),
     "fencing.declare": ("salt2", "its power is off", RUN, {"user": "root"}),
-    "reverse_rsync.synced": (RUN,),
     "reverse_rsync.restored": (RUN, RUN),
     "shared_vm.start": ("idm", RUN),
     "shared_vm.stop": ("idm", RUN),
@@ -47,6 +47,7 @@ def ran(monkeypatch):
     calls = []
     monkeypatch.setattr(system, "run", lambda argv, *_, **__: calls.append(argv) or "")
     monkeypatch.setattr(system, "start_detached", calls.append)
+    monkeypatch.setattr(services, "states", lambda wanted: {one["name"]: "active" for one in wanted})
     return calls
 
 
@@ -54,7 +55,7 @@ def ran(monkeypatch):
 def member(minion_opts):
     """salt1, which serves in generation 4; another run owns the pair."""
     member = Member("salt", Paths(minion_opts["failback_root"]))
-    config = samples.pair("salt1", vms=[{"name": "idm", "node": "salt1"}])
+    config = samples.pair("salt1", vms=["idm"])
     files.write_json(member.paths.pair_config("salt"), config)
     member.ledger.write(ledger.Entry(4, "salt1", None, "a test"))
     member.lock.acquire(OTHER, "recover", {"boot_id": "elsewhere"}, 600)

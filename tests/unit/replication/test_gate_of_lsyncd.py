@@ -1,4 +1,4 @@
-"""``require_lsyncd``: each single thing that closes it, for lsyncd deletes on the other node what is missing here."""
+"""What closes the gate of lsyncd, one thing at a time: it deletes on the other node what is missing here."""
 
 import pytest
 import samples
