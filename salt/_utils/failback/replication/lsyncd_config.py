@@ -18,6 +18,10 @@ where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in it
   target.
 - The status file is written only when something happens (its issue 461). Here something happens
   every second.
+- A folder that is made while a pass runs may be carried by it before lsyncd watches it: the first pass
+  looks at all there is, and so does one that carries the deletion of a folder of the same name. What goes
+  from it before lsyncd watches it is never reported. Here the pass that carries a new folder compares all
+  of it, deletions included; it begins when lsyncd watches that folder already.
 
 What proves that nothing waits is described in :py:mod:`failback.replication.lsyncd_status`.
 """
@@ -429,8 +433,9 @@ local function carry(item)
 			end
 		end
 		local paths = events.getPaths(function(etype, path)
-			if etype == "Delete" and path:sub(-1) == "/" then
-				-- "***" matches the folder and all that was in it.
+			if (etype == "Delete" or etype == "Create") and path:sub(-1) == "/" then
+				-- "***" matches the folder and all in it. Of a new one, too: an earlier pass may have carried
+				-- what was in it before lsyncd watched it, and nobody reports that this has gone since.
 				add(literal(path, true) .. "***")
 			else
 				add(literal(path))
