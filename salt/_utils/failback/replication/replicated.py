@@ -213,7 +213,7 @@ def filters(item):
     ]
 
 
-def daemon_config(items, writable, root="/"):
+def daemon_config(items, writable, root="/", folders=None):
     """
     The configuration of the rsync daemon that the other node runs over SSH, one module an item.
 
@@ -225,6 +225,9 @@ def daemon_config(items, writable, root="/"):
 
     root
         Folder that stands for ``/`` on this node (tests).
+
+    folders
+        Dict of an item to the folder that the daemon has it by, if that is another name.
 
     Returns the text of an ``rsyncd.conf``; write it with ``os.fsencode``, since paths may hold any
     bytes.
@@ -250,7 +253,7 @@ def daemon_config(items, writable, root="/"):
     for each in sorted(items, key=lambda each: each.path):
         # The slash keeps a blank or a backslash at the end of the path from being trimmed or
         # taken for a line continuation.
-        folder = os.path.join(root, each.root.lstrip("/")).rstrip("/")
+        folder = (folders or {}).get(each) or os.path.join(root, each.root.lstrip("/")).rstrip("/")
         lines += ["", f"[{module_name(each)}]", f"path = {folder}/"]
         if each.pattern is not None:
             # These values are split at blanks, and no quoting exists.
