@@ -23,7 +23,7 @@ from failback.host import files
 from failback.host import owner
 from failback.host.paths import Paths
 from failback.pair import Member
-from failback.replication import admission
+from failback.replication import admitted
 from failback.replication import replicated
 from failback.state import ledger
 from failback.state import runs
@@ -222,10 +222,13 @@ def test_only_the_active_node_may_write_here(member, monkeypatch, active, writab
     monkeypatch.setattr(
         replicated, "daemon_config", lambda items, write, **_: asked.append(write) or f"{write}"
     )
-    monkeypatch.setattr(admission, "_run", lambda words: os.execv("/usr/bin/rsync", words) or 23)
+    given = []
+    monkeypatch.setattr(admitted, "run", lambda _, text: given.append(text) or 23)
     assert peer_requests.main(member, "rsync --server --daemon .") == (23 if writable else 0)
     assert asked == [writable]
-    assert pathlib.Path(rsync_configuration(member)).read_text() == f"{writable}"
+    if not writable:
+        given.append(pathlib.Path(rsync_configuration(member)).read_bytes())
+    assert given == [f"{writable}".encode()]
 
 
 def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(member):

@@ -73,8 +73,11 @@ def main(member, command):
 
 def rsync(member):
     """Become an rsync daemon on this connection."""
+    from failback.replication import admission
+
     # Before the ledger is asked: who changes it in between ends this process.
     incoming.announce(member)
+    before = admission.facts(member)
     try:
         writable = gate.write_refusal(member.config, member.ledger.read()) is None
     except FailbackError:
@@ -82,9 +85,7 @@ def rsync(member):
         writable = False
     # Rendered anew for each connection, because the right to write depends on the ledger of the moment.
     if writable:
-        from failback.replication import admission
-
-        return admission.serve(member)
+        return admission.serve(member, before)
     target = member.volatile / "rsyncd-read.conf"
     elsewhere = sources.misplaced(member)
     if elsewhere:

@@ -42,7 +42,7 @@ HEARTBEAT = 1
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
 
-Places = collections.namedtuple("Places", "config status marker seen mounted failed")
+Places = collections.namedtuple("Places", "config status marker seen mounted failed connection")
 
 
 def places(member):
@@ -55,7 +55,8 @@ def places(member):
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
     name it saw there; ``mounted``, what was mounted when it started;
-    ``failed``, the exit status of each of its rsyncs that did not end well, one a line.
+    ``failed``, the exit status of each of its rsyncs that did not end well, one a line; ``connection``,
+    the socket of the SSH connection that its rsyncs share.
     """
     volatile = member.volatile
     return Places(
@@ -65,6 +66,7 @@ def places(member):
         seen=volatile / "lsyncd.seen",
         mounted=volatile / "lsyncd.mounted",
         failed=volatile / "lsyncd.failed",
+        connection=volatile / "lsyncd.ssh",
     )
 
 
@@ -275,7 +277,7 @@ def render(member, items):
         delay=_number(config["lsyncd"]["delay"]),
         max_processes=_number(config["lsyncd"]["max_processes"]),
         options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
-        remote_shell=quote(replicated.ssh_command(member.paths)),
+        remote_shell=quote(replicated.lasting_ssh_command(member.paths, place.connection)),
         carried="\n".join(carried),
     )
 

@@ -280,6 +280,22 @@ def ssh_command(paths, control=None):
     return command
 
 
+def lasting_ssh_command(paths, control):
+    """
+    As :py:func:`ssh_command`, over one connection that the first one makes and that stays for the others.
+
+    control
+        Its socket, in a folder of root's alone. It ends with lsyncd, whose control group it is in.
+
+    A peer that is gone is noticed after five seconds of silence: whoever is at work ends with 255, and the next
+    one makes a new connection. A peer that allows one session for each connection (``MaxSessions 1``) is asked
+    over one more connection then; ssh(1) does so by itself.
+    """
+    lasting = ["ControlMaster=auto", "ControlPersist=yes", "ServerAliveInterval=1", "ServerAliveCountMax=4"]
+    options = "".join(f" -o {option}" for option in lasting)
+    return ssh_command(paths, control) + options
+
+
 def _quoted(argument):
     # rsync understands quotes in -e, a doubled quote inside stands for itself: rsync(1), --rsh.
     return "'" + argument.replace("'", "''") + "'"
