@@ -64,7 +64,7 @@ def parse(command):
 
 
 def main(member, command):
-    """Do what the other node asks for. Returns an exit status, rsync's where it is that; may replace this process."""
+    """Do what the other node asks for. Returns an exit status, that of rsync; may replace this process."""
     member.config  # noqa: B018 (a node that does not know the pair refuses whatever is asked)
     verb, *arguments = parse(command)
     do = next(do for fixed, _, do in VERBS if fixed[0] == verb)

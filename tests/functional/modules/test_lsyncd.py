@@ -8,12 +8,13 @@ import subprocess
 import time
 
 import churn
-import effort
 import lsyncd_host
 import pytest
 from lsyncd_host import content
 from lsyncd_host import eventually
 from salt.exceptions import CommandExecutionError
+
+import effort
 
 pytestmark = pytest.mark.needs("root", "lsyncd")
 
@@ -136,8 +137,8 @@ def test_nothing_is_carried_from_a_folder_that_is_unmounted_while_lsyncd_runs(ho
 
 def test_what_goes_from_a_new_folder_before_lsyncd_watches_it_goes_from_the_standby(host, started):
     """
-    Seen in churn: a pass that carried the deletion of a folder carried the new one of that name too, with what
-    was in it at that moment. lsyncd watched the new one later, when that had gone, and nothing reported it.
+    Seen in churn: a pass that carried the deletion of a folder carried the new one of that name too, with
+    what was in it just then. lsyncd watched the new one later, when that had gone, and nothing reported it.
     """
     folder = host.source / "folder"
     folder.mkdir()

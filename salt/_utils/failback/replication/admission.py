@@ -5,13 +5,13 @@ The other node's rsync is let in to write, and to nothing but the folders that w
 
     sys.exit(admission.serve(member))
 
-That the paths lie where they should is a fact of one moment. A file system that is unmounted after it leaves an
-empty folder: deletions there succeed, what is written there is out of sight once it is mounted again, and
+That the paths lie where they should is a fact of one moment. A file system that is unmounted after it leaves
+an empty folder: deletions there succeed, what is written there is out of sight once it is mounted again, and
 lsyncd would take both for carried. So:
 
 - each folder is opened before it is looked at, and the daemon is given the open folder and not its name
-  (``/proc/self/fd``, proc(5)). It stays that folder, whatever is mounted or unmounted meanwhile; and what is open
-  is "busy" for an ``umount`` that is not lazy;
+  (``/proc/self/fd``, proc(5)). It stays that folder, whatever is mounted or unmounted meanwhile; and what is
+  open is "busy" for an ``umount`` that is not lazy;
 - its configuration, which names them by number, is a file of its own;
 - when rsync has ended, the mounts of the paths are read once more. If they are others, as of a disk that is
   mounted below a path, the pass has failed: lsyncd carries the same again.
@@ -63,8 +63,8 @@ def serve(member, before=None):
 
 def items_of(member):
     """The paths as this node has them; two for one that could become a file or a folder."""
-    root = str(member.paths.root)
-    return [item for one in member.config["replicate"] for item in replicated.items_on_disk(one["path"], root)]
+    paths, root = [one["path"] for one in member.config["replicate"]], str(member.paths.root)
+    return [item for path in paths for item in replicated.items_on_disk(path, root)]
 
 
 def facts(member):

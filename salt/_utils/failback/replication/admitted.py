@@ -1,10 +1,10 @@
 """
-The short way for the other node's next rsync: the answer of the last one, while all that it was made from is the same.
+The short way for the other node's next rsync: the last answer, while all that it was made from is the same.
 
-lsyncd comes several times a second. To judge anew whether it may write, and where, takes five times as long as
-to start rsync, most of it for Python to load what it needs. The judgement depends on a few files alone: so they
-are kept, byte by byte, beside the answer, and compared. Anything else in any of them, and the long way is gone
-(:py:mod:`failback.replication.admission`). What is compared:
+lsyncd comes several times a second. To judge anew whether it may write, and where, takes several times as long
+as to start rsync, most of it for Python to load what it needs. The judgement depends on a few files alone: so
+they are kept, byte by byte, beside the answer, and compared. Anything else in any of them, and the long way is
+gone (:py:mod:`failback.replication.admission`). What is compared:
 
 - the pair's configuration, the ledger, the record of where the paths lie, the mounts, the names of disks;
 - each folder: where its name leads, and which one that is; each path: what kind of thing it is;
@@ -112,7 +112,7 @@ def keep(volatile, answer):
 
 
 def announce(volatile):
-    """As :py:func:`failback.replication.incoming.announce`, where another one has done so. Returns the file."""
+    """As :py:func:`failback.replication.incoming.announce`, in the folder that it made. Returns the file."""
     pid = os.getpid()
     started = _read("/proc/self/stat").rpartition(b")")[2].split()[19]
     final = os.path.join(volatile, "incoming", str(pid))

@@ -350,8 +350,8 @@ class _Markers:
     """
     Files that one call of :py:func:`drain` makes for lsyncd to see, one at a time.
 
-    A queue that overflowed has lost the event, and lsyncd starts anew. To touch the same file again would tell
-    it nothing: only a name that did not exist is an event that it acts on. So there is a new one every
+    A queue that overflowed has lost the event, and lsyncd starts anew. To touch the same file again would
+    tell it nothing: only a name that did not exist is an event that it acts on. So there is a new one every
     ``AGAIN`` seconds until one of them has been seen; each is younger than the call.
     """
 
@@ -365,7 +365,7 @@ class _Markers:
         self._made = None
 
     def seen(self):
-        """When lsyncd noted one of them, in nanoseconds since 1970, or None. Makes the next one when it is due."""
+        """When lsyncd noted one of them, in nanoseconds since 1970, or None. Makes one when it is due."""
         if self._made is None or time.monotonic() - self._made >= self.AGAIN:
             self.remove()
             self._number += 1
@@ -464,8 +464,8 @@ def _not_drained(pair, limit, status, seen_at):
         found = status["why"]
     elif seen_at is None:
         found = (
-            "It has not read its events all that time: it has not noted a file that was made for it to see. It "
-            "is stopped, or still busy with what came before."
+            "It has not read its events all that time: it has not noted a file that was made for it to see. "
+            "It is stopped, or still busy with what came before."
         )
     else:
         names = ", ".join(

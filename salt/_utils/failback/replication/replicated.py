@@ -287,9 +287,9 @@ def lasting_ssh_command(paths, control):
     control
         Its socket, in a folder of root's alone. It ends with lsyncd, whose control group it is in.
 
-    A peer that is gone is noticed after five seconds of silence: whoever is at work ends with 255, and the next
-    one makes a new connection. A peer that allows one session for each connection (``MaxSessions 1``) is asked
-    over one more connection then; ssh(1) does so by itself.
+    A peer that is gone is noticed after five seconds of silence: whoever is at work ends with 255, and the
+    next one makes a new connection. A peer that allows one session for each connection (``MaxSessions 1``)
+    is asked over one more connection then; ssh(1) does so by itself.
     """
     lasting = ["ControlMaster=auto", "ControlPersist=yes", "ServerAliveInterval=1", "ServerAliveCountMax=4"]
     options = "".join(f" -o {option}" for option in lasting)
