@@ -89,7 +89,7 @@ class Host:
         self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
 
     def block(self, name="blocked"):
-        """Cut the way to the standby (``blocked``), let it hang (``slow``), or until it is unblocked (``held``)."""
+        """Cut the way to the standby (``blocked``); let it hang (``slow``), or wait (``held``)."""
         (self.base / name).touch()
 
     def unblock(self, name="blocked"):

@@ -1,10 +1,10 @@
 """
 The short way for the other node's next rsync: the last answer, while all that it was made from is the same.
 
-lsyncd comes several times a second. To judge anew whether it may write, and where, takes several times as long
-as to start rsync, most of it for Python to load what it needs. The judgement depends on a few files alone: so
-they are kept, byte by byte, beside the answer, and compared. Anything else in any of them, and the long way is
-gone (:py:mod:`failback.replication.admission`). What is compared:
+lsyncd comes several times a second. To judge anew whether it may write, and where, takes several times as
+long as to start rsync, most of it for Python to load what it needs. The judgement depends on a few files
+alone: so they are kept, byte by byte, beside the answer, and compared. If anything in them is another, the
+long way is gone (:py:mod:`failback.replication.admission`). What is compared:
 
 - the pair's configuration, the ledger, the record of where the paths lie, the mounts, the names of disks;
 - each folder: where its name leads, and which one that is; each path: what kind of thing it is;
@@ -13,10 +13,11 @@ gone (:py:mod:`failback.replication.admission`). What is compared:
 A "no" is never kept. This module imports nothing of the package, so that it loads in a millisecond.
 """
 
+# The module ``signal`` is this one with names for its numbers, and takes longer to load than all the others.
+import _signal as signals
 import fcntl
 import marshal
 import os
-import signal
 
 #: What the other node asks for.
 COMMAND = "rsync --server --daemon ."
@@ -137,11 +138,11 @@ def run(volatile, text):
     _write(configuration, text)
     words = ["rsync", "--server", "--daemon", f"--config={configuration}", "."]
     # Whoever ends it tells the whole group. This process is the one that was announced, so it ends last.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    signals.signal(signals.SIGTERM, lambda *_: None)
     child = os.fork()
     if child == 0:
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signals.signal(signals.SIGTERM, signals.SIG_DFL)
             os.execv("/usr/bin/rsync", words)
         finally:
             os._exit(127)
