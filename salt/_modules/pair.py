@@ -41,6 +41,7 @@ from failback.recovery import handover_sync
 from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate as gates
 from failback.replication import git_push
+from failback.replication import replicated
 from failback.replication import sources as source_facts
 from failback.state import configuration
 from failback.state import fencing
@@ -518,7 +519,12 @@ def _make_folders(member, sources):
     made, absent = [], []
     # Those of this node's own pillar: what the other one reports says of what kind they are, and no more.
     for path in sorted(one["path"] for one in member.config["replicate"]):
-        if sources.get(path, {}).get("kind") != "directory" or os.path.isdir(path):
+        kind = sources.get(path, {}).get("kind")
+        if kind is None:
+            continue
+        # Of a file or a pattern the folder that holds it.
+        folder = replicated.item(path, is_directory=kind == "directory").root
+        if os.path.isdir(folder):
             continue
         if before.get(path, {}).get("exists"):
             absent.append(
@@ -526,8 +532,8 @@ def _make_folders(member, sources):
                 f"carried there before it is."
             )
         else:
-            os.makedirs(path, mode=0o755)
-            made.append(path)
+            os.makedirs(folder, mode=0o755)
+            made.append(folder)
     return made, absent
 
 

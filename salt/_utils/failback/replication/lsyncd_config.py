@@ -18,6 +18,10 @@ where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in it
   target.
 - The status file is written only when something happens (its issue 461). Here something happens
   every second.
+- A folder that is made while a pass runs may be carried by it before lsyncd watches it: the first pass
+  looks at all there is, and so does one that carries the deletion of a folder of the same name. What goes
+  from it before lsyncd watches it is never reported. Here the pass that carries a new folder compares all
+  of it, deletions included; it begins when lsyncd watches that folder already.
 
 What proves that nothing waits is described in :py:mod:`failback.replication.lsyncd_status`.
 """
@@ -39,7 +43,7 @@ HEARTBEAT = 1
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
 
-Places = collections.namedtuple("Places", "config status marker seen mounted failed")
+Places = collections.namedtuple("Places", "config status marker seen mounted failed connection")
 
 
 def places(member):
@@ -52,7 +56,8 @@ def places(member):
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
     name it saw there; ``mounted``, what was mounted when it started;
-    ``failed``, the exit status of each of its rsyncs that did not end well, one a line.
+    ``failed``, the exit status of each of its rsyncs that did not end well, one a line; ``connection``,
+    the socket of the SSH connection that its rsyncs share.
     """
     volatile = member.volatile
     return Places(
@@ -62,6 +67,7 @@ def places(member):
         seen=volatile / "lsyncd.seen",
         mounted=volatile / "lsyncd.mounted",
         failed=volatile / "lsyncd.failed",
+        connection=volatile / "lsyncd.ssh",
     )
 
 
@@ -270,7 +276,7 @@ def render(member, items):
         delay=_number(config["lsyncd"]["delay"]),
         max_processes=_number(config["lsyncd"]["max_processes"]),
         options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
-        remote_shell=quote(replicated.ssh_command(member.paths)),
+        remote_shell=quote(replicated.lasting_ssh_command(member.paths, place.connection)),
         carried="\n".join(carried),
     )
 
@@ -428,8 +434,9 @@ local function carry(item)
 			end
 		end
 		local paths = events.getPaths(function(etype, path)
-			if etype == "Delete" and path:sub(-1) == "/" then
-				-- "***" matches the folder and all that was in it.
+			if (etype == "Delete" or etype == "Create") and path:sub(-1) == "/" then
+				-- "***" matches the folder and all in it. Of a new one, too: an earlier pass may have carried
+				-- what was in it before lsyncd watched it, and nobody reports that this has gone since.
 				add(literal(path, true) .. "***")
 			else
 				add(literal(path))
