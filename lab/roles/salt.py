@@ -118,12 +118,12 @@ def with_examples(top, chosen=lambda nodes: True):
     The text of pillar/top.sls with its examples as pairs, as a site makes it.
 
     chosen
-        Function of the two nodes of an example; those that it says no to are left out. All by default.
+        Function of the two nodes of an example; those that it says no to stay examples. All by default.
     """
     lines = []
     for line in top.splitlines(True):
         example = EXAMPLE.fullmatch(line)
-        lines.append(line if not example else example[1] if chosen(example.groups()[1:]) else "")
+        lines.append(example[1] if example and chosen(example.groups()[1:]) else line)
     return "".join(lines)
 
 

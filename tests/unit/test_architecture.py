@@ -25,6 +25,7 @@ FLOORS = (
     "failback.handover",
     "failback.report",
     "failback.surroundings",
+    "failback.remains",
     "failback.fence",
     "failback.recovery",
     "failback.journal",

@@ -28,6 +28,7 @@ ORCHESTRATIONS = {
     "orch.boot": {"pair", "plan", "at_once"},
     "orch.adopt": {"pair", "moved", "at_once"},
     "orch.lease": {"pair"},
+    "orch.retire": {"pair"},
     "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},
 }
 
