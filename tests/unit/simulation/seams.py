@@ -22,6 +22,7 @@ MODULES = (
     "failback.report",
     "failback.watch.loop",
     "failback.watch.keeper",
+    "failback.watch.slow",
     "failback.watch.trials",
     "failback.handover.claims",
     "failback.handover.put_back",
@@ -83,11 +84,13 @@ def _sockets(patch):
     from failback.network import netlink
     from failback.network import reachable
     from failback.network import tcp
+    from failback.watch import slow
 
     patch.setattr(netlink, "Netlink", segment.Netlink)
     patch.setattr(neighbours, "Prober", segment.Prober)
     patch.setattr(reachable, "Echo", segment.Echo)
     patch.setattr(tcp, "Connections", segment.Connections)
+    patch.setattr(slow, "Bell", segment.Bell)
 
 
 def _facts(patch):
