@@ -15,6 +15,7 @@ from failback.errors import FailbackError
 from failback.pillar import check as pillar_check
 from failback.pillar import draft
 from failback.pillar import validate
+from failback_master import minions
 from failback_master import pillar_files
 from failback_master import site
 from failback_master.surface.command import bad
@@ -66,7 +67,11 @@ def check(*, ask=True):
     problems = [*slips, *_sentences(pillar_check.problems(pairs), files)]
     warnings = []
     if ask and isinstance(pairs, dict):
-        warnings = _sentences(site.warnings(__opts__, pairs, files, __salt__["pillar.show_pillar"]), files)
+        try:
+            found = site.warnings(__opts__, pairs, files, __salt__["pillar.show_pillar"])
+            warnings = _sentences(found, files)
+        except minions.NoMaster as error:
+            warnings = [f"The site was not asked. {error}"]
     found = {"warnings": warnings} if warnings else {}
     if problems:
         return bad({"problems": problems, **found})

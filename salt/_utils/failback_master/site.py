@@ -40,7 +40,7 @@ def look(opts, configs, more=()):
     wanted = {one[role]["id"] for one in configs for role in ("primary", "secondary")}
     wanted = sorted({*wanted, *more, *(witness for one in configs for witness in one["witnesses"])})
     asked = [one for one in wanted if one in known["accepted"]]
-    nodes = minions.Nodes(opts)
+    nodes = minions.Nodes(opts, master_within=0)
     facts, errors = nodes.try_all(asked, "pair.surroundings", look=minions.LOOK_WITHIN, pairs=configs)
     new = [node for node, error in errors.items() if UNKNOWN in error]
     if new:
