@@ -25,7 +25,6 @@ import time
 
 import salt.runners.state
 import salt.utils.args
-import salt.utils.user
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
@@ -45,6 +44,8 @@ from failback_master.surface import display
 from failback_master.surface import history as past
 from failback_master.surface import live
 from failback_master.surface import pairs as shown_pairs
+from failback_master.surface.command import CALLER
+from failback_master.surface.command import asked_by
 from failback_master.surface.command import bad
 from failback_master.surface.command import command
 
@@ -64,6 +65,7 @@ def __init__(opts):
     # state.orch's own usage and exit status 0 (salt/runner.py, salt/client/mixins.py), before it
     # looks at an SLS: a script would take that for a success. It loads all runners before it begins
     # one, so the command line can be judged here; an exception would be swallowed by the loader.
+    CALLER.loaded(opts)
     wrong = _mistyped(opts.get("fun"), opts.get("arg"))
     if wrong:
         print(wrong, file=sys.stderr, flush=True)
@@ -420,7 +422,7 @@ def undo(run=None, paths=None, test=False):
         raise SaltInvocationError(f"{error} Usage: {usage}") from error
     pair = re.fullmatch(r"[^-]+-[^-]+-(.+)-[0-9a-f]{4}", run).group(1)
     config = checks.configuration(_pairs(), pair, usage)
-    mine = orchestration.Run(__opts__, config, "undo")
+    mine = orchestration.Run({**__opts__, "user": asked_by(globals())}, config, "undo")
     answers, errors = mine.nodes.try_all(mine.ids, "pair.history", pair=pair)
     keeping = [
         node
@@ -496,7 +498,7 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
         raise SaltInvocationError(f"minutes must be from 1 to 1440, not {minutes!r}. Usage: {usage}")
     nodes = minions.Nodes(__opts__)
     ids = (config["primary"]["id"], config["secondary"]["id"])
-    user = salt.utils.user.get_specific_user()
+    user = asked_by(globals())
     done = nodes.all(ids, "pair.pause", pair, minutes * 60, reason, user=user)
     first = shown_pairs.pause_of(min(done.values(), key=lambda one: one["until"]))
     said = f"The watch of {pair} is {shown_pairs.paused(first, time.time())}. It takes nothing until then."

@@ -40,6 +40,36 @@ ADDRESS = {
     "watch": {"reachable": "nobody"},
 }
 
+#: The operator of ``docs/security.md``, who has no account on the master: what salt-api lets alice do.
+OPERATOR = "alice"
+SECRET = "for this test alone"
+API = {
+    "sharedsecret": SECRET,
+    "external_auth": {
+        "sharedsecret": {
+            OPERATOR: [
+                {
+                    "@pair": [
+                        "status",
+                        "check",
+                        "history",
+                        "nodes",
+                        "plan",
+                        "recover",
+                        "failover",
+                        "boot",
+                        "pause",
+                        "resume",
+                    ]
+                }
+            ],
+            # Somebody else, who may run this tree's orchestrations by their long names.
+            "bob": [{"@state": [{"orch": {"args": ["orch\\.(recover|failover|boot)"]}}]}],
+        }
+    },
+    "netapi_enable_clients": ["runner"],
+}
+
 SINCE = "2026-11-22T18:00:00Z"
 
 #: Answers what ``failback.host.services`` and ``pair.start_services`` ask; a unit's state is a file. Where

@@ -1,8 +1,8 @@
 """
 What takes its time for one pair, beside the loop that watches all of them.
 
-A takeover asks a fence agent, the other node and a disk. Meanwhile the other pairs are judged as ever. Nothing
-of the loop's own is touched here: how it ended is fetched by the loop, which a bell wakes.
+A takeover asks a fence agent, the other node and a disk. Meanwhile the other pairs are judged as ever.
+Nothing of the loop's own is touched here: how it ended is fetched by the loop, which a bell wakes.
 """
 
 import contextlib
