@@ -66,6 +66,7 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
         return ret
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
     try:
+        checks.require_known(__opts__, __pillar__, operation)
         known = checks.pairs_of(__pillar__)
         outcomes = cluster.Cluster(
             __opts__,

@@ -73,6 +73,7 @@ def possible(name, pair=None):
     """
 
     def work(config, nodes):
+        checks.require_known(__opts__, __pillar__, "lease")
         everyone = sorted({*_members(config), *_nodes(config)})
         nodes.all(everyone, "test.ping")
         return {}, f"{', '.join(everyone)} answer, and the pillar is right."

@@ -65,6 +65,7 @@ def possible(name, pair=None):
     """
 
     def work(config, nodes, ids):
+        checks.require_known(__opts__, __pillar__, "adopt")
         nodes.all(ids, "test.ping")
         return {}, f"{' and '.join(ids)} answer, and the pillar is right."
 

@@ -115,6 +115,7 @@ def opened(name, vm=None, host=None, away_from=None, how=None, fenced=None, reas
 
 def _planned(vm, host, away_from, how, fenced, reason):
     """Check the words, look, and decide; nothing is changed. Returns the run."""
+    checks.require_known(__opts__, __pillar__, "vm")
     pairs = checks.pairs_of(__pillar__)
     wrong = {one["pair"] for one in check.problems(pairs)}
     sound = {key: normalise.normalise(key, one) for key, one in pairs.items() if key not in wrong}

@@ -4,10 +4,12 @@ What must be true before a run changes anything, and after it has: each check ra
 For the runner ``pair`` and for the state modules that are steps of orchestrations.
 """
 
+import salt.pillar
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 from failback.decisions import conflicts
+from failback.decisions import given
 from failback.decisions import places
 from failback.errors import FailbackError
 from failback.host import system
@@ -27,6 +29,30 @@ def pairs_of(pillar):
             "The pillar of this master has no pairs: pillar/top.sls must match '*_master'."
         )
     return found
+
+
+def require_known(opts, pillar, operation):
+    """
+    Refuse what an orchestration was given and does not know, in its first step and so for every caller.
+
+    opts, pillar
+        The master's, as a state of an orchestration has them: what was given is merged into the pillar.
+
+    operation
+        Such as ``recover``.
+
+    Raises ``SaltInvocationError``.
+    """
+    orchestration = f"orch.{operation}"
+    keys = [one for one in pillar or {} if not str(one).startswith("_")]
+    if not given.unknown(orchestration, keys, ("pairs", "master")):
+        return
+    # The site may have keys of its own for its masters, and only Salt can tell them from what was given.
+    terms = (opts, opts.get("grains") or {}, opts["id"], opts.get("saltenv"))
+    own = salt.pillar.get_pillar(*terms, pillarenv=opts.get("pillarenv")).compile_pillar()
+    wrong = given.unknown(orchestration, keys, own)
+    if wrong:
+        raise SaltInvocationError(wrong)
 
 
 def configuration(pairs, pair, usage):

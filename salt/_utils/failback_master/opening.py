@@ -34,6 +34,7 @@ def planned(opts, pillar, pair, operation, plan, allowed, overrides):
     Returns the run and the nodes' reports. Raises ``SaltException`` with what speaks against it.
     """
     usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
+    checks.require_known(opts, pillar, operation)
     config = checks.configuration(checks.pairs_of(pillar), pair, usage)
     for key, value in allowed.items():
         if value is None:

@@ -34,6 +34,9 @@ RENEW_EVERY = 15
 FRESH = 20
 #: Seconds a lock holds beyond the limit of a step that goes on without its run.
 LOCK_MARGIN = 60
+#: In the environment of a run that another one starts, for one of several pairs: who has asked for all of
+#: them.
+ASKED_BY = "FAILBACK_ASKED_BY"
 #: Where the steps of one orchestration find their run.
 CONTEXT = "failback.run"
 
@@ -126,7 +129,8 @@ class Run:
         #: The process that orchestrates; see ``failback.state.lock.acquire``.
         self.owner = {
             "master": opts["id"],
-            "user": salt.utils.user.get_specific_user(),
+            # state.orch sets the option to the user whom Salt has authenticated.
+            "user": os.environ.get(ASKED_BY) or opts.get("user") or salt.utils.user.get_specific_user(),
             "machine": system.machine_id(),
             "boot_id": system.boot_id(),
             "pid": os.getpid(),

@@ -132,7 +132,7 @@ class Node(Host):
         engine = self.world.engine
         for process in self.processes():
             if process is not engine.current:
-                engine.kill(process)
+                engine.kill_alone(process)
         self.borne, self.frozen, self.confirmed = {}, False, {}
         self.units, self.timers, self.timer_runs, self.incoming = set(), {}, {}, []
         self.incoming_mark = None

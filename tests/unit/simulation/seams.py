@@ -22,6 +22,7 @@ MODULES = (
     "failback.report",
     "failback.watch.loop",
     "failback.watch.keeper",
+    "failback.watch.slow",
     "failback.watch.trials",
     "failback.handover.claims",
     "failback.handover.put_back",
@@ -84,12 +85,14 @@ def _sockets(patch):
     from failback.network import reachable
     from failback.network import rivals
     from failback.network import tcp
+    from failback.watch import slow
 
     patch.setattr(netlink, "Netlink", segment.Netlink)
     patch.setattr(neighbours, "Prober", segment.Prober)
     patch.setattr(rivals, "Rivals", segment.Rivals)
     patch.setattr(reachable, "Echo", segment.Echo)
     patch.setattr(tcp, "Connections", segment.Connections)
+    patch.setattr(slow, "Bell", segment.Bell)
 
 
 def _facts(patch):

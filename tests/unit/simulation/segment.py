@@ -197,6 +197,28 @@ class Echo(Socket):
         return answered
 
 
+class Bell(Socket):
+    """In place of ``watch.slow.Bell``."""
+
+    def __init__(self):
+        super().__init__()
+        self._rung = False
+
+    def readable(self):
+        return self._rung
+
+    def ring(self):
+        self.world.alive()
+        self._rung = True
+        self.world.engine.news(self)
+
+    def hear(self):
+        self._rung = False
+
+    def close(self):
+        pass
+
+
 class Netlink(Socket):
     """In place of ``netlink.Netlink``: interfaces, addresses, their changes."""
 

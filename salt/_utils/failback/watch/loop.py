@@ -7,8 +7,9 @@ is back a minute after anything that ended it. One process watches all addresses
 ``watch: {cron: <name>}`` says so, of whatever pair.
 
 It needs neither Salt nor the other node. Once every ``interval`` it asks the network who answers
-for each address, and :func:`failback.decisions.silence.decide` judges what that means. It starts
-itself anew when its own files or the node's configuration have changed.
+for each address, and :func:`failback.decisions.silence.decide` judges what that means. A takeover
+goes on beside it, so that a slow one delays no other pair. It starts itself anew when its own files
+or the node's configuration have changed.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from failback.network import netlink
 from failback.pair import Member
 from failback.state import configuration
 from failback.watch import resident
+from failback.watch import slow
 from failback.watch import trials
 from failback.watch.pair import WatchedPair
 
@@ -56,7 +58,7 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
         ``Paths`` of the node.
 
     take_over
-        Called with ``(member, reason)`` to take a pair's addresses. Default:
+        Called with ``(member, reason)``, in a thread of its own, to take a pair's addresses. Default:
         ``failback.handover.takeover.take_over``.
 
     on_conflict
@@ -142,6 +144,7 @@ class Watch:
         self._kernel = None
         self._news = None
         self._conflicts = {}
+        self._takeovers = slow.Slow()
         self._trials = trials.Trials([pair.member for pair in self.pairs])
         self._written = None
 
@@ -155,10 +158,11 @@ class Watch:
         housekeeping, refresh = now + HOUSEKEEPING, now + REFRESH
         self._look_at_interfaces()
         while True:
-            for pair in self.pairs:
+            for pair in self._watched():
                 if time.monotonic() >= pair.wake:
                     self._judge(pair)
-            self._wait(min([housekeeping, *(pair.wake for pair in self.pairs)]))
+            self._wait(min([housekeeping, *(pair.wake for pair in self._watched())]))
+            self._end_takeovers()
             now = time.monotonic()
             if self._news.drain() or now >= refresh:
                 self._look_at_interfaces()
@@ -168,12 +172,12 @@ class Watch:
             if now >= housekeeping:
                 housekeeping = now + HOUSEKEEPING
                 self._trials.begin(now)
-                if self.changes.settled() and not any(one.is_alive() for one in self._conflicts.values()):
+                if self.changes.settled() and not self._at_work():
                     return
 
     def close(self):
         """Close every socket."""
-        for opened in (self._kernel, self._news, *self.pairs):
+        for opened in (self._kernel, self._news, self._takeovers, *self.pairs):
             if opened is not None:
                 opened.close()
 
@@ -201,10 +205,19 @@ class Watch:
             "pairs": {pair.settings.pair: pair.status() for pair in self.pairs},
         }
 
+    def _watched(self):
+        """The pairs that are to be judged: not those of which a takeover is under way."""
+        return [pair for pair in self.pairs if not self._takeovers.busy(pair.settings.pair)]
+
+    def _at_work(self):
+        """Whether something goes on beside the loop that a restart would cut off."""
+        return self._takeovers.any or any(one.is_alive() for one in self._conflicts.values())
+
     def _wait(self, until):
         """Until something arrives, or the time has come. Collects the answers that have arrived."""
         poll = select.poll()
         poll.register(self._news, select.POLLIN)
+        poll.register(self._takeovers.bell, select.POLLIN)
         for pair in self.pairs:
             for opened in pair.sockets():
                 poll.register(opened, select.POLLIN)
@@ -233,14 +246,30 @@ class Watch:
     def _take(self, pair, reason):
         taking = f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}"
         self.say(taking, system.WARNING)
+        self._takeovers.begin(pair.settings.pair, lambda: self._taken(pair.member, reason))
+
+    def _taken(self, member, reason):
+        """Take the addresses of a pair. Returns why it failed, or None."""
         try:
-            self.take_over(pair.member, reason)
+            self.take_over(member, reason)
         except FailbackError as error:
-            self.say(str(error), system.ERR)
-            pair.failed()
+            return str(error)
         except Exception:  # a fault in the code must not end the watch of the other pairs
-            self.say(f"{pair.settings.pair}: {traceback.format_exc()}", system.ERR)
-            pair.failed()
+            return f"{member.pair}: {traceback.format_exc()}"
+        return None
+
+    def _end_takeovers(self):
+        """Go on watching the pairs whose takeover has ended."""
+        ended = dict(self._takeovers.ended())
+        if not ended:
+            return
+        for pair in self.pairs:
+            if pair.settings.pair in ended:
+                failure = ended[pair.settings.pair]
+                if failure:
+                    self.say(failure, system.ERR)
+                    pair.failed()
+                pair.wake = 0.0
         self._look_at_interfaces()
 
     def _settle_claim(self, pair, action, sentence):

@@ -32,6 +32,9 @@ def lines(data, width, now, with_steps=True):
         return states.lines(states.outcome(states.in_order(data)), width, with_steps)
     if "error" in data:
         return words.paragraph(data["error"], width)
+    if "file" in data:
+        # A text to be kept: as it is, and on no other line.
+        return str(data["file"]).rstrip("\n").split("\n")
     if "comment" in data:
         return words.paragraph(data["comment"], width)
     if isinstance(data.get("pairs"), dict) and "failed_step" not in data:
