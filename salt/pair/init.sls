@@ -2,6 +2,7 @@
 # one of the pair's services: only an orchestration does, after it has looked at both nodes.
 include:
   - pair.packages
+  - pair.distribution
   - pair.program
   - pair.configuration
   - pair.fence

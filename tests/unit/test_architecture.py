@@ -38,6 +38,7 @@ FLOORS = (
     "failback.host",
     "failback.decisions",
     "failback.errors",
+    "failback.version",
 )
 #: All that ``decisions`` may import of the standard library: it looks neither at the system nor at a clock.
 PURE = {
