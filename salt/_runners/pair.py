@@ -41,6 +41,7 @@ from failback.version import VERSION
 from failback_master import checks
 from failback_master import minions
 from failback_master import orchestration
+from failback_master import served
 from failback_master import witnesses
 from failback_master.surface import display
 from failback_master.surface import history as past
@@ -177,7 +178,7 @@ def _other_master():
 @command
 def check():
     """
-    Check the pillar of all pairs.
+    Check the pillar of all pairs, and whether this master serves the files of this release and no others.
 
     Returns ``{"problems": [...]}``, each a sentence that names file, key, the value found and the value
     wanted, or ``{"comment": ...}`` when all is right.
@@ -190,6 +191,7 @@ def check():
     """
     pairs = _pairs()
     wrong = [pillar_check.sentence(one) for one in pillar_check.problems(pairs)]
+    wrong += served.problems(__opts__)
     if wrong:
         return bad({"problems": wrong})
     return {"comment": f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}: the pillar is right."}

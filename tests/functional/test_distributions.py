@@ -208,9 +208,9 @@ def test_a_site_overrides_any_entry(node):
         (
             ("Gentoo", 2, "Gentoo-2"),
             None,
-            "Failback does not know the distribution of salt1 (Gentoo-2, os_family Gentoo), and installs "
-            "nothing by guessing. Give these entries in its pillar, in failback:lookup: python, node_packages, "
-            "guest_packages, guest_defaults.",
+            "Failback does not know the distribution of salt1 (Gentoo-2, os_family Gentoo), and "
+            "installs nothing by guessing. Give these entries in its pillar, in failback:lookup: python, "
+            "node_packages, guest_packages, guest_defaults.",
         ),
         # A family that is known does not make its oldest Python new enough.
         (("RedHat", 7, "CentOS Linux-7"), None, "in failback:lookup: python. Then run highstate again."),
