@@ -3,8 +3,9 @@ What a site installs: a tarball, a Debian package and a wheel of one commit, and
 
     python3 -m lab.release [FOLDER]      (make release; the folder is artifacts/release unless it is given)
 
-All three have the same ``salt/`` and ``pillar/``, and in ``salt/failback.sha256`` the digest of every file of it, by which
-``salt-run pair.check`` sees whether a master serves them. The version is that of ``salt/_utils/failback/version.py``.
+All three have the same ``salt/`` and ``pillar/``, and in ``salt/failback.sha256`` the digest of every file of
+``salt/``, by which ``salt-run pair.check`` sees whether a master serves them. The version is that of
+``salt/_utils/failback/version.py``.
 """
 
 import argparse

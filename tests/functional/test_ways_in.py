@@ -1,4 +1,4 @@
-"""Each way to install a release, in a folder of its own: what `salt-run pair.check` finds by it, on this Salt."""
+"""Each way to install a release, into a folder of its own, and `salt-run pair.check` from it."""
 
 import os
 import pathlib
@@ -50,6 +50,8 @@ def test_pair_check_runs_from_it(installed, tmp_path):
     for name, text in PILLAR.items():
         (pillar / name).write_text(text)
     (tmp_path / "etc").mkdir()
+    # A master makes it when it starts; none runs here.
+    (tmp_path / "root/var/cache/salt/master/proc").mkdir(parents=True)
     (tmp_path / "etc/master").write_text(
         f"root_dir: {tmp_path / 'root'}\nid: own_master\nuser: root\nlog_level: error\n"
         f"file_roots: {{base: [{tree / 'salt'}]}}\npillar_roots: {{base: [{pillar}]}}\n"

@@ -1,6 +1,6 @@
 """Whether a master serves the files of this release, and not others of the same names."""
 
-#: Files that a site has of its own: Salt reads one ``top.sls``, and docs/install.md says what has to be in it.
+#: Files that a site has of its own: Salt reads one ``top.sls``; docs/install.md says what has to be in it.
 OWN = ("top.sls",)
 #: How many names a sentence has.
 NAMED = 5
@@ -32,13 +32,13 @@ def problems(version, expected, served, places):
         found.append(
             f"The master serves another file than Failback {version} has for {_some(where)}. It replaces ours "
             f"silently: a step of highstate or of a run is then not done, or done otherwise. Rename it if it is "
-            f"your own, or put Failback's folder first in file_roots; restore it if it is a changed file of ours. "
-            f"Then run `salt-run fileserver.clear_file_list_cache` and this again."
+            f"your own, or put Failback's folder first in file_roots; restore it if it is a changed file of "
+            f"ours. Then run `salt-run fileserver.clear_file_list_cache` and this again."
         )
     if missing:
         found.append(
-            f"The master does not serve {_some(missing)}, which Failback {version} has: part of an update is "
-            f"missing. Install the whole release, then run `salt-run fileserver.clear_file_list_cache` and "
+            f"The master does not serve {_some(missing)}, which Failback {version} has: part of an update "
+            f"is missing. Install the whole release, then run `salt-run fileserver.clear_file_list_cache` and "
             f"`salt-run saltutil.sync_all`."
         )
     return found
