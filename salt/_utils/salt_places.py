@@ -1,9 +1,9 @@
 """
 Where Salt finds the modules of this tree when it is installed as a wheel: the entry point ``salt.loader``.
 
-The wheel has the tree as it is, in ``share/failback`` below the prefix that it is installed to. Its library is
-importable from the same prefix, so nothing has to be synced on that host. ``file_roots`` still has to point at
-``share/failback/salt``: Salt serves no SLS of a wheel by itself.
+The wheel has the tree as it is, in ``share/failback`` below the prefix that it is installed to. Its library
+is importable from the same prefix, so nothing has to be synced on that host. ``file_roots`` still has to
+point at ``share/failback/salt``: Salt serves no SLS of a wheel by itself.
 """
 
 import pathlib

@@ -18,6 +18,7 @@ FLOORS = (
     "failback_master",
     "salt_errors",
     "salt_node",
+    "salt_places",
     "failback.cli",
     "failback.peer_requests",
     "failback.watch",

@@ -1,10 +1,10 @@
 """
 What this master serves, compared with what the release has, file by file.
 
-A root that is listed earlier replaces files of the same name, and Salt says nothing. The release knows its files
-by ``failback.sha256`` beside them, which ``make release`` writes. In a checkout there is none: there the folder
-in ``file_roots`` that has this package is what must be served. A GitFS of a checkout has neither, and is not
-compared.
+A root that is listed earlier replaces files of the same name, and Salt says nothing. The release knows its
+files by ``failback.sha256`` beside them, which ``make release`` writes. In a checkout there is none: there
+the folder in ``file_roots`` that has this package is what must be served. A GitFS of a checkout has neither,
+and is not compared.
 """
 
 import hashlib

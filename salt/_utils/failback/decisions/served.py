@@ -30,16 +30,16 @@ def problems(version, expected, served, places):
     if other:
         where = [f"{path} ({places[path]})" if places.get(path) else path for path in other]
         found.append(
-            f"The master serves another file than Failback {version} has for {_some(where)}. It replaces ours "
-            f"silently: a step of highstate or of a run is then not done, or done otherwise. Rename it if it is "
-            f"your own, or put Failback's folder first in file_roots; restore it if it is a changed file of "
-            f"ours. Then run `salt-run fileserver.clear_file_list_cache` and this again."
+            f"The master serves another file than Failback {version} has for {_some(where)}. It "
+            f"replaces ours silently: a step of highstate or of a run is then not done, or done otherwise. "
+            f"Rename it if it is your own, or put Failback's folder first in file_roots; restore it if it is "
+            f"a changed file of ours. Then run `salt-run fileserver.clear_file_list_cache` and this again."
         )
     if missing:
         found.append(
-            f"The master does not serve {_some(missing)}, which Failback {version} has: part of an update "
-            f"is missing. Install the whole release, then run `salt-run fileserver.clear_file_list_cache` and "
-            f"`salt-run saltutil.sync_all`."
+            f"The master does not serve {_some(missing)}, which Failback {version} has: part of an "
+            f"update is missing. Install the whole release, then run "
+            f"`salt-run fileserver.clear_file_list_cache` and `salt-run saltutil.sync_all`."
         )
     return found
 
