@@ -77,3 +77,13 @@ etcd runs:
     - watch:
       - file: etcd starts with the settings of a member
       - file: The settings of the member are current
+
+{%- if node.firewalld_zone %}
+
+firewalld lets the nodes and the other members in:
+  firewalld.present:
+    - name: {{ node.firewalld_zone }}
+    - ports:
+      - 2379/tcp
+      - 2380/tcp
+{%- endif %}

@@ -9,6 +9,7 @@ include:
   - pair.access
   - pair.lsyncd
   - pair.nagios
+  - pair.security
   - pair.services
   - pair.git
   - pair.keep

@@ -158,7 +158,36 @@ def test_a_node_gets_what_its_distribution_calls_things(node, tree, name):
     # Every SLS of a node has been compiled; `removed` is for a node that has left its pair.
     texts = {f"pair.{path.stem}" for path in (tree / "salt/pair").glob("*.sls")}
     silent = {"pair.init", "pair.removed", "pair.git", "pair.master_keys", "pair.watch", "pair.security"}
+    assert not [one for one in found.chunks if one["state"] in ("selinux", "firewalld")]
     assert texts - silent <= {one["__sls__"] for one in found.chunks}
+
+
+def test_selinux_and_firewalld_allow_what_is_needed_where_they_are_on(node, monkeypatch):
+    # It has no package of etcd by itself.
+    grains = TABLE["Rocky 9"]["grains"]
+    monkeypatch.setitem(PAIR["primary"], "ssh_port", 2222)
+    opts = node(
+        grains,
+        {"firewalld_zone": "internal", "lease_packages": ["etcd"]},
+        selinux={"enabled": True, "enforced": "Enforcing"},
+    )
+    found = Compiled(opts)
+    assert all(isinstance(one, dict) for one in found.chunks), found.chunks
+    assert named(found, "The tools of SELinux are installed")["pkgs"] == ["policycoreutils-python-utils"]
+    port = named(found, "SELinux lets sshd listen on port 2222")
+    assert (port["name"], port["sel_type"]) == ("tcp/2222", "ssh_port_t")
+    assert found.names("selinux.boolean") == ["virt_use_nfs"]
+    zone = named(found, "firewalld lets the other node in")
+    assert (zone["name"], zone["ports"]) == ("internal", ["2222/tcp"])
+    # A member of etcd, too; and with the usual port SELinux needs nothing of us for sshd.
+    state = salt.state.HighState(opts)
+    high, _ = state.render_highstate({"base": ["lease.member"]})
+    opens = high["firewalld lets the nodes and the other members in"]
+    assert {"ports": ["2379/tcp", "2380/tcp"]} in opens["firewalld"]
+    monkeypatch.delitem(PAIR["primary"], "ssh_port")
+    usual = Compiled(node(grains, None, selinux={"enabled": True, "enforced": "Permissive"}))
+    assert usual.names("selinux.boolean") == ["virt_use_nfs"]
+    assert usual.names("selinux.port_policy_present", "firewalld.present") == []
 
 
 @pytest.mark.parametrize("name", ["Debian 12", "Rocky 9", "SLES 15"])
