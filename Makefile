@@ -27,7 +27,8 @@ PACKAGES := \
     mmdebstrap systemd-container iproute2 procps util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-thorough mutants doctor faults bench lint reference image lab-up lab-down lab-status lab-push shell deps
+.PHONY: help demo test check test-thorough mutants doctor faults bench lint reference release image lab-up lab-down lab-status \
+    lab-push shell deps
 
 help:               ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +64,9 @@ lint: deps          ## ruff, salt-lint, and whether docs/reference.md is current
 
 reference: $(PYTHON) ## write docs/reference.md from the docstrings
 	@$(PYTHON) -m lab.reference
+
+release: deps       ## a tarball, a Debian package, a wheel and their checksums, in artifacts/release
+	@$(PYTHON) -m lab.release
 
 image: deps         ## the image that the lab's hosts are copies of (cached)
 	@$(PYTHON) -m lab image --site $(SITE)

@@ -166,6 +166,19 @@ def crons():
     return sorted(found)
 
 
+def ssh_ports():
+    """
+    List the ports of this node's sshd on which the other nodes of its pairs reach it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.ssh_ports
+    """
+    return sorted({one[roles.role(one)].get("ssh_port", 22) for one in _own_pairs().values()})
+
+
 def leases():
     """
     List the pairs of this node whose right to serve is a lease.

@@ -26,9 +26,11 @@ from failback.guests import claims
 from failback.guests import migration
 from failback.guests import storage
 from failback.guests import virsh
+from failback.host import distribution
 from failback.host import system
 from failback.state import lock as locks
 from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "shared_vm"
 
@@ -225,7 +227,8 @@ def renew_libvirt():
 
         salt mgmt1 shared_vm.renew_libvirt
     """
-    system.run(["systemctl", "try-restart", "libvirtd.service"], 60, "restart libvirt")
+    libvirt = f"{distribution.names(_paths())['libvirt_unit']}.service"
+    system.run(["systemctl", "try-restart", libvirt], 60, "restart libvirt")
     return True
 
 

@@ -36,6 +36,7 @@ from failback.decisions import verdict as verdicts
 from failback.errors import FailbackError
 from failback.host import system
 from failback.state import runs
+from failback.version import VERSION
 from failback_master import checks
 from failback_master import minions
 from failback_master import orchestration
@@ -149,7 +150,8 @@ def status(pair=None, timeout=minions.GLANCE_WITHIN):
     timeout
         Seconds for the nodes to answer. One that is off costs this time and somewhat more.
 
-    Returns ``{"pairs": {pair: {...}}, "retcode": n}``; ``docs/status.schema.json`` says what each pair has.
+    Returns ``{"pairs": {pair: {...}}, "version": ..., "retcode": n}``; ``docs/status.schema.json`` says what
+    each pair has.
     Where one node does not answer, the witnesses are asked as well. The exit status is 0 when every pair is
     ``normal`` without drift and nothing is wrong with watch or guests; a guest that runs nowhere is shown and
     is not wrong.
@@ -192,7 +194,8 @@ def _looked(configs, timeout):
             said = _guests(config, answers, errors)
             shown["guests"] = guests.shown(config, said)
             shown["guests_wrong"] = guests.wrong(config, said)
-    return {"pairs": found, "retcode": 0 if all(map(shown_pairs.is_good, found.values())) else 1}
+    good = all(map(shown_pairs.is_good, found.values()))
+    return {"pairs": found, "version": VERSION, "retcode": 0 if good else 1}
 
 
 def _witnessed(nodes, config, primary, secondary):

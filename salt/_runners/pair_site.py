@@ -17,6 +17,7 @@ from failback.pillar import draft
 from failback.pillar import validate
 from failback_master import minions
 from failback_master import pillar_files
+from failback_master import served
 from failback_master import site
 from failback_master.surface.command import bad
 from failback_master.surface.command import command
@@ -31,7 +32,8 @@ def __virtual__():
 @command
 def check(*, ask=True):
     """
-    Check the pillar of all pairs: the files by themselves, and whether the site has what they name.
+    Check the pillar of all pairs: the files by themselves, whether the site has what they name, and whether
+    this master serves the files of this release and no others.
 
     Minions are asked for their interfaces, units and paths; one that has never had the modules of this tree
     gets them, and nothing else is changed.
@@ -64,7 +66,7 @@ def check(*, ask=True):
     pairs = pillar.get("pairs")
     if pairs is None and not slips:
         raise SaltInvocationError(_NO_PAIRS)
-    problems = [*slips, *_sentences(pillar_check.problems(pairs), files)]
+    problems = [*slips, *_sentences(pillar_check.problems(pairs), files), *served.problems(__opts__)]
     warnings = []
     if ask and isinstance(pairs, dict):
         try:

@@ -2,12 +2,14 @@
 # one of the pair's services: only an orchestration does, after it has looked at both nodes.
 include:
   - pair.packages
+  - pair.distribution
   - pair.program
   - pair.configuration
   - pair.fence
   - pair.access
   - pair.lsyncd
   - pair.nagios
+  - pair.security
   - pair.services
   - pair.git
   - pair.keep

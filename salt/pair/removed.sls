@@ -6,7 +6,8 @@ include:
   - pair.watch
   - pair.lease
 
-{%- set keys = '/root/.ssh/authorized_keys' %}
+{%- from 'pair/map.jinja' import node with context %}
+{%- set keys = node.authorized_keys %}
 {%- set begin = '# failback: begin (managed by Salt)' %}
 {%- if salt['file.file_exists'](keys) and salt['file.contains'](keys, begin) %}
 Nobody's key may ask for anything any more:

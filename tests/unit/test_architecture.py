@@ -18,6 +18,7 @@ FLOORS = (
     "failback_master",
     "salt_errors",
     "salt_node",
+    "salt_places",
     "failback.cli",
     "failback.peer_requests",
     "failback.watch",
@@ -40,6 +41,7 @@ FLOORS = (
     "failback.host",
     "failback.decisions",
     "failback.errors",
+    "failback.version",
 )
 #: All that ``decisions`` may import of the standard library: it looks neither at the system nor at a clock.
 PURE = {

@@ -9,6 +9,7 @@ from failback import errors
 from failback.errors import FailbackError
 from failback.host.paths import Paths
 from failback.pair import Member
+from failback.version import VERSION
 
 #: A gate that refuses. Units of an earlier release ask with ExecCondition=, which takes 1 to 254 for "skip
 #: silently" and 255 for "fail" (systemd.service(5)); a refusal at 3 in the morning must be loud.
@@ -65,6 +66,7 @@ def parser():
     top = argparse.ArgumentParser(
         prog="failback", description="Active/standby pairs on this node. Shipped by Salt's highstate."
     )
+    top.add_argument("--version", action="version", version=f"failback {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name, text, *words):
@@ -84,7 +86,7 @@ def parser():
     command("journal", "note which files change while a run lasts (its own unit)", "pair", "run")
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
     one = command("nagios", "a switch inside Nagios; status exits 0 (on), 3 (off) or 4 (not known)")
-    one.add_argument("--config", default=None, metavar="FILE", help="Nagios' own; Debian's by default")
+    one.add_argument("--config", default=None, metavar="FILE", help="Nagios' own configuration")
     one.add_argument("switch", choices=["notifications", "event_handlers"])
     one.add_argument("do", choices=["on", "off", "status"])
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
@@ -158,11 +160,13 @@ def _take_back(arguments, member):
 
 
 def _nagios(arguments, paths):
+    from failback.host import distribution
     from failback.host import nagios
 
     switch, do = arguments.switch, arguments.do
     try:
-        known = nagios.settings(arguments.config or nagios.CONFIGURATION)
+        names = distribution.names(paths)
+        known = nagios.settings(arguments.config or names["nagios_configuration"], names["nagios_unit"])
         if do != "status":
             nagios.turn(switch, do == "on", known)
             return 0

@@ -23,6 +23,8 @@ class Paths:
         self.ssh_config = self.ssh / "config"
         self.known_hosts = self.ssh / "known_hosts"
         self.pairs = self.configuration / "pairs"
+        #: What the distribution calls things; see ``failback.host.distribution``.
+        self.distribution = self.configuration / "distribution.json"
         self.all_state = self.root / "var/lib/failback"
 
     def pair_config(self, pair):

@@ -20,10 +20,10 @@ def normalise(name, data):
     data
         What the pillar says of it; it must have no ``problems``.
 
-    Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, floating addresses a
-    list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof", "status"}``,
-    ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses by id, as far as the pillar has
-    them; what is missing gets the schema's default.
+    Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, with ``ssh_port`` where it is
+    given, floating addresses a list with their ``name``, paths ``{"path", "then"}``, services
+    ``{"name", "proof", "status"}``, ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses
+    by id, as far as the pillar has them; what is missing gets the schema's default.
     """
     data = as_meant(data)
     return {
@@ -91,7 +91,8 @@ def as_meant(data):
 def _node(node):
     if isinstance(node, str):
         return {"id": node, "host": node}
-    return {"id": node["id"], "host": node.get("host", node["id"])}
+    port = {"ssh_port": node["ssh_port"]} if "ssh_port" in node else {}
+    return {"id": node["id"], "host": node.get("host", node["id"]), **port}
 
 
 def _floating_ip(name, entry):

@@ -27,8 +27,8 @@ URL = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]_-]{0,252}$"
 _GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
 
-def _id_and_host(description):
-    """A minion id, or a mapping of it and of what ``description`` says of its ``host``."""
+def _id_and_host(description, **more):
+    """A minion id, or a mapping of it, of what ``description`` says of its ``host``, and of ``more`` keys."""
     return [
         {"type": "string", "pattern": MINION_ID},
         {
@@ -38,16 +38,26 @@ def _id_and_host(description):
             "properties": {
                 "id": {"description": "Its minion id.", "type": "string", "pattern": MINION_ID},
                 "host": {"description": description, "type": "string", "pattern": HOST},
+                **more,
             },
         },
     ]
 
 
+_ADDRESS = "Name or fixed address for SSH between the two nodes; by default the id."
 _NODE = {
     "description": (
         "A server: its minion id, or its minion id and the address under which the other node reaches it."
     ),
-    "anyOf": _id_and_host("Name or fixed address for SSH between the two nodes; by default the id."),
+    "anyOf": _id_and_host(
+        _ADDRESS,
+        ssh_port={
+            "description": "Port of its sshd; by default 22.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 65535,
+        },
+    ),
 }
 
 _PATH = {"type": "string", "pattern": "^/", "maxLength": 4095}
@@ -377,7 +387,7 @@ PAIR = {
                     ),
                     "type": "array",
                     "minItems": 1,
-                    "items": _NODE,
+                    "items": {**_NODE, "anyOf": _id_and_host(_ADDRESS)},
                 },
                 "ca": {
                     "description": "File of the authority that signed the members' certificates.",

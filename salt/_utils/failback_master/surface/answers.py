@@ -49,8 +49,11 @@ def lines(data, width, now, with_steps=True):
 def _status(data, width, now):
     found = data["pairs"]
     if len(found) == 1:
-        return [line for pair, one in found.items() for line in pairs.page(pair, one, now, width)]
-    return pairs.table(found, now, width)
+        text = [line for pair, one in found.items() for line in pairs.page(pair, one, now, width)]
+    else:
+        text = pairs.table(found, now, width)
+    # Only where it was asked for: what is drawn again and again has its lines for other things.
+    return [*text, f"Failback {data['version']}"] if "version" in data else text
 
 
 def history(data, now, width=None):
