@@ -26,8 +26,8 @@ def refusal(config, verdict, knowing):
     if knowing and config.get("lease"):
         return (
             f"{config['name']} serves by a lease: its addresses have an end, and would go with the guard "
-            f"that renews them. Remove `lease` from the pillar and run highstate on both nodes, which lets them "
-            f"stay; then run this again: "
+            f"that renews them. Remove `lease` from the pillar and run highstate on both nodes, which lets "
+            f"them stay; then run this again: "
             f"salt -L {config['primary']['id']},{config['secondary']['id']} state.apply"
         )
     if verdict is None or len(knowing) < 2 or verdict.name in CLEAR:
