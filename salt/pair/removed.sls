@@ -4,6 +4,7 @@ include:
   - pair.git
   - pair.keep
   - pair.watch
+  - pair.look
   - pair.lease
 
 {%- set keys = '/root/.ssh/authorized_keys' %}

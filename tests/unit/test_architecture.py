@@ -24,6 +24,7 @@ FLOORS = (
     "failback.guard",
     "failback.handover",
     "failback.report",
+    "failback.readiness",
     "failback.fence",
     "failback.recovery",
     "failback.journal",

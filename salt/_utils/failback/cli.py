@@ -76,6 +76,7 @@ def parser():
     command("report", "print this node's live facts of a pair as JSON", "pair")
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
+    command("look", "look all the time at what this node would be worth (run by systemd)", "pair")
     command("keep", "put back this node's own missing addresses while it serves (run by cron)", "pair")
     command("guard", "renew the pair's lease, and give the addresses up without it (run by systemd)", "pair")
     command("announce", "re-announce the addresses this node has, several times", "pair")
@@ -112,6 +113,12 @@ def _watch(arguments, paths):
     from failback.watch import loop
 
     return loop.main(arguments.cron, paths)
+
+
+def _look(_arguments, member):
+    from failback.watch import lookout
+
+    return lookout.main(member)
 
 
 def _keep(_arguments, member):
@@ -226,6 +233,7 @@ COMMANDS = {
     "report": _report,
     "gate": _gate,
     "watch": _watch,
+    "look": _look,
     "keep": _keep,
     "guard": _guard,
     "announce": _announce,

@@ -10,6 +10,7 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
                                           ledger names the other node active
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
+``ready``                                 what this node is worth, as its lookout wrote it last
 ``yield <generation>``                    step down for the other node's newer generation
 ``serve-on <generation>``                 serve on in a generation above that one, which the other node
                                           renounces
@@ -25,6 +26,7 @@ other
 ========================================  =======================================================
 """
 
+import contextlib
 import json
 import os
 import re
@@ -90,6 +92,11 @@ def rsync(member):
         print(sentence, file=sys.stderr, flush=True)
     there = [one["path"] for one in member.config["replicate"] if one["path"] not in elsewhere]
     items = [item for path in there for item in replicated.items_on_disk(path)]
+    if writable:
+        # When all was carried last. Without the folder rsync refuses that one file, and nothing else.
+        with contextlib.suppress(OSError):
+            files.make_folder(member.volatile / replicated.IN_STEP)
+        items.append(replicated.in_step(member.pair))
     text = replicated.daemon_config(items, writable)
     files.write_atomically(target, os.fsencode(text))
     if not writable:
@@ -117,6 +124,13 @@ def report(member):
     from failback import report as reports
 
     print(json.dumps(reports.report(member)))
+
+
+def ready(member):
+    """Print what this node is worth, an empty object when nobody has looked. The answer itself is a proof."""
+    from failback.readiness import record
+
+    print(json.dumps(record.read(member) or {}))
 
 
 def step_down(member, generation):
@@ -186,6 +200,7 @@ VERBS = (
     (["rsync", "--server", "--daemon", "."], None, rsync),
     (["git-receive-pack"], _WORD, receive_pack),
     (["report"], None, report),
+    (["ready"], None, ready),
     (["yield"], _GENERATION, step_down),
     (["serve-on"], _GENERATION, serve_on),
     (["carried"], _GENERATION, carried),

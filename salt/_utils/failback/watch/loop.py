@@ -101,7 +101,7 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
 
 def status_file(paths, cron):
     """Where the watch of a cron name says how things stand: JSON, see :meth:`Watch.status`."""
-    return paths.root / "run/failback" / f"watch-{cron}.json"
+    return paths.watch_status(cron)
 
 
 def single(paths, cron):

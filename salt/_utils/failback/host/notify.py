@@ -1,0 +1,51 @@
+"""What a service says to systemd of itself: sd_notify(3)."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+#: That it has started, that it lives, what it does.
+READY, ALIVE = "READY=1", "WATCHDOG=1"
+
+
+def tell(*words):
+    """
+    Send some words, such as :data:`READY`, in one datagram. Nothing happens where systemd has not asked for it.
+
+    Says nothing of a failure: whoever watches over this process notices its silence.
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as opened:
+        opened.setblocking(False)
+        opened.connect("\0" + address[1:] if address.startswith("@") else address)
+        opened.sendall("\n".join(words).encode())
+
+
+@contextlib.contextmanager
+def busy(limit, every=5.0):
+    """
+    This process does something that takes its time: it is said to live for so many seconds at most.
+
+    limit
+        Seconds after which it counts as hanging all the same.
+    """
+    if not os.environ.get("NOTIFY_SOCKET"):
+        yield
+        return
+    ended, until = threading.Event(), time.monotonic() + limit
+
+    def go_on():
+        while time.monotonic() < until:
+            tell(ALIVE)
+            if ended.wait(every):
+                return
+
+    threading.Thread(target=go_on, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
