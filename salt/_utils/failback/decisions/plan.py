@@ -221,8 +221,8 @@ def _not_ready(config, found):
     """Why the pair is not moved to a standby that would not serve, or would lack what was written."""
     standby = config["secondary"]["id"]
     return (
-        f"{standby} is not ready to serve: {' '.join(found.stops)} Moved now, the pair would be without service "
-        f"or without what was written last, so nothing is stopped. Fix that, then run: "
+        f"{standby} is not ready to serve: {' '.join(found.stops)} Moved now, the pair would be without "
+        f"service or without what was written last, so nothing is stopped. Fix that, then run: "
         f"{command(FAILOVER, config)}"
     )
 

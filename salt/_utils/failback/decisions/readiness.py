@@ -3,8 +3,9 @@ What a node of a pair is worth: all that a takeover would depend on, judged whil
 
     for finding in wrong(config, report, ACTIVE_ROLE): print(finding.sentence)
 
-Pure. :py:mod:`failback.readiness` finds the facts. A fact that is not there, of a release that does not know it
-or of a node on which nobody looks, is no finding: what is not proved is not reported. That nobody looks is one.
+Pure. :py:mod:`failback.readiness` finds the facts. A fact that is not there, of a release that does not know
+it or of a node on which nobody looks, is no finding: what is not proved is not reported. That nobody looks is
+one.
 """
 
 from __future__ import annotations
@@ -135,12 +136,12 @@ def _looks(config, node, facts):
     looked = facts.get("looked")
     if looked is None or looked > LOOKS_WITHIN:
         since = "" if looked is None else f" since {looked:.0f} s"
+        unit = f"failback-look@{config['name']}"
         yield Finding(
             node,
             "looks",
-            f"Nobody looks{since} at what {node} is worth: failback-look@{config['name']} does not run there. See "
-            f"`systemctl status failback-look@{config['name']}` on {node}, then run: salt '{node}' state.apply "
-            f"pair.look",
+            f"Nobody looks{since} at what {node} is worth: {unit} does not run there, or hangs. See "
+            f"`systemctl status {unit}` on {node}, then run: salt '{node}' state.apply pair.look",
         )
 
 
@@ -159,7 +160,7 @@ def _watch(config, node, facts):
             yield Finding(
                 node,
                 "watch",
-                f"The watch {cron} on {node} has said nothing for {watch['silent']:.0f} s, so nobody there may "
+                f"The watch {cron} on {node} has said nothing for {watch['silent']:.0f} s, so it may not "
                 f"take {pair} over. Run: salt '{node}' service.restart {unit}",
             )
         for address, macs in sorted(watch["several"].items()):
@@ -179,7 +180,7 @@ def _paths(config, node, facts, role):
                 node,
                 "path",
                 f"{path} cannot be written on {node}: {one['error']}. "
-                f"{_without_it(node, role)} Make it writable there (`findmnt -T {path}`, `lsattr -d {path}`).",
+                f"{_without_it(node, role)} Make it writable there: `findmnt -T {path}`, `lsattr -d {path}`.",
                 stops=role == STANDS_BY,
             )
         elif _is_full(one):
@@ -230,8 +231,8 @@ def _ssh(config, node, facts, role):
     yield Finding(
         node,
         "ssh",
-        f"{node} cannot ask {peer['node']} over SSH: {_ended(peer['sentence'])} Without that nothing is handed "
-        f"over and nothing comes home. {_mend_ssh(config, peer['node'], peer['sentence'])}",
+        f"{node} cannot ask {peer['node']} over SSH: {_ended(peer['sentence'])} Without that nothing is "
+        f"handed over and nothing comes home. {_mend_ssh(config, peer['node'], peer['sentence'])}",
         stops=role == STANDS_BY,
     )
 
@@ -263,8 +264,8 @@ def _carrier(config, report, facts):
             node,
             "rsync",
             f"lsyncd does not stay up on {node}, systemd has started it again {restarts['times']} times"
-            f"{_said(restarts.get('said'))} What is written now is on {node} alone. See `journalctl -u lsyncd` "
-            f"there, fix what it says, then run: {commands.command('recover', config['name'], {})}",
+            f"{_said(restarts.get('said'))} What is written now is on {node} alone. See `journalctl -u "
+            f"lsyncd` there, fix what it says, then run: {commands.command('recover', config['name'], {})}",
             stops=True,
         )
     failing = facts.get("failing")
@@ -273,9 +274,9 @@ def _carrier(config, report, facts):
         yield Finding(
             node,
             "rsync",
-            f"lsyncd on {node} carries nothing whole to {other} since {iso(failing['since'])}: rsync has failed "
-            f"{failing['times']} times, with exit code {failing['code']}{_said(said)} What was written since "
-            f"would be lost with {node}. {_mend_rsync(config, other, failing['code'], said)}",
+            f"lsyncd on {node} has not carried all to {other} since {iso(failing['since'])}: rsync has "
+            f"failed {failing['times']} times, with exit code {failing['code']}{_said(said)} What was written "
+            f"since would be lost with {node}. {_mend_rsync(config, other, failing['code'], said)}",
             stops=failing["times"] > 1,
         )
 
@@ -314,8 +315,8 @@ def _lag(config, node, facts):
     yield Finding(
         node,
         "in_step",
-        f"{node} {when}: what was written since would be lost with {other}. See `salt '{other}' lsyncd.status "
-        f"{config['name']}` and `journalctl -u lsyncd` on {other}.",
+        f"{node} {when}: what was written since would be lost with {other}. See `salt '{other}' "
+        f"lsyncd.status {config['name']}` and `journalctl -u lsyncd` on {other}.",
     )
 
 

@@ -254,7 +254,7 @@ def _one_serves(config, server, other):
 
 
 def _unready(config, name, server, other):
-    """What a takeover would depend on and is not so; of a pair that is not normal, what its active node lacks."""
+    """What a takeover would depend on and is not so; where it is not normal, what the active node lacks."""
     if name == NORMAL:
         return readiness.together(config, server, other)
     # The other one is not ready by the verdict itself; a recovery ends with a look at both.

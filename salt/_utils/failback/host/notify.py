@@ -12,7 +12,7 @@ READY, ALIVE = "READY=1", "WATCHDOG=1"
 
 def tell(*words):
     """
-    Send some words, such as :data:`READY`, in one datagram. Nothing happens where systemd has not asked for it.
+    Send some words, such as :data:`READY`, in one datagram, if systemd has asked for it.
 
     Says nothing of a failure: whoever watches over this process notices its silence.
     """

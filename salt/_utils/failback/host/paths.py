@@ -46,7 +46,7 @@ class Paths:
         return self.root / "run/failback" / f"watch-{cron}.json"
 
     def readiness(self, pair):
-        """What this node is worth to the pair, as the lookout has seen it last; see ``failback.readiness``."""
+        """What this node is worth to the pair, by the lookout; see ``failback.readiness.record``."""
         return self.volatile(pair) / "readiness.json"
 
     def unit(self, name):

@@ -95,8 +95,8 @@ def states(entries):
         of a name.
 
     Returns ``{name: state}`` with systemd's ActiveState (``active``, ``inactive``, ``failed`` …), or, for a
-    unit that does not run and cannot be started, its LoadState (``not-found``, ``masked`` …). With a ``status`` command: ``active``, ``inactive``, or
-    ``unknown`` when it gave no answer.
+    unit that does not run and cannot be started, its LoadState (``not-found``, ``masked`` …). With a
+    ``status`` command: ``active``, ``inactive``, or ``unknown`` when it gave no answer.
     """
     entries = list(entries)
     units = _systemd([one["name"] for one in entries])

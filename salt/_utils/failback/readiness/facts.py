@@ -2,8 +2,8 @@
 The facts that a takeover depends on, beside those that a report has anyway.
 
 Two kinds. Those that cost nothing are found whenever somebody asks (:func:`now`). Those that need time, the
-other node or a memory are found by the lookout (:py:mod:`failback.watch.lookout`), which keeps them in the file
-of :py:mod:`failback.readiness.record`. :py:mod:`failback.decisions.readiness` judges both.
+other node or a memory are found by the lookout (:py:mod:`failback.watch.lookout`), which keeps them in the
+file of :py:mod:`failback.readiness.record`. :py:mod:`failback.decisions.readiness` judges both.
 """
 
 import contextlib
@@ -33,21 +33,22 @@ def now(member):
     ``looked``
         Seconds since the lookout's last round, or None.
     ``watch``
-        For each cron name whose watch this node has: ``alive``; ``silent``, seconds since it wrote its status,
-        or None; ``sentence``, what it sees; ``several``, address to the hardware addresses that answer for it
-        where they are more than one.
+        For each cron name whose watch this node has: ``alive``; ``silent``, seconds since it wrote its
+        status, or None; ``sentence``, what it sees; ``several``, address to the hardware addresses that answer
+        for it where they are more than one.
     ``in_step``
         On the secondary: ``at`` and ``age`` of when it was last in step, see
         ``failback.replication.in_step.last``, and ``admitted_for``, seconds since its ledger was written.
     ``paths``
-        Of the lookout: each replicated path to ``error`` (why it cannot be written, or None), ``free_bytes`` and
-        ``free_files`` (None where the file system does not count them).
+        Of the lookout: each replicated path to ``error`` (why it cannot be written, or None), ``free_bytes``
+        and ``free_files`` (None where the file system does not count them).
     ``ssh``
         Of the lookout: ``node``, ``well``, ``sentence`` and ``at`` of when the other node was asked last.
     ``beats``, ``failing``, ``inotify``, ``restarts``, ``proved``
         Of the lookout on the primary: whether lsyncd tells the other node when all was carried; ``code``,
-        ``times``, ``since`` and ``said`` of rsyncs that have failed since that moment, or None; why files cannot
-        be watched, or None; ``times`` and ``said`` of a lsyncd that does not stay up, or None; that moment.
+        ``times``, ``since`` and ``said`` of rsyncs that have failed since that moment, or None; why files
+        cannot be watched, or None; ``times`` and ``said`` of a lsyncd that does not stay up, or None; that
+        moment.
     """
     known = record.read(member) or {}
     found = {
@@ -105,9 +106,9 @@ def paths(member):
     """
     Whether the replicated paths can be written, and what room they have.
 
-    Nothing is written for it: what appears in a path would be carried. Asked of the kernel, a file system that
-    is read-only and a folder that is immutable say so. A path that does not exist is its file system's matter
-    (``failback.replication.sources``).
+    Nothing is written for it: what appears in a path would be carried. Asked of the kernel, a file system
+    that is read-only and a folder that is immutable say so. A path that does not exist is a matter of
+    ``failback.replication.sources``.
     """
     root = str(member.paths.root)
     found = {}

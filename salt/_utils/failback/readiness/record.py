@@ -1,5 +1,5 @@
 """
-What the lookout has found, in ``/run/failback/<pair>/readiness.json``, for whoever wants to know at any moment.
+What the lookout has found, in ``/run/failback/<pair>/readiness.json``, for whoever wants to know at any time.
 
 The file is of this boot, written anew at least every ten seconds:
 

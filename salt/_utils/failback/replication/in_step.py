@@ -42,8 +42,8 @@ SIZE = 160
 
 InStep = collections.namedtuple("InStep", "at age")
 InStep.__doc__ = """
-``at``: the moment, in seconds since the epoch on the clock of the node that served. ``age``: how long ago that
-was, in seconds.
+``at``: the moment, in seconds since the epoch on the clock of the node that served. ``age``: for how many
+seconds that is over.
 """
 
 

@@ -38,7 +38,7 @@ HEARTBEAT = 1
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
 
-#: Seconds after which an rsync that carries the file of :py:mod:`failback.replication.in_step` is given up: the next one follows anyway.
+#: Seconds after which an rsync is given up that carries the file of ``failback.replication.in_step``.
 IN_STEP_TIMEOUT = 20
 
 Places = collections.namedtuple("Places", "config status marker seen mounted failed")

@@ -430,7 +430,7 @@ def _names(syncs):
 
 
 def seen_at(member, name):
-    """When lsyncd noted a name in its marker's folder, in nanoseconds since 1970; None if another one, or none."""
+    """When lsyncd noted a name in its marker folder, in nanoseconds since 1970; None if it has not."""
     return _seen(lsyncd_config.places(member).seen, name)
 
 

@@ -148,7 +148,7 @@ def item(path, is_directory):
 
 
 def in_step(pair):
-    """The one file that is carried beside the pair's paths, as an :py:class:`Item`; the same on both nodes."""
+    """The one file that is carried beside the pair's paths, as an :py:class:`Item`: the same on both."""
     folder = f"/run/failback/{pair}/{IN_STEP}"
     return Item(f"{folder}/{IN_STEP}", folder, IN_STEP)
 

@@ -2,8 +2,8 @@
 The lookout: looks all the time at what this node would be worth if it had to serve, or lost the other one.
 
 ``failback-look@<pair>.service`` runs ``failback look <pair>`` on both nodes. It changes nothing, and takes
-nothing over. It is a process of its own, so that neither a disk that hangs nor an SSH connection that does can
-stop the watch. What may hang is done by a child or a thread with a limit, so that it is known what hangs.
+nothing over. It is a process of its own, so that neither a disk that hangs nor an SSH connection that does
+can stop the watch. What may hang is done by a child or a thread with a limit, so that it is known what hangs.
 
 =====================  =====================================================================================
 about once a second    where lsyncd runs: whether all has been carried (``replication.in_step``)
