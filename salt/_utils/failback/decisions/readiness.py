@@ -28,6 +28,9 @@ WATCH_WITHIN = 35.0
 LEAST_BYTES = 64 << 20
 LEAST_FILES = 500
 
+#: What the watch may do beyond the largest lag: serve and say so, or leave the pair alone.
+SERVE, REFUSE = "serve", "refuse"
+
 #: What systemd calls a unit that it cannot start (``LoadState``).
 CANNOT_START = {
     "masked": "is masked",
@@ -65,6 +68,31 @@ class Finding:
 def max_lag(config):
     """Seconds since it was in step after which a standby counts as behind."""
     return float(config["watch"].get("max_lag", 30))
+
+
+def refuses(config):
+    """Whether the watch leaves the pair alone if the standby is further behind."""
+    return config["watch"].get("beyond_max_lag") == REFUSE
+
+
+def behind(config, known):
+    """
+    Why a takeover now would lose more than it may, a sentence; None where it would not.
+
+    known
+        ``at``, ``age``, ``admitted_for`` of the node that takes over: ``failback.replication.in_step.read``.
+    """
+    limit, age = max_lag(config), known["age"]
+    if age is None:
+        # When it was admitted it had all there was.
+        age = known["admitted_for"]
+    if not config["replicate"] or (age is not None and age <= limit):
+        return None
+    node, other = config["secondary"]["id"], config["primary"]["id"]
+    if known["at"] is None:
+        when = "nobody knows when" if age is None else f"not since it was admitted {age:.0f} s ago"
+        return f"{node} was last in step with {other}: {when}"
+    return f"{node} was last in step with {other} at {iso(known['at'])}, {age:.0f} s ago"
 
 
 def wrong(config, report, role):
@@ -106,8 +134,8 @@ def together(config, active, standby):
     """
     told = (active.get("readiness") or {}).get("beats")
     findings = [*wrong(config, active, SERVES), *wrong(config, standby, STANDS_BY)]
-    never = ((standby.get("readiness") or {}).get("in_step") or {}).get("at") is None
-    return tuple(one for one in findings if one.about != "in_step" or told or not never)
+    never, other = _never(standby), standby["node"]
+    return tuple(one for one in findings if told or not never or one.about != "in_step" or one.node != other)
 
 
 def alone(config, report, role):
@@ -116,8 +144,13 @@ def alone(config, report, role):
 
     That it was never in step may be the other node's release, and is left out.
     """
-    never = ((report.get("readiness") or {}).get("in_step") or {}).get("at") is None
+    never = role == STANDS_BY and _never(report)
     return tuple(one for one in wrong(config, report, role) if one.about != "in_step" or not never)
+
+
+def _never(standby):
+    """Whether a standby has never been told that it was in step."""
+    return ((standby.get("readiness") or {}).get("in_step") or {}).get("at") is None
 
 
 def role_of(own, node, admitted):
@@ -268,6 +301,14 @@ def _carrier(config, report, facts):
             f"lsyncd` there, fix what it says, then run: {commands.command('recover', config['name'], {})}",
             stops=True,
         )
+    if facts.get("beats") is False:
+        yield Finding(
+            node,
+            "in_step",
+            f"lsyncd on {node} runs with a configuration of before, by which {other} does not learn when it "
+            f"was last in step. Nothing is lost by that; a takeover could not say what is missing. Run: "
+            f"{commands.command('recover', config['name'], {})}",
+        )
     failing = facts.get("failing")
     if failing:
         said = failing.get("said") or ""
@@ -275,8 +316,8 @@ def _carrier(config, report, facts):
             node,
             "rsync",
             f"lsyncd on {node} has not carried all to {other} since {iso(failing['since'])}: rsync has "
-            f"failed {failing['times']} times, with exit code {failing['code']}{_said(said)} What was written "
-            f"since would be lost with {node}. {_mend_rsync(config, other, failing['code'], said)}",
+            f"failed {failing['times']} times, with exit code {failing['code']}{_said(said)} What was "
+            f"written since would be lost with {node}. {_mend_rsync(config, other, failing['code'], said)}",
             stops=failing["times"] > 1,
         )
 

@@ -34,8 +34,8 @@ def now(member):
         Seconds since the lookout's last round, or None.
     ``watch``
         For each cron name whose watch this node has: ``alive``; ``silent``, seconds since it wrote its
-        status, or None; ``sentence``, what it sees; ``several``, address to the hardware addresses that answer
-        for it where they are more than one.
+        status, or None; ``sentence``, what it sees; ``several``, address to the hardware addresses that
+        answer for it where they are more than one.
     ``in_step``
         On the secondary: ``at`` and ``age`` of when it was last in step, see
         ``failback.replication.in_step.last``, and ``admitted_for``, seconds since its ledger was written.

@@ -14,16 +14,25 @@ The file is of this boot, written anew at least every ten seconds:
 ``ready``        whether nothing was found; null where it takes no part
 ``findings``     list of ``about`` (a word), ``sentence``, and ``stops`` (a planned move would fail)
 ``facts``        what was found, see :py:func:`failback.readiness.facts.now`
+
+``answers``      which question of :func:`look_now` that round of looks was for, or null
 ===============  =========================================================================================
 
 It is what this node sees by itself. Keys are added, none is renamed.
 """
 
+import secrets
+import time
+
 from failback.errors import FailbackError
+from failback.errors import Unavailable
 from failback.host import files
 from failback.host import system
 
 VERSION = 1
+
+#: Seconds for a round of looks that somebody waits for: the other node's answer takes longest.
+ANSWERS_WITHIN = 15.0
 
 
 def read(member):
@@ -40,3 +49,40 @@ def read(member):
 def write(member, content):
     """Replace it. For monitoring, which need not be root. Raises ``OSError``."""
     files.write_json(member.paths.readiness(member.pair), {"version": VERSION, **content}, mode=0o644)
+
+
+def _question(member):
+    return member.volatile / "look.json"
+
+
+def asked(member):
+    """What :func:`look_now` has asked last, or None."""
+    try:
+        return (files.read_json(_question(member), "the question to the lookout") or {}).get("token")
+    except FailbackError:
+        return None
+
+
+def look_now(member, limit=ANSWERS_WITHIN):
+    """
+    Have the lookout look at once, and wait for what it finds.
+
+    limit
+        Seconds to wait at most.
+
+    Returns what :func:`read` does. Raises ``Unavailable`` when nobody answers in time.
+    """
+    token = secrets.token_hex(8)
+    files.write_json(_question(member), {"token": token})
+    end = time.monotonic() + limit
+    while True:
+        found = read(member)
+        if found and found.get("answers") == token:
+            return found
+        if time.monotonic() >= end:
+            unit = f"failback-look@{member.pair}"
+            raise Unavailable(
+                f"Nobody has looked at what {member.node} is worth to {member.pair} within {limit:g} s: "
+                f"{unit} does not run there, or hangs. Run on {member.node}: systemctl restart {unit}"
+            )
+        time.sleep(0.1)

@@ -77,14 +77,20 @@ def last(member):
     return None
 
 
-def beats(member):
-    """Whether the lsyncd that runs may know this file: it has started since its configuration was written."""
-    place = lsyncd_config.places(member)
+def beats(member, pid):
+    """
+    Whether the lsyncd that runs tells the standby: its configuration says so, and it began with that.
+
+    pid
+        Of lsyncd.
+    """
+    config, ticks = lsyncd_config.places(member).config, system.process_started(pid) if pid else None
+    if ticks is None:
+        return False
+    began = time.time() - system.boottime() + ticks / os.sysconf("SC_CLK_TCK")
     with contextlib.suppress(OSError):
-        text = place.config.read_text(errors="replace")
-        # Written by each process when it starts.
-        started = os.stat(place.mounted).st_mtime
-        return f'"{NAME}"' in text and started > os.stat(place.config).st_mtime
+        # A second: the two clocks are not read at once.
+        return f'"{NAME}"' in config.read_text(errors="replace") and os.stat(config).st_mtime < began + 1
     return False
 
 

@@ -39,6 +39,9 @@ from failback.watch import resident
 #: Seconds between two steps, and between two rounds of looks.
 STEP, ROUND = 1.0, 10.0
 
+#: Seconds between two looks at the program's own files.
+HOUSEKEEPING = 5.0
+
 #: Seconds between two questions to the other node; sooner after one that has failed.
 ASK_EVERY, ASK_AGAIN = 60.0, 10.0
 
@@ -85,9 +88,11 @@ def main(member, foreground=False, restart=None):
         with contextlib.closing(Lookout(member, foreground)) as lookout:
             notify.tell(notify.READY)
             while not changes.settled():
-                lookout.step()
-                notify.tell(notify.ALIVE)
-                time.sleep(STEP)  # nothing is waited for: this is how often it looks
+                end = time.monotonic() + HOUSEKEEPING
+                while time.monotonic() < end:
+                    lookout.step()
+                    notify.tell(notify.ALIVE)
+                    time.sleep(STEP)  # nothing is waited for: this is how often it looks
     return (restart or resident.start_anew)() or 0
 
 
@@ -113,6 +118,8 @@ class Lookout:
         self._said, self._said_at = None, float("-inf")
         self._next, self._told = 0.0, None
         self._strangers = set()
+        #: What was asked last, and what was answered last; see ``record.look_now``.
+        self._question = self._answered = None
 
     def step(self):
         """Go on with what is under way; a round of looks when it is time. Raises nothing."""
@@ -121,11 +128,17 @@ class Lookout:
             news = self._prover is not None and self._prover.look(self._units.get(services.LSYNCD, {}))
             self._peer.step(now)
             news = self._disks.step() or self._peer.news() or news
-            if now >= self._next:
+            question = record.asked(self.member)
+            if now >= self._next or question != self._question:
                 self._next = now + ROUND
                 self._disks.begin()
                 self._ask_systemd()
                 news = True
+            if question != self._question:
+                self._question, self._said_at = question, float("-inf")
+                self._peer.at_once()
+            elif self._answered != question and not self._disks.busy and not self._peer.busy:
+                self._answered, news = question, True
             if news:
                 self._write(now)
         except Exception:  # a fault in the code, or a full disk, must not end the looks of the other pairs
@@ -160,6 +173,7 @@ class Lookout:
                         {"about": one.about, "sentence": one.sentence, "stops": one.stops} for one in findings
                     ],
                     "facts": found,
+                    "answers": self._answered,
                 },
             )
 
@@ -194,7 +208,9 @@ class Lookout:
             self._listen(now)
         else:
             self._said = None
-        found["beats"] = runs and in_step.beats(self.member)
+        pid = int(lsyncd.get("MainPID") or 0) if runs else 0
+        # None: it does not run, and the verdict says so.
+        found["beats"] = in_step.beats(self.member, pid) if pid else None
         found["failing"] = {**failing, "said": self._said} if failing else None
         found["restarts"] = {"times": restarts, "said": self._said} if restarts else None
         found["inotify"] = _inotify()
@@ -309,6 +325,15 @@ class PeerLook:
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
+    def at_once(self):
+        """Somebody waits for the answer: ask now, and take the first one for it."""
+        self._next, self._failures = 0.0, max(1, self._failures)
+
+    @property
+    def busy(self):
+        """Whether a question is due or under way."""
+        return self._next == 0.0 or bool(self._thread and self._thread.is_alive())
+
     def news(self):
         """Whether the answer has changed since the last call."""
         changed, self._changed = self._changed, False
@@ -358,6 +383,11 @@ class DiskLook:
         self._child, self._pipe, self._until, self._text = None, None, 0.0, b""
         #: See ``paths`` of :func:`failback.readiness.facts.now`; None before the first answer.
         self.found = None
+
+    @property
+    def busy(self):
+        """Whether a look is under way that may still end."""
+        return self._child is not None and time.monotonic() <= self._until
 
     def begin(self):
         """Start a look, unless one is under way."""
