@@ -37,8 +37,8 @@ EVERY = 10.0
 #: Seconds for lsyncd to note a name, after which another one is made: a drain may have come in between.
 NOTED_WITHIN = 5.0
 
-#: Bytes of the file. It is written over in place, in one call: rsync never finds half of it.
-SIZE = 160
+#: More bytes than such a file has.
+SIZE = 400
 
 InStep = collections.namedtuple("InStep", "at age")
 InStep.__doc__ = """
@@ -66,7 +66,7 @@ def last(member):
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 return None
-            found = json.loads(os.read(descriptor, SIZE + 1))
+            found = json.loads(os.read(descriptor, SIZE))
         finally:
             os.close(descriptor)
         # Set by the kernel when rsync put it there; mtime is the other node's.
@@ -187,12 +187,11 @@ class Prover:
         self.close()
         self._next = time.monotonic() + EVERY
         content = json.dumps({"in_step": round(self.proved.at, 3), "old": self.proved.age})
+        # Whole, and moved in from a folder that lsyncd does not watch: that is one event, and one rsync.
+        aside = self._member.volatile / f".{NAME}"
         with contextlib.suppress(OSError):
-            descriptor = os.open(self._place.marker / NAME, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.pwrite(descriptor, content.ljust(SIZE - 1).encode() + b"\n", 0)
-            finally:
-                os.close(descriptor)
+            aside.write_text(f"{content}\n")
+            os.replace(aside, self._place.marker / NAME)
 
 
 class Failures:

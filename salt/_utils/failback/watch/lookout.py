@@ -15,6 +15,7 @@ every minute           whether the other node answers over the pair's SSH connec
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -270,25 +271,43 @@ class Lookout:
             print(f"failback: {sentence}", file=sys.stderr, flush=True)
 
 
-#: Beginnings of the lines that say why an rsync or the connection below it has failed.
-_TELLING = ("rsync: ", "@ERROR", "ssh:", "rsync error:", "Error:")
-_ALSO = ("host key verification failed", "permission denied", "watches", "connection", "not allowed")
+#: What lsyncd itself says in between; what it calls an error says why it ends.
+_LSYNCD = re.compile(r"[0-9:]{8} (Normal|Warn|Call|Exec)")
+
+#: What ssh says of a connection that did not come about. It comes before rsync's own words about that.
+_SSH = ("host key verification failed", "permission denied", "connection", "could not resolve", "no route")
 
 
 def words_of(text):
     """
-    The last line of lsyncd's journal that says what is wrong, cut to 300 characters; None if there is none.
+    The line of lsyncd's journal that says what was wrong last, cut to 300 characters; None if there is none.
 
-    rsync names the file in the line before its own summary, so a summary counts only where nothing better is.
+    text
+        Its newest lines. lsyncd has a line of its own between two rsyncs; of those of one of them, what ssh says
+        tells most, then what rsync says of a file, then rsync's summary.
     """
-    summary = None
+    block = []
     for line in reversed(text.splitlines()):
-        line = line.strip()[:300]
-        if line.startswith("rsync error:"):
-            summary = summary or line
-        elif line.startswith(_TELLING) or any(one in line.lower() for one in _ALSO):
-            return line
-    return summary
+        if not _LSYNCD.match(line):
+            block.append(line.strip()[:300])
+        elif block:
+            break
+    best = min(block, key=_rank, default=None)
+    return best if best is not None and _rank(best) < len(_RANKS) else None
+
+
+_RANKS = (
+    lambda line: not line.startswith("rsync") and line.lower().startswith(("ssh:", *_SSH)),
+    lambda line: not line.startswith("rsync") and any(one in line.lower() for one in _SSH),
+    lambda line: " Error: " in line[:20],
+    lambda line: line.startswith(("rsync: [", "@ERROR")),
+    lambda line: line.startswith("rsync: "),
+    lambda line: line.startswith("rsync error:"),
+)
+
+
+def _rank(line):
+    return next((number for number, fits in enumerate(_RANKS) if fits(line)), len(_RANKS))
 
 
 def _inotify():
