@@ -321,8 +321,8 @@ def start(pair, limit=60, anew=False):
         True: it is started again where it runs, so that its first pass compares everything. What it has
         carried to a standby that has lost power since may be lost there, and it would not know.
 
-    Returns True when it was started, False when it already ran with this configuration. One that began with an
-    earlier one is started again. Raises ``CommandExecutionError`` with the gate's reason, or when
+    Returns True when it was started, False when it already ran with this configuration. One that began with
+    another is started again. Raises ``CommandExecutionError`` with the gate's reason, or when
     it did not stay up. ``first_pass`` then waits for its first pass.
     """
     member = _member(pair)

@@ -283,8 +283,8 @@ def words_of(text):
     The line of lsyncd's journal that says what was wrong last, cut to 300 characters; None if there is none.
 
     text
-        Its newest lines. lsyncd has a line of its own between two rsyncs; of those of one of them, what ssh says
-        tells most, then what rsync says of a file, then rsync's summary.
+        Its newest lines. lsyncd has a line of its own between two rsyncs. Of those of one of them, what ssh
+        says tells most, then what rsync says of a file, then rsync's summary.
     """
     block = []
     for line in reversed(text.splitlines()):
@@ -385,7 +385,8 @@ def ask(member):
         # Of an earlier release: it does not know the word, so the key was let in.
         return None if "is not something that the other node may ask for" in said else said
     if not text.lstrip().startswith("{"):
-        return f"root's shell on {other} prints {text.strip().splitlines()[0][:80]!r} before every answer"
+        first = text.strip().partition("\n")[0][:80]
+        return f"root's shell on {other} prints {first!r} before every answer"
     return None
 
 
