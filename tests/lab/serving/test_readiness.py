@@ -25,7 +25,8 @@ def app(pair):
     """The nodes know of an active service ``app`` as well, which runs on salt1."""
     before = [host.read(CONFIGURATION) for host in pair.nodes]
     for host, text in zip(pair.nodes, before):
-        host.write("/etc/systemd/system/app.service", "[Service]\nExecStart=/bin/sleep infinity\n")
+        host.run(["mkdir", "-p", "/usr/local/lib/systemd/system"])
+        host.write("/usr/local/lib/systemd/system/app.service", "[Service]\nExecStart=/bin/sleep infinity\n")
         host.run(["systemctl", "daemon-reload"])
         active = [{"name": "app", "proof": None, "status": None}]
         host.write(CONFIGURATION, json.dumps({**json.loads(text), "active_services": active}))
@@ -98,9 +99,9 @@ def test_a_standby_with_new_host_keys_is_not_ready_and_falls_behind(pair):
 
 def what_only_one_node_shows(pair):
     """Meanwhile: what needs the same half minute, and nothing of what is tried beside it."""
-    pair.salt2.run(["chattr", "+i", "/srv/data"])
-    pair.salt2.run(["systemctl", "mask", "app"])
     try:
+        pair.salt2.run(["chattr", "+i", "/srv/data"])
+        pair.salt2.run(["systemctl", "mask", "app"])
         until(lambda: said(pair.salt2, "path"), 15, "salt2 to see that it cannot write")
         assert "/srv/data cannot be written on salt2" in said(pair.salt2, "path")
         until(lambda: said(pair.salt2, "services"), 15, "salt2 to see that it could not start app")

@@ -296,7 +296,7 @@ def _carrier(config, report, facts):
         yield Finding(
             node,
             "rsync",
-            f"lsyncd does not stay up on {node}, systemd has started it again {restarts['times']} times"
+            f"lsyncd does not stay up on {node}, systemd has started it again {_times(restarts['times'])}"
             f"{_said(restarts.get('said'))} What is written now is on {node} alone. See `journalctl -u "
             f"lsyncd` there, fix what it says, then run: {commands.command('recover', config['name'], {})}",
             stops=True,
@@ -316,10 +316,14 @@ def _carrier(config, report, facts):
             node,
             "rsync",
             f"lsyncd on {node} has not carried all to {other} since {iso(failing['since'])}: rsync has "
-            f"failed {failing['times']} times, with exit code {failing['code']}{_said(said)} What was "
+            f"failed {_times(failing['times'])}, with exit code {failing['code']}{_said(said)} What was "
             f"written since would be lost with {node}. {_mend_rsync(config, other, failing['code'], said)}",
             stops=failing["times"] > 1,
         )
+
+
+def _times(number):
+    return "once" if number == 1 else f"{number} times"
 
 
 def _said(said):

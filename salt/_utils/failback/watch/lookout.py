@@ -116,8 +116,8 @@ class Lookout:
         self._units = {}
         self._peer = PeerLook(member)
         self._disks = DiskLook(member)
-        self._said, self._said_at = None, float("-inf")
-        self._next, self._told = 0.0, None
+        self._said, self._said_of, self._said_at = None, None, float("-inf")
+        self._next, self._told = 0.0, set()
         self._strangers = set()
         #: What was asked last, and what was answered last; see ``record.look_now``.
         self._question = self._answered = None
@@ -206,9 +206,9 @@ class Lookout:
         restarts = int(lsyncd.get("NRestarts") or 0) if lsyncd.get("ActiveState") in LOOPS else 0
         failing = self._prover.failing() if runs else None
         if failing or restarts:
-            self._listen(now)
+            self._listen(now, failing and failing["code"])
         else:
-            self._said = None
+            self._said, self._said_of = None, None
         pid = int(lsyncd.get("MainPID") or 0) if runs else 0
         # None: it does not run, and the verdict says so.
         found["beats"] = in_step.beats(self.member, pid) if pid else None
@@ -227,11 +227,11 @@ class Lookout:
             self._units = {}
             self._say(f"{self.member.pair}: {error}", system.WARNING)
 
-    def _listen(self, now):
-        """What lsyncd, and the rsync and ssh that it starts, have said last."""
-        if now - self._said_at < WORDS_EVERY and self._said is not None:
+    def _listen(self, now, code):
+        """What lsyncd, and the rsync and ssh that it starts, have said last; anew when they fail otherwise."""
+        if now - self._said_at < WORDS_EVERY and self._said is not None and code == self._said_of:
             return
-        self._said_at = now
+        self._said_at, self._said_of = now, code
         with contextlib.suppress(FailbackError):
             text = system.run(
                 [
@@ -255,13 +255,11 @@ class Lookout:
 
     def _tell(self, findings):
         """One line in the system's log when something is not ready, and when all is again."""
-        about = tuple(sorted({one.about for one in findings}))
-        if about == self._told:
-            return
-        if findings:
-            for one in findings:
+        about = {one.about for one in findings}
+        for one in findings:
+            if one.about not in self._told:
                 self._say(f"{self.member.pair}: {one.sentence}", system.WARNING)
-        elif self._told is not None:
+        if self._told and not about:
             self._say(f"{self.member.pair}: {self.member.node} is ready again", system.NOTICE)
         self._told = about
 
@@ -383,7 +381,8 @@ def ask(member):
     except FailbackError as error:
         said = str(error)
         # Of an earlier release: it does not know the word, so the key was let in.
-        return None if "is not something that the other node may ask for" in said else said
+        known = "is not something that the other node may ask for" in said
+        return None if known else words_of(said) or said
     if not text.lstrip().startswith("{"):
         first = text.strip().partition("\n")[0][:80]
         return f"root's shell on {other} prints {first!r} before every answer"
