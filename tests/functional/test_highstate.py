@@ -139,7 +139,7 @@ def test_the_highstate_of_a_node_compiles(compiled, pairs, pair, role):
     assert not found.functions() & NEVER
     started = found.names("service.running", "service.enabled", "service.restart", "service.start")
     # A hypervisor is of use with no pair served: what guards the disks of guests starts with the host.
-    own = [name for name in started if name.startswith("failback-")]
+    own = [name for name in started if name.startswith(("failback-look@", "failback-watch@"))]
     # What looks, and takes over, is Failback's; it starts nothing of the pair by that.
     watched = [one["watch"] for one in pairs[pair]["floating_ips"] if one["watch"]["on"] in (role, "both")]
     crons = {one["cron"] for one in watched}

@@ -228,7 +228,7 @@ class Lookout:
             self._say(f"{self.member.pair}: {error}", system.WARNING)
 
     def _listen(self, now, code):
-        """What lsyncd, and the rsync and ssh that it starts, have said last; anew when they fail otherwise."""
+        """What lsyncd, and the rsync and ssh that it starts, have said last; anew when it is another code."""
         if now - self._said_at < WORDS_EVERY and self._said is not None and code == self._said_of:
             return
         self._said_at, self._said_of = now, code
