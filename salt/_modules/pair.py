@@ -37,6 +37,7 @@ from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.pair import Member
+from failback.readiness import record
 from failback.recovery import handover_sync
 from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate as gates
@@ -96,6 +97,31 @@ def report(pair=None, guests=False):
         except CommandExecutionError as error:
             found["guests"] = {"error": str(error)}
     return found
+
+
+@salt_errors.translated
+def look(pair, limit=record.ANSWERS_WITHIN):
+    """
+    Look at once at what this node is worth to the pair: what a takeover would depend on.
+
+    The lookout looks all the time; this is for whoever has just changed something.
+
+    pair
+        Name of the pair.
+
+    limit
+        Seconds to wait for the lookout.
+
+    Returns what ``failback.readiness.record`` describes: ``role``, ``ready``, ``findings``, ``facts`` and
+    others. Raises ``CommandExecutionError`` when the lookout does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt*' pair.look salt
+    """
+    return record.look_now(_member(pair), float(limit))
 
 
 @salt_errors.translated

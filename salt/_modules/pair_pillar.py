@@ -202,9 +202,40 @@ def stale_guards():
 
         salt 'salt1' pair.stale_guards
     """
-    wanted = {f"failback-lease@{pair}.service" for pair in leases()}
-    enabled = (_paths().root / "etc/systemd/system").glob("*.wants/failback-lease@*.service")
-    return sorted({path.name for path in enabled} - wanted)
+    return _stale_units("failback-lease", leases())
+
+
+def stale_lookouts():
+    """
+    List the units of lookouts that are enabled on this node for pairs that it takes no part in any more.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_lookouts
+    """
+    return _stale_units("failback-look", names_())
+
+
+def stale_watches():
+    """
+    List the units of watches that are enabled on this node and no longer for it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_watches
+    """
+    return _stale_units("failback-watch", crons())
+
+
+def _stale_units(template, wanted):
+    """The units of a template that are enabled here for another instance than those wanted."""
+    units = {f"{template}@{one}.service" for one in wanted}
+    enabled = (_paths().root / "etc/systemd/system").glob(f"*.wants/{template}@*.service")
+    return sorted({path.name for path in enabled} - units)
 
 
 def stale_crons():

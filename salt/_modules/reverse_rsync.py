@@ -65,11 +65,12 @@ def _number(name, value):
 
 
 def _moments(takeover):
-    """``[here, there]`` as Salt has carried it; one number stands for two clocks that agree."""
+    """``[here, there]``, perhaps with ``in_step``, as Salt has carried it; one number: the clocks agree."""
     if takeover is None:
         return None
-    both = takeover if isinstance(takeover, (list, tuple)) and len(takeover) == 2 else [takeover] * 2
-    return conflicts.Takeover(*(_number("takeover", one) for one in both))
+    several = isinstance(takeover, (list, tuple)) and len(takeover) in (2, 3)
+    moments = takeover if several else [takeover] * 2
+    return conflicts.Takeover(*(_number("takeover", one) for one in moments))
 
 
 @salt_errors.translated

@@ -15,5 +15,6 @@ include:
   - pair.keep
   - pair.master_keys
   - pair.watch
+  - pair.look
   - pair.lease
   - pair.virtual_machines

@@ -4,6 +4,7 @@ include:
   - pair.git
   - pair.keep
   - pair.watch
+  - pair.look
   - pair.lease
 
 {%- from 'pair/map.jinja' import node with context %}

@@ -140,9 +140,15 @@ def test_the_highstate_of_a_node_compiles(compiled, pairs, pair, role):
     assert not found.functions() & NEVER
     started = found.names("service.running", "service.enabled", "service.restart", "service.start")
     # A hypervisor is of use with no pair served: what guards the disks of guests starts with the host.
-    assert bool(started) == bool(pairs[pair]["vms"])
-    own = [one["name"] for one in pairs[pair]["services"] + pairs[pair]["active_services"]]
-    assert not {"lsyncd", "lsyncd.service", *own} & set(started)
+    own = [name for name in started if name.startswith(("failback-look@", "failback-watch@"))]
+    # What looks, and takes over, is Failback's; it starts nothing of the pair by that.
+    watched = [one["watch"] for one in pairs[pair]["floating_ips"] if one["watch"]["on"] in (role, "both")]
+    crons = {one["cron"] for one in watched}
+    watches = {f"failback-watch@{cron}.service" for cron in crons}
+    assert set(own) == {f"failback-look@{pair}.service", *watches}
+    assert (len(started) > len(own)) == bool(pairs[pair]["vms"])
+    named = [one["name"] for one in pairs[pair]["services"] + pairs[pair]["active_services"]]
+    assert not {"lsyncd", "lsyncd.service", *named} & set(started)
     # What is required is there: Salt notices only when it runs.
     known = {(one["state"], one["__id__"]) for one in found.chunks}
     for one in found.chunks:

@@ -27,6 +27,7 @@ FLOORS = (
     "failback.report",
     "failback.surroundings",
     "failback.remains",
+    "failback.readiness",
     "failback.fence",
     "failback.recovery",
     "failback.journal",

@@ -386,7 +386,7 @@ def test_each_file_of_a_pair_is_explained():
 def test_each_key_of_a_ledger_is_explained():
     shown = {key for row in rows("data.md", "## ledger.json") for key in re.findall(r"`(\w+)`", row[0])}
     written = ledger.Entry(
-        1, "salt1", "run", "why", unsaved=True, unsynced=True, heard=True, withdrawn=True
+        1, "salt1", "run", "why", unsaved=True, unsynced=True, heard=True, withdrawn=True, in_step=1.0
     ).content()
     assert shown == {*written} - {"version"}
 

@@ -78,6 +78,8 @@ def parser():
     command("report", "print this node's live facts of a pair as JSON", "pair")
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
+    command("watch-service", "the same, for as long as systemd wants it (run by systemd)", "cron")
+    command("look", "look all the time at what this node would be worth (run by systemd)", "pair")
     command("keep", "put back this node's own missing addresses while it serves (run by cron)", "pair")
     command("guard", "renew the pair's lease, and give the addresses up without it (run by systemd)", "pair")
     command("announce", "re-announce the addresses this node has, several times", "pair")
@@ -114,6 +116,18 @@ def _watch(arguments, paths):
     from failback.watch import loop
 
     return loop.main(arguments.cron, paths)
+
+
+def _watch_service(arguments, paths):
+    from failback.watch import loop
+
+    return loop.main(arguments.cron, paths, service=True)
+
+
+def _look(_arguments, member):
+    from failback.watch import lookout
+
+    return lookout.main(member)
 
 
 def _keep(_arguments, member):
@@ -230,6 +244,8 @@ COMMANDS = {
     "report": _report,
     "gate": _gate,
     "watch": _watch,
+    "watch-service": _watch_service,
+    "look": _look,
     "keep": _keep,
     "guard": _guard,
     "announce": _announce,

@@ -10,6 +10,7 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
                                           ledger names the other node active
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
+``ready``                                 what this node is worth, as its lookout wrote it last
 ``yield <generation>``                    step down for the other node's newer generation
 ``serve-on <generation>``                 serve on in a generation above that one, which the other node
                                           renounces
@@ -122,6 +123,13 @@ def report(member):
     print(json.dumps(reports.report(member)))
 
 
+def ready(member):
+    """Print what this node is worth, an empty object when nobody has looked. The answer itself is a proof."""
+    from failback.readiness import record
+
+    print(json.dumps(record.read(member) or {}))
+
+
 def step_down(member, generation):
     """Step down for the other node's newer generation, and print what was done."""
     from failback.handover import takeover
@@ -189,6 +197,7 @@ VERBS = (
     (["rsync", "--server", "--daemon", "."], None, rsync),
     (["git-receive-pack"], _WORD, receive_pack),
     (["report"], None, report),
+    (["ready"], None, ready),
     (["yield"], _GENERATION, step_down),
     (["serve-on"], _GENERATION, serve_on),
     (["carried"], _GENERATION, carried),

@@ -46,6 +46,8 @@ def planned(opts, pillar, pair, operation, plan, allowed, overrides):
     run = orchestration.Run(opts, config, operation, overrides)
     run.allowed = {key: value for key, value in allowed.items() if value is not None}
     reports, errors = run.decide()
+    if checks.look_again(run):
+        reports, errors = run.decide()
     checks.require_free(pair, reports, run.nodes)
     if run.plan.refusal:
         # A node whose report failed counts as silent; its error says that it is not.

@@ -78,7 +78,13 @@ def test_the_smallest_pair_gets_every_default():
         "witnesses": [],
         "fence": {"nodes": {}, "policy": "required", "timeout": 30, "delay": 10},
         "witness_hosts": {},
-        "watch": {"interval": 0.5, "patience": 2.0, "reachable": "gateway-or-witness"},
+        "watch": {
+            "interval": 0.5,
+            "patience": 2.0,
+            "reachable": "gateway-or-witness",
+            "max_lag": 30,
+            "beyond_max_lag": "serve",
+        },
         "lsyncd": {"delay": 0.2, "max_processes": 2},
         "recovery": {
             "reboot": True,

@@ -51,7 +51,7 @@ def _note(member):
     return member.volatile / "claim.json"
 
 
-def begin(member, own, reason, run):
+def begin(member, own, reason, run, known=None):
     """
     Write the claim of the next generation into the ledger, before any address is taken.
 
@@ -62,6 +62,9 @@ def begin(member, own, reason, run):
         As for :func:`failback.handover.takeover.take_over`. A person who has a run take over has said that
         the other node is off: nobody needs to hear this one.
 
+    known
+        Until when all had been carried to this node, see ``failback.replication.in_step.read``; or None.
+
     Returns what was written.
     """
     generation = own["generation"] + 1
@@ -71,7 +74,10 @@ def begin(member, own, reason, run):
     # Nobody waits for the disk here. What lsyncd has brought last may not be on it, and this entry soon is:
     # so it says that. The keeper sees to it, and takes the word out.
     unsynced = not on_disk.is_settled(member)
-    entry = ledger.Entry(generation, member.node, run, reason, heard=heard, unsynced=unsynced)
+    at = known["at"] if known else None
+    entry = ledger.Entry(
+        generation, member.node, run, reason, heard=heard, unsynced=unsynced, in_step=at and round(at, 3)
+    )
     return member.ledger.write(entry)
 
 

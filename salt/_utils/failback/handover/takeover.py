@@ -8,6 +8,7 @@ import contextlib
 
 from failback.decisions import generations
 from failback.decisions import hearing
+from failback.decisions import readiness
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
@@ -24,6 +25,7 @@ from failback.network import neighbours
 from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
+from failback.replication import in_step
 from failback.replication import incoming
 from failback.state import ledger
 
@@ -60,13 +62,15 @@ def take_over(member, reason, run=None):
         if _serves(member, own, wanted):
             # The watch looked just before a handover that had failed gave the addresses back to this node.
             return {"generation": own["generation"], "addresses": []}
+        known = _in_step(member, own)
+        reason = _with_the_lag(member, known, reason, run)
         with address_holder.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
             # Half of it before the ledger, half of it after: writing that may take long.
             wait = min(0.3, member.config["watch"]["patience"] / 4) / 2
             holder.check(wait=wait)
             with right.to_take_over(member, own["generation"] + 1, patient=run is not None):
-                new = claims.begin(member, own, reason, run)
+                new = claims.begin(member, own, reason, run, known)
                 with _or_given_up(member, new):
                     # A stale primary that is merely cut off may be writing here at this moment.
                     incoming.stop(member)
@@ -83,6 +87,32 @@ def take_over(member, reason, run=None):
     verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
     system.start_detached([str(member.paths.program), verb, pair])
     return {"generation": new["generation"], "addresses": taken}
+
+
+def _in_step(member, own):
+    """Until when all had been carried here, see ``in_step.read``; None where this node receives nothing."""
+    if own["active"] == member.node or member.role != "secondary" or not member.config["replicate"]:
+        return None
+    return in_step.read(member)
+
+
+def _with_the_lag(member, known, reason, run):
+    """
+    The reason of a takeover, with how far behind this node is where that is more than the pillar allows.
+
+    Raises ``Refused`` if the pillar wants no such takeover. A person who has a run take over has decided.
+    """
+    sentence = known and readiness.behind(member.config, known)
+    if not sentence:
+        return reason
+    if run is None and readiness.refuses(member.config):
+        raise Refused(
+            f"{sentence}, and `watch: {{beyond_max_lag: refuse}}` forbids a takeover that would lose what "
+            f"was written since: {member.node} takes nothing of {member.pair}. Bring {member.peer['id']} "
+            f"back, or if it is off for good, say so: salt-run state.orch orch.failover "
+            f"pillar='{{pair: {member.pair}, fenced: {member.peer['id']}, reason: <how you know>}}'"
+        )
+    return f"{reason}; {sentence}: what was written there since is missing here"
 
 
 def _with_the_other_node_off(member, wanted, reason):

@@ -43,6 +43,18 @@ class Paths:
         """What must not survive a reboot."""
         return self.root / "run/failback" / pair
 
+    def watch_status(self, cron):
+        """Where the watch of a cron name says how things stand; see ``failback.watch.loop.Watch.status``."""
+        return self.root / "run/failback" / f"watch-{cron}.json"
+
+    def readiness(self, pair):
+        """What this node is worth to the pair, by the lookout; see ``failback.readiness.record``."""
+        return self.volatile(pair) / "readiness.json"
+
+    def unit(self, name):
+        """A unit of systemd that highstate has installed."""
+        return self.root / "etc/systemd/system" / name
+
     def ledger(self, pair):
         """Who is active, in which generation."""
         return self.state(pair) / "ledger.json"

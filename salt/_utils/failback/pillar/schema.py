@@ -11,6 +11,7 @@ The defaults stand here and nowhere else. :py:mod:`failback.pillar.validate` che
 import json
 
 from failback.decisions import hearing
+from failback.decisions import readiness
 
 #: A name that is safe as a file name, in a unit file and on a command line.
 PAIR_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -295,6 +296,25 @@ PAIR = {
                         {"type": "array", "items": {"type": "string"}},
                     ],
                     "default": hearing.ORDINARY,
+                },
+                "max_lag": {
+                    "description": (
+                        "Seconds since the standby was last in step after which it counts as behind: "
+                        "pair.status says so, and so does a takeover."
+                    ),
+                    "type": "number",
+                    "minimum": 15,
+                    "maximum": 86400,
+                    "default": 30,
+                },
+                "beyond_max_lag": {
+                    "description": (
+                        "What the watch does when the standby is further behind: serve, and say since when "
+                        "writes are missing; or refuse, and leave the pair without service."
+                    ),
+                    "type": "string",
+                    "enum": [readiness.SERVE, readiness.REFUSE],
+                    "default": readiness.SERVE,
                 },
             },
         },

@@ -17,10 +17,12 @@ lsyncd would take both for carried. So:
   mounted below a path, the pass has failed: lsyncd carries the same again.
 """
 
+import contextlib
 import os
 import sys
 
 from failback.decisions import places
+from failback.host import files
 from failback.replication import admitted
 from failback.replication import replicated
 from failback.replication import sources
@@ -41,6 +43,9 @@ def serve(member, before=None):
 
     Returns the exit status of rsync; ``admitted.PARTIAL`` if what it wrote may lie in the wrong place.
     """
+    # Where it is told when all was carried last. Without the folder rsync refuses that one file, and no other.
+    with contextlib.suppress(OSError):
+        files.make_folder(member.volatile / replicated.IN_STEP)
     items = items_of(member)
     ground = Ground(items, str(member.paths.root))
     elsewhere = sources.misplaced(member)
@@ -62,9 +67,10 @@ def serve(member, before=None):
 
 
 def items_of(member):
-    """The paths as this node has them; two for one that could become a file or a folder."""
+    """The paths as this node has them, two for one that could become a file or a folder; and the file beside."""
     paths, root = [one["path"] for one in member.config["replicate"]], str(member.paths.root)
-    return [item for path in paths for item in replicated.items_on_disk(path, root)]
+    items = [item for path in paths for item in replicated.items_on_disk(path, root)]
+    return [*items, replicated.in_step(member.pair)]
 
 
 def facts(member):

@@ -43,6 +43,9 @@ HEARTBEAT = 1
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
 
+#: Seconds after which an rsync is given up that carries the file of ``failback.replication.in_step``.
+IN_STEP_TIMEOUT = 20
+
 Places = collections.namedtuple("Places", "config status marker seen mounted failed connection")
 
 
@@ -277,6 +280,10 @@ def render(member, items):
         max_processes=_number(config["lsyncd"]["max_processes"]),
         options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
         remote_shell=quote(replicated.lasting_ssh_command(member.paths, place.connection)),
+        in_step=quote(replicated.IN_STEP),
+        in_step_source=quote(f"{place.marker}/{replicated.IN_STEP}"),
+        in_step_target=quote(f"{host}::{replicated.in_step(member.pair).module}/"),
+        in_step_timeout=quote(f"--timeout={IN_STEP_TIMEOUT}"),
         carried="\n".join(carried),
     )
 
@@ -481,11 +488,23 @@ end
 -- lsyncd reads all its events in the kernel's order: once it has seen a name appear here, every
 -- earlier change of the replicated paths is in its queue.
 local function seen(event)
+	if event.basename == {in_step} then
+		-- What the standby is told travels as the files do.
+		spawn(event, "/usr/bin/rsync", "--archive", {in_step_timeout}, "--rsh", {remote_shell},
+			{in_step_source}, {in_step_target})
+		return
+	end
 	local file = io.open({seen}, "w")
 	if file then
 		file:write(event.basename)
 		file:close()
 	end
 end
-sync{{ source = {marker}, delay = 0, onCreate = seen, onModify = seen }}
+
+-- One that does not arrive is not tried again: the next follows. And it keeps no name from being noted.
+local function whatever_it_says()
+	return "ok"
+end
+sync{{ source = {marker}, delay = 0, onCreate = seen, onModify = seen,
+	maxProcesses = 2, collect = whatever_it_says }}
 """

@@ -186,6 +186,17 @@ def observe(member, unit_state):
     return _observe(member, unit_state)[0]
 
 
+def look(member, unit_state):
+    """
+    The same look for whoever goes on from one to the next.
+
+    Returns the status of :py:func:`observe`; when lsyncd wrote what it is drawn from, in nanoseconds since
+    1970 or None; and the names that wait or are being carried, as a set.
+    """
+    status, written, syncs = _observe(member, unit_state)
+    return status, written, _names(syncs)
+
+
 def _observe(member, unit_state):
     # Returns the status, the time in nanoseconds at which lsyncd wrote what it is drawn from, and the
     # syncs in it.
@@ -448,6 +459,11 @@ def _names(syncs):
         for sync in syncs
         for delay in sync["named"] or [{"path": None}] * bool(sync["delays"])
     }
+
+
+def seen_at(member, name):
+    """When lsyncd noted a name in its marker folder, in nanoseconds since 1970; None if it has not."""
+    return _seen(lsyncd_config.places(member).seen, name)
 
 
 def _seen(path, beginning):

@@ -92,6 +92,10 @@ _CLASSES = {
 _VARIABLE = re.compile(r"%[A-Z][^%]*%")
 
 
+#: Name of the file that tells the standby when it was last in step: :py:mod:`failback.replication.in_step`.
+IN_STEP = "in-step"
+
+
 @dataclasses.dataclass(frozen=True)
 class Item:
     """
@@ -141,6 +145,12 @@ def item(path, is_directory):
     name = components[-1]
     pattern = name if has_wildcards(name) else _literal(name)
     return Item(clean, parent, pattern)
+
+
+def in_step(pair):
+    """The one file that is carried beside the pair's paths, as an :py:class:`Item`: the same on both."""
+    folder = f"/run/failback/{pair}/{IN_STEP}"
+    return Item(f"{folder}/{IN_STEP}", folder, IN_STEP)
 
 
 def items_on_disk(path, root="/"):

@@ -1,10 +1,11 @@
 """
 The automatic flip: sees that the holder of a pair's addresses has gone, and takes them.
 
-``/etc/cron.d/<name>`` starts ``failback watch <name>`` every minute. The first start becomes the
-watch and goes on in the background; every later one finds it running and ends at once, so the watch
-is back a minute after anything that ended it. One process watches all addresses on this node whose
-``watch: {cron: <name>}`` says so, of whatever pair.
+``failback-watch@<name>.service`` runs it: systemd starts it again at once when it ends, and ends it when it
+says nothing for a while. ``/etc/cron.d/<name>`` starts ``failback watch <name>`` every minute as well. That
+finds the watch running and ends at once; else it has systemd start the service, and says so. Where that
+fails, it becomes the watch itself, in the background, until the service wants its place. One process
+watches all addresses on this node whose ``watch: {cron: <name>}`` says so, of whatever pair.
 
 It needs neither Salt nor the other node. Once every ``interval`` it asks the network who answers
 for each address, and :func:`failback.decisions.silence.decide` judges what that means. A takeover
@@ -26,6 +27,7 @@ from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.host import files
+from failback.host import notify
 from failback.host import system
 from failback.host.paths import Paths
 from failback.network import netlink
@@ -47,7 +49,17 @@ REFRESH = 10.0
 CRON_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
-def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, restart=None):
+#: The unit of the watch, by its cron name.
+UNIT = "failback-watch@{}.service"
+
+#: What it ends with where nothing is to be watched: systemd does not start it again then.
+NOTHING_TO_WATCH = 4
+
+#: Seconds for systemd to start it.
+STARTS_WITHIN = 8
+
+
+def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, restart=None, service=False):
     """
     Be the watch of one cron name, or end at once if there is one.
 
@@ -71,8 +83,12 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
     restart
         Called when files have changed. Default: run the same command line anew in this process.
 
-    Returns 0 when another watch runs, or when nothing on this node is watched under this name;
-    otherwise it does not return. Raises ``Refused`` for a name that cron would not run.
+    service
+        True: systemd runs it. It waits until another process has left its place to it.
+
+    Returns 0 when another watch runs, when systemd has started the service or the service wants the place;
+    ``NOTHING_TO_WATCH`` to systemd, and 0 else, when nothing on this node is watched under this name. Raises
+    ``Refused`` for a name that cron would not run.
     """
     if not isinstance(cron, str) or not CRON_NAME.match(cron):
         raise Refused(
@@ -85,25 +101,49 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
 
         take_over = take_over or takeover.take_over
         on_conflict = on_conflict or takeover.conflict
-    lock = single(paths, cron)
+    lock = _its_place(cron, paths) if service else _a_place(cron, paths, foreground)
     if lock is None:
         return 0
     with lock:
-        watch = Watch(cron, paths, take_over, on_conflict, foreground)
+        watch = Watch(cron, paths, take_over, on_conflict, foreground, service)
         if not watch.pairs and not watch.unreadable:
-            return 0
-        if not foreground and not resident.detach():
+            return NOTHING_TO_WATCH if service else 0
+        if not foreground and not service and not resident.detach():
             return 0
         syslog.openlog("failback", syslog.LOG_PID, syslog.LOG_DAEMON)
         watch.run()
-        watch.say(f"watch {cron}: files have changed, restarting")
+        awaited = watch.is_awaited()
+        watch.say(f"watch {cron}: {'left to its service' if awaited else 'files have changed, restarting'}")
         watch.close()
-    return (restart or resident.start_anew)() or 0
+    return 0 if awaited else (restart or resident.start_anew)() or 0
+
+
+def _its_place(cron, paths):
+    """The lock for the service: waited for, while systemd is told that it lives."""
+    notify.tell(notify.READY)
+    place = lock_file(paths, cron)
+    return resident.awaited(place, system.log, lambda: notify.tell(notify.ALIVE))
+
+
+def _a_place(cron, paths, foreground):
+    """The lock for cron's process; None where it is not needed: the watch runs, or systemd has started it."""
+    lock = single(paths, cron)
+    if lock is None or foreground or not paths.unit(UNIT.format("")).exists():
+        return lock
+    lock.close()
+    unit = UNIT.format(cron)
+    try:
+        system.run(["systemctl", "start", "--", unit], STARTS_WITHIN, f"start {unit}")
+    except FailbackError as error:
+        system.log(f"watch {cron}: it did not run, and runs without systemd now. {error}", system.ERR)
+        return single(paths, cron)
+    system.log(f"watch {cron}: it did not run; systemd has started {unit}", system.WARNING)
+    return None
 
 
 def status_file(paths, cron):
     """Where the watch of a cron name says how things stand: JSON, see :meth:`Watch.status`."""
-    return paths.root / "run/failback" / f"watch-{cron}.json"
+    return paths.watch_status(cron)
 
 
 def single(paths, cron):
@@ -113,7 +153,12 @@ def single(paths, cron):
     paths, cron
         As for :func:`main`.
     """
-    return resident.single(paths.root / "run/failback" / f"watch-{cron}.lock")
+    return resident.single(lock_file(paths, cron))
+
+
+def lock_file(paths, cron):
+    """The file that the watch of a cron name has locked."""
+    return paths.root / "run/failback" / f"watch-{cron}.lock"
 
 
 class Watch:
@@ -123,12 +168,13 @@ class Watch:
     The parameters are those of :func:`main`.
     """
 
-    def __init__(self, cron, paths, take_over, on_conflict, foreground):
+    def __init__(self, cron, paths, take_over, on_conflict, foreground, service=False):
         self.cron = cron
         self.paths = paths
         self.take_over = take_over
         self.on_conflict = on_conflict
         self.foreground = foreground
+        self.service = service
         self.began = time.time()
         self.changes = resident.Changes(paths)
         self.boot_id = system.boot_id()
@@ -149,7 +195,7 @@ class Watch:
         self._written = None
 
     def run(self):
-        """Watch until the package's files or the configuration change."""
+        """Watch until the package's files or the configuration change, or the service wants the place."""
         for sentence in self.unreadable:
             self.say(sentence)
         self._kernel = netlink.Netlink()
@@ -172,8 +218,13 @@ class Watch:
             if now >= housekeeping:
                 housekeeping = now + HOUSEKEEPING
                 self._trials.begin(now)
-                if self.changes.settled() and not self._at_work():
+                notify.tell(notify.ALIVE)
+                if (self.changes.settled() or self.is_awaited()) and not self._at_work():
                     return
+
+    def is_awaited(self):
+        """Whether this is cron's process, and the service waits for its place."""
+        return not self.service and resident.is_awaited(lock_file(self.paths, self.cron))
 
     def close(self):
         """Close every socket."""

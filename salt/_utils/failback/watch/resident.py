@@ -8,12 +8,17 @@ the node's configuration have changed.
 import contextlib
 import os
 import sys
+import time
 
+from failback.errors import Refused
 from failback.host import files
 from failback.host import system
 
 #: Whose files are watched for changes of the program itself.
 PACKAGE = system.PACKAGE
+
+#: Seconds after which it is said that a lock is still waited for.
+LONG = 30.0
 
 
 def single(place):
@@ -35,6 +40,55 @@ def single(place):
         handle.close()
         return None
     return handle
+
+
+@contextlib.contextmanager
+def awaited(place, say, alive=lambda: None):
+    """
+    The lock of such a program, waited for: whoever has it sees by a second one that it is to go.
+
+    place
+        Path of the lock file. The second one, which is taken first, has ``.next`` behind it.
+
+    say
+        Function that is given a sentence when it takes long.
+
+    alive
+        Function that is called while it waits.
+
+    Gives the open file. Raises ``Refused`` when another process waits for it already.
+    """
+    first = single(_next(place))
+    if first is None:
+        raise Refused(f"Another process waits for {place} already.")
+    with first:
+        begun, said = time.monotonic(), False
+        while True:
+            lock = single(place)
+            if lock is not None:
+                break
+            if not said and time.monotonic() - begun > LONG:
+                said = True
+                say(f"still waiting for the process that has {place}")
+            alive()
+            time.sleep(0.05)  # there is nothing to wait on with a limit: flock(2)
+        with lock:
+            yield lock
+
+
+def is_awaited(place):
+    """Whether a process waits for a lock, or was given it, by :func:`awaited`."""
+    try:
+        # Read only: where no service has ever waited, there is no such file.
+        handle = open(_next(place), "rb")  # noqa: SIM115 (closed below)
+    except OSError:
+        return False
+    with handle:
+        return not files.lock_now(handle)
+
+
+def _next(place):
+    return place.with_name(f"{place.name}.next")
 
 
 def fingerprint(paths):
