@@ -604,14 +604,17 @@ def closed(name):
     def give_back(record):
         primary, secondary, errors = run.look()
         unclosed = {node: error for node, error in errors.items() if node in run.members}
+        teller = {}
         for node, other in zip(run.ids, (secondary, primary)):
             if node not in run.members:
                 continue
             sources = other["sources"] if other and not run.failed else None
             look = orchestration.LOOK_BESIDE_DEAD_WITHIN if node in errors else minions.LOOK_WITHIN
-            terms = (run.config["name"], run.id, record)
-            closing = run.nodes.try_all([node], "pair.close_run", *terms, look=look, sources=sources)
-            unclosed.update(closing[1])
+            # The first that answers tells its hooks how the run has ended.
+            words = record if teller else {**record, "told_by": node}
+            terms = (run.config["name"], run.id, words)
+            teller, failed = run.nodes.try_all([node], "pair.close_run", *terms, look=look, sources=sources)
+            unclosed.update(failed)
         found = verdicts.judge(run.config, primary, secondary)
         run.facts["after"] = _served(found)
         return unclosed, f"{run.config['name']} is now {found.name}: {found.sentence}"

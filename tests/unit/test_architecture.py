@@ -33,6 +33,7 @@ FLOORS = (
     "failback.lease",
     "failback.peer",
     "failback.network",
+    "failback.notify",
     "failback.pair",
     "failback.state",
     "failback.host",

@@ -23,6 +23,7 @@ WORDS = {
     "journal": ["salt", samples.RUN],
     "take-back": ["salt", samples.RUN],
     "nagios": ["--config", "/nowhere", "notifications", "on"],
+    "tell": ["salt", "{}"],
 }
 
 

@@ -92,6 +92,7 @@ def parser():
     command("stop-active", "stop what only the active node runs, on one that is not (watch)", "pair")
     command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
     command("learn-guests", "let libvirt know definitions that have changed (run by systemd)", "pair")
+    command("tell", "run the hooks for an event; by its name alone: a test of them", "pair", "event")
     command("observe", "notice when the node that was declared off is back (run by systemd)", "pair")
     return top
 
@@ -209,6 +210,16 @@ def _learn_guests(_arguments, member):
         print(f"libvirt knows the definition of {guest} as it is now.")
 
 
+def _tell(arguments, member):
+    from failback.notify import hooks
+
+    given = arguments.event
+    wrong = hooks.deliver(member, json.loads(given) if given.startswith("{") else hooks.trial(member, given))
+    for name, problem in sorted(wrong.items()):
+        print(f"{name}: {problem or 'told'}")
+    return 1 if any(wrong.values()) else 0
+
+
 def _observe(_arguments, member):
     print(member.fencing.observe())
 
@@ -239,5 +250,6 @@ COMMANDS = {
     "stop-active": _stop_active,
     "activate": _activate,
     "observe": _observe,
+    "tell": _tell,
     "learn-guests": _learn_guests,
 }

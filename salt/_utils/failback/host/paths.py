@@ -23,6 +23,8 @@ class Paths:
         self.ssh_config = self.ssh / "config"
         self.known_hosts = self.ssh / "known_hosts"
         self.pairs = self.configuration / "pairs"
+        #: Programs that are told what happens to a pair; see ``failback.notify``.
+        self.hooks = self.configuration / "hooks.d"
         self.all_state = self.root / "var/lib/failback"
 
     def pair_config(self, pair):
