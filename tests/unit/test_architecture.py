@@ -23,6 +23,7 @@ FLOORS = (
     "failback.watch",
     "failback.guard",
     "failback.handover",
+    "failback.monitoring",
     "failback.report",
     "failback.fence",
     "failback.recovery",

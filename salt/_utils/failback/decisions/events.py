@@ -155,8 +155,8 @@ def hook_problem(above, hook):
         if entry.uid != 0 or entry.mode & _OTHERS:
             return (
                 f"{entry.path} is not root's alone (uid {entry.uid}, mode {entry.mode & 0o7777:04o}), so "
-                f"somebody else could choose what runs as root. Run: chown root: {shlex.quote(entry.path)} && "
-                f"chmod go-w {shlex.quote(entry.path)}"
+                f"somebody else could choose what runs as root. Run: chown root: {shlex.quote(entry.path)} "
+                f"&& chmod go-w {shlex.quote(entry.path)}"
             )
     if not hook.mode & _EXECUTABLE:
         return f"{hook.path} is not executable. Run: chmod +x {shlex.quote(hook.path)}"

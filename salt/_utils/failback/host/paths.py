@@ -27,6 +27,11 @@ class Paths:
         self.hooks = self.configuration / "hooks.d"
         self.all_state = self.root / "var/lib/failback"
 
+    @property
+    def public(self):
+        """What every user may read of this boot; the folders of the pairs in it are for root alone."""
+        return self.root / "run/failback"
+
     def pair_config(self, pair):
         """The pair as highstate rendered it from pillar, and which of the two nodes this is."""
         return self.pairs / f"{pair}.json"

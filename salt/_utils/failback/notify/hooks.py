@@ -1,9 +1,9 @@
 """
 The programs in ``/etc/failback/hooks.d`` are run for an event, each on its own: see :func:`deliver`.
 
-They run as root, so they must be root's alone, with all folders on the way. All start at once, so that none waits
-for another; each has a limit, after which it is killed with all that it has started in its process group. What it
-prints is cut off. What goes wrong with one is a line in the system's log.
+They run as root, so they must be root's alone, with all folders on the way. All start at once, so that none
+waits for another; each has a limit, after which it is killed with all that it has started in its process
+group. What it prints is cut off. What goes wrong with one is a line in the system's log.
 """
 
 import contextlib
