@@ -32,7 +32,7 @@ def tell(member, kind, sentence, **more):
     Returns whether somebody is told.
     """
     try:
-        if not events.is_wanted(member.config, kind) or not _somebody_listens(member.paths):
+        if not events.is_wanted(member.config, kind) or not _somebody_listens(member):
             return False
         own = None
         with contextlib.suppress(FailbackError):
@@ -45,7 +45,8 @@ def tell(member, kind, sentence, **more):
     return True
 
 
-def _somebody_listens(paths):
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(paths.hooks) as entries:
-        return any(True for _ in entries)
-    return False
+def _somebody_listens(member):
+    try:
+        return bool(os.listdir(member.paths.hooks))
+    except FileNotFoundError:
+        return False
