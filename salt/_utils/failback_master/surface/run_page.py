@@ -36,7 +36,7 @@ def page(run, config, details, errors):
         *_head(run, record, title),
         *_silent(errors),
         *_steps(record),
-        *_window(record),
+        *_window(record, config),
         *_files(details),
     ]
     return html.page(f"Failback: {title}", [*parts, *_log(details)])
@@ -102,7 +102,7 @@ def _steps(record):
     yield html.table(
         ["step", "", "seconds", "what came of it"],
         [_step(name, by_name.get(name)) for name in [*planned, *extra]],
-        ["", "", "number", ""],
+        ["", "time", "number", ""],
     )
 
 
@@ -141,7 +141,7 @@ def _bars(done):
     return drawing.html()
 
 
-def _window(record):
+def _window(record, config):
     """The window in milliseconds, on both nodes, and who had the addresses in it."""
     window = record.get("window")
     if not window:
@@ -153,7 +153,7 @@ def _window(record):
         yield f"<p>No node had the addresses for <strong>{html.text(unassigned)} ms</strong>.</p>"
     taker = window.get("taker")
     nodes = sorted(window["nodes"], key=lambda node: node != taker)
-    yield _holders(window, taker, next((one for one in nodes if one != taker), "the other node"))
+    yield _holders(window, config, taker, next((one for one in nodes if one != taker), "the other node"))
     yield '<p class="dim">Each node by its own clock: only differences within one list mean anything.</p>'
     for node in nodes:
         rows = [[f"{one['milliseconds']:.3f}", html.text(one["step"])] for one in window["nodes"][node]]
@@ -165,7 +165,7 @@ def _window(record):
 RELEASED, TAKEN = "release is asked for", "the addresses are taken and announced"
 
 
-def _holders(window, taker, giver):
+def _holders(window, config, taker, giver):
     """Who had the addresses: a line of time by the taker's clock, in milliseconds."""
     steps = {one["step"]: one["milliseconds"] for one in window["nodes"].get(taker, ())}
     if RELEASED not in steps or TAKEN not in steps:
@@ -177,10 +177,12 @@ def _holders(window, taker, giver):
         74, f"{giver} had the addresses, then nobody for {after - before:.1f} ms, then {taker}"
     )
     scale = 960 / (last - first)
+    # Each node in the colour that it has on the page of the pair.
+    colours = ("first", "second") if giver == config["primary"]["id"] else ("second", "first")
     for begin, end, kind, who in (
-        (first, before, "first", giver),
+        (first, before, colours[0], giver),
         (before, after, "none", f"nobody, {after - before:.1f} ms"),
-        (after, last, "second", taker),
+        (after, last, colours[1], taker),
     ):
         left, width = 20 + (begin - first) * scale, (end - begin) * scale
         drawing.bar(left, 26, width, 20, kind, who)
