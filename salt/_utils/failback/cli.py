@@ -241,6 +241,8 @@ def _tell(arguments, member):
     from failback.notify import hooks
 
     given = arguments.event
+    if hooks.handed_over(member, given):
+        return 0
     wrong = hooks.deliver(member, json.loads(given) if given.startswith("{") else hooks.trial(member, given))
     for name, problem in sorted(wrong.items()):
         print(f"{name}: {problem or 'told'}")

@@ -10,6 +10,7 @@ import samples
 
 from failback.decisions import events
 from failback.errors import Refused
+from failback.errors import Unavailable
 from failback.host import owner
 from failback.host import system
 from failback.host.paths import Paths
@@ -117,6 +118,37 @@ def test_whoever_tries_the_hooks_says_that_nothing_has_happened(member, tmp_path
     assert (tmp_path / "told").read_text().count("nothing has happened to salt") == 2
     with pytest.raises(Refused, match="takeover, step-down"):
         hooks.trial(member, "nothing")
+
+
+class TestConfined:
+    """The guard's unit has few rights."""
+
+    @pytest.fixture
+    def ran(self, monkeypatch, tmp_path):
+        (tmp_path / "status").write_text("Name:\tpython3\nNoNewPrivs:\t1\nSeccomp:\t2\n")
+        monkeypatch.setattr(hooks, "STATUS", tmp_path / "status")
+        found = []
+        monkeypatch.setattr(system, "run", lambda argv, timeout, what: found.append(argv))
+        return found
+
+    def test_systemd_runs_the_same_command_without_its_limits(self, member, ran):
+        assert hooks.handed_over(member, "{}") is True
+        ((first, *words),) = ran
+        assert first == "systemd-run"
+        assert words[words.index("--") + 1 :] == [str(member.paths.program), "tell", "salt", "{}"]
+
+    def test_a_process_with_all_its_rights_runs_the_hooks_itself(self, member, ran, tmp_path):
+        (tmp_path / "status").write_text("Name:\tpython3\nNoNewPrivs:\t0\n")
+        assert hooks.handed_over(member, "{}") is False
+        assert ran == []
+
+    def test_without_systemd_the_hooks_run_all_the_same(self, member, ran, monkeypatch, logged):
+        def fail(argv, timeout, what):
+            raise Unavailable("Cannot have systemd run the hooks: no end within 20 seconds.")
+
+        monkeypatch.setattr(system, "run", fail)
+        assert hooks.handed_over(member, "{}") is False
+        assert "few rights" in logged[0]
 
 
 class TestTelling:
