@@ -79,7 +79,9 @@ def test_the_loss_of_a_master_is_told_once_by_nagios_and_once_by_a_hook(booted, 
     nagios.wait_mail("nagios PROBLEM salt1 CRITICAL")
     nagios.wait_mail("hook takeover from salt2")
     assert "the secondary salt2 serves salt" in nagios.wait_state("salt2", 1)
-    assert "CRITICAL" in nagios.page("salt1")
+    nagios.wait_state("salt1", 2)
+    page = nagios.page("salt1")
+    assert "statusBGCRITICAL" in page and "statusCRITICAL" in page
     # The hooks beside it hang, fail, flood and may not be run, and the takeover was over before them.
     said = booted.salt2.run(["journalctl", "--no-pager", "-o", "cat", "-t", "failback"]).stdout
     assert "the hook fails for takeover: exit status 1" in said

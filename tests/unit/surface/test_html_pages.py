@@ -140,6 +140,18 @@ def test_a_run_that_failed_shows_where_and_what_was_not_reached():
     assert "The window" not in said
 
 
+def test_a_step_that_is_done_twice_stands_twice_in_its_order():
+    twice = {**RECORD, "plan": ["git", "handover", "compare"]}
+    twice["steps"] = [
+        step("precheck"),
+        step("git", comment="G1"),
+        step("handover"),
+        step("git", comment="G2"),
+    ]
+    said = of_run(details(twice))
+    assert said.index("G1") < said.index("G2") < said.index("not reached")
+
+
 def test_a_run_that_died_is_said_to_have_never_closed():
     opened = {**RECORD, "finished": None, "result": None, "steps": [], "facts": {}, "window": None}
     said = of_run(details(opened), errors={"salt2": "no answer"})

@@ -106,19 +106,21 @@ def _served(config, found, reports, begin, now):
         since = min(max(present[0] or begin, begin), now)
         spans = [(first, min(last, since), node) for first, last, node in spans if first < since]
         spans.append((since, now, present[1]))
-    drawing = html.Drawing(86, f"who served {config['name']}, from {words.iso(begin)} to {words.iso(now)}")
-    scale = 880 / (now - begin)
+    # A pair that is young, or whose records begin later, fills the line all the same.
+    left = spans[0][0] if spans else begin
+    drawing = html.Drawing(86, f"who served {config['name']}, from {words.iso(left)} to {words.iso(now)}")
+    scale = 880 / max(now - left, 1.0)
     for number, node in enumerate(nodes):
         top = 10 + 26 * number
         drawing.say(92, top + 14, node, "end")
-        drawing.bar(100, top, 880, 18, "skip", "not on record, or the other node")
+        drawing.bar(100, top, 880, 18, "skip", "the other node, or not on record")
         for first, last, served in spans:
             if served == node:
                 said = f"{node}: {words.iso(first)} to {words.iso(last)}"
                 width = (last - first) * scale
-                drawing.bar(100 + (first - begin) * scale, top, width, 18, ("first", "second")[number], said)
-    drawing.say(100, 80, words.iso(begin)[:10], kind="dim")
-    drawing.say(980, 80, words.iso(now)[:10], "end", "dim")
+                drawing.bar(100 + (first - left) * scale, top, width, 18, ("first", "second")[number], said)
+    drawing.say(100, 80, _day(left), kind="dim")
+    drawing.say(980, 80, _day(now), "end", "dim")
     yield drawing.html()
     if not spans:
         yield '<p class="dim">Nothing is on record, and no node says that it serves.</p>'
@@ -139,6 +141,10 @@ def _present(reports):
         if own and own["active"] == report["node"] and own["boot_id"] == report["boot_id"]:
             return words.epoch(own["since"]), report["node"]
     return None
+
+
+def _day(moment):
+    return words.iso(moment)[:16].replace("T", " ")
 
 
 def _days(seconds):

@@ -91,17 +91,19 @@ def _steps(record):
     """The plan beside what came of it."""
     done = record.get("steps") or []
     # Records of an earlier release have no plan: there what was done is all that is known.
-    planned = record.get("plan") or [one["step"] for one in done]
-    extra = [one["step"] for one in done if one["step"] not in planned]
+    planned = record.get("plan") or []
     yield "<h2>The plan, and what came of it</h2>"
     if not planned and not done:
         yield '<p class="dim">No step is on record.</p>'
         return
     yield _bars(done)
-    by_name = {one["step"]: one for one in done}
+    # In the order in which they were done; some are done twice.
+    reached = {one["step"] for one in done}
+    rows = [_step(one["step"], one) for one in done]
+    rows += [_step(name, None) for name in planned if name not in reached]
     yield html.table(
         ["step", "", "seconds", "what came of it"],
-        [_step(name, by_name.get(name)) for name in [*planned, *extra]],
+        rows,
         ["", "time", "number", ""],
     )
 
