@@ -95,11 +95,14 @@ class Watched:
         self.cluster = cluster
         self.nagios = cluster.pairs["monitor"][0]
         self.mail_servers = cluster.pairs["mx"]
+        #: How many lines of each mailbox were there before: the lab may have been up.
+        self.before = {host: len(self._mailbox(host)) for host in self.mail_servers}
 
     def prepare(self):
         """Nagios may ask both nodes as an ordinary user, and knows them; all hooks are there."""
         self.nagios.write("/usr/local/bin/lab-mail", MAIL, mode=0o755)
         key = "/var/lib/nagios/failback"
+        self.nagios.run(["rm", "-f", key])
         self.nagios.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
         self.nagios.run(["chown", "nagios:", key])
         allowed = f'restrict,command="/usr/local/sbin/failback check" {self.nagios.read(key + ".pub")}'
@@ -156,9 +159,12 @@ class Watched:
         """The subjects of all mails that have come to the mail servers and that begin so."""
         found = []
         for host in self.mail_servers:
-            text = host.run(["cat", "/var/mail/root"], check=False).stdout
-            found += [line[9:] for line in text.splitlines() if line.startswith(f"Subject: {begin}")]
+            lines = self._mailbox(host)[self.before[host] :]
+            found += [line[9:] for line in lines if line.startswith(f"Subject: {begin}")]
         return found
+
+    def _mailbox(self, host):
+        return host.run(["cat", "/var/mail/root"], check=False).stdout.splitlines()
 
     def wait_mail(self, subject, limit=30):
         """Until a mail has come. Returns the seconds that it took."""
