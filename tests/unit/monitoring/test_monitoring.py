@@ -43,7 +43,7 @@ def reported(node="salt1"):
         "pause": None,
         "lock": {"run": samples.RUN, "state": "expired", "operation": "recover", "owner": {"pid": "SECRET"}},
         "fenced": None,
-        "fence": None,
+        "fence": {"node": "salt2", "agent": "fence_ipmilan", "well": True, "sentence": "SECRET"},
         "sources": {"/srv/salt": {"SECRET": True}},
         "misplaced": {},
         "lease": None,
@@ -58,8 +58,11 @@ def reported(node="salt1"):
 def member(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "report", lambda member: reported(member.node))
     found = Member.of(samples.pair("salt1"), Paths(tmp_path))
-    found.runs.write(samples.RUN, {"operation": "recover", "result": "succeeded", "steps": ["SECRET"]})
-    found.runs.note("takeover", "why", "It is so.")
+    found.runs.write(
+        samples.RUN,
+        {"operation": "recover", "result": "succeeded", "steps": ["SECRET"], "sentence": "SECRET"},
+    )
+    found.runs.note("takeover", "why", "SECRET")
     files.make_folder(found.paths.public)
     return found
 

@@ -99,11 +99,12 @@ def facts(config, report, last, operations, watches, figures=None):
         "lock": _part(report["lock"], ("run", "operation", "state", "error")),
         "misplaced": sorted(misplaced),
         "uncompared": report["uncompared"],
-        "fence": _part(fence, ("node", "agent", "well", "sentence", "error")),
+        "fence": _part(fence, ("node", "agent", "well", "error")),
         "lease": _part(report.get("lease"), ("serves_for", "etcd_silent", "released", "error")),
         "nobody_to_ask": reachable.get("problem") or reachable.get("error"),
         "watches": sorted(watches),
-        "last_run": _part(last, ("run", "operation", "result", "finished", "sentence")),
+        # Without its sentence, which may name files of users; so may what a fence agent says passwords.
+        "last_run": _part(last, ("run", "operation", "result", "finished")),
         "runs": operations,
         "figures": dict(figures or {}),
     }
@@ -224,7 +225,11 @@ def _shared(known):
         yield WARNING, known["nobody_to_ask"]
     fence, lease = known["fence"] or {}, known["lease"] or {}
     if fence.get("error") or fence.get("well") is False:
-        yield WARNING, f"{node} could not switch {fence.get('node')} off: {_why(fence)}"
+        agent = fence.get("error") or fence.get("agent")
+        yield (
+            WARNING,
+            f"{node} cannot switch {fence.get('node')} off: {agent}. See salt-run pair.status {pair}",
+        )
     if lease.get("error"):
         yield CRITICAL, f"the lease of {pair} on {node}: {lease['error']}"
     elif lease and (lease.get("etcd_silent") is None or lease["etcd_silent"] > ETCD_SILENT):
@@ -236,10 +241,6 @@ def _shared(known):
         yield WARNING, pause["error"]
     elif pause and pause.get("run") is None:
         yield WARNING, f"the watch of {pair} is paused ({pause.get('reason')})."
-
-
-def _why(found):
-    return found.get("error") or found.get("sentence") or "it has not said why"
 
 
 def _watched(known, watches, now):
@@ -267,7 +268,7 @@ def _run(known):
     if not last or busy(known):
         return
     if last.get("result") == "failed":
-        yield WARNING, f"the last run {last['run']} failed: {last.get('sentence')}"
+        yield WARNING, f"the last run {last['run']} failed: salt-run pair.history {known['pair']}"
     elif last.get("result") is None:
         yield WARNING, f"the last run {last['run']} never closed: run the same command again."
 
