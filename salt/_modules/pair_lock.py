@@ -15,7 +15,9 @@ import time
 from salt.exceptions import CommandExecutionError
 
 import salt_errors
+from failback.decisions import events
 from failback.errors import FailbackError
+from failback.notify import tell
 from failback.pair import Member
 from failback.recovery import reverse_rsync as data
 from failback.replication import sources as source_facts
@@ -261,7 +263,8 @@ def close_run(pair, run, record, sources=None):
         Id of the run that owns the lock.
 
     record
-        What is written of it, a dict; see ``failback.state.runs``.
+        What is written of it, a dict; see ``failback.state.runs``. A key ``told_by`` names the node whose
+        hooks are told how the run ended: one of the two, so that nobody hears it twice. It is not kept.
 
     sources
         After a success, what the other node reports of its paths: a later reverse rsync from other
@@ -276,13 +279,30 @@ def close_run(pair, run, record, sources=None):
         salt 'salt1' pair.close_run salt 20261122T183000-recover-salt-4f2a '{result: succeeded}'
     """
     member = Member(pair, _paths())
+    teller = record.get("told_by")
+    record = {key: value for key, value in record.items() if key != "told_by"}
     member.runs.write(run, record)
     if sources is not None:
         source_facts.record(member, sources)
         data.prune(member, (run,))
     member.pause.clear(run)
     member.lock.release(run)
+    if teller is not None:
+        _tell_end(member, teller, run, record)
     return True
+
+
+def _tell_end(member, teller, run, record):
+    try:
+        if teller != member.node:
+            return
+    except FailbackError:
+        return  # nothing of the run depends on it, and the report says what is wrong with the file
+    succeeded = record.get("result") == "succeeded"
+    said = f"Run {run} {record.get('result')}. {record.get('sentence') or ''}".strip()
+    kind = events.RUN_SUCCEEDED if succeeded else events.RUN_FAILED
+    more = {key: record.get(key) for key in ("operation", "user", "master", "started", "finished")}
+    tell.tell(member, kind, said, run=run, **more)
 
 
 @salt_errors.translated

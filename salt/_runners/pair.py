@@ -466,7 +466,7 @@ def undo(run=None, paths=None, test=False):
             "pair.close_run",
             pair,
             mine.id,
-            mine.record(result, f"undo of {run}"),
+            {**mine.record(result, f"undo of {run}"), "told_by": mine.verdict.active},
         )
     answer = {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
     return bad(answer) if left else answer

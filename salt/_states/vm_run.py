@@ -311,7 +311,8 @@ def closed(name):
     def give_back(record):
         # Also to a host that was silent a moment ago: it may be back, and cannot know that this run is over.
         pair = run.config["name"]
-        _, errors = run.nodes.try_all(run.members, "pair.close_run", pair, run.id, record)
+        words = {**record, "told_by": run.members[0]}
+        _, errors = run.nodes.try_all(run.members, "pair.close_run", pair, run.id, words)
         return errors, f"Look: salt-run pair.status {pair}."
 
     done = run.steps[-1]["comment"]

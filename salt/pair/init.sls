@@ -6,6 +6,7 @@ include:
   - pair.program
   - pair.configuration
   - pair.fence
+  - pair.notify
   - pair.access
   - pair.lsyncd
   - pair.nagios

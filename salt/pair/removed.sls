@@ -3,6 +3,7 @@ include:
   - pair.configuration
   - pair.git
   - pair.keep
+  - pair.notify
   - pair.watch
   - pair.look
   - pair.lease

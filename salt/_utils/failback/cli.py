@@ -15,6 +15,12 @@ from failback.version import VERSION
 #: silently" and 255 for "fail" (systemd.service(5)); a refusal at 3 in the morning must be loud.
 REFUSED_BY_GATE = 255
 
+#: What a monitoring plug-in ends with when it does not know: 1 would be a warning, and be taken for one.
+NOT_KNOWN = 3
+
+#: The exit status of a command that fails in any way, where it is not 1.
+FAILED = {"gate": REFUSED_BY_GATE, "check": NOT_KNOWN}
+
 
 def main(argv=None, paths=None):
     """
@@ -26,15 +32,15 @@ def main(argv=None, paths=None):
     paths
         ``Paths`` of the node; tests give others.
 
-    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses or fails in any way; a switch's
-    ``status`` is its own.
+    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses or fails in any way; those of a
+    switch's ``status`` and of ``check`` are their own.
     """
     words = sys.argv[1:] if argv is None else argv
-    failed = REFUSED_BY_GATE if words[:1] == ["gate"] else 1
+    failed = FAILED.get(words[0] if words else None, 1)
     try:
         arguments = parser().parse_args(words)
     except SystemExit as end:
-        if end.code and failed == REFUSED_BY_GATE:
+        if end.code and failed != 1:
             return failed
         raise
     try:
@@ -96,6 +102,11 @@ def parser():
     command("stop-active", "stop what only the active node runs, on one that is not (watch)", "pair")
     command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
     command("learn-guests", "let libvirt know definitions that have changed (run by systemd)", "pair")
+    command("tell", "run the hooks for an event; by its name alone: a test of them", "pair", "event")
+    one = command("check", "a plug-in for Nagios and its kin, for any user: exit status 0 to 3, and one line")
+    one.add_argument("name", nargs="?", metavar="pair", help="all pairs of this node by default")
+    one = command("metrics", "figures of all pairs of this node, for Prometheus; for any user")
+    one.add_argument("--output", metavar="FILE", help="replaced as a whole; standard output by default")
     command("observe", "notice when the node that was declared off is back (run by systemd)", "pair")
     return top
 
@@ -131,9 +142,10 @@ def _look(_arguments, member):
 
 
 def _keep(_arguments, member):
+    from failback.monitoring import facts
     from failback.watch import keeper
 
-    return keeper.main(member)
+    return keeper.main(member, beside=facts.begin)
 
 
 def _guard(_arguments, member):
@@ -227,6 +239,34 @@ def _learn_guests(_arguments, member):
         print(f"libvirt knows the definition of {guest} as it is now.")
 
 
+def _check(arguments, here):
+    from failback.monitoring import facts
+    from failback.monitoring import show
+
+    status, line = show.check(facts.Noted(here), arguments.name)
+    print(line)
+    return status
+
+
+def _metrics(arguments, here):
+    from failback.monitoring import facts
+    from failback.monitoring import show
+
+    show.write_metrics(facts.Noted(here), arguments.output)
+
+
+def _tell(arguments, member):
+    from failback.notify import hooks
+
+    given = arguments.event
+    if hooks.handed_over(member, given):
+        return 0
+    wrong = hooks.deliver(member, json.loads(given) if given.startswith("{") else hooks.trial(member, given))
+    for name, problem in sorted(wrong.items()):
+        print(f"{name}: {problem or 'told'}")
+    return 1 if any(wrong.values()) else 0
+
+
 def _observe(_arguments, member):
     print(member.fencing.observe())
 
@@ -258,6 +298,9 @@ COMMANDS = {
     "renounce": _renounce,
     "stop-active": _stop_active,
     "activate": _activate,
+    "check": _check,
+    "metrics": _metrics,
     "observe": _observe,
+    "tell": _tell,
     "learn-guests": _learn_guests,
 }

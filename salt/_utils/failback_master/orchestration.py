@@ -112,6 +112,8 @@ class Run:
         self.steps = []
         #: What the run has brought about, for its last lines; see ``failback_master.surface.states``.
         self.facts = {}
+        #: How the handover went on both nodes, in milliseconds: ``taker``, and ``nodes`` by name.
+        self.window = None
         #: Ctrl-C was typed: nothing more is begun, and nothing is given back.
         self.interrupted = False
         #: Limits that the operator has allowed this run.
@@ -295,6 +297,10 @@ class Run:
             "verdict": self.verdict.name if self.verdict else None,
             "sentence": sentence,
             "steps": self.steps,
+            # For who looks at it afterwards: what was planned, what it came to, the window in milliseconds.
+            "plan": list(self.plan.steps) if self.plan else [],
+            "facts": dict(self.facts),
+            "window": self.window,
             **self.overrides,
             "master": self.owner["master"],
             "user": self.owner["user"],

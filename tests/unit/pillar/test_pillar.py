@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from effort import examples
+from failback.decisions import events
 from failback.pillar import check
 from failback.pillar import normalise
 from failback.pillar import pairs
@@ -104,7 +105,24 @@ def test_the_smallest_pair_gets_every_default():
             "migration_timeout": 600,
             "shutdown_timeout": 300,
         },
+        "notify": {"events": list(events.ALL), "hooks": [], "mail": [], "timeout": 60},
     }
+
+
+@pytest.mark.parametrize(
+    ("notify", "keys"),
+    [
+        ({"hooks": ["mail"]}, ["notify.mail"]),
+        ({"hooks": ["mail"], "mail": ["ops@example.org", "root"]}, []),
+        # A line break would be another header.
+        ({"hooks": ["mail"], "mail": ["ops@example.org\nBcc: all"]}, ["notify.mail.0"]),
+        ({"hooks": ["pager"]}, ["notify.hooks.0"]),
+        ({"events": ["takeover", "nothing"]}, ["notify.events.1"]),
+        ({"timeout": 0}, ["notify.timeout"]),
+    ],
+)
+def test_who_is_told(notify, keys):
+    assert sorted({key for _, key in named({"salt": pair(notify=notify)})}) == keys
 
 
 def test_a_full_pair_normalised():

@@ -21,6 +21,7 @@ admitted again (:func:`admit_again`).
 
 import time
 
+from failback.decisions import events
 from failback.decisions import generations
 from failback.decisions import hearing
 from failback.errors import FailbackError
@@ -32,6 +33,7 @@ from failback.host import services
 from failback.host import system
 from failback.network import address_holder
 from failback.network import floating
+from failback.notify import tell
 from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
@@ -160,7 +162,9 @@ def withdraw(member, why):
     # It may have started services by now, and stopping them may take its time.
     if member.config["active_services"]:
         system.start_detached([str(member.paths.program), "stop-active", member.pair])
-    return f"{why} The claim of generation {own['generation']} is withdrawn."
+    sentence = f"{why} The claim of generation {own['generation']} is withdrawn."
+    tell.tell(member, events.STEP_DOWN, sentence)
+    return sentence
 
 
 def stop_active(member):

@@ -6,6 +6,7 @@ These are the changes of hands that no orchestration makes: they work with no ma
 
 import contextlib
 
+from failback.decisions import events
 from failback.decisions import generations
 from failback.decisions import hearing
 from failback.decisions import readiness
@@ -22,6 +23,7 @@ from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
+from failback.notify import tell
 from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
@@ -86,6 +88,8 @@ def take_over(member, reason, run=None):
     # may as well be dead, and then this must not be waited for.
     verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
     system.start_detached([str(member.paths.program), verb, pair])
+    if run is None:
+        tell.tell(member, events.TAKEOVER, f"{sentence}: {reason}", reason=reason)
     return {"generation": new["generation"], "addresses": taken}
 
 
@@ -301,6 +305,9 @@ def conflict(member, macs):
         # Whatever the other node says: while another host serves, this one must not take over later.
         claims.renounce_here(member)
         own = member.ledger.read()
+    if holds:
+        answering = f"{', '.join(macs)} answers for addresses of {member.pair} that {member.node} has too"
+        tell.tell(member, events.SPLIT_BRAIN, f"{answering}: their clients are split between two hosts.")
     try:
         report = ssh.report(member, timeout=5)
     except FailbackError as error:
@@ -424,6 +431,7 @@ def yield_to(member, generation, active, run=None):
     system.log(" ".join([sentence, *still]), system.ERR if still else system.WARNING)
     if run is None:
         _remember(member, "stepdown", why, sentence)
+        tell.tell(member, events.STEP_DOWN, " ".join([f"{sentence}.", *still]), reason=why)
     if still:
         raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")
     return sentence

@@ -25,7 +25,14 @@ class Paths:
         self.pairs = self.configuration / "pairs"
         #: What the distribution calls things; see ``failback.host.distribution``.
         self.distribution = self.configuration / "distribution.json"
+        #: Programs that are told what happens to a pair; see ``failback.notify``.
+        self.hooks = self.configuration / "hooks.d"
         self.all_state = self.root / "var/lib/failback"
+
+    @property
+    def public(self):
+        """What every user may read of this boot; the folders of the pairs in it are for root alone."""
+        return self.root / "run/failback"
 
     def pair_config(self, pair):
         """The pair as highstate rendered it from pillar, and which of the two nodes this is."""

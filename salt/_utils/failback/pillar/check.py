@@ -191,6 +191,9 @@ def _sense(pair):
         if node not in (primary["id"], secondary["id"]):
             wanted = f"a node of the pair: {primary['id']} or {secondary['id']}"
             yield _problem(name, "fence.nodes", node, wanted)
+    if "mail" in pair["notify"]["hooks"] and not pair["notify"]["mail"]:
+        wanted = "the addresses to which the hook mail in notify.hooks is to write"
+        yield _problem(name, "notify.mail", pair["notify"]["mail"], wanted)
     yield from _reachable_problems(pair)
     if pair["watch"]["patience"] < pair["watch"]["interval"]:
         yield _problem(

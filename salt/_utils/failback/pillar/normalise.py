@@ -50,7 +50,7 @@ def normalise(name, data):
                 **copy.deepcopy(schema.defaults(group)),
                 **copy.deepcopy(dict(data.get(group, {}))),
             }
-            for group in ("watch", "lsyncd", "recovery", "virtualization")
+            for group in ("watch", "lsyncd", "recovery", "virtualization", "notify")
         },
         **({"lease": _lease(data["lease"])} if "lease" in data else {}),
     }

@@ -10,6 +10,7 @@ The defaults stand here and nowhere else. :py:mod:`failback.pillar.validate` che
 
 import json
 
+from failback.decisions import events
 from failback.decisions import hearing
 from failback.decisions import readiness
 
@@ -62,6 +63,43 @@ _NODE = {
 }
 
 _PATH = {"type": "string", "pattern": "^/", "maxLength": 4095}
+
+#: Nothing that a header of a mail, or the environment of a hook, could be split at.
+MAIL = "^[A-Za-z0-9_.+=-]{1,64}(@[A-Za-z0-9.-]{1,253})?$"
+
+_NOTIFY = {
+    "description": "Who is told what happens to the pair.",
+    "type": "object",
+    "additionalProperties": False,
+    "default": {},
+    "properties": {
+        "events": {
+            "description": "What is told.",
+            "type": "array",
+            "items": {"type": "string", "enum": list(events.ALL)},
+            "default": list(events.ALL),
+        },
+        "hooks": {
+            "description": "Those of the shipped hooks that highstate puts into /etc/failback/hooks.d.",
+            "type": "array",
+            "items": {"type": "string", "enum": list(events.HOOKS)},
+            "default": [],
+        },
+        "mail": {
+            "description": "To whom the hook mail writes.",
+            "type": "array",
+            "items": {"type": "string", "pattern": MAIL},
+            "default": [],
+        },
+        "timeout": {
+            "description": "Seconds after which a hook is killed.",
+            "type": "number",
+            "minimum": 1,
+            "maximum": 600,
+            "default": 60,
+        },
+    },
+}
 
 _SERVICES = {
     "type": "array",
@@ -118,6 +156,7 @@ PAIR = {
             "enum": ["automatic", "manual"],
             "default": "automatic",
         },
+        "notify": _NOTIFY,
         "floating_ips": {
             "description": "Addresses that the active node holds, by name.",
             "type": "object",

@@ -43,7 +43,7 @@ def serve(member, before=None):
 
     Returns the exit status of rsync; ``admitted.PARTIAL`` if what it wrote may lie in the wrong place.
     """
-    # Where it is told when all was carried last. Without the folder rsync refuses that one file, and no other.
+    # Where it is told when all was carried last. Without the folder rsync refuses that one file alone.
     with contextlib.suppress(OSError):
         files.make_folder(member.volatile / replicated.IN_STEP)
     items = items_of(member)
@@ -67,7 +67,7 @@ def serve(member, before=None):
 
 
 def items_of(member):
-    """The paths as this node has them, two for one that could become a file or a folder; and the file beside."""
+    """The paths as this node has them, two for one that could become a file or folder; and the file beside."""
     paths, root = [one["path"] for one in member.config["replicate"]], str(member.paths.root)
     items = [item for path in paths for item in replicated.items_on_disk(path, root)]
     return [*items, replicated.in_step(member.pair)]
