@@ -92,7 +92,8 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
         if handle is not None:
             handle.flush()
             os.fsync(handle.fileno())
-    rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
+    if not rsync.looked_well(running.outcome):
+        rsync.require_success(running.outcome, item)
     # rsync counts the root as a file. It is none of those that a limit is about.
     result["source_files"] = max(0, running.outcome.source_files - 1)
     result["total_files"] = max(

@@ -34,6 +34,11 @@ TOO_MANY_DELETIONS = 25
 CONNECTION_FAILED = (2, 10, 12, 255)
 
 _STATISTICS = re.compile(rb"^Number of files: ([\d,.]+)")
+_PRETENDED = re.compile(
+    rb'rsync: \[generator\] stat ".*" failed: '
+    rb"(Too many levels of symbolic links \(40\)|Not a directory \(20\))$"
+    rb"|rsync error: some files/attrs were not transferred"
+)
 _KEPT_WORDS = 30
 #: Bytes that wait to be read at most (fcntl(2): root may have as much), and for how long, in ms.
 _PIPE = 1 << 20
@@ -79,11 +84,18 @@ class Peer:
 
 @dataclasses.dataclass
 class Outcome:
-    """What one run of rsync ended with: exit code, files on the source, its messages."""
+    """
+    What one run of rsync ended with: exit code, files on the source, its messages.
+
+    only_pretended
+        Whether it has complained of nothing but names below what it would have replaced by a folder, had it
+        been no dry run: see :py:func:`looked_well`.
+    """
 
     code: int = 0
     source_files: int = 0
     words: list = dataclasses.field(default_factory=list)
+    only_pretended: bool = True
 
 
 def pull_command(peer, item, dry_run=False, backup=None, named=True, max_delete=None):
@@ -308,6 +320,18 @@ class Pass:
     def _read_errors(self):
         for line in self._process.stderr:
             self._errors.append(line.rstrip(b"\n"))
+            if line.strip() and not _PRETENDED.match(line):
+                self.outcome.only_pretended = False
+
+
+def looked_well(outcome):
+    """
+    Whether a dry run has ended well: with 0 or 24, or with a 23 that only a dry run ends with.
+
+    Where a link or a file here is going to be a folder, rsync asks for the hard links below it although, in a
+    dry run, the folder is not there. A link that leads to itself, or a file, is no way to them.
+    """
+    return outcome.code in (0, VANISHED) or (outcome.code == PARTIAL and outcome.only_pretended)
 
 
 def require_success(outcome, item, accept=(0,)):

@@ -262,7 +262,10 @@ class PassTakenBack:
             if each["action"] == itemize.ATTRIBUTES:
                 continue
             key = (before["device"], before["inode"])
-            groups.setdefault(key, (before, []))[1].append(self._name(each))
+            # rsync lists some deletions twice: each name counts once.
+            names = groups.setdefault(key, (before, []))[1]
+            if self._name(each) not in names:
+                names.append(self._name(each))
         incomplete = {key for key, (before, names) in groups.items() if len(names) < before["links"]}
         remaining = self._find_inodes(incomplete) if incomplete else {}
         for key, (before, names) in groups.items():

@@ -202,6 +202,27 @@ def test_a_link_that_leads_nowhere_changes_places_with_a_folder(place, links, si
     place.there_and_back()
 
 
+@pytest.mark.parametrize("here", ["a link to itself", "a file"])
+def test_hard_links_below_a_folder_that_is_something_else_here(place, here):
+    """A dry run of rsync ends with 23 there; it is a look, and the pass that follows is not one."""
+    os.symlink("a", place.here / "a") if here == "a link to itself" else trees.make(place.here, {"a": "1"})
+    trees.make(place.here, {"z": "old"})
+    trees.make(place.there, {"z": "shared", "a/c/": ""})
+    for name in ("a/b", "a/c/d"):
+        os.link(place.there / "z", place.there / name)
+    place.there_and_back()
+
+
+def test_a_name_that_rsync_lists_twice_is_one_name(place):
+    """The links of a file are counted: one that is not in the list is looked for in the tree."""
+    linked(place, "c", "a/b/x")
+    trees.make(place.there, {"c": "shared"})
+    os.utime(place.there / "c", ns=((place.here / "c").stat().st_mtime_ns,) * 2)
+    os.setxattr(place.there / "c", "user.kind", b"1")
+    os.link(place.there / "c", place.there / "a")
+    place.there_and_back()
+
+
 @pytest.mark.parametrize("kind", ["link", "folder", "fifo"])
 def test_one_name_of_a_file_becomes_something_else(place, kind):
     linked(place, "a", "c", "d/e")
@@ -403,9 +424,7 @@ def test_a_copy_that_takes_too_long_ends_the_final_sync_and_not_the_backup(place
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("failback.recovery.rsync.require_success", late)
-        with pytest.raises(
-            errors.Unavailable, match=r"not ended in the time.*Run the same"
-        ):
+        with pytest.raises(errors.Unavailable, match=r"not ended in the time.*Run the same"):
             last.run(limit=60)
     last.close()
     place.sync()
