@@ -133,8 +133,8 @@ class Holder:
         this node held it already), ``announced``, and ``monotonic_ns`` and ``realtime_ns`` at the
         moment when the kernel had confirmed it.
 
-        Raises :class:`~failback.errors.Refused` naming the hardware address that answered or is about to take
-        one as well, or the
+        Raises :class:`~failback.errors.Refused` naming the hardware address that answered or is
+        about to take one as well, or the
         interface of this node that bears the address already;
         :class:`~failback.errors.Unavailable` if the interface is missing or the kernel says no.
         """

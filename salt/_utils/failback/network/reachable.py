@@ -88,7 +88,10 @@ def _gateways(addresses, links, gateways):
         text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
         if name is None:
             continue
-        one = floating.FloatingAddress(f"{text}/{8 * len(packed)}", name, name=text)
+        try:
+            one = floating.FloatingAddress(f"{text}/{8 * len(packed)}", name, name=text)
+        except FailbackError:
+            continue  # a route to what no host can be; who watches must not end of it
         if name in interfaces or any(_within(one, network) for network in networks):
             yield one
 
