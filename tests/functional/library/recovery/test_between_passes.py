@@ -33,7 +33,7 @@ def served(nodes):
 
 
 @pytest.mark.parametrize("what", ["it is empty", "most of it is gone"])
-def test_a_source_that_loses_its_files_between_two_passes_is_found(nodes, run, served, what):
+def test_a_source_that_loses_its_files_between_two_passes_is_found(nodes, run, served, monkeypatch, what):
     item, here, there = served
     asked = []
 
@@ -56,11 +56,10 @@ def test_a_source_that_loses_its_files_between_two_passes_is_found(nodes, run, s
         lose(item)
         return done
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pull.PathPull, "one_pass", one_pass)
-        limits = pull.Limits(max_delete=5, small_pass=3)
-        with pytest.raises(errors.Refused, match="empty" if what == "it is empty" else "29"):
-            pull.Pull([item], nodes.peer([item]), run, limits, gate=gate).sync()
+    monkeypatch.setattr(pull.PathPull, "one_pass", one_pass)
+    limits = pull.Limits(max_delete=5, small_pass=3)
+    with pytest.raises(errors.Refused, match="empty" if what == "it is empty" else "29"):
+        pull.Pull([item], nodes.peer([item]), run, limits, gate=gate).sync()
     assert len(os.listdir(here)) == 30
     # The pass that did not come has left no list that says it began.
     assert backup.Folder(run).passes(item.module) == [1]
