@@ -28,6 +28,16 @@ def test_what_was_begun_is_finished(knowing):
     assert retirement.refusal(samples.pair(), None, knowing) is None
 
 
+@pytest.mark.parametrize("knowing", [BOTH, ["salt2"]])
+def test_a_pair_with_a_lease_gives_that_up_first(knowing):
+    """Its addresses have a lifetime in the kernel, which only the guard of a pair renews."""
+    config = {**samples.pair(), "lease": {"ttl": 10}}
+    refusal = retirement.refusal(config, verdict("normal"), knowing)
+    assert "Remove `lease` from the pillar" in refusal
+    assert refusal.endswith("salt -L salt1,salt2 state.apply")
+    assert retirement.refusal(config, None, []) is None
+
+
 def facts(node, **changes):
     nothing = {
         "node": node,

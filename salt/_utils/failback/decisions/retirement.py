@@ -23,6 +23,13 @@ def refusal(config, verdict, knowing):
     knowing
         Ids of the nodes that still have a configuration of the pair.
     """
+    if knowing and config.get("lease"):
+        return (
+            f"{config['name']} serves by a lease: its addresses have an end, and would go with the guard "
+            f"that renews them. Remove `lease` from the pillar and run highstate on both nodes, which lets "
+            f"them stay; then run this again: "
+            f"salt -L {config['primary']['id']},{config['secondary']['id']} state.apply"
+        )
     if verdict is None or len(knowing) < 2 or verdict.name in CLEAR:
         return None
     return (
