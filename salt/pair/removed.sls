@@ -8,8 +8,9 @@ include:
   - pair.look
   - pair.lease
 
-{%- from 'pair/map.jinja' import node with context %}
-{%- set keys = node.authorized_keys %}
+{#- Not by pair/map.jinja: a node whose pillar has lost what its distribution needs must leave all the same. -#}
+{%- set lookup = (pillar.get('failback') or {}).get('lookup') or {} %}
+{%- set keys = lookup.get('authorized_keys') or '/root/.ssh/authorized_keys' %}
 {%- set begin = '# failback: begin (managed by Salt)' %}
 {%- if salt['file.file_exists'](keys) and salt['file.contains'](keys, begin) %}
 Nobody's key may ask for anything any more:
