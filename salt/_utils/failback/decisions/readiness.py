@@ -336,6 +336,8 @@ def _ended(text):
 
 
 def _mend_rsync(config, other, code, said):
+    if " lies on " in said:
+        return "The sentence says what to do; lsyncd goes on trying."
     if HOST_KEY in said.lower() or code == "5" or "rather than greeting" in said:
         return _mend_ssh(config, other, said if HOST_KEY in said.lower() else "prints")
     if code == "255" or code == "12":

@@ -249,8 +249,14 @@ def _one_serves(config, server, other):
         ),
         drift=(*_drift(config, server, other), *(one.sentence for one in unready)),
         unready=tuple(one.sentence for one in unready),
-        stops=tuple(one.sentence for one in unready if one.stops),
+        stops=(*_misplaced(config, name, other), *(one.sentence for one in unready if one.stops)),
     )
+
+
+def _misplaced(config, name, standby):
+    """Of a standby that would not be let receive anything: the sentence, which is drift as well."""
+    if name == NORMAL and standby.get("misplaced"):
+        yield places.misplaced_sentence(standby["node"], standby["misplaced"], config["name"])
 
 
 def _unready(config, name, server, other):

@@ -295,6 +295,8 @@ def words_of(text):
 
 
 _RANKS = (
+    # What the other node's own program says of a path that lies elsewhere.
+    lambda line: " lies on " in line and not line.startswith("rsync"),
     lambda line: not line.startswith("rsync") and line.lower().startswith(("ssh:", *_SSH)),
     lambda line: not line.startswith("rsync") and any(one in line.lower() for one in _SSH),
     lambda line: " Error: " in line[:20],
