@@ -67,7 +67,7 @@ def serve(member, before=None):
 
 
 def items_of(member):
-    """The paths as this node has them, two for one that could become a file or folder; and the file beside."""
+    """The paths as this node has them, two for one that could become a file or folder; and the one beside."""
     paths, root = [one["path"] for one in member.config["replicate"]], str(member.paths.root)
     items = [item for path in paths for item in replicated.items_on_disk(path, root)]
     return [*items, replicated.in_step(member.pair)]
