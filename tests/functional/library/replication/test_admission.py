@@ -174,7 +174,7 @@ def admitted_before(node):
 
 
 def by_the_short_way(node, meanwhile=None):
-    """As ``carried``. What others mount on this machine in the meantime closes it, before anything is done."""
+    """As ``carried``. What others mount meanwhile closes it, before anything is done."""
     for _ in range(10):
         done = carried(node, meanwhile, SHORT_WAY)
         if "did not see server greeting" not in done.stderr:
