@@ -137,15 +137,15 @@ def run(volatile, text):
     configuration = os.path.join(volatile, f"rsyncd-{os.getpid()}.conf")
     _write(configuration, text)
     words = ["rsync", "--server", "--daemon", f"--config={configuration}", "."]
-    # Whoever ends it tells the whole group. This process is the one that was announced, so it ends last.
-    signals.signal(signals.SIGTERM, lambda *_: None)
     child = os.fork()
     if child == 0:
         try:
-            signals.signal(signals.SIGTERM, signals.SIG_DFL)
             os.execv("/usr/bin/rsync", words)
         finally:
             os._exit(127)
+    # Whoever ends it tells the whole group. This process is the one that was announced, so it ends last. Not
+    # before the fork: what this process is told then would be told to nobody.
+    signals.signal(signals.SIGTERM, lambda *_: None)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.unlink(configuration)
     return status if status >= 0 else 128 - status
