@@ -162,7 +162,7 @@ def obstacle(address, interface, label=None, check=True):
     """
     with address_holder.Holder([_floating(address, interface, label)]) as holder:
         try:
-            holder.check(claim=False) if check else holder.check_here()
+            holder.check() if check else holder.check_here()
         except FailbackError as error:
             return str(error)
     return None

@@ -3,13 +3,8 @@ The two nodes of an active/standby pair, as seen and changed on one of them.
 
 An operator uses ``salt-run pair.status`` and the orchestrations; these functions are what those call
 on the nodes. Only ``report``, ``gate``, ``pause`` and ``resume`` are meant to be called by hand.
-The module is several files of one virtual name: ``pair_access`` (keys and SSH), ``pair_pillar`` (what
-highstate needs of the pillar), ``pair_lock`` (lock, pause, runs), ``pair_ledger``, and this one: what is
-true of the node, and what an orchestration does on it.
-
-.. code-block:: bash
-
-    salt 'salt*' pair.report salt
+The module is several files of one virtual name; this one: what is true of the node, and what an orchestration
+does on it.
 
 What is decided here is decided in ``failback`` (this tree's ``_utils``), which also runs without
 Salt as ``/usr/local/sbin/failback``.
@@ -47,7 +42,6 @@ from failback.replication import sources as source_facts
 from failback.state import configuration
 from failback.state import fencing
 from failback.state import ledger
-from failback.watch import loop
 from failback_master import cluster
 from salt_node import member as _member
 from salt_node import paths as _paths
@@ -606,7 +600,7 @@ def watching(pair, limit=30):
 
 def _unwatched(member, cron):
     """What keeps a watch from taking over, as sentences, by its own status file."""
-    found = files.read_json(loop.status_file(member.paths, cron), f"the status of the watch {cron}") or {}
+    found = files.read_json(member.paths.watch_status(cron), f"the status of the watch {cron}") or {}
     if system.process_started(found.get("pid") or 0) is None:
         return [f"{cron} does not run."]
     addresses = found.get("pairs", {}).get(member.pair, {}).get("addresses")

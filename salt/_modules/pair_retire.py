@@ -8,6 +8,7 @@ What is left of a pair on this node; functions of the module ``pair``, by its vi
 
 import salt_errors
 from failback import remains as left
+from failback.pair import Member
 from salt_node import paths as _paths
 
 __virtualname__ = "pair"
@@ -33,7 +34,7 @@ def remains(config):
 
         salt 'salt1' pair.remains '{name: salt}'
     """
-    return left.facts({**config, "node": __opts__["id"]}, __opts__["id"], _paths())
+    return left.facts(Member.of({**config, "node": __opts__["id"]}, _paths()))
 
 
 @salt_errors.translated

@@ -108,8 +108,11 @@ def carried(name, pair=None):
     """
     lsyncd has carried to the standby what there was.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -128,8 +131,11 @@ def forgotten(name, pair=None):
     """
     Neither node knows the pair any more: no watch, no keeper, no lsyncd, no way in for the other one.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -166,8 +172,11 @@ def told(name, pair=None):
     """
     Say what is left on both nodes, with the commands.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):

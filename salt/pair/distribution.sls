@@ -8,6 +8,6 @@ The node knows what its distribution calls things:
         libvirt_unit: {{ node.libvirt_unit }}
         nagios_configuration: {{ node.nagios_configuration }}
         nagios_unit: {{ node.nagios_unit }}
-    - mode: '0644'
+    - mode: '0600'
     - dir_mode: '0700'
     - makedirs: true

@@ -126,13 +126,7 @@ def _gate(_arguments, member):
 def _watch(arguments, paths):
     from failback.watch import loop
 
-    return loop.main(arguments.cron, paths)
-
-
-def _watch_service(arguments, paths):
-    from failback.watch import loop
-
-    return loop.main(arguments.cron, paths, service=True)
+    return loop.main(arguments.cron, paths, service=arguments.command == "watch-service")
 
 
 def _look(_arguments, member):
@@ -284,7 +278,7 @@ COMMANDS = {
     "report": _report,
     "gate": _gate,
     "watch": _watch,
-    "watch-service": _watch_service,
+    "watch-service": _watch,
     "look": _look,
     "keep": _keep,
     "guard": _guard,

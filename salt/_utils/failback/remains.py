@@ -13,18 +13,20 @@ from failback.replication import lsyncd_config
 ASKED_WITHIN = 10
 
 
-def facts(config, node, paths):
+def facts(member):
     """
     Look at what is left.
 
-    config
-        The normalised pair, as the pillar has it: the node may have lost its own.
+    member
+        :py:class:`failback.pair.Member`, of the configuration that the pillar has: the node may have lost its
+        own.
 
     Returns a dict of JSON types: ``node``; ``known``, whether this node has a configuration of the pair;
     ``held``, the pair's addresses on its interfaces, as ``{"address", "interface"}``; ``units``, by name
     ``{"active", "enabled"}``, what systemd says of them; ``lsyncd``, whether it runs; ``state``, the folder
     of ledger, runs and backups, or None; ``program``, the files and folders of the program that are there.
     """
+    config, paths = member.config, member.paths
     entries = [*config["services"], *config["active_services"]]
     active = services.states({"name": one["name"]} for one in [*entries, {"name": services.LSYNCD}])
     # Whatever interface has it, the kernel answers for it.
@@ -36,7 +38,7 @@ def facts(config, node, paths):
     state = paths.state(config["name"])
     program = (paths.program, paths.library, paths.root / "var/cache/failback", paths.configuration)
     return {
-        "node": node,
+        "node": member.node,
         "known": paths.pair_config(config["name"]).exists(),
         "held": held,
         "units": {

@@ -180,9 +180,12 @@ class Holder:
             select.select([self._routes], [], [], max(0.0, end - time.monotonic()))
             self._routes.drain()
 
-    def check(self, addresses=None, wait=CHECK_SECONDS, claim=True):
+    def check(self, addresses=None, wait=CHECK_SECONDS):
         """
         What :meth:`take` asks before it claims anything, for who has something to do in between.
+
+        Others who merely ask for the address are not heeded, nor do they heed this: whoever calls it has the
+        right to serve from the ledger or a lease, and no stranger who asks may take that away.
 
         All addresses are asked for at once, and the first answer ends it. Those that this node
         holds already are not asked for.
@@ -193,14 +196,11 @@ class Holder:
         wait
             Seconds in which nobody may answer.
 
-        claim
-            Ask as one who is about to take them. False: nobody is to step back for this question.
-
         Raises what :meth:`take` raises; returns nothing.
         """
         wanted = self.every if addresses is None else list(addresses)
         self._check_here(wanted)
-        self._check_network(wanted, wait, claim)
+        self._check_network(wanted, wait, claim=False)
 
     def check_here(self, addresses=None):
         """The part of :meth:`check` that asks nobody: this node itself. Raises what :meth:`take` raises."""

@@ -37,6 +37,7 @@ from failback.watch import resident
 from failback.watch import slow
 from failback.watch import trials
 from failback.watch.pair import WatchedPair
+from failback.watch.place import Place
 
 #: Seconds between two looks at the own files and at interfaces that were missing.
 HOUSEKEEPING = 1.0
@@ -49,14 +50,8 @@ REFRESH = 10.0
 CRON_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
-#: The unit of the watch, by its cron name.
-UNIT = "failback-watch@{}.service"
-
 #: What it ends with where nothing is to be watched: systemd does not start it again then.
 NOTHING_TO_WATCH = 4
-
-#: Seconds for systemd to start it.
-STARTS_WITHIN = 8
 
 
 def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, restart=None, service=False):
@@ -95,17 +90,17 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
             f"{cron!r} cannot be the name of a file in /etc/cron.d: cron runs only those made of "
             f"letters, digits, _ and -."
         )
-    paths = paths or Paths()
+    place = Place(cron, paths or Paths())
     if take_over is None or on_conflict is None:
         from failback.handover import takeover
 
         take_over = take_over or takeover.take_over
         on_conflict = on_conflict or takeover.conflict
-    lock = _its_place(cron, paths) if service else _a_place(cron, paths, foreground)
+    lock = place.for_service() if service else place.for_cron(foreground)
     if lock is None:
         return 0
     with lock:
-        watch = Watch(cron, paths, take_over, on_conflict, foreground, service)
+        watch = Watch(place, take_over, on_conflict, foreground, service)
         if not watch.pairs and not watch.unreadable:
             return NOTHING_TO_WATCH if service else 0
         if not foreground and not service and not resident.detach():
@@ -118,70 +113,27 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
     return 0 if awaited else (restart or resident.start_anew)() or 0
 
 
-def _its_place(cron, paths):
-    """The lock for the service: waited for, while systemd is told that it lives."""
-    notify.tell(notify.READY)
-    place = lock_file(paths, cron)
-    return resident.awaited(place, system.log, lambda: notify.tell(notify.ALIVE))
-
-
-def _a_place(cron, paths, foreground):
-    """The lock for cron's process; None where it is not needed: the watch runs, or systemd has started it."""
-    lock = single(paths, cron)
-    if lock is None or foreground or not paths.unit(UNIT.format("")).exists():
-        return lock
-    lock.close()
-    unit = UNIT.format(cron)
-    try:
-        system.run(["systemctl", "start", "--", unit], STARTS_WITHIN, f"start {unit}")
-    except FailbackError as error:
-        system.log(f"watch {cron}: it did not run, and runs without systemd now. {error}", system.ERR)
-        return single(paths, cron)
-    system.log(f"watch {cron}: it did not run; systemd has started {unit}", system.WARNING)
-    return None
-
-
-def status_file(paths, cron):
-    """Where the watch of a cron name says how things stand: JSON, see :meth:`Watch.status`."""
-    return paths.watch_status(cron)
-
-
-def single(paths, cron):
-    """
-    The lock of a watch, held while the returned file is open; None if another process has it.
-
-    paths, cron
-        As for :func:`main`.
-    """
-    return resident.single(lock_file(paths, cron))
-
-
-def lock_file(paths, cron):
-    """The file that the watch of a cron name has locked."""
-    return paths.root / "run/failback" / f"watch-{cron}.lock"
-
-
 class Watch:
     """
     All watched pairs of one cron name on this node.
 
-    The parameters are those of :func:`main`.
+    place
+        A :py:class:`failback.watch.place.Place` that this process has. The others are those of :func:`main`.
     """
 
-    def __init__(self, cron, paths, take_over, on_conflict, foreground, service=False):
-        self.cron = cron
-        self.paths = paths
+    def __init__(self, place, take_over, on_conflict, foreground, service=False):
+        self.place = place
         self.take_over = take_over
         self.on_conflict = on_conflict
         self.foreground = foreground
         self.service = service
         self.began = time.time()
-        self.changes = resident.Changes(paths)
+        self.changes = resident.Changes(place.paths)
         self.boot_id = system.boot_id()
         self.pairs, self.unreadable = [], []
-        for name in configuration.names(paths):
+        for name in configuration.names(place.paths):
             try:
-                one = WatchedPair.of(Member.load(name, paths), cron, self.boot_id)
+                one = WatchedPair.of(Member.load(name, place.paths), place.cron, self.boot_id)
             except (FailbackError, KeyError, TypeError, ValueError) as error:
                 self.unreadable.append(f"{name}: not watched, unusable configuration: {error}")
                 continue
@@ -224,7 +176,7 @@ class Watch:
 
     def is_awaited(self):
         """Whether this is cron's process, and the service waits for its place."""
-        return not self.service and resident.is_awaited(lock_file(self.paths, self.cron))
+        return not self.service and self.place.is_awaited()
 
     def close(self):
         """Close every socket."""
@@ -248,7 +200,7 @@ class Watch:
         ``silent_seconds``.
         """
         return {
-            "cron": self.cron,
+            "cron": self.place.cron,
             "pid": os.getpid(),
             "since": self.began,
             "updated": time.time(),
@@ -372,4 +324,4 @@ class Watch:
     def _write_status(self):
         # For monitoring, which need not be root; the network tells as much to whoever listens.
         with contextlib.suppress(OSError):  # a full /run is no reason to stop watching
-            files.write_json(status_file(self.paths, self.cron), self.status(), mode=0o644)
+            files.write_json(self.place.status_file, self.status(), mode=0o644)

@@ -91,21 +91,6 @@ def _next(place):
     return place.with_name(f"{place.name}.next")
 
 
-def fingerprint(paths):
-    """What tells whether the package or the configuration of this node have changed."""
-    found = {"release": os.readlink(paths.release) if os.path.islink(paths.release) else None}
-    for top, end in ((PACKAGE, ".py"), (paths.pairs, ".json")):
-        for folder, _, names in os.walk(top):
-            for name in names:
-                if not name.endswith(end):
-                    continue
-                place = os.path.join(folder, name)
-                with contextlib.suppress(OSError):  # gone since: the next look sees that
-                    facts = os.stat(place)
-                    found[place] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-    return found
-
-
 class Changes:
     """
     Whether the program's files or the configuration have changed since it started.
@@ -116,16 +101,31 @@ class Changes:
 
     def __init__(self, paths):
         self._paths = paths
-        self._first = fingerprint(paths)
+        self._first = self._fingerprint()
         self._suspicious = None
 
     def settled(self):
         """True when the same change is seen twice: whoever writes the files has come to an end."""
-        found = fingerprint(self._paths)
+        found = self._fingerprint()
         if found != self._first and found == self._suspicious:
             return True
         self._suspicious = found
         return False
+
+    def _fingerprint(self):
+        """What tells whether the program or the configuration of this node is another."""
+        release = self._paths.release
+        found = {"release": os.readlink(release) if os.path.islink(release) else None}
+        for top, end in ((PACKAGE, ".py"), (self._paths.pairs, ".json")):
+            for folder, _, names in os.walk(top):
+                for name in names:
+                    if not name.endswith(end):
+                        continue
+                    place = os.path.join(folder, name)
+                    with contextlib.suppress(OSError):  # gone since: the next look sees that
+                        facts = os.stat(place)
+                        found[place] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+        return found
 
 
 def detach():
