@@ -12,6 +12,7 @@ from failback.errors import Unavailable
 from failback.host.paths import Paths
 from failback.network import netlink
 from failback.watch import loop
+from failback.watch import place
 from failback.watch import slow
 
 #: Seconds for something that takes none: the machine may be busy.
@@ -74,7 +75,7 @@ def watch(tmp_path, monkeypatch):
     begun = []
 
     def start(pairs, take_over):
-        found = loop.Watch("gateway-ip", Paths(tmp_path), take_over, None, False)
+        found = loop.Watch(place.Place("gateway-ip", Paths(tmp_path)), take_over, None, False)
         found.pairs, found.said = pairs, []
         found.say = lambda sentence, *_: found.said.append(sentence)
         found.changes = types.SimpleNamespace(settled=lambda: stop.is_set())
