@@ -81,18 +81,19 @@ def _wait_restarted(nodes, before):
         for node, found in answers.items():
             if found and found != waiting[node]:
                 del waiting[node]
-        if waiting and time.monotonic() >= end:
+        if not waiting:
+            return
+        if time.monotonic() >= end:
             raise CommandExecutionError(
                 f"The salt-minion of {' and '.join(sorted(waiting))} was to restart with the settings that "
                 f"highstate has changed, and has not answered anew within {RESTARTED_WITHIN} s. Look there: "
                 f"journalctl -u failback-restart-salt-minion -u salt-minion. Then run this again."
             )
-        if waiting:
-            _rest(looked)
+        _until_next_look(looked)
 
 
-def _rest(looked):
-    """Each look is a job, a process on the node: asked without a rest, it keeps busy what it waits for."""
+def _until_next_look(looked):
+    """Each look starts a process on the node: without a break the looks slow down what they wait for."""
     time.sleep(max(0.0, LOOK_EVERY - (time.monotonic() - looked)))
 
 
@@ -104,7 +105,7 @@ def wait_rebooted(run, node, before, limit):
         answers, _ = run.nodes.try_all([node], "pair.report", run.config["name"], look=2)
         if node in answers and answers[node]["boot_id"] != before:
             return time.monotonic() - begun
-        _rest(looked)
+        _until_next_look(looked)
     raise CommandExecutionError(
         f"{node} was asked to reboot and has not answered with a new boot id within {limit} s. "
         f"{run.other(node)} still serves. Look at its console; then run this again."
@@ -119,5 +120,5 @@ def wait_idle(run, node, limit):
         answers, _ = run.nodes.try_all([node], "saltutil.is_running", "state.*", look=5)
         if answers.get(node) == []:
             return
-        _rest(looked)
+        _until_next_look(looked)
     raise CommandExecutionError(f"A state still runs on {node} after {limit} s: salt {node} state.running")

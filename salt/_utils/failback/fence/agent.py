@@ -17,8 +17,8 @@ VERSION = 1
 #: Where agents are looked for: those of the packages, then a site's own.
 FOLDERS = ("usr/sbin", "usr/local/sbin")
 
-#: An agent is a program of its own: what it needs is in its options. Most are in Python, and what that
-#: has to say of an agent's source would stand before the agent's own words.
+#: An agent is a program of its own: what it needs is in its options. Most are Python programs, and warnings
+#: about their source would hide what the agent itself says.
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "PYTHONWARNINGS": "ignore"}
 
 #: Characters of what an agent printed that are passed on.
