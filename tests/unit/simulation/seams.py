@@ -111,7 +111,8 @@ def _facts(patch):
     patch.setattr(on_disk, "roots", lambda member: [])
     patch.setattr(service, "Client", _no_journal)
     # Nobody installs a release here.
-    patch.setattr(resident, "fingerprint", lambda paths: None)
+    patch.setattr(resident.Changes, "settled", lambda changes: False)
+    patch.setattr(resident.Changes, "_fingerprint", lambda changes: None)
 
 
 def _files(patch):

@@ -143,6 +143,7 @@ def test_the_copy_in_a_backup_has_all_that_the_file_had(place):
     assert trees.differences(before, place.seen()) == {}
 
 
+@trees.needs_rsync_that_knows_missing_names
 def test_the_final_sync_leaves_no_file_shared_for_whoever_serves_next(place):
     linked(place, "name1", "name2")
     subprocess.run(["rsync", "-aHAXS", f"{place.here}/", f"{place.there}/"], check=True)
@@ -410,7 +411,8 @@ def test_a_folder_that_a_hard_link_replaces_needs_a_second_pass_and_no_second_ru
     place.there_and_back()
 
 
-def test_a_copy_that_takes_too_long_ends_the_final_sync_and_not_the_backup(place):
+@trees.needs_rsync_that_knows_missing_names
+def test_a_copy_that_takes_too_long_ends_the_final_sync_and_not_the_backup(place, monkeypatch):
     linked(place, "name1", "name2", content="shared" * 1000)
     subprocess.run(["rsync", "-aHAXS", f"{place.here}/", f"{place.there}/"], check=True)
     pulled = pull.Pull([place.item], place.peer, place.runs / "one", ALL)
@@ -422,7 +424,7 @@ def test_a_copy_that_takes_too_long_ends_the_final_sync_and_not_the_backup(place
         last._deadline = 0
         return True
 
-    with pytest.MonkeyPatch.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setattr("failback.recovery.rsync.require_success", late)
         with pytest.raises(errors.Unavailable, match=r"not ended in the time.*Run the same"):
             last.run(limit=60)
