@@ -255,7 +255,7 @@ def test_what_is_not_on_the_disk_is_not_learned(member, monkeypatch):
 
 
 def test_tunnel(member, monkeypatch):
-    """It carries both ways and ends with the migration. (A longer name makes too long a path for a socket.)"""
+    """Both ways, until the migration ends. (A longer name makes too long a path for a socket.)"""
     echo = "import os\nwhile (data := os.read(0, 100)):\n    os.write(1, data.upper())\n"
     begun = []
 
