@@ -9,19 +9,16 @@ The steps of ``orch.retire``, which makes two ordinary machines of a pair; they 
 """
 
 from salt.exceptions import CommandExecutionError
-from salt.exceptions import SaltException
 
 from failback.decisions import retirement
 from failback.decisions import verdict as verdicts
 from failback_master import checks
 from failback_master import highstate
-from failback_master import minions
 from failback_master import orchestration
-from failback_master.surface import live
+from failback_master import step
 
 __virtualname__ = "pair_retirement"
 
-USAGE = "salt-run state.orch orch.retire pillar='{pair: <pair>}'"
 #: Where the steps of one orchestration find what the first of them has seen.
 CONTEXT = "failback.retirement"
 #: A pillar without a pair, for the highstate of a node that is to be in none.
@@ -36,27 +33,7 @@ def __virtual__():
 
 
 def _step(name, pair, would, work):
-    """What the steps have in common: the pair is looked up, test mode changes nothing, errors are said."""
-    ret = {"name": name, "result": False, "changes": {}, "comment": ""}
-    live.SCREEN.going(f"      {name}")
-    try:
-        checks.require_known(__opts__, __pillar__, "retire")
-        config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
-        nodes = minions.Nodes(__opts__)
-        ids = (config["primary"]["id"], config["secondary"]["id"])
-        if __opts__["test"] and would:
-            ret["result"] = None
-            ret["changes"] = {pair: would}
-            ret["comment"] = f"Would {would}."
-            return ret
-        ret["changes"], ret["comment"] = work(config, nodes, ids)
-        ret["result"] = True
-    except SaltException as error:
-        ret["comment"] = str(error)
-    finally:
-        live.SCREEN.done()
-    live.SCREEN.line(f"      {'FAILED' if ret['result'] is False else 'done'}: {name}", ret["result"])
-    return ret
+    return step.run(__opts__, __pillar__, "retire", name, pair, would, work)
 
 
 def possible(name, pair=None):

@@ -14,7 +14,7 @@ RETIRE = ["salt-run", "--no-color", "state.orch", "orch.retire", "pillar={pair: 
 @pytest.fixture(scope="module")
 def retired(pair):
     """What the orchestration said, and what the list said a second time."""
-    pair.salt1.write("/srv/data/last", "carried for the last time\n")
+    pair.salt1.write("/srv/salt/last", "carried for the last time\n")
     said = pair.salt1.run(RETIRE, check=False, timeout=300)
     again = pair.salt1.run(RETIRE, check=False, timeout=300)
     return said, again
@@ -42,7 +42,7 @@ def test_it_succeeds_and_says_what_is_left(pair, retired):
 
 def test_the_service_stays_and_nothing_of_a_pair_runs(pair, retired):
     assert pair.holders() == ["salt1"]
-    assert pair.salt2.read("/srv/data/last") == "carried for the last time\n"
+    assert pair.salt2.read("/srv/salt/last") == "carried for the last time\n"
     for host in pair.nodes:
         assert pair.active(host, "salt-master")
         until(

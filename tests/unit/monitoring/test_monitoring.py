@@ -21,6 +21,7 @@ from failback.host.paths import Paths
 from failback.monitoring import facts
 from failback.monitoring import show
 from failback.pair import Member
+from failback.watch import keeper
 
 SHIPPED = pathlib.Path(__file__).parents[3] / "docs/monitoring"
 
@@ -160,6 +161,16 @@ def test_what_goes_wrong_once_is_said_once_and_looked_at_again(member, monkeypat
     with pytest.raises(Ends):
         facts._go_on(member)
     assert len(logged) == 1 and "No space left" in logged[0]
+
+
+def test_a_pair_that_is_retired_ends_the_notes_and_its_keeper_without_a_word(member, monkeypatch):
+    logged = []
+    monkeypatch.setattr(system, "log", lambda sentence, *_: logged.append(sentence))
+    monkeypatch.setattr(keeper.syslog, "syslog", lambda *words: logged.append(words))
+    (member.paths.pairs / f"{member.pair}.json").unlink()
+    facts._go_on(member)
+    assert keeper.main(member, foreground=True) == 0
+    assert logged == []
 
 
 # --- what is shipped for Prometheus and Grafana ------------------------------------------------------

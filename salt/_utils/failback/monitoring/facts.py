@@ -16,6 +16,7 @@ from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
 from failback.host import system
+from failback.state import configuration
 from failback.state import runs
 
 #: Seconds from the end of one look to the next.
@@ -43,6 +44,8 @@ def _go_on(member):
             note(member)
         except Exception as error:  # looked at again soon; the plug-in says that nothing is noted
             problem = f"The facts of {member.pair} are not noted: {type(error).__name__}: {error}"
+        if problem and member.pair not in configuration.names(member.paths):
+            return  # no pair of this node any more
         if problem and problem != said:
             system.log(problem, system.ERR)
         said = problem

@@ -27,6 +27,7 @@ from failback.host import system
 from failback.network import floating
 from failback.network import netlink
 from failback.replication import on_disk
+from failback.state import configuration
 from failback.watch import resident
 
 #: Seconds between two looks at the own files.
@@ -66,6 +67,8 @@ def main(member, foreground=False, restart=None, beside=None):
             try:
                 keeper.run()
             except Exception:
+                if member.pair not in configuration.names(member.paths):
+                    return 0  # no pair of this node any more: there is nothing to keep
                 # Nobody reads its standard error. Cron starts the next one within a minute.
                 syslog.syslog(syslog.LOG_ERR, f"keeper of {member.pair}: {traceback.format_exc()}")
                 raise
