@@ -141,12 +141,12 @@ def test_a_node_gets_what_its_distribution_calls_things(node, tree, name):
     assert set(found.names("service.running")) == {
         *expected["started"],
         *("virtlockd.socket", f"{expected['libvirt']}.socket", "libvirt-guests.service"),
-        *("failback-guests-salt.path", "failback-lease@salt.service"),
+        *("failback-guests-salt.path", "failback-lease@salt.service", "failback-look@salt.service"),
     }
     assert found.names("service.enabled") == [f"{expected['libvirt']}.service"]
     assert set(found.names("file.replace")) == {"/etc/libvirt/qemu.conf", expected["defaults"]}
     program = named(found, "The program failback is in place")["contents"]
-    assert program.startswith(f"#!{expected['python']} -I\n")
+    assert program.startswith(f"#!{expected['python']} -IS\n")
     unit, configuration = expected["nagios"]
     switch = named(found, "The unit nagios-notifications.service of salt is current")
     assert switch["context"]["after"] == unit
@@ -155,9 +155,17 @@ def test_a_node_gets_what_its_distribution_calls_things(node, tree, name):
         "nagios_configuration": configuration,
         "nagios_unit": unit,
     }
-    # Every SLS of a node has been compiled; `removed` is for a node that has left its pair.
+    # Every SLS of a node has been compiled; `removed` and `retired` are for one that has left its pair.
     texts = {f"pair.{path.stem}" for path in (tree / "salt/pair").glob("*.sls")}
-    silent = {"pair.init", "pair.removed", "pair.git", "pair.master_keys", "pair.watch", "pair.security"}
+    silent = {
+        "pair.init",
+        "pair.removed",
+        "pair.retired",
+        "pair.git",
+        "pair.master_keys",
+        "pair.watch",
+        "pair.security",
+    }
     assert not [one for one in found.chunks if one["state"] in ("selinux", "firewalld")]
     assert texts - silent <= {one["__sls__"] for one in found.chunks}
 
@@ -226,7 +234,7 @@ def test_a_site_overrides_any_entry(node):
     assert "three.service" in found.names("service.running")
     assert "/etc/conf.d/libvirt-guests" in found.names("file.replace")
     program = named(found, "The program failback is in place")["contents"]
-    assert program.startswith("#!/opt/python/bin/python3 -I\n")
+    assert program.startswith("#!/opt/python/bin/python3 -IS\n")
     names = named(found, "The node knows what its distribution calls things")["dataset"]
     assert names == {key: lookup[key] for key in ("libvirt_unit", "nagios_unit", "nagios_configuration")}
 

@@ -142,6 +142,8 @@ def test_figures_are_replaced_as_a_whole_and_stay_when_there_are_no_new_ones(mem
 
 def test_what_goes_wrong_once_is_said_once_and_looked_at_again(member, monkeypatch):
     logged, looks = [], []
+    member.paths.pairs.mkdir(parents=True)
+    (member.paths.pairs / f"{member.pair}.json").write_text("{}")
     monkeypatch.setattr(system, "log", lambda sentence, priority: logged.append(sentence))
 
     class Ends(Exception):
@@ -167,7 +169,6 @@ def test_a_pair_that_is_retired_ends_the_notes_and_its_keeper_without_a_word(mem
     logged = []
     monkeypatch.setattr(system, "log", lambda sentence, *_: logged.append(sentence))
     monkeypatch.setattr(keeper.syslog, "syslog", lambda *words: logged.append(words))
-    (member.paths.pairs / f"{member.pair}.json").unlink()
     facts._go_on(member)
     assert keeper.main(member, foreground=True) == 0
     assert logged == []
