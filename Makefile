@@ -5,6 +5,7 @@
 #   SUITES='unit functional'    for make test: only these             (default: all)
 #   KEEP=1       for make test: the labs stay up afterwards, for a look
 #   REQUIRE=all  for make test: what this machine cannot run is a failure, not a skip
+#   N=300 SEED=7 SINCE=v0.1.0 IN=state/    for make mutants: how many, which, in what has changed, in which files
 #   N=50 SEED=7  for make faults: so many runs, chosen at random from that seed  (default: all there are)
 #   BRIEF=1      for make faults: every fault once in every phase; MINUTES=60: begin no other run after that
 #   SITE=salt    which site lab-up builds: salt, or dalma (19 hosts)   (default: salt)
@@ -26,7 +27,8 @@ PACKAGES := \
     mmdebstrap systemd-container iproute2 procps util-linux
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-thorough doctor faults bench lint reference image lab-up lab-down lab-status lab-push shell deps
+.PHONY: help demo test check test-thorough mutants doctor faults bench lint reference release image lab-up lab-down lab-status \
+    lab-push shell deps
 
 help:               ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +45,10 @@ check: deps         ## the inner loop: lint, unit and functional tests on one re
 test-thorough: deps ## the properties again, with 20 times as many examples; SEED=7 makes the same again
 	@$(TESTS) --thorough $(if $(SEED),--seed $(SEED)) $(or $(SUITES),unit functional)
 
+mutants: deps       ## what the suite does not see: N=300 SEED=7 things made wrong, one at a time
+	@$(PYTHON) -m lab.mutants $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SINCE),--since '$(SINCE)') $(if $(IN),--only '$(IN)')
+
 doctor: deps        ## what this machine lacks for a lab, and what to do about it
 	@$(PYTHON) -m lab doctor
 
@@ -58,6 +64,9 @@ lint: deps          ## ruff, salt-lint, and whether docs/reference.md is current
 
 reference: $(PYTHON) ## write docs/reference.md from the docstrings
 	@$(PYTHON) -m lab.reference
+
+release: deps       ## a tarball, a Debian package, a wheel and their checksums, in artifacts/release
+	@$(PYTHON) -m lab.release
 
 image: deps         ## the image that the lab's hosts are copies of (cached)
 	@$(PYTHON) -m lab image --site $(SITE)

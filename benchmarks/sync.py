@@ -131,6 +131,8 @@ def lags_of(nodes, folder, text, seconds):
         kill_session(syncing)
         syncing.communicate()
         nodes.one.run(["pkill", "-x", "lsyncd"], check=False)
+        # The connection that its rsyncs share; with systemd it ends with lsyncd.
+        nodes.one.run(["pkill", "-f", "lsyncd[.]ssh"], check=False)
     return json.loads(output), written
 
 

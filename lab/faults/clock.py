@@ -11,14 +11,13 @@ import contextlib
 import pathlib
 
 from lab.faults import lab_clock
-from lab.host import until
 
 #: What keeps the machine's time, as a line of a unit.
 MACHINES_TIME = "Environment=LAB_CLOCK=machine"
 #: Where Python looks for modules that every program imports: Debian's own, and Salt's.
 PLACES = ("/usr/lib/python3/dist-packages", "/opt/saltstack/salt/lib/python3.*/site-packages")
-CRON = "gateway-ip"
-WATCH = ["pgrep", "-f", "failback watch"]
+#: What looks, and takes over.
+OWN = ("failback-watch@gateway-ip", "failback-look@salt")
 
 
 @contextlib.contextmanager
@@ -47,10 +46,4 @@ def set_ahead(host, seconds):
 
 def _begin_anew(host):
     """The daemons of Failback and of Salt start again, with or without the other clock."""
-    host.run(["systemctl", "try-restart", "salt-minion", "salt-master"], timeout=120)
-    watching = host.run(WATCH, check=False).stdout.split()
-    if watching:
-        host.run(["kill", *watching], check=False)
-        until(lambda: host.run(WATCH, check=False).returncode, 10, f"the watch of {host.name} to end")
-        # As cron would within a minute.
-        host.run(["/usr/local/sbin/failback", "watch", CRON])
+    host.run(["systemctl", "try-restart", "salt-minion", "salt-master", *OWN], timeout=120)

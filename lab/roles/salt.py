@@ -15,8 +15,8 @@ from lab import disk
 from lab.host import HostOff
 
 PKI = "etc/salt/pki"
-#: A pair in the list of pillar/top.sls: its name, primary and secondary.
-PAIR = re.compile(r"[\w-]+ ([\w.-]+) ([\w.-]+)\n?")
+#: An example in the list of pillar/top.sls: a pair's name, its primary and its secondary.
+EXAMPLE = re.compile(r"# ([\w-]+ ([\w.-]+) ([\w.-]+)\n?)")
 
 #: What makes Salt's Python take a private key as it is.
 TRUSTING = pathlib.Path(__file__).resolve().parent.parent / "files" / "salt"
@@ -70,7 +70,7 @@ def tree(site, checkout=None):
     """
     A tar of a checkout's salt/ and pillar/, as bytes: what git tracks or would track. The site's by default.
 
-    Its pillar/top.sls lists only pairs whose hosts the lab has.
+    Its pillar/top.sls lists those examples whose hosts the lab has.
     """
     checkout = checkout or site.checkout
     packed = io.BytesIO()
@@ -108,14 +108,23 @@ def names(checkout=cache.CHECKOUT):
 
 
 def pairs_of(site, top):
-    """The text of pillar/top.sls without the pairs whose hosts the lab does not have."""
+    """The text of pillar/top.sls with those of its examples chosen whose hosts the lab has."""
     there = {machine.name for machine in site.description.machines}
+    return with_examples(top, there.issuperset)
 
-    def stays(line):
-        pair = PAIR.fullmatch(line)
-        return not pair or there.issuperset(pair.groups())
 
-    return "".join(line for line in top.splitlines(True) if stays(line))
+def with_examples(top, chosen=lambda nodes: True):
+    """
+    The text of pillar/top.sls with its examples as pairs, as a site makes it.
+
+    chosen
+        Function of the two nodes of an example; those that it says no to stay examples. All by default.
+    """
+    lines = []
+    for line in top.splitlines(True):
+        example = EXAMPLE.fullmatch(line)
+        lines.append(example[1] if example and chosen(example.groups()[1:]) else line)
+    return "".join(lines)
 
 
 def push_tree(site, host):

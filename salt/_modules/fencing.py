@@ -63,6 +63,9 @@ def status(pair):
     """
     Show the word that counts on this node now.
 
+    pair
+        Name of the pair.
+
     Returns ``node``, ``reason``, ``since``, ``left`` (seconds), ``run``, ``user`` and ``master``, or None.
 
     CLI Example:
@@ -78,6 +81,9 @@ def status(pair):
 def void(pair):
     """
     Take the word back. Returns True when there was one.
+
+    pair
+        Name of the pair.
 
     CLI Example:
 

@@ -26,6 +26,7 @@ import salt_errors
 from failback.errors import FailbackError
 from failback.host import system
 from failback.network import address_holder
+from failback.network import announcer
 from failback.network import floating
 from failback.network import neighbours
 
@@ -70,8 +71,9 @@ def status(address, interface, label=None):
     label
         The label it should have. IPv4 only.
 
-    Returns a dictionary: ``held`` (any interface of this minion bears it), ``held_on`` (which),
-    ``held_as_wanted`` (the right interface, prefix length and label), ``prefix`` and
+    Returns a dictionary: ``held`` (any interface of this minion bears it, and the kernel answers for it),
+    ``held_on`` (which bear it, answered for or not), ``interface_has_it`` (the right one does),
+    ``held_as_wanted`` (the right interface, prefix length and label, and settled), ``prefix`` and
     ``found_label`` as found, ``interface_exists``, ``interface_up``, ``carrier``, ``mac``,
     ``tentative`` and ``dad_failed`` (IPv6), and ``name``, ``address``, ``interface``, ``label`` as
     asked for.
@@ -91,13 +93,15 @@ def present(address, interface, label=None, check=True):
     Take a floating address: ask the network whether it is free, add it, announce it.
 
     An address held already is announced again and otherwise left alone. One that this minion bears
-    with another label, and nothing else different, is relabelled.
+    with another label, and nothing else different, is relabelled. One that the kernel has given up
+    (``dad_failed``), or not settled yet, is taken anew. What was taken is announced again over the next ten
+    seconds by a process of its own.
 
     address
         With its prefix length, as in ``10.0.0.5/24`` or ``fd00::5/64``.
 
     interface
-        The interface to bear it.
+        The interface to bear it, by its name or an alternative one (altname).
 
     label
         What ``ip address`` and ``ifconfig`` show beside it, as in ``eth0:0``. IPv4 only. Default:
@@ -108,9 +112,9 @@ def present(address, interface, label=None, check=True):
         them would get some of its clients: leave it out only if the other one is known to be off.
 
     Returns True if the address was added or relabelled, False if it was there. Raises
-    ``CommandExecutionError`` if another host answers for it (its hardware address is named), if
-    the interface is missing, down or, when checking, without carrier, or if another interface of
-    this minion bears the address.
+    ``CommandExecutionError`` if another host answers for it, or is about to take it as well (its hardware
+    address is named), if the interface is missing, down or, when checking, without carrier, or if another
+    interface of this minion bears the address.
 
     CLI Example:
 
@@ -126,12 +130,49 @@ def present(address, interface, label=None, check=True):
             holder.release(reset=False)
         (result,) = holder.take(check=check and not relabel)
     log.debug("floating_ip.present %s: %s", address, result)
+    if result["taken"]:
+        announcer.start(floating)
     return result["taken"]
+
+
+@salt_errors.translated
+def obstacle(address, interface, label=None, check=True):
+    """
+    Say why :py:func:`present` would refuse now. Nothing is changed, and nobody steps back for the question.
+
+    address
+        With its prefix length, as in ``10.0.0.5/24`` or ``fd00::5/64``.
+
+    interface
+        The interface to bear it.
+
+    label
+        The label it is to have. IPv4 only.
+
+    check
+        Ask the network too (0.3 s), as ``present`` would.
+
+    Returns a sentence, None if it would not refuse.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' floating_ip.obstacle 10.0.0.5/24 eth0
+    """
+    with address_holder.Holder([_floating(address, interface, label)]) as holder:
+        try:
+            holder.check() if check else holder.check_here()
+        except FailbackError as error:
+            return str(error)
+    return None
 
 
 def _differs_in_label_alone(found, floating):
     return (
-        found["held_on"] == [floating.interface]
+        floating.version == 4
+        and found["interface_has_it"]
+        and len(found["held_on"]) == 1
         and found["prefix"] == floating.prefix
         and not found["held_as_wanted"]
     )
@@ -143,7 +184,7 @@ def absent(address, interface):
     Release a floating address: reset the TCP connections to it, and remove it from this minion.
 
     It is removed from whatever interface bears it, because the kernel answers for an address on
-    any of them.
+    any of them; an IPv6 link-local one from its own, because elsewhere it is another one.
 
     address
         With its prefix length, as in ``10.0.0.5/24`` or ``fd00::5/64``.

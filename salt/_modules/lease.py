@@ -53,7 +53,7 @@ def install(part, certificate, authority):
     Keep a certificate of this host that the master has signed.
 
     part
-        As for :py:func:`request`.
+        ``member`` for a host on which highstate sets up etcd, ``client`` for a node that asks it.
 
     certificate, authority
         The signed certificate, and that of the authority.
@@ -74,6 +74,9 @@ def answers(pair):
     """
     Ask the members of etcd for the lease of a pair, as this node's configuration names them.
 
+    pair
+        Name of the pair.
+
     Returns ``{"holder": …, "generation": …}``; no holder where nobody has had it yet. Raises
     ``CommandExecutionError`` when no majority answers.
 
@@ -91,6 +94,9 @@ def answers(pair):
 def status(pair):
     """
     Say how things stand with the lease of a pair on this node.
+
+    pair
+        Name of the pair.
 
     Returns what ``lease`` is in ``pair.report``: ``serves_for``, ``source``, ``holder``, ``generation``,
     ``promised_for``, ``etcd_silent``, ``released`` and ``guard``; None where the pair has none.

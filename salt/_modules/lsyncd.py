@@ -28,6 +28,7 @@ from failback.decisions import roles
 from failback.host import files
 from failback.pair import Member
 from failback.replication import gate
+from failback.replication import in_step
 from failback.replication import lsyncd_config
 from failback.replication import lsyncd_status
 from failback.replication import replicated
@@ -320,9 +321,9 @@ def start(pair, limit=60, anew=False):
         True: it is started again where it runs, so that its first pass compares everything. What it has
         carried to a standby that has lost power since may be lost there, and it would not know.
 
-    Returns True when it was started, False when it already ran with this configuration. Raises
-    ``CommandExecutionError`` with the gate's reason, or when it did not stay up.
-    ``first_pass`` then waits for its first pass.
+    Returns True when it was started, False when it already ran with this configuration. One that began with
+    another is started again. Raises ``CommandExecutionError`` with the gate's reason, or when
+    it did not stay up. ``first_pass`` then waits for its first pass.
     """
     member = _member(pair)
     gate.require_lsyncd(member)
@@ -333,8 +334,9 @@ def start(pair, limit=60, anew=False):
         )
     _require_folders(member)
     changed = managed(pair)
-    running = lsyncd_status.observe(member, _unit())["running"]
-    if running and not changed and not anew:
+    observed = lsyncd_status.observe(member, _unit())
+    running = observed["running"]
+    if running and not changed and not anew and in_step.beats(member, observed["pid"]):
         return False
     place = lsyncd_config.places(member)
     files.make_folder(place.marker)

@@ -3,13 +3,8 @@ The two nodes of an active/standby pair, as seen and changed on one of them.
 
 An operator uses ``salt-run pair.status`` and the orchestrations; these functions are what those call
 on the nodes. Only ``report``, ``gate``, ``pause`` and ``resume`` are meant to be called by hand.
-The module is several files of one virtual name: ``pair_access`` (keys and SSH), ``pair_pillar`` (what
-highstate needs of the pillar), ``pair_lock`` (lock, pause, runs), ``pair_ledger``, and this one: what is
-true of the node, and what an orchestration does on it.
-
-.. code-block:: bash
-
-    salt 'salt*' pair.report salt
+The module is several files of one virtual name; this one: what is true of the node, and what an orchestration
+does on it.
 
 What is decided here is decided in ``failback`` (this tree's ``_utils``), which also runs without
 Salt as ``/usr/local/sbin/failback``.
@@ -37,15 +32,16 @@ from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.pair import Member
+from failback.readiness import record
 from failback.recovery import handover_sync
 from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate as gates
 from failback.replication import git_push
+from failback.replication import replicated
 from failback.replication import sources as source_facts
 from failback.state import configuration
 from failback.state import fencing
 from failback.state import ledger
-from failback.watch import loop
 from failback_master import cluster
 from salt_node import member as _member
 from salt_node import paths as _paths
@@ -98,9 +94,37 @@ def report(pair=None, guests=False):
 
 
 @salt_errors.translated
+def look(pair, limit=record.ANSWERS_WITHIN):
+    """
+    Look at once at what this node is worth to the pair: what a takeover would depend on.
+
+    The lookout looks all the time; this is for whoever has just changed something.
+
+    pair
+        Name of the pair.
+
+    limit
+        Seconds to wait for the lookout.
+
+    Returns what ``failback.readiness.record`` describes: ``role``, ``ready``, ``findings``, ``facts`` and
+    others. Raises ``CommandExecutionError`` when the lookout does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt*' pair.look salt
+    """
+    return record.look_now(_member(pair), float(limit))
+
+
+@salt_errors.translated
 def gate(pair):
     """
     Say whether lsyncd may run on this node now.
+
+    pair
+        Name of the pair.
 
     Returns ``{"open": bool, "reason": str or None}``.
 
@@ -124,6 +148,9 @@ def gate(pair):
 def reboot(pair, run):
     """
     Reboot this node, unless it serves the pair.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns the boot id that must be another one afterwards. Raises ``CommandExecutionError`` when
     the node holds an address of the pair or the run does not own the lock.
@@ -163,6 +190,9 @@ def start_services(pair):
     """
     Start the pair's services on this node in their order, each proved up before the next.
 
+    pair
+        Name of the pair.
+
     Returns ``{service: "started" or "already running"}``. Raises ``CommandExecutionError`` for a
     service that does not exist, does not start, does not stay up, or fails its own proof.
 
@@ -183,6 +213,9 @@ def start_services(pair):
 def take(pair, run):
     """
     Take the pair's addresses on the node that its ledger names active, and announce them.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns the addresses that were not held before. Raises ``CommandExecutionError`` when this node
     is not the active one, was not admitted in this boot, or another host answers for an address; with a
@@ -220,6 +253,9 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     """
     Make this node active without the other one, which is off by its fence agent's or an operator's word.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     owner
         The process that orchestrates; see ``failback.state.lock.acquire``.
 
@@ -255,6 +291,9 @@ def win(pair, run, generation, reason):
     """
     Make this node the winner of a split-brain: its ledger goes to a generation above both.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     generation
         The new one. The ledger refuses to go back.
 
@@ -287,6 +326,9 @@ def step_down(pair, run, generation):
 
     What this node alone has is kept from being overwritten until a recovery has saved it.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     generation
         The other node's, which must be higher than this one's.
 
@@ -311,8 +353,11 @@ def give_way(pair, run, generation):
     """
     The former name of ``pair.step_down``, for one release.
 
-    pair, run, generation
-        As for ``pair.step_down``.
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
+    generation
+        The other node's, a number, which must be higher than this one's.
 
     CLI Example:
 
@@ -328,6 +373,9 @@ def give_way(pair, run, generation):
 def handover(pair, run, max_delete=None):
     """
     Make this node active: the last changes come over, and the addresses with them.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     max_delete
         Files that the final sync may delete in a path here, in place of the pair's number.
@@ -374,6 +422,9 @@ def activate(pair, run, anew=False, carry=True):
     """
     Start on the active node what runs there alone: lsyncd, then the active services.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     anew
         True: lsyncd is started again where it runs, see ``lsyncd.start``.
 
@@ -403,6 +454,9 @@ def start_active_services(pair, run):
     """
     Start on the active node the services that run there alone, in their order, each proved up.
 
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
+
     Returns the names of those that did not run before. Raises ``CommandExecutionError``, also on a node
     that its ledger does not name active.
 
@@ -429,6 +483,9 @@ def start_active_services(pair, run):
 def stand_by(pair, run, sources=None):
     """
     Stop on the standby what runs on the active node alone, and make room for what it is sent.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     sources
         What the active node reports of its paths. A folder that is missing here is made, unless it was
@@ -482,7 +539,12 @@ def _make_folders(member, sources):
     made, absent = [], []
     # Those of this node's own pillar: what the other one reports says of what kind they are, and no more.
     for path in sorted(one["path"] for one in member.config["replicate"]):
-        if sources.get(path, {}).get("kind") != "directory" or os.path.isdir(path):
+        kind = sources.get(path, {}).get("kind")
+        if kind is None:
+            continue
+        # Of a file or a pattern the folder that holds it.
+        folder = replicated.item(path, is_directory=kind == "directory").root
+        if os.path.isdir(folder):
             continue
         if before.get(path, {}).get("exists"):
             absent.append(
@@ -490,8 +552,8 @@ def _make_folders(member, sources):
                 f"carried there before it is."
             )
         else:
-            os.makedirs(path, mode=0o755)
-            made.append(path)
+            os.makedirs(folder, mode=0o755)
+            made.append(folder)
     return made, absent
 
 
@@ -501,6 +563,9 @@ def watching(pair, limit=30):
     See to it that the watch runs on this node and has seen the addresses that it is to take over.
 
     Cron would start it within a minute; until then nobody would notice that the active node has gone.
+
+    pair
+        Name of the pair.
 
     limit
         Seconds to wait for it.
@@ -535,7 +600,7 @@ def watching(pair, limit=30):
 
 def _unwatched(member, cron):
     """What keeps a watch from taking over, as sentences, by its own status file."""
-    found = files.read_json(loop.status_file(member.paths, cron), f"the status of the watch {cron}") or {}
+    found = files.read_json(member.paths.watch_status(cron), f"the status of the watch {cron}") or {}
     if system.process_started(found.get("pid") or 0) is None:
         return [f"{cron} does not run."]
     addresses = found.get("pairs", {}).get(member.pair, {}).get("addresses")
@@ -552,6 +617,9 @@ def _unwatched(member, cron):
 def push_git(pair, run):
     """
     Push the pair's repositories from this node to the other one, as their owners; nothing is forced.
+
+    pair, run
+        Name of the pair, and id of the run that owns the lock.
 
     Returns a list, one entry a repository, see ``failback.replication.git_push.push``: a diverged reference
     is in its ``diverged`` and left alone on both nodes.
@@ -571,6 +639,9 @@ def push_git(pair, run):
 def reload(pair, units):
     """
     Let services read files again that have come back: systemd's try-reload-or-restart.
+
+    pair
+        Name of the pair.
 
     units
         Units that the pair's pillar names in ``then``; others are refused.

@@ -92,6 +92,9 @@ def reaches_peer(pair):
     """
     Prove that this node reaches the other one with the pair's key.
 
+    pair
+        Name of the pair.
+
     Returns the id of the node that answered. Raises ``CommandExecutionError``.
 
     CLI Example:

@@ -31,8 +31,17 @@ def admit(pair, generation, active, run, why, admitted=True, unsaved=False):
 
     Only an orchestration that has looked at both nodes calls this.
 
+    pair
+        Name of the pair.
+
     generation, active
         From the verdict. The ledger refuses to go back.
+
+    run
+        Id of the run that owns the lock.
+
+    why
+        Why, in words: it is kept in the ledger, and shown by ``pair.status``.
 
     admitted
         False only tells it who is active: a standby whose data are not current yet takes nothing over.
@@ -61,6 +70,15 @@ def adopt(pair, active, run):
     """
     Begin a pair's ledger in generation 1, with nobody admitted yet.
 
+    pair
+        Name of the pair.
+
+    active
+        Minion id of the node that serves first.
+
+    run
+        Id of the run that owns the lock; it is kept in the ledger.
+
     Returns True when there was no ledger, False when there is one. Raises ``CommandExecutionError``.
 
     CLI Example:
@@ -82,6 +100,12 @@ def record_sources(pair, run, peer, moved=False):
     """
     Remember where the pair's paths lie on both nodes; from what lies elsewhere later, and to it, nothing is
     carried.
+
+    pair
+        Name of the pair.
+
+    run
+        Id of the run that owns the lock.
 
     peer
         The ``sources`` of the other node's report.

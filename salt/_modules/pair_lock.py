@@ -15,7 +15,9 @@ import time
 from salt.exceptions import CommandExecutionError
 
 import salt_errors
+from failback.decisions import events
 from failback.errors import FailbackError
+from failback.notify import tell
 from failback.pair import Member
 from failback.recovery import reverse_rsync as data
 from failback.replication import sources as source_facts
@@ -38,6 +40,9 @@ def __virtual__():
 def lock(pair, run, operation, owner, seconds, dead_runs=()):
     """
     Take a pair for a run on this node, or renew what the run has.
+
+    pair
+        Name of the pair.
 
     run, operation
         Id of the run, and what it is: ``recover``.
@@ -71,6 +76,12 @@ def lock(pair, run, operation, owner, seconds, dead_runs=()):
 def renew(pair, run, seconds, pause=False, step=None):
     """
     Prolong the lock of a run on this node; the living run asks for it several times a minute.
+
+    pair
+        Name of the pair.
+
+    run
+        Id of the run; nothing is renewed for one that does not own the lock.
 
     seconds
         How long it holds from now on.
@@ -119,6 +130,12 @@ def unlock(pair, run):
     """
     Give a pair back. Returns True when this run had it.
 
+    pair
+        Name of the pair.
+
+    run
+        Id of the run; the lock of another one stays.
+
     CLI Example:
 
     .. code-block:: bash
@@ -132,6 +149,9 @@ def unlock(pair, run):
 def pause(pair, seconds, reason, run=None, user=None):
     """
     Pause the watch of a pair on this node; it resumes by itself.
+
+    pair
+        Name of the pair.
 
     seconds
         For how long.
@@ -160,8 +180,17 @@ def hold(pair, seconds, reason, run=None):
     """
     The former name of ``pair.pause``, for one release.
 
-    pair, seconds, reason, run
-        As for ``pair.pause``.
+    pair
+        Name of the pair.
+
+    seconds
+        For how long, in seconds.
+
+    reason
+        Shown by ``pair.status``.
+
+    run
+        The run on whose behalf; that run ends it early.
 
     CLI Example:
 
@@ -177,6 +206,9 @@ def hold(pair, seconds, reason, run=None):
 def resume(pair, run=None):
     """
     End a pause of the watch. Returns True when there was one.
+
+    pair
+        Name of the pair.
 
     run
         End only that run's pause. Without it all of them; refused while a run owns the lock, for it may
@@ -200,6 +232,12 @@ def open_run(pair, run, record):
     """
     Begin the record of a run on this node.
 
+    pair
+        Name of the pair.
+
+    run
+        Id of the run.
+
     record
         Dict; see ``failback.state.runs``.
 
@@ -218,8 +256,15 @@ def close_run(pair, run, record, sources=None):
     """
     End a run on this node: its record is written, its pause and its lock are given back.
 
+    pair
+        Name of the pair.
+
+    run
+        Id of the run that owns the lock.
+
     record
-        As for ``open_run``.
+        What is written of it, a dict; see ``failback.state.runs``. A key ``told_by`` names the node whose
+        hooks are told how the run ended: one of the two, so that nobody hears it twice. It is not kept.
 
     sources
         After a success, what the other node reports of its paths: a later reverse rsync from other
@@ -234,19 +279,39 @@ def close_run(pair, run, record, sources=None):
         salt 'salt1' pair.close_run salt 20261122T183000-recover-salt-4f2a '{result: succeeded}'
     """
     member = Member(pair, _paths())
+    teller = record.get("told_by")
+    record = {key: value for key, value in record.items() if key != "told_by"}
     member.runs.write(run, record)
     if sources is not None:
         source_facts.record(member, sources)
         data.prune(member, (run,))
     member.pause.clear(run)
     member.lock.release(run)
+    if teller is not None:
+        _tell_end(member, teller, run, record)
     return True
+
+
+def _tell_end(member, teller, run, record):
+    try:
+        if teller != member.node:
+            return
+    except FailbackError:
+        return  # nothing of the run depends on it, and the report says what is wrong with the file
+    succeeded = record.get("result") == "succeeded"
+    said = f"Run {run} {record.get('result')}. {record.get('sentence') or ''}".strip()
+    kind = events.RUN_SUCCEEDED if succeeded else events.RUN_FAILED
+    more = {key: record.get(key) for key in ("operation", "user", "master", "started", "finished")}
+    tell.tell(member, kind, said, run=run, **more)
 
 
 @salt_errors.translated
 def history(pair=None):
     """
     List the runs that this node remembers, oldest first.
+
+    pair
+        Name of the pair.
 
     Returns a list of records, see ``failback.state.runs``; that of the run which has the lock here has
     ``lock``, with ``state`` (``held``, ``expired`` or ``dead``), and ``step`` and ``seconds``, what it is at

@@ -82,6 +82,9 @@ def service_names(pair):
     """
     List the units of a pair that no boot may start: its services and active services.
 
+    pair
+        Name of the pair.
+
     CLI Example:
 
     .. code-block:: bash
@@ -113,6 +116,9 @@ def nagios_units(pair):
     """
     List the units of a pair that turn a switch inside Nagios on and off.
 
+    pair
+        Name of the pair.
+
     Returns a list of ``{"name": unit, "on": command, "off": command}`` for unit files; empty unless the
     pair's ``active_services`` name such units.
 
@@ -129,6 +135,9 @@ def nagios_units(pair):
 def repositories(pair):
     """
     List the bare repositories of a pair.
+
+    pair
+        Name of the pair.
 
     CLI Example:
 
@@ -157,6 +166,19 @@ def crons():
     return sorted(found)
 
 
+def ssh_ports():
+    """
+    List the ports of this node's sshd on which the other nodes of its pairs reach it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.ssh_ports
+    """
+    return sorted({one[roles.role(one)].get("ssh_port", 22) for one in _own_pairs().values()})
+
+
 def leases():
     """
     List the pairs of this node whose right to serve is a lease.
@@ -180,9 +202,40 @@ def stale_guards():
 
         salt 'salt1' pair.stale_guards
     """
-    wanted = {f"failback-lease@{pair}.service" for pair in leases()}
-    enabled = (_paths().root / "etc/systemd/system").glob("*.wants/failback-lease@*.service")
-    return sorted({path.name for path in enabled} - wanted)
+    return _stale_units("failback-lease", leases())
+
+
+def stale_lookouts():
+    """
+    List the units of lookouts that are enabled on this node for pairs that it takes no part in any more.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_lookouts
+    """
+    return _stale_units("failback-look", names_())
+
+
+def stale_watches():
+    """
+    List the units of watches that are enabled on this node and no longer for it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.stale_watches
+    """
+    return _stale_units("failback-watch", crons())
+
+
+def _stale_units(template, wanted):
+    """The units of a template that are enabled here for another instance than those wanted."""
+    units = {f"{template}@{one}.service" for one in wanted}
+    enabled = (_paths().root / "etc/systemd/system").glob(f"*.wants/{template}@*.service")
+    return sorted({path.name for path in enabled} - units)
 
 
 def stale_crons():

@@ -65,11 +65,12 @@ def _number(name, value):
 
 
 def _moments(takeover):
-    """``[here, there]`` as Salt has carried it; one number stands for two clocks that agree."""
+    """``[here, there]``, perhaps with ``in_step``, as Salt has carried it; one number: the clocks agree."""
     if takeover is None:
         return None
-    both = takeover if isinstance(takeover, (list, tuple)) and len(takeover) == 2 else [takeover] * 2
-    return conflicts.Takeover(*(_number("takeover", one) for one in both))
+    several = isinstance(takeover, (list, tuple)) and len(takeover) in (2, 3)
+    moments = takeover if several else [takeover] * 2
+    return conflicts.Takeover(*(_number("takeover", one) for one in moments))
 
 
 @salt_errors.translated
@@ -177,13 +178,39 @@ def checked(
     """
     Preview, and fail if anything speaks against the sync. Changes no file of the pair.
 
-    The arguments are those of ``preview`` and ``refusals``. Returns what ``preview`` returns.
+    pair
+        Name of the pair.
+
+    sources
+        What the serving node reports of its paths (key ``sources`` of ``pair.report``).
+
+    max_delete
+        Files that may be deleted, in all paths together; the pair's if not given.
+
+    max_change_percent
+        Share of a path's files that may be overwritten or deleted, in percent; the pair's if not given.
+
+    names
+        How many paths of each kind to return; the full list is in the file that ``list`` names.
+
+    takeover
+        When the serving node took over, in seconds since the epoch: on this node's clock, or a list of that
+        and of what the serving node's own clock said.
 
     run
         Id of the run that owns the lock, if its handover comes next with no sync in between: from here on
         both nodes note what changes.
 
-    Raises ``CommandExecutionError`` with all reasons, one a line.
+    operation
+        ``recover``, ``failover`` or ``boot``: what the preview is made for; a refusal names commands.
+
+    overrides
+        Dict of what the operator has given beside the pair, such as ``winner`` and ``reason``, likewise.
+
+    words
+        The former name of ``overrides``, from a master of the release before.
+
+    Returns what ``preview`` returns. Raises ``CommandExecutionError`` with all reasons, one a line.
 
     CLI Example:
 
@@ -223,11 +250,18 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
     run
         Id of the run that owns the lock.
 
-    sources, max_delete, max_change_percent
-        As for ``refusals``.
+    sources
+        What the serving node reports of its paths (key ``sources`` of ``pair.report``).
+
+    max_delete
+        Files that may be deleted, in all paths together; the pair's if not given.
+
+    max_change_percent
+        Share of a path's files that may be overwritten or deleted, in percent; the pair's if not given.
 
     takeover
-        As for ``preview``.
+        When the serving node took over, in seconds since the epoch: on this node's clock, or a list of that
+        and of what the serving node's own clock said.
 
     Returns a dict: ``changes`` (path to counts, empty if nothing changed), ``comment``, ``paths``
     (counts, names, passes of each), ``changed`` (paths), ``then`` (what is to be reloaded),

@@ -26,9 +26,11 @@ from failback.guests import claims
 from failback.guests import migration
 from failback.guests import storage
 from failback.guests import virsh
+from failback.host import distribution
 from failback.host import system
 from failback.state import lock as locks
 from salt_node import member as _member
+from salt_node import paths as _paths
 
 __virtualname__ = "shared_vm"
 
@@ -62,6 +64,9 @@ def running(pair):
     """
     List the guests of a pair that have a process on this host, also while libvirt does not answer.
 
+    pair
+        Name of the pair.
+
     CLI Example:
 
     .. code-block:: bash
@@ -88,6 +93,9 @@ def hosts(pair):
     """
     List the two hosts of a pair, the primary first, from pillar.
 
+    pair
+        Name of the pair.
+
     CLI Example:
 
     .. code-block:: bash
@@ -101,6 +109,9 @@ def hosts(pair):
 def lock_config(pair):
     """
     Render libvirt's configuration of virtlockd for a pair's storage.
+
+    pair
+        Name of the pair.
 
     CLI Example:
 
@@ -121,6 +132,9 @@ def storage_gone(pair):
     """
     Say why the storage that both hosts share is not to be had on this one, or return None.
 
+    pair
+        Name of the pair.
+
     CLI Example:
 
     .. code-block:: bash
@@ -134,6 +148,9 @@ def storage_gone(pair):
 def marked(pair):
     """
     List what is missing on the shared storage: its mark, and the folder of the locks.
+
+    pair
+        Name of the pair.
 
     Raises ``CommandExecutionError`` when the storage is not mounted on this host.
 
@@ -151,6 +168,9 @@ def mark_storage(pair):
     """
     Mark the shared storage, once for both hosts, and make the folder of the locks.
 
+    pair
+        Name of the pair.
+
     Returns what was made. Raises ``CommandExecutionError`` when the storage is not mounted on this host.
 
     CLI Example:
@@ -167,6 +187,9 @@ def autostarted(pair):
     """
     List the guests that libvirt would start when this host boots.
 
+    pair
+        Name of the pair.
+
     CLI Example:
 
     .. code-block:: bash
@@ -180,6 +203,9 @@ def autostarted(pair):
 def no_autostart(pair):
     """
     Have none of the guests started when this host boots. Returns those for which this was news.
+
+    pair
+        Name of the pair.
 
     CLI Example:
 
@@ -201,7 +227,8 @@ def renew_libvirt():
 
         salt mgmt1 shared_vm.renew_libvirt
     """
-    system.run(["systemctl", "try-restart", "libvirtd.service"], 60, "restart libvirt")
+    libvirt = f"{distribution.names(_paths())['libvirt_unit']}.service"
+    system.run(["systemctl", "try-restart", libvirt], 60, "restart libvirt")
     return True
 
 
@@ -209,6 +236,9 @@ def renew_libvirt():
 def learn(pair):
     """
     Let libvirt know the definitions that have changed on the disk. Running guests are not disturbed.
+
+    pair
+        Name of the pair.
 
     Returns the guests whose definition was news.
 
@@ -225,6 +255,9 @@ def learn(pair):
 def plan(pair, guest, only_if_active=False, how="live"):
     """
     Say what it would take to have a guest run on this host, without doing it.
+
+    pair
+        Name of the pair.
 
     guest
         Name of the guest.
@@ -257,6 +290,9 @@ def plan(pair, guest, only_if_active=False, how="live"):
 def start(pair, guest, run=None):
     """
     Start a guest on this host, or let one go on here that a migration has left paused.
+
+    pair
+        Name of the pair.
 
     guest
         Name of the guest.
@@ -299,6 +335,9 @@ def start(pair, guest, run=None):
 def migrate(pair, guest, run):
     """
     Migrate a guest live from this host to the other one, and prove that it runs there and not here.
+
+    pair
+        Name of the pair.
 
     guest
         Name of the guest.
@@ -348,11 +387,14 @@ def stop(pair, guest, run=None):
     """
     Shut a guest down in order on this host, and wait until it is off. It is never forced.
 
+    pair
+        Name of the pair.
+
     guest
         Name of the guest.
 
     run
-        As for ``shared_vm.start``.
+        The run on whose behalf; it must own the lock. Without it no run may own the lock.
 
     Returns ``{"done": "stopped" or "nothing", "comment": …}``. Raises ``CommandExecutionError`` when it still
     runs at the end.

@@ -30,6 +30,8 @@ def output(data, **kwargs):
 
         salt-run pair.status
     """
+    if isinstance(data, dict) and isinstance(data.get("page"), str):
+        return data["page"]  # of pair.report, for a file
     # Lines of progress were printed while it worked; a person who saw them needs no list of steps again.
     width = live.columns()
     seen = width is not None and live.SCREEN.is_open

@@ -25,18 +25,18 @@ import time
 
 import salt.runners.state
 import salt.utils.args
-import salt.utils.user
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltException
 from salt.exceptions import SaltInvocationError
 
+from failback.decisions import given
 from failback.decisions import guests
 from failback.decisions import plan as plans
 from failback.decisions import verdict as verdicts
 from failback.errors import FailbackError
 from failback.host import system
-from failback.pillar import check as pillar_check
 from failback.state import runs
+from failback.version import VERSION
 from failback_master import checks
 from failback_master import minions
 from failback_master import orchestration
@@ -45,6 +45,8 @@ from failback_master.surface import display
 from failback_master.surface import history as past
 from failback_master.surface import live
 from failback_master.surface import pairs as shown_pairs
+from failback_master.surface.command import CALLER
+from failback_master.surface.command import asked_by
 from failback_master.surface.command import bad
 from failback_master.surface.command import command
 
@@ -55,40 +57,8 @@ __virtualname__ = "pair"
 #: How many file names ``plan`` prints for each path unless it is told otherwise.
 NAMES = 1000
 
-#: What each orchestration takes in ``pillar=``.
-ORCHESTRATIONS = {
-    "orch.recover": {  # fmt: skip
-        "pair",
-        "plan",
-        "max_delete",
-        "max_change_percent",
-        "winner",
-        "reason",
-        "at_once",
-        "vms",
-    },
-    "orch.failover": {  # fmt: skip
-        "pair",
-        "plan",
-        "max_delete",
-        "max_change_percent",
-        "fenced",
-        "reason",
-        "moved",
-        "at_once",
-        "vms",
-    },
-    "orch.boot": {"pair", "plan", "at_once"},
-    "orch.adopt": {"pair", "moved", "at_once"},
-    "orch.lease": {"pair"},
-    "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},
-}
-
 #: The functions of the runner that run one of them; see ``pair_orchestrations.py``.
 RUNS = ("pair.recover", "pair.failover", "pair.boot", "pair.adopt", "pair.vm")
-
-#: Those that are typed otherwise than ``pillar='{pair: <pair>}'``.
-USAGES = {"orch.vm": "{vm: <guest or all>, host: <host>}"}
 
 
 def __init__(opts):
@@ -96,6 +66,7 @@ def __init__(opts):
     # state.orch's own usage and exit status 0 (salt/runner.py, salt/client/mixins.py), before it
     # looks at an SLS: a script would take that for a success. It loads all runners before it begins
     # one, so the command line can be judged here; an exception would be swallowed by the loader.
+    CALLER.loaded(opts)
     wrong = _mistyped(opts.get("fun"), opts.get("arg"))
     if wrong:
         print(wrong, file=sys.stderr, flush=True)
@@ -115,11 +86,11 @@ def _begins(function, typed):
         orchestration_name = next((str(one) for one in typed or [] if str(one).startswith("orch.")), None)
     else:
         return None
-    if orchestration_name not in ORCHESTRATIONS:
+    if orchestration_name not in given.ORCHESTRATIONS:
         return None
     args, kwargs = salt.utils.args.parse_input(typed or [], condition=False)
-    given = {**kwargs, **(kwargs.get("pillar") or {})}
-    pair = given.get("pair") or given.get("vm") or (args[0] if args and function in RUNS else "")
+    words = {**kwargs, **(kwargs.get("pillar") or {})}
+    pair = words.get("pair") or words.get("vm") or (args[0] if args and function in RUNS else "")
     return f"{orchestration_name} {pair}: the orchestration is rendered"
 
 
@@ -131,21 +102,14 @@ def _mistyped(function, words):
     orchestration = args[0] if args else kwargs.get("mods")
     if not isinstance(orchestration, str) or not orchestration.startswith("orch."):
         return None
-    wanted = USAGES.get(orchestration, "{pair: <pair>}")
-    usage = f"Usage: salt-run state.orch {orchestration} pillar='{wanted}'"
+    usage = given.usage(orchestration)
     try:
         found = inspect.signature(salt.runners.state.orchestrate).bind(*args, **kwargs).arguments
     except TypeError as error:
         return f"state.orch cannot be called like this: {error}. Nothing was done. {usage}"
     if not isinstance(found.get("pillar", {}), dict):
         return f"The pillar {found['pillar']!r} is not a mapping. Nothing was done. {usage}"
-    given = set(found.get("pillar", {}))
-    unknown = sorted(given - ORCHESTRATIONS.get(orchestration, given))
-    if unknown:
-        # A misspelled `plan` would not hold the run to anything.
-        known = ", ".join(sorted(ORCHESTRATIONS[orchestration]))
-        return f"{orchestration} does not know {', '.join(unknown)} (but {known}). Nothing was done. {usage}"
-    return None
+    return given.unknown(orchestration, found.get("pillar", {}))
 
 
 def __virtual__():
@@ -174,27 +138,6 @@ def _other_master():
 
 
 @command
-def check():
-    """
-    Check the pillar of all pairs.
-
-    Returns ``{"problems": [...]}``, each a sentence that names file, key, the value found and the value
-    wanted, or ``{"comment": ...}`` when all is right.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run pair.check
-    """
-    pairs = _pairs()
-    wrong = [pillar_check.sentence(one) for one in pillar_check.problems(pairs)]
-    if wrong:
-        return bad({"problems": wrong})
-    return {"comment": f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}: the pillar is right."}
-
-
-@command
 def status(pair=None, timeout=minions.GLANCE_WITHIN):
     """
     Show who is active in a pair or in all of them, since when, and what is not as it should be.
@@ -207,7 +150,8 @@ def status(pair=None, timeout=minions.GLANCE_WITHIN):
     timeout
         Seconds for the nodes to answer. One that is off costs this time and somewhat more.
 
-    Returns ``{"pairs": {pair: {...}}, "retcode": n}``; ``docs/status.schema.json`` says what each pair has.
+    Returns ``{"pairs": {pair: {...}}, "version": ..., "retcode": n}``; ``docs/status.schema.json`` says what
+    each pair has.
     Where one node does not answer, the witnesses are asked as well. The exit status is 0 when every pair is
     ``normal`` without drift and nothing is wrong with watch or guests; a guest that runs nowhere is shown and
     is not wrong.
@@ -250,7 +194,8 @@ def _looked(configs, timeout):
             said = _guests(config, answers, errors)
             shown["guests"] = guests.shown(config, said)
             shown["guests_wrong"] = guests.wrong(config, said)
-    return {"pairs": found, "retcode": 0 if all(map(shown_pairs.is_good, found.values())) else 1}
+    good = all(map(shown_pairs.is_good, found.values()))
+    return {"pairs": found, "version": VERSION, "retcode": 0 if good else 1}
 
 
 def _witnessed(nodes, config, primary, secondary):
@@ -480,7 +425,7 @@ def undo(run=None, paths=None, test=False):
         raise SaltInvocationError(f"{error} Usage: {usage}") from error
     pair = re.fullmatch(r"[^-]+-[^-]+-(.+)-[0-9a-f]{4}", run).group(1)
     config = checks.configuration(_pairs(), pair, usage)
-    mine = orchestration.Run(__opts__, config, "undo")
+    mine = orchestration.Run({**__opts__, "user": asked_by(globals())}, config, "undo")
     answers, errors = mine.nodes.try_all(mine.ids, "pair.history", pair=pair)
     keeping = [
         node
@@ -521,7 +466,7 @@ def undo(run=None, paths=None, test=False):
             "pair.close_run",
             pair,
             mine.id,
-            mine.record(result, f"undo of {run}"),
+            {**mine.record(result, f"undo of {run}"), "told_by": mine.verdict.active},
         )
     answer = {**done, "undo this with": f"salt-run pair.undo {mine.id}"}
     return bad(answer) if left else answer
@@ -556,7 +501,7 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
         raise SaltInvocationError(f"minutes must be from 1 to 1440, not {minutes!r}. Usage: {usage}")
     nodes = minions.Nodes(__opts__)
     ids = (config["primary"]["id"], config["secondary"]["id"])
-    user = salt.utils.user.get_specific_user()
+    user = asked_by(globals())
     done = nodes.all(ids, "pair.pause", pair, minutes * 60, reason, user=user)
     first = shown_pairs.pause_of(min(done.values(), key=lambda one: one["until"]))
     said = f"The watch of {pair} is {shown_pairs.paused(first, time.time())}. It takes nothing until then."
@@ -567,8 +512,14 @@ def hold(pair=None, minutes=None, reason="paused by an operator"):
     """
     The former name of ``pair.pause``, for one release.
 
-    pair, minutes, reason
-        As for ``pair.pause``.
+    pair
+        Name of the pair.
+
+    minutes
+        For how long, in minutes, up to a day.
+
+    reason
+        Shown by ``pair.status``.
 
     CLI Example:
 

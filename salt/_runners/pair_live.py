@@ -20,6 +20,7 @@ from failback_master.surface import answers
 from failback_master.surface import following
 from failback_master.surface import live
 from failback_master.surface.command import command
+from failback_master.surface.command import plain
 
 __virtualname__ = "pair"
 
@@ -58,7 +59,7 @@ def watch(pair=None, every=2, times=None):
     found, looks = None, 0
     while times is None or looks < times:
         begun = time.monotonic()
-        found = __salt__["pair.status"](pair)["data"]
+        found = plain(__salt__["pair.status"](pair))
         if "pairs" not in found:
             return found
         looks += 1
@@ -96,7 +97,7 @@ def follow(pair=None, every=1, times=None):
         salt-run pair.follow salt
     """
     _require_number("every", every, 0.5)
-    nodes_of = __salt__["pair.nodes"](pair)["data"]
+    nodes_of = plain(__salt__["pair.nodes"](pair))
     if "error" in nodes_of:
         return nodes_of
     nodes = minions.Nodes(__opts__, master_within=0)
@@ -118,7 +119,7 @@ def follow(pair=None, every=1, times=None):
         time.sleep(max(0.0, every - (time.monotonic() - begun)))
     if not followed:
         return {"comment": "No run is at work."}
-    records = __salt__["pair.history"](pair)["data"]["runs"]
+    records = plain(__salt__["pair.history"](pair))["runs"]
     ends = [following.ended(run, records) for run in sorted(followed)]
     return {
         "comment": "\n".join(text for text, _ in ends),

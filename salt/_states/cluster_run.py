@@ -45,8 +45,12 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
     at_once
         How many pairs at the same time; 4 when left out.
 
-    max_delete, max_change_percent
-        As for ``pair_run.opened``, for each of them.
+    max_delete
+        For each of them: allow this run so many deletions, in files, instead of the pillar's.
+
+    max_change_percent
+        For each of them: allow this run so many changes, in percent of the files of a path, instead of the
+        pillar's.
 
     overrides
         What belongs to one pair alone, such as ``plan`` or ``winner``: refused when it is given.
@@ -62,6 +66,7 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
         return ret
     limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
     try:
+        checks.require_known(__opts__, __pillar__, operation)
         known = checks.pairs_of(__pillar__)
         outcomes = cluster.Cluster(
             __opts__,

@@ -61,16 +61,18 @@ def present(name, interface, address=None, label=None, check=True):
     }
     try:
         found = __salt__["floating_ip.status"](address, interface, label=label)
+        if found["held_as_wanted"] or __opts__["test"]:
+            # What the module would refuse is no success, were the address there or not.
+            problem = __salt__["floating_ip.obstacle"](address, interface, label=label, check=check)
+            if problem:
+                raise CommandExecutionError(problem)
         if found["held_as_wanted"]:
             return ret
         ret["changes"] = {
-            "old": _described(found["held_on"], found["prefix"], found["found_label"]),
-            "new": _described([interface], _prefix(address), label or _own(found, interface)),
+            "old": _described(found),
+            "new": _wanted(found, interface, address, label),
         }
         if __opts__["test"]:
-            problem = _obstacle(found, address, interface, check)
-            if problem:
-                raise CommandExecutionError(problem)
             ret["result"] = None
             ret["comment"] = f"Would have taken {address} on {interface}"
             return ret
@@ -79,7 +81,7 @@ def present(name, interface, address=None, label=None, check=True):
         if not now["held_as_wanted"]:
             raise CommandExecutionError(
                 f"{address} was taken, but {interface} does not bear it as it should: "
-                f"{_described(now['held_on'], now['prefix'], now['found_label']) or 'not at all'}"
+                f"{_described(now) or 'not at all'}"
             )
         ret["comment"] = f"{address} is held on {interface}, and was announced"
     except (CommandExecutionError, SaltInvocationError) as error:
@@ -109,18 +111,15 @@ def absent(name, interface, address=None):
     }
     try:
         found = __salt__["floating_ip.status"](address, interface)
-        if not found["held"]:
+        if not found["held_on"]:
             return ret
-        ret["changes"] = {
-            "old": _described(found["held_on"], found["prefix"], found["found_label"]),
-            "new": None,
-        }
+        ret["changes"] = {"old": _described(found), "new": None}
         if __opts__["test"]:
             ret["result"] = None
             ret["comment"] = f"Would have released {address} from {', '.join(found['held_on'])}"
             return ret
         __salt__["floating_ip.absent"](address, interface)
-        if __salt__["floating_ip.status"](address, interface)["held"]:
+        if __salt__["floating_ip.status"](address, interface)["held_on"]:
             raise CommandExecutionError(f"{address} was released, but this minion still has it")
         ret["comment"] = f"{address} was released from {', '.join(found['held_on'])}"
     except (CommandExecutionError, SaltInvocationError) as error:
@@ -128,38 +127,24 @@ def absent(name, interface, address=None):
     return ret
 
 
-def _obstacle(found, address, interface, check):
-    """Why present would fail, found without changing anything; None if it would not."""
-    if not found["interface_exists"]:
-        return f"{address} cannot be taken: this minion has no interface {interface}"
-    if not found["interface_up"]:
-        return f"{address} cannot be taken: {interface} is down"
-    if found["held"]:
-        if found["held_on"] != [interface] or found["prefix"] != _prefix(address):
-            return (
-                f"{address} cannot be taken on {interface}: this minion bears it as /"
-                f"{found['prefix']} on {', '.join(found['held_on'])}. Remove it there first"
-            )
+def _wanted(found, interface, address, label):
+    """The address as it is to be; on the interface by the name that it bears already, if it does."""
+    place = found["held_on"][0] if found["interface_has_it"] else interface
+    label = label or (None if ":" in address else place)
+    return {
+        "interface": place,
+        "prefix": int(address.rpartition("/")[2]),
+        **({"label": label} if label else {}),
+    }
+
+
+def _described(found):
+    """An address as it is, for the changes; None if it is not there."""
+    if not found["held_on"]:
         return None
-    if check:
-        answering = __salt__["floating_ip.answered_by"](address, interface)
-        if answering:
-            return f"{address} cannot be taken: {', '.join(answering)} answers for it"
-    return None
-
-
-def _prefix(address):
-    return int(address.rpartition("/")[2])
-
-
-def _own(found, interface):
-    return None if ":" in found["address"] else interface
-
-
-def _described(interfaces, prefix, label):
-    if not interfaces:
-        return None
-    described = {"interface": ", ".join(interfaces), "prefix": prefix}
-    if label:
-        described["label"] = label
+    described = {"interface": ", ".join(found["held_on"]), "prefix": found["prefix"]}
+    if found["found_label"]:
+        described["label"] = found["found_label"]
+    if found["dad_failed"] or found["tentative"]:
+        described["answered_for"] = False
     return described

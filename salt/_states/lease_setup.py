@@ -10,17 +10,13 @@ master.
 """
 
 from salt.exceptions import CommandExecutionError
-from salt.exceptions import SaltException
 
-from failback.errors import FailbackError
 from failback.lease import certificates
-from failback_master import checks
 from failback_master import highstate
-from failback_master import minions
+from failback_master import step
 
 __virtualname__ = "lease_setup"
 
-USAGE = "salt-run state.orch orch.lease pillar='{pair: <pair>}'"
 #: With the master's other keys: where they are replicated, the other master has the same authority.
 AUTHORITY = "failback-lease"
 
@@ -33,24 +29,22 @@ def __virtual__():
 
 
 def _step(name, pair, would, work):
-    """What the steps have in common: the pair is looked up, test mode changes nothing, errors are said."""
-    ret = {"name": name, "result": False, "changes": {}, "comment": ""}
-    try:
-        config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
+    return step.run(__opts__, __pillar__, "lease", name, pair, would, _for_members(work))
+
+
+def _for_members(work):
+    """A step of a pair that names members of etcd; of another it is refused."""
+
+    def checked(config, nodes, ids):
         if not (config.get("lease") or {}).get("members"):
             raise CommandExecutionError(
-                f"The pillar of {pair} names no members of etcd, so there is nothing to set up. Write "
-                f"`lease: {{members: [...]}}`; with `endpoints` the site's own etcd is used as it is. See "
-                f"docs/pillar.md."
+                f"The pillar of {config['name']} names no members of etcd, so there is nothing to set up. "
+                f"Write `lease: {{members: [...]}}`; with `endpoints` the site's own etcd is used as it is. "
+                f"See docs/pillar.md."
             )
-        if __opts__["test"] and would:
-            ret.update(result=None, changes={pair: would}, comment=f"Would {would}.")
-            return ret
-        ret["changes"], ret["comment"] = work(config, minions.Nodes(__opts__))
-        ret["result"] = True
-    except (SaltException, FailbackError) as error:
-        ret["comment"] = str(error)
-    return ret
+        return work(config, nodes)
+
+    return checked
 
 
 def _nodes(config):
@@ -86,8 +80,11 @@ def certified(name, pair=None):
 
     The authority is made where there is none. A certificate that is good for long enough stays.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes):
@@ -114,8 +111,11 @@ def running(name, pair=None):
     """
     etcd runs on each member with the certificates, as ``lease.member`` says.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes):
@@ -141,8 +141,11 @@ def guarded(name, pair=None):
     """
     Both nodes know the lease, their guards run, and a majority of etcd's members answers both.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes):

@@ -9,19 +9,14 @@ The steps of ``orch.adopt``, which sets a new pair up once and for good; they ru
 """
 
 from salt.exceptions import CommandExecutionError
-from salt.exceptions import SaltException
 
 from failback.decisions import adoption as adoptions
 from failback.decisions import verdict as verdicts
-from failback_master import checks
 from failback_master import highstate
-from failback_master import minions
 from failback_master import orchestration
-from failback_master.surface import live
+from failback_master import step
 
 __virtualname__ = "pair_adoption"
-
-USAGE = "salt-run state.orch orch.adopt pillar='{pair: <pair>}'"
 
 
 def __virtual__():
@@ -32,25 +27,7 @@ def __virtual__():
 
 
 def _step(name, pair, would, work):
-    """What the steps have in common: the pair is looked up, test mode changes nothing, errors are said."""
-    ret = {"name": name, "result": False, "changes": {}, "comment": ""}
-    live.SCREEN.going(f"      {name}")
-    try:
-        config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
-        nodes = minions.Nodes(__opts__)
-        ids = (config["primary"]["id"], config["secondary"]["id"])
-        if __opts__["test"] and would:
-            ret["result"] = None
-            ret["changes"] = {pair: would}
-            ret["comment"] = f"Would {would}."
-            return ret
-        ret["changes"], ret["comment"] = work(config, nodes, ids)
-        ret["result"] = True
-    except SaltException as error:
-        ret["comment"] = str(error)
-    live.SCREEN.done()
-    live.SCREEN.line(f"      {'FAILED' if ret['result'] is False else 'done'}: {name}", ret["result"])
-    return ret
+    return step.run(__opts__, __pillar__, "adopt", name, pair, would, work)
 
 
 def possible(name, pair=None):
@@ -75,8 +52,11 @@ def configured(name, pair=None, sls=None):
     """
     Highstate on both nodes, or a part of it; it must succeed on both.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
 
     sls
         The part, such as ``pair.access``.
@@ -94,8 +74,11 @@ def acquainted(name, pair=None):
     """
     Tell each node the other one's public key, its host keys, and from where it connects.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -115,8 +98,11 @@ def reachable(name, pair=None):
     """
     Prove that each node reaches the other with the pair's key.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -136,8 +122,11 @@ def heard(name, pair=None):
     """
     A node that watches can tell whether it is itself cut off: there is somebody to ask.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
     """
 
     def work(config, nodes, ids):
@@ -161,8 +150,11 @@ def begun(name, pair=None, moved=None):
     """
     Begin the ledgers where there are none: the primary was active last, nobody is admitted yet.
 
-    name, pair
-        As for ``possible``.
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
 
     moved
         True: paths that lie elsewhere than they did were moved on purpose. The standby has to be compared

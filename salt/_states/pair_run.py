@@ -423,6 +423,13 @@ def handed_over(name):
         # Each by its own clock: only differences within one list mean anything.
         changes[f"window on {run.plan.active}"] = _steps(done["timeline"])
         changes[f"window on {run.other(run.plan.active)}"] = _steps(done["far_timeline"])
+        run.window = {
+            "taker": run.plan.active,
+            "nodes": {
+                run.plan.active: done["timeline"],
+                run.other(run.plan.active): done["far_timeline"],
+            },
+        }
         if done["final_sync"]:
             changes["final sync"] = {
                 one["path"]: ", ".join(
@@ -604,16 +611,20 @@ def closed(name):
     def give_back(record):
         primary, secondary, errors = run.look()
         unclosed = {node: error for node, error in errors.items() if node in run.members}
+        found = verdicts.judge(run.config, primary, secondary)
+        run.facts["after"] = _served(found)
+        record = {**record, "facts": dict(run.facts)}
+        teller = {}
         for node, other in zip(run.ids, (secondary, primary)):
             if node not in run.members:
                 continue
             sources = other["sources"] if other and not run.failed else None
             look = orchestration.LOOK_BESIDE_DEAD_WITHIN if node in errors else minions.LOOK_WITHIN
-            terms = (run.config["name"], run.id, record)
-            closing = run.nodes.try_all([node], "pair.close_run", *terms, look=look, sources=sources)
-            unclosed.update(closing[1])
-        found = verdicts.judge(run.config, primary, secondary)
-        run.facts["after"] = _served(found)
+            # The first that answers tells its hooks how the run has ended.
+            words = record if teller else {**record, "told_by": node}
+            terms = (run.config["name"], run.id, words)
+            teller, failed = run.nodes.try_all([node], "pair.close_run", *terms, look=look, sources=sources)
+            unclosed.update(failed)
         return unclosed, f"{run.config['name']} is now {found.name}: {found.sentence}"
 
     done = f"{run.config['name']} is served by {run.plan.active}."

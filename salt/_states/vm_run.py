@@ -115,6 +115,7 @@ def opened(name, vm=None, host=None, away_from=None, how=None, fenced=None, reas
 
 def _planned(vm, host, away_from, how, fenced, reason):
     """Check the words, look, and decide; nothing is changed. Returns the run."""
+    checks.require_known(__opts__, __pillar__, "vm")
     pairs = checks.pairs_of(__pillar__)
     wrong = {one["pair"] for one in check.problems(pairs)}
     sound = {key: normalise.normalise(key, one) for key, one in pairs.items() if key not in wrong}
@@ -310,7 +311,8 @@ def closed(name):
     def give_back(record):
         # Also to a host that was silent a moment ago: it may be back, and cannot know that this run is over.
         pair = run.config["name"]
-        _, errors = run.nodes.try_all(run.members, "pair.close_run", pair, run.id, record)
+        words = {**record, "told_by": run.members[0]}
+        _, errors = run.nodes.try_all(run.members, "pair.close_run", pair, run.id, words)
         return errors, f"Look: salt-run pair.status {pair}."
 
     done = run.steps[-1]["comment"]
@@ -367,7 +369,7 @@ def followed(name, vms=None):
         What this step is, in words.
 
     vms
-        As for ``vm_run.asked``.
+        ``move``: those that run follow the pair to its active node. Nothing: they are left alone.
     """
     ret = _ret(name)
     run = __context__.get(orchestration.CONTEXT)

@@ -1,7 +1,14 @@
 # A member of etcd that grants the leases of pairs. `orch.lease` applies this, with the members in the pillar, when
 # the host has its certificate.
+{%- from 'pair/map.jinja' import node with context %}
 {%- set members = pillar.get('lease_members') or {} %}
 {%- set folder = '/etc/etcd' %}
+{%- if not node.lease_packages %}
+  {{- raise('The distribution of ' ~ opts.id ~ ' has no package of etcd: without one the pair would have no member '
+      ~ 'there that grants its lease. Name the package of a repository of yours in the pillar, failback:lookup: '
+      ~ 'lease_packages, or give the pair members on other hosts, or endpoints of an etcd of your own. Nothing was '
+      ~ 'changed.') }}
+{%- endif %}
 
 # It stands before the package, which starts the daemon as soon as it is installed: not before it is set up.
 etcd starts with the settings of a member:
@@ -19,7 +26,7 @@ Systemd knows the unit of etcd:
 
 The package of etcd is installed:
   pkg.installed:
-    - name: etcd-server
+    - pkgs: {{ node.lease_packages | tojson }}
     - require:
       - module: Systemd knows the unit of etcd
 
@@ -70,3 +77,13 @@ etcd runs:
     - watch:
       - file: etcd starts with the settings of a member
       - file: The settings of the member are current
+
+{%- if node.firewalld_zone %}
+
+firewalld lets the nodes and the other members in:
+  firewalld.present:
+    - name: {{ node.firewalld_zone }}
+    - ports:
+      - 2379/tcp
+      - 2380/tcp
+{%- endif %}

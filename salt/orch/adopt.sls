@@ -6,6 +6,7 @@
   Nothing is started and no address is taken; `orch.boot` follows. Running it again repairs the keys, and
   with `moved: true` records where the paths lie that an operator has moved to another disk.
 -#}
+{%- include 'orch/synced.jinja' %}
 {%- set pair = pillar.get('pair') %}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 

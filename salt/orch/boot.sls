@@ -6,6 +6,7 @@
   It starts the node with the newest generation. Where that is the secondary, or where the secondary has served
   beside the primary before, `orch.recover` follows.
 -#}
+{%- include 'orch/synced.jinja' %}
 {%- set pair = pillar.get('pair') %}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 

@@ -6,6 +6,7 @@
   Afterwards the pair stays there until `orch.recover` brings it home. After the watch of a manual pair has
   moved the addresses by itself, this completes the takeover: it starts the active services.
 -#}
+{%- include 'orch/synced.jinja' %}
 {%- set pair = pillar.get('pair') %}
 
 # Left alone, unless the operator says `vms: move`.

@@ -6,6 +6,7 @@
   The pair serves meanwhile. Running it again repairs what is missing, makes certificates anew that run out,
   and lets one more pair use the same members.
 -#}
+{%- include 'orch/synced.jinja' %}
 {%- set pair = pillar.get('pair') %}
 
 All members and both nodes answer and the pillar is right:

@@ -6,6 +6,7 @@
   Run it on the master of the node that serves. Each step proves what it did; one that fails leaves the
   secondary serving, and running this again goes on from what is then true.
 -#}
+{%- include 'orch/synced.jinja' %}
 {%- set pair = pillar.get('pair') %}
 
 # Left alone, unless the operator says `vms: move`.

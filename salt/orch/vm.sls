@@ -8,6 +8,7 @@
   A guest is started only when the other host has answered that it does not run there, or a person says
   that it is off. Running this again goes on from what is then true.
 -#}
+{%- include 'orch/synced.jinja' %}
 
 # Before anything is changed: the words mean something, both hosts answer, no other run owns the lock, the
 # definitions are the same, the storage is the same, virtlockd guards it.

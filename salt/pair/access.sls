@@ -1,3 +1,4 @@
+{%- from 'pair/map.jinja' import node with context %}
 # The two nodes reach each other with a key of their own, which may do what the other one allows and
 # nothing else. `orch.adopt` tells each node once how to recognise the other.
 Whoever comes over SSH hears nothing but the answer:
@@ -27,10 +28,10 @@ The node connects to its peers with that key alone:
       - pair: The node has a key of its own for its pair
 
 # In a test on a new node the file may not be there yet.
-{%- if not opts['test'] or salt['file.file_exists']('/root/.ssh/authorized_keys') %}
+{%- if not opts['test'] or salt['file.file_exists'](node.authorized_keys) %}
 The peer's key may ask for the verbs of a peer:
   file.blockreplace:
-    - name: /root/.ssh/authorized_keys
+    - name: {{ node.authorized_keys }}
     - marker_start: '# failback: begin (managed by Salt)'
     - marker_end: '# failback: end'
     - content: {{ salt['pair.authorized_keys']() | tojson }}
@@ -41,7 +42,7 @@ The peer's key may ask for the verbs of a peer:
 
 The file of authorized keys exists:
   file.managed:
-    - name: /root/.ssh/authorized_keys
+    - name: {{ node.authorized_keys }}
     - replace: false
     - mode: '0600'
     - dir_mode: '0700'

@@ -1,10 +1,10 @@
+{%- from 'pair/map.jinja' import node with context %}
 # A node that takes over has the other one switched off first, where the pillar's `fence` names an agent for it.
 {%- for pair in salt['pair.names']() %}
 {%- if salt['pair.fence_agent'](pair) %}
 The fence agents for {{ pair }} are installed:
   pkg.installed:
-    - pkgs:
-      - fence-agents
+    - pkgs: {{ node.fence_packages | tojson }}
     - require_in:
       - pair: The node knows how the other node of {{ pair }} is switched off
 {%- endif %}

@@ -6,7 +6,7 @@ What this node has of {{ pair }} is kept:
     - name: /etc/cron.d/failback-keep-{{ pair }}
     - mode: '0644'
     - contents: |
-        # Managed by Salt (pair.keep): puts the node's own addresses back, writes what has come in to the disk.
+        # Managed by Salt (pair.keep): own addresses back, what has come in to the disk, facts for monitoring.
         # `salt-run pair.pause {{ pair }} <minutes>` pauses the first.
         @reboot   root /usr/local/sbin/failback keep {{ pair }}
         * * * * * root /usr/local/sbin/failback keep {{ pair }}

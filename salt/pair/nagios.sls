@@ -1,3 +1,4 @@
+{%- from 'pair/map.jinja' import node with context %}
 # Of two monitoring servers the active one alone notifies and handles events. Its units are for the pairs
 # that name them in active_services; an orchestration starts and stops them, no boot does.
 {%- for pair in salt['pair.names']() %}
@@ -10,6 +11,7 @@ The unit {{ unit.name }} of {{ pair }} is current:
     - context:
         unit: {{ unit | tojson }}
         pair: {{ pair }}
+        after: {{ node.nagios_unit }}
     - mode: '0644'
     - require:
       - file: The program failback is in place

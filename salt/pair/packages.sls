@@ -1,3 +1,4 @@
+{%- from 'pair/map.jinja' import node with context %}
 # The unit, and with it the gate, stands before the package that brings the daemon: an installation
 # must not start lsyncd, and Debian's init script knows no gate.
 The unit of lsyncd asks the gate before it starts:
@@ -17,15 +18,15 @@ Systemd knows the unit of lsyncd:
 
 The packages of a pair's node are installed:
   pkg.installed:
-    - pkgs:
-      - cron
-      - git
-      - iproute2
-      - lsyncd
-      - openssh-client
-      - openssh-server
-      # Not python3-minimal alone: the gate of lsyncd, the watch and the peer requests need its standard library.
-      - python3
-      - rsync
+    - pkgs: {{ node.node_packages | tojson }}
     - require:
       - module: Systemd knows the unit of lsyncd
+{%- for unit in node.started %}
+
+{{ unit }} runs:
+  service.running:
+    - name: {{ unit }}
+    - enable: true
+    - require:
+      - pkg: The packages of a pair's node are installed
+{%- endfor %}

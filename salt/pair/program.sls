@@ -1,3 +1,4 @@
+{%- from 'pair/map.jinja' import node with context %}
 # The very files that Salt's modules import, for the times when Salt is not there: the watch, the gate
 # of lsyncd, the other node. Each release has a folder of its own and one link is swapped, so
 # that whatever starts meanwhile finds one release, whole.
@@ -7,7 +8,8 @@ The library that works without Salt is current:
 The program failback is in place:
   file.managed:
     - name: /usr/local/sbin/failback
-    - source: salt://pair/files/failback
+    - contents: {{ salt['cp.get_file_str']('salt://pair/files/failback')
+        | replace('/usr/bin/python3', node.python) | tojson }}
     - mode: '0755'
     - require:
       - pair: The library that works without Salt is current

@@ -1,14 +1,10 @@
+{%- from 'pair/map.jinja' import node with context %}
 # Virtual machines on storage that both hosts of a pair share, for pairs with `vms` alone. Nothing in here starts
 # one, and what is here keeps everything else from doing so.
 {%- for pair in salt['shared_vm.pairs']() %}
 The packages of a host of {{ pair }} are installed:
   pkg.installed:
-    - pkgs:
-      - libvirt-clients
-      - libvirt-daemon-driver-qemu
-      - libvirt-daemon-system
-      - qemu-system-x86
-      - qemu-utils
+    - pkgs: {{ node.guest_packages | tojson }}
 
 # Where it is mounted: what is made on the node's own disk in its stead would guard nothing. A host that has lost
 # the storage gets the rest of its highstate all the same.
@@ -45,14 +41,14 @@ virtlockd answers on a host of {{ pair }}:
 
 libvirt of a host of {{ pair }} starts at boot:
   service.enabled:
-    - name: libvirtd.service
+    - name: {{ node.libvirt_unit }}.service
     - require:
       - file: libvirt asks virtlockd before it starts a guest of {{ pair }}
       - service: virtlockd answers on a host of {{ pair }}
 
 libvirt of a host of {{ pair }} answers:
   service.running:
-    - name: libvirtd.socket
+    - name: {{ node.libvirt_unit }}.socket
     - enable: true
     - require:
       - service: libvirt of a host of {{ pair }} starts at boot
@@ -68,16 +64,25 @@ libvirt of a host of {{ pair }} has read its configuration:
       - service: libvirt of a host of {{ pair }} answers
       - shared_vm: The shared storage of {{ pair }} is marked
 
+# Not every package of libvirt brings one.
+libvirt-guests of a host of {{ pair }} has a file for its settings:
+  file.managed:
+    - name: {{ node.guest_defaults }}
+    - replace: false
+    - mode: '0644'
+    - require:
+      - pkg: The packages of a host of {{ pair }} are installed
+
   {%- for setting, value in (('ON_BOOT', 'ignore'), ('ON_SHUTDOWN', 'shutdown')) %}
 libvirt-guests of a host of {{ pair }} has {{ setting }}={{ value }}:
   file.replace:
-    - name: /etc/default/libvirt-guests
+    - name: {{ node.guest_defaults }}
     - pattern: '^[ \t]*#?[ \t]*{{ setting }}=.*$'
     - repl: '{{ setting }}={{ value }}'
     - append_if_not_found: true
     - backup: false
     - require:
-      - pkg: The packages of a host of {{ pair }} are installed
+      - file: libvirt-guests of a host of {{ pair }} has a file for its settings
   {%- endfor %}
 
 # For its second half alone: an orderly shutdown of the host shuts its guests down.

@@ -82,13 +82,14 @@ class Host:
             "#!/bin/sh\n"
             f"[ -e {self.base}/blocked ] && exit 255\n"
             f"[ -e {self.base}/slow ] && sleep 60\n"
+            f"while [ -e {self.base}/held ]; do touch {self.base}/holds; sleep 0.05; done\n"
             f"exec rsync --server --daemon --config={self.base}/rsyncd.conf .\n"
         )
         (programs / "ssh").chmod(0o755)
         self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
 
     def block(self, name="blocked"):
-        """Cut the way to the standby (``blocked``), or let it hang (``slow``)."""
+        """Cut the way to the standby (``blocked``); let it hang (``slow``), or wait (``held``)."""
         (self.base / name).touch()
 
     def unblock(self, name="blocked"):

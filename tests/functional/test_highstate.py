@@ -9,6 +9,7 @@ import json
 import pathlib
 import shutil
 
+import pillar_tree
 import pytest
 import salt.config
 import salt.loader
@@ -58,7 +59,7 @@ def compiled(tree, tmp_path_factory):
             "conf_file": str(root / "minion"),
             "file_client": "local",
             "file_roots": {"base": [str(tree / "salt")]},
-            "pillar_roots": {"base": [str(tree / "pillar")]},
+            "pillar_roots": {"base": [str(pillar_tree.copy(tree, root / "pillar"))]},
             "module_dirs": [str(tree / "salt" / "_modules")],
             "states_dirs": [str(tree / "salt" / "_states")],
             "utils_dirs": [str(tree / "salt" / "_utils")],
@@ -139,9 +140,15 @@ def test_the_highstate_of_a_node_compiles(compiled, pairs, pair, role):
     assert not found.functions() & NEVER
     started = found.names("service.running", "service.enabled", "service.restart", "service.start")
     # A hypervisor is of use with no pair served: what guards the disks of guests starts with the host.
-    assert bool(started) == bool(pairs[pair]["vms"])
-    own = [one["name"] for one in pairs[pair]["services"] + pairs[pair]["active_services"]]
-    assert not {"lsyncd", "lsyncd.service", *own} & set(started)
+    own = [name for name in started if name.startswith(("failback-look@", "failback-watch@"))]
+    # What looks, and takes over, is Failback's; it starts nothing of the pair by that.
+    watched = [one["watch"] for one in pairs[pair]["floating_ips"] if one["watch"]["on"] in (role, "both")]
+    crons = {one["cron"] for one in watched}
+    watches = {f"failback-watch@{cron}.service" for cron in crons}
+    assert set(own) == {f"failback-look@{pair}.service", *watches}
+    assert (len(started) > len(own)) == bool(pairs[pair]["vms"])
+    named = [one["name"] for one in pairs[pair]["services"] + pairs[pair]["active_services"]]
+    assert not {"lsyncd", "lsyncd.service", *named} & set(started)
     # What is required is there: Salt notices only when it runs.
     known = {(one["state"], one["__id__"]) for one in found.chunks}
     for one in found.chunks:
@@ -249,7 +256,7 @@ def test_all_shipped_pairs_are_listed_for_their_two_nodes(pairs, tree):
     """A pair whose line is missing, or names others, would never be rendered."""
     listed = {}
     for line in (tree / "pillar/top.sls").read_text().splitlines():
-        words = line.split()
+        words = line.removeprefix("# ").split()
         if len(words) == 3 and words[0] in pairs:
             listed[words[0]] = words[1:]
     assert listed == {name: [one["primary"]["id"], one["secondary"]["id"]] for name, one in pairs.items()}
@@ -260,7 +267,7 @@ def test_a_pair_with_a_lease_has_its_guard_and_one_without_it_loses_it(compiled,
     without = of(compiled, pairs, "salt", "primary")
     assert [name for name in without.names("service.running", "service.dead") if "lease" in name] == []
 
-    shutil.copytree(tree / "pillar", tmp_path / "pillar")
+    pillar_tree.copy(tree, tmp_path / "pillar")
     place = tmp_path / "pillar/pairs/salt.sls"
     lease = "    lease: {endpoints: ['http://10.0.0.91:2379']}\n"
     place.write_text(place.read_text().replace("    mode: manual\n", f"    mode: manual\n{lease}", 1))

@@ -1,7 +1,6 @@
 """pillar/top.sls through Salt's own pillar compiler: who sees which pair."""
 
-import shutil
-
+import pillar_tree
 import pytest
 import salt.config
 import salt.pillar
@@ -10,8 +9,7 @@ import salt.pillar
 @pytest.fixture
 def compile_pillar(tree, tmp_path):
     """Compiles a minion's pillar from a copy of the tree to which pairs may be added."""
-    root = tmp_path / "pillar"
-    shutil.copytree(tree / "pillar", root)
+    root = pillar_tree.copy(tree, tmp_path / "pillar")
     opts = salt.config.DEFAULT_MASTER_OPTS.copy()
     opts.update(
         {
@@ -69,6 +67,13 @@ def add_pair(root):
 def test_a_node_sees_its_own_pair_and_a_master_all(compile_pillar, minion, pairs):
     add_pair(compile_pillar.root)
     assert sorted(compile_pillar(minion).get("pairs", {})) == pairs
+
+
+def test_as_it_is_shipped_it_brings_no_pair(compile_pillar, tree):
+    """Nobody has the pairs of somebody else's cluster."""
+    (compile_pillar.root / "top.sls").write_text((tree / "pillar/top.sls").read_text())
+    for minion in ("salt1_master", "salt1", "mgmt2", "#"):
+        assert compile_pillar(minion).get("pairs") is None
 
 
 def test_a_minion_cannot_ask_for_more_by_a_false_grain(compile_pillar):

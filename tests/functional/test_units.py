@@ -12,6 +12,9 @@ UNIT = {"name": "nagios-notifications.service", "on": "/bin/true on", "off": "/b
 
 #: The most that ``systemd-analyze security`` may give a unit, from 0 (confined) to 10 (root as it is).
 EXPOSURE = {"lsyncd.service": 5.0, "guests.service": 5.0, "nagios-switch.service": 5.0, "lease.service": 5.0}
+EXPOSURE |= {"look.service": 5.0}
+#: It starts the pair's services and runs the site's own proofs of them, whose needs nobody knows.
+EXPOSURE |= {"watch.service": 9.0}
 
 
 def analysed(folder, name):

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from failback.host import notation
 from failback.recovery import rsync
 from failback.replication import replicated
 from lab import machine
@@ -152,10 +153,10 @@ def fingerprint(top, contents=True):
                 with open(path, "rb") as handle:
                     one.append(hashlib.sha256(handle.read()).hexdigest())
                 one.append(status.st_size > 1 << 20 and status.st_blocks * 512 < status.st_size)
-                if status.st_nlink > 1:
-                    inodes.setdefault(status.st_ino, set()).add(relative)
+            if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+                inodes.setdefault(status.st_ino, set()).add(relative)
             found[relative] = tuple(one)
-    found[b"hard links"] = sorted(sorted(group) for group in inodes.values())
+    found[b"hard links"] = sorted(sorted(group) for group in inodes.values() if len(group) > 1)
     return found
 
 
@@ -164,6 +165,26 @@ def differences(one, other):
     return {
         name: (one.get(name), other.get(name)) for name in {*one, *other} if one.get(name) != other.get(name)
     }
+
+
+def inside(path):
+    """A path in the notation of this package as the name that fingerprints of ``/srv/salt`` have."""
+    return os.path.relpath(notation.raw(path), b"/srv/salt")
+
+
+def without(found, created):
+    """A fingerprint without what a run has created: paths in the notation of this package, and below them."""
+    names = {inside(path) for path in created}
+
+    def stays(name):
+        while name not in names and name not in (b"", b"."):
+            name = os.path.dirname(name)
+        return name not in names
+
+    result = {name: one for name, one in found.items() if name == b"hard links" or stays(name)}
+    groups = [[name for name in group if stays(name)] for group in found[b"hard links"]]
+    result[b"hard links"] = sorted(group for group in groups if len(group) > 1)
+    return result
 
 
 def resident_growth(code, *arguments):

@@ -4,11 +4,17 @@ import getpass
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 
 import pair_site
 import pytest
 import salt._logging
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +48,8 @@ def salt_master(salt_factories, tree, pillar):
             "file_roots": {"base": [str(tree / "salt")]},
             "pillar_roots": {"base": [str(pillar.root)]},
             "worker_threads": 3,
+            **pair_site.API,
+            "rest_cherrypy": {"port": free_port(), "host": "127.0.0.1", "disable_ssl": True},
             "log_level_logfile": "error",
         },
     )

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import pillar_tree
 import pytest
 
 pytest.importorskip("git", reason="GitPython is not installed")
@@ -23,8 +24,8 @@ def master(tree, tmp_path_factory):
     work = root / "work"
     work.mkdir()
     git = ["git", "-C", str(work), "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for part in ("salt", "pillar"):
-        subprocess.run(["cp", "-a", str(tree / part), str(work / part)], check=True)
+    subprocess.run(["cp", "-a", str(tree / "salt"), str(work / "salt")], check=True)
+    pillar_tree.copy(tree, work / "pillar")
     for words in (
         ["init", "--quiet", "--initial-branch=main"],
         ["add", "--all"],

@@ -19,6 +19,7 @@ from failback_master import orchestration
 RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
 BOOT = ("state.orch", "orch.boot", "pillar={pair: salt}")
 ADOPT = ("state.orch", "orch.adopt", "pillar={pair: salt}")
+RETIRE = ("state.orch", "orch.retire", "pillar={pair: salt}")
 OTHER_RUN = "20261122T183000-recover-salt-4f2a"
 
 
@@ -75,8 +76,9 @@ def test_boot_starts_a_cold_pair_and_history_tells_of_it(cold):
         (BOOT, ((6, "salt1", False), (6, "salt1", False))),
         (RECOVER, ((6, "salt1", False), (7, "salt2", True))),
         (ADOPT, None),
+        (RETIRE, ((7, "salt1", True), (7, "salt1", True))),
     ],
-    ids=["boot", "recover", "adopt"],
+    ids=["boot", "recover", "adopt", "retire"],
 )
 def test_in_test_mode_nothing_is_changed(site, command, ledgers):
     site.begin(recovery={"reboot": False})
@@ -84,6 +86,13 @@ def test_in_test_mode_nothing_is_changed(site, command, ledgers):
         site.ledgers(*ledgers)
     before = site.trees()
     site.run(*command, "test=True").good("Would")
+    assert site.trees() == before
+
+
+def test_a_pair_of_which_it_is_not_clear_who_is_newer_is_not_retired(site):
+    site.ledgers((7, "salt1"), (7, "salt2"))
+    before = site.trees()
+    site.run(*RETIRE).refused("Refused, nothing was changed", "split-brain", "salt-run pair.status salt")
     assert site.trees() == before
 
 

@@ -73,7 +73,9 @@ def test_the_highstate_of_a_node_renders_and_starts_nothing(full, role):
     assert set(names["service.disabled"]) == {"scribe", "reporter"}
     keys = {f"/etc/salt/pki/master/{one.id}.{kind}" for one in full.nodes for kind in ("pem", "pub")}
     assert set(names["file.copy"]) == keys
-    assert not [name for name in names if name in ("service.running", "lsyncd.running")]
+    watch = ["failback-watch@gateway-ip.service"] if role == "secondary" else []
+    assert sorted(names["service.running"]) == ["failback-look@salt.service", *watch]
+    assert "lsyncd.running" not in names
     assert "floating_ip.present" not in names
 
 

@@ -70,8 +70,31 @@ def test_no_mistake_changes_a_node(mistaken):
 
 
 def test_check_says_that_the_shipped_pillar_is_right(site):
+    """And that this site has little of what it names; the examples that nobody chose are no pairs."""
     site.pillar.reset()
-    site.run("pair.check").good("1 pair: the pillar is right.")
+    site.run("pair.check", "ask=False").good("1 pair: the pillar is right.")
+    said = site.run("pair.check").good(
+        "1 pair: the pillar is right.",
+        "warnings:",
+        'pair salt, witnesses.0: found "client", wanted the id of a minion whose key is accepted here',
+        'pair salt, replicate.0: found "/srv/salt", wanted a path that is there on salt1.',
+        'pair salt, services.0: found "salt-master", wanted a unit of systemd on salt1 and salt2',
+    )
+    assert "pair mgmt" not in said.flat
+
+
+def test_check_finds_what_top_and_the_files_say_of_each_other(site):
+    site.pillar.write({"primary": "salt1", "secondary": "salt2"}, "spare")
+    site.pillar.write_text(site.pillar.shipped().replace("  salt:", "  tlas:"), "other")
+    site.pillar.list_pair("other salt1 salt22")
+    site.pillar.write_text("pairs: {}\n")
+    said = site.run("pair.check", "--log-level=quiet").good(
+        "pair spare, the file: found pillar/pairs/spare.sls, wanted a line in the list of pillar/top.sls: "
+        "spare <primary> <secondary>.",
+        "pair tlas, the file: found pillar/pairs/other.sls, wanted the pair's own name, tlas.sls",
+        'pair tlas, secondary: found "salt2", wanted its id in pillar/top.sls beside tlas',
+    )
+    assert 'pair tlas, primary: found "salt1", wanted its id' not in said.flat
 
 
 def test_check_names_file_key_found_and_wanted_of_every_mistake_at_once(site):
@@ -90,14 +113,14 @@ def test_check_names_file_key_found_and_wanted_of_every_mistake_at_once(site):
         site.pillar.list_pair(f"{name} {name}1 {name}2")
         site.pillar.write(pair, name)
     said = site.run("pair.check").refused(
-        "pillar/pairs/salt.sls: pair salt, witneses:",
+        "pillar/pairs/salt.sls, line 21: pair salt, witneses:",
         "wanted the key 'witnesses' instead",
-        'pillar/pairs/type.sls: pair type, recovery.max_delete: found "lots", wanted',
-        'pillar/pairs/folder.sls: pair folder, replicate.1: found "/etc", wanted',
-        'pillar/pairs/one.sls: pair one, floating_ips.salt-gw.address: found "192.0.2.5/24", '
+        'pillar/pairs/type.sls, line 1: pair type, recovery.max_delete: found "lots", wanted',
+        'pillar/pairs/folder.sls, line 1: pair folder, replicate.1: found "/etc", wanted',
+        'pillar/pairs/one.sls, line 1: pair one, floating_ips.salt-gw.address: found "192.0.2.5/24", '
         "wanted each address once; two: floating_ips.salt-gw.address is the same",
-        'pillar/pairs/one.sls: pair one, primary: found "c1", wanted each node in one pair',
-        "pillar/pairs/empty.sls: pair empty",
+        'pillar/pairs/one.sls, line 1: pair one, primary: found "c1", wanted each node in one pair',
+        "pillar/pairs/empty.sls, line 1: pair empty",
     )
     assert "folder, replicate.0" not in said.flat
 
@@ -105,17 +128,41 @@ def test_check_names_file_key_found_and_wanted_of_every_mistake_at_once(site):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("pairs:\n  salt: {primary: salt1\n", ["'pairs.salt' failed"]),
+        (
+            "pairs:\n  salt: {primary: salt1\n",
+            ["pairs/salt.sls, line 3: found wrong YAML (", "'pairs.salt' failed"],
+        ),
+        (
+            "pairs:\n  salt:\n    mode: manual\n    mode: manual\n",
+            ["pairs/salt.sls, line 4: found wrong YAML (", "conflicting ID 'mode'"],
+        ),
+        (
+            "pairs:\n  salt:\n\tprimary: salt1\n    mode:manual\n",
+            [
+                "pairs/salt.sls, line 3: found a tab",
+                "pairs/salt.sls, line 4: found mode: with nothing between",
+            ],
+        ),
         ("pairs: [salt]\n", ["pairs", "wanted a mapping of pairs by name"]),
-        ("{% set a = %}\n", ["'pairs.salt' failed"]),
+        ("{% set a = %}\n", ["pairs/salt.sls, line 1: found wrong Jinja (", "'pairs.salt' failed"]),
         ("", ["no pairs"]),
     ],
-    ids=["YAML cut off", "a list", "wrong Jinja", "empty"],
+    ids=["YAML cut off", "a key twice", "a tab", "a list", "wrong Jinja", "empty"],
 )
 def test_a_pillar_that_cannot_be_read_is_a_sentence(site, text, words):
     site.pillar.write_text(text)
     # What Salt itself logs of it is for the log.
     site.run("pair.check", "--log-level=quiet").refused(*words)
+
+
+def test_the_file_of_a_first_pair_is_printed_and_is_right(site):
+    """Both minions are this one machine, so they have no network between them; that is said."""
+    site.run("pair.new", "web", "salt1", "salt3").refused(
+        "salt3 is no minion whose key this master has accepted"
+    )
+    site.run("pair.new", "web", "salt1", "salt2").refused(
+        "salt1 and salt2 have no network in common", "Nothing was written."
+    )
 
 
 def test_a_wrong_pillar_stops_what_would_use_it(site):

@@ -13,6 +13,7 @@ import yaml
 
 from failback import cli
 from failback import peer_requests
+from failback.decisions import given
 from failback.decisions import plan
 from failback.decisions import verdict
 from failback.handover import phases
@@ -164,28 +165,19 @@ def test_each_orchestration_exists(name, orchestration):
 def test_each_argument_of_a_runner_function_exists(name, command):
     words = shlex.split(command, comments=True)
     function = words[1].partition(".")[2]
-    given = {word.partition("=")[0] for word in words[2:] if re.match(r"[a-z_]+=", word)}
-    assert given <= RUNNER[function], f"{name}: {command}"
-
-
-def orchestrations():
-    """What the runner says that each orchestration takes in ``pillar=``."""
-    source = (TREE / "salt/_runners/pair.py").read_text()
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == "ORCHESTRATIONS":
-            return ast.literal_eval(node.value)
-    raise AssertionError("ORCHESTRATIONS is gone")
+    keys = {word.partition("=")[0] for word in words[2:] if re.match(r"[a-z_]+=", word)}
+    assert keys <= RUNNER[function], f"{name}: {command}"
 
 
 def test_each_orchestration_is_known_to_the_runner():
-    assert set(orchestrations()) == {f"orch.{path.stem}" for path in (TREE / "salt/orch").glob("*.sls")}
+    assert set(given.ORCHESTRATIONS) == {f"orch.{path.stem}" for path in (TREE / "salt/orch").glob("*.sls")}
 
 
 @pytest.mark.parametrize("name, command", said(r"state\.orch (orch\.[a-z]+ pillar='\{[^}]*\}')"))
 def test_each_argument_of_an_orchestration_exists(name, command):
     orchestration, _, pillar = command.partition(" pillar='")
-    given = yaml.safe_load(pillar.removesuffix("'"))
-    assert set(given) <= orchestrations()[orchestration], f"{name}: {command}"
+    keys = yaml.safe_load(pillar.removesuffix("'"))
+    assert set(keys) <= given.ORCHESTRATIONS[orchestration], f"{name}: {command}"
 
 
 def called_functions():
@@ -394,7 +386,7 @@ def test_each_file_of_a_pair_is_explained():
 def test_each_key_of_a_ledger_is_explained():
     shown = {key for row in rows("data.md", "## ledger.json") for key in re.findall(r"`(\w+)`", row[0])}
     written = ledger.Entry(
-        1, "salt1", "run", "why", unsaved=True, unsynced=True, heard=True, withdrawn=True
+        1, "salt1", "run", "why", unsaved=True, unsynced=True, heard=True, withdrawn=True, in_step=1.0
     ).content()
     assert shown == {*written} - {"version"}
 

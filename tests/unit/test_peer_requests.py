@@ -23,6 +23,7 @@ from failback.host import files
 from failback.host import owner
 from failback.host.paths import Paths
 from failback.pair import Member
+from failback.replication import admitted
 from failback.replication import replicated
 from failback.state import ledger
 from failback.state import runs
@@ -218,10 +219,16 @@ def test_only_the_active_node_may_write_here(member, monkeypatch, active, writab
     elif active == "torn":
         files.write_atomically(member.ledger.path, '{"gen')
     asked = []
-    monkeypatch.setattr(replicated, "daemon_config", lambda items, write: asked.append(write) or "text")
-    peer_requests.main(member, "rsync --server --daemon .")
+    monkeypatch.setattr(
+        replicated, "daemon_config", lambda items, write, **_: asked.append(write) or f"{write}"
+    )
+    given = []
+    monkeypatch.setattr(admitted, "run", lambda _, text: given.append(text) or 23)
+    assert peer_requests.main(member, "rsync --server --daemon .") == (23 if writable else 0)
     assert asked == [writable]
-    assert pathlib.Path(rsync_configuration(member)).read_text() == "text"
+    if not writable:
+        given.append(pathlib.Path(rsync_configuration(member)).read_bytes())
+    assert given == [f"{writable}".encode()]
 
 
 def test_a_push_goes_to_a_repository_of_the_pair_alone_and_is_never_forced(member):

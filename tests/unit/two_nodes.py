@@ -374,7 +374,7 @@ class _OsWithStreams:
 class _OneConnection(Connections):
     """Each address has one client."""
 
-    def listed(self, address):
+    def listed(self, address, index=None):
         return [[address.ip, 4505, "10.0.0.100", 40000]]
 
 

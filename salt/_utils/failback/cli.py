@@ -9,10 +9,17 @@ from failback import errors
 from failback.errors import FailbackError
 from failback.host.paths import Paths
 from failback.pair import Member
+from failback.version import VERSION
 
 #: A gate that refuses. Units of an earlier release ask with ExecCondition=, which takes 1 to 254 for "skip
 #: silently" and 255 for "fail" (systemd.service(5)); a refusal at 3 in the morning must be loud.
 REFUSED_BY_GATE = 255
+
+#: What a monitoring plug-in ends with when it does not know: 1 would be a warning, and be taken for one.
+NOT_KNOWN = 3
+
+#: The exit status of a command that fails in any way, where it is not 1.
+FAILED = {"gate": REFUSED_BY_GATE, "check": NOT_KNOWN}
 
 
 def main(argv=None, paths=None):
@@ -25,15 +32,15 @@ def main(argv=None, paths=None):
     paths
         ``Paths`` of the node; tests give others.
 
-    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses or fails in any way; a switch's
-    ``status`` is its own.
+    Returns the exit status: 0 done, 1 failed, 255 for a gate that refuses or fails in any way; those of a
+    switch's ``status`` and of ``check`` are their own.
     """
     words = sys.argv[1:] if argv is None else argv
-    failed = REFUSED_BY_GATE if words[:1] == ["gate"] else 1
+    failed = FAILED.get(words[0] if words else None, 1)
     try:
         arguments = parser().parse_args(words)
     except SystemExit as end:
-        if end.code and failed == REFUSED_BY_GATE:
+        if end.code and failed != 1:
             return failed
         raise
     try:
@@ -65,6 +72,7 @@ def parser():
     top = argparse.ArgumentParser(
         prog="failback", description="Active/standby pairs on this node. Shipped by Salt's highstate."
     )
+    top.add_argument("--version", action="version", version=f"failback {VERSION}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name, text, *words):
@@ -76,6 +84,8 @@ def parser():
     command("report", "print this node's live facts of a pair as JSON", "pair")
     command("gate", "exit 0 if lsyncd may run here now; else say why not", "pair")
     command("watch", "watch over the addresses that /etc/cron.d/CRON names (run by cron)", "cron")
+    command("watch-service", "the same, for as long as systemd wants it (run by systemd)", "cron")
+    command("look", "look all the time at what this node would be worth (run by systemd)", "pair")
     command("keep", "put back this node's own missing addresses while it serves (run by cron)", "pair")
     command("guard", "renew the pair's lease, and give the addresses up without it (run by systemd)", "pair")
     command("announce", "re-announce the addresses this node has, several times", "pair")
@@ -84,7 +94,7 @@ def parser():
     command("journal", "note which files change while a run lasts (its own unit)", "pair", "run")
     command("take-back", "serve again after a handover that did not end (run by a timer)", "pair", "run")
     one = command("nagios", "a switch inside Nagios; status exits 0 (on), 3 (off) or 4 (not known)")
-    one.add_argument("--config", default=None, metavar="FILE", help="Nagios' own; Debian's by default")
+    one.add_argument("--config", default=None, metavar="FILE", help="Nagios' own configuration")
     one.add_argument("switch", choices=["notifications", "event_handlers"])
     one.add_argument("do", choices=["on", "off", "status"])
     command("ask-to-yield", "tell the other node that this one has taken over", "pair")
@@ -92,6 +102,11 @@ def parser():
     command("stop-active", "stop what only the active node runs, on one that is not (watch)", "pair")
     command("activate", "start the active services after a takeover, in an automatic pair (watch)", "pair")
     command("learn-guests", "let libvirt know definitions that have changed (run by systemd)", "pair")
+    command("tell", "run the hooks for an event; by its name alone: a test of them", "pair", "event")
+    one = command("check", "a plug-in for Nagios and its kin, for any user: exit status 0 to 3, and one line")
+    one.add_argument("name", nargs="?", metavar="pair", help="all pairs of this node by default")
+    one = command("metrics", "figures of all pairs of this node, for Prometheus; for any user")
+    one.add_argument("--output", metavar="FILE", help="replaced as a whole; standard output by default")
     command("observe", "notice when the node that was declared off is back (run by systemd)", "pair")
     return top
 
@@ -111,13 +126,20 @@ def _gate(_arguments, member):
 def _watch(arguments, paths):
     from failback.watch import loop
 
-    return loop.main(arguments.cron, paths)
+    return loop.main(arguments.cron, paths, service=arguments.command == "watch-service")
+
+
+def _look(_arguments, member):
+    from failback.watch import lookout
+
+    return lookout.main(member)
 
 
 def _keep(_arguments, member):
+    from failback.monitoring import facts
     from failback.watch import keeper
 
-    return keeper.main(member)
+    return keeper.main(member, beside=facts.begin)
 
 
 def _guard(_arguments, member):
@@ -158,11 +180,13 @@ def _take_back(arguments, member):
 
 
 def _nagios(arguments, paths):
+    from failback.host import distribution
     from failback.host import nagios
 
     switch, do = arguments.switch, arguments.do
     try:
-        known = nagios.settings(arguments.config or nagios.CONFIGURATION)
+        names = distribution.names(paths)
+        known = nagios.settings(arguments.config or names["nagios_configuration"], names["nagios_unit"])
         if do != "status":
             nagios.turn(switch, do == "on", known)
             return 0
@@ -209,6 +233,34 @@ def _learn_guests(_arguments, member):
         print(f"libvirt knows the definition of {guest} as it is now.")
 
 
+def _check(arguments, here):
+    from failback.monitoring import facts
+    from failback.monitoring import show
+
+    status, line = show.check(facts.Noted(here), arguments.name)
+    print(line)
+    return status
+
+
+def _metrics(arguments, here):
+    from failback.monitoring import facts
+    from failback.monitoring import show
+
+    show.write_metrics(facts.Noted(here), arguments.output)
+
+
+def _tell(arguments, member):
+    from failback.notify import hooks
+
+    given = arguments.event
+    if hooks.handed_over(member, given):
+        return 0
+    wrong = hooks.deliver(member, json.loads(given) if given.startswith("{") else hooks.trial(member, given))
+    for name, problem in sorted(wrong.items()):
+        print(f"{name}: {problem or 'told'}")
+    return 1 if any(wrong.values()) else 0
+
+
 def _observe(_arguments, member):
     print(member.fencing.observe())
 
@@ -226,6 +278,8 @@ COMMANDS = {
     "report": _report,
     "gate": _gate,
     "watch": _watch,
+    "watch-service": _watch,
+    "look": _look,
     "keep": _keep,
     "guard": _guard,
     "announce": _announce,
@@ -238,6 +292,9 @@ COMMANDS = {
     "renounce": _renounce,
     "stop-active": _stop_active,
     "activate": _activate,
+    "check": _check,
+    "metrics": _metrics,
     "observe": _observe,
+    "tell": _tell,
     "learn-guests": _learn_guests,
 }

@@ -10,6 +10,7 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
                                           ledger names the other node active
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
+``ready``                                 what this node is worth, as its lookout wrote it last
 ``yield <generation>``                    step down for the other node's newer generation
 ``serve-on <generation>``                 serve on in a generation above that one, which the other node
                                           renounces
@@ -64,25 +65,29 @@ def parse(command):
 
 
 def main(member, command):
-    """Do what the other node asks for. Returns an exit status; may replace this process."""
+    """Do what the other node asks for. Returns an exit status, that of rsync; may replace this process."""
     member.config  # noqa: B018 (a node that does not know the pair refuses whatever is asked)
     verb, *arguments = parse(command)
     do = next(do for fixed, _, do in VERBS if fixed[0] == verb)
-    do(member, *arguments)
-    return 0
+    return do(member, *arguments) or 0
 
 
 def rsync(member):
     """Become an rsync daemon on this connection."""
+    from failback.replication import admission
+
     # Before the ledger is asked: who changes it in between ends this process.
     incoming.announce(member)
+    before = admission.facts(member)
     try:
         writable = gate.write_refusal(member.config, member.ledger.read()) is None
     except FailbackError:
         # An unreadable ledger proves nothing: reading harms nobody, writing might.
         writable = False
     # Rendered anew for each connection, because the right to write depends on the ledger of the moment.
-    target = member.volatile / f"rsyncd-{'write' if writable else 'read'}.conf"
+    if writable:
+        return admission.serve(member, before)
+    target = member.volatile / "rsyncd-read.conf"
     elsewhere = sources.misplaced(member)
     if elsewhere:
         # To whoever asks: of a path that is left out rsync says only that it does not know it.
@@ -90,11 +95,10 @@ def rsync(member):
         print(sentence, file=sys.stderr, flush=True)
     there = [one["path"] for one in member.config["replicate"] if one["path"] not in elsewhere]
     items = [item for path in there for item in replicated.items_on_disk(path)]
-    text = replicated.daemon_config(items, writable)
-    files.write_atomically(target, os.fsencode(text))
-    if not writable:
-        incoming.withdraw(member)
+    files.write_atomically(target, os.fsencode(replicated.daemon_config(items, False)))
+    incoming.withdraw(member)
     os.execv("/usr/bin/rsync", ["rsync", "--server", "--daemon", f"--config={target}", "."])
+    return None
 
 
 def receive_pack(member, repository):
@@ -117,6 +121,13 @@ def report(member):
     from failback import report as reports
 
     print(json.dumps(reports.report(member)))
+
+
+def ready(member):
+    """Print what this node is worth, an empty object when nobody has looked. The answer itself is a proof."""
+    from failback.readiness import record
+
+    print(json.dumps(record.read(member) or {}))
 
 
 def step_down(member, generation):
@@ -186,6 +197,7 @@ VERBS = (
     (["rsync", "--server", "--daemon", "."], None, rsync),
     (["git-receive-pack"], _WORD, receive_pack),
     (["report"], None, report),
+    (["ready"], None, ready),
     (["yield"], _GENERATION, step_down),
     (["serve-on"], _GENERATION, serve_on),
     (["carried"], _GENERATION, carried),

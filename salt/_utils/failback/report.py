@@ -12,6 +12,7 @@ from failback.host import system
 from failback.lease import right
 from failback.network import floating
 from failback.network import reachable
+from failback.readiness import facts as readiness
 from failback.replication import sources
 from failback.state import runs
 
@@ -32,7 +33,7 @@ def report(member):
         For each floating IP what ``failback.network.floating.statuses`` says: ``held``, ``interface_exists``,
         ``carrier``, ``mac`` and others.
     ``lsyncd``
-        ``running``.
+        ``running``: it is up. ``state``: systemd's word for it.
     ``gate``
         Why lsyncd must not start here, or None.
     ``services``, ``active_services``
@@ -54,6 +55,8 @@ def report(member):
     ``reachable``
         Whom this node asks before it takes over, see ``failback.network.reachable.state``; None where it
         watches nothing.
+    ``readiness``
+        What a takeover would depend on beside all this, see ``failback.readiness.facts.now``.
     ``requests``
         What this node may be asked for beside what every release knows.
     ``last_run``
@@ -83,7 +86,10 @@ def report(member):
         "ledger": own,
         "ledger_error": ledger_error,
         "addresses": addresses,
-        "lsyncd": {"running": states[lsyncd["name"]] in ("active", "activating", "reloading")},
+        "lsyncd": {
+            "running": states[lsyncd["name"]] in ("active", "reloading"),
+            "state": states[lsyncd["name"]],
+        },
         "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
         "services": {name: states[name] for name in unit_names},
         "active_services": {name: states[name] for name in active_names},
@@ -96,6 +102,7 @@ def report(member):
         "lease": _readable(right.status, member),
         "uncompared": _readable(_uncompared, member),
         "reachable": _readable(reachable.state, config),
+        "readiness": readiness.now(member),
         "requests": list(hearing.REQUESTS),
         "last_run": _last_run(member),
     }

@@ -4,10 +4,12 @@ What must be true before a run changes anything, and after it has: each check ra
 For the runner ``pair`` and for the state modules that are steps of orchestrations.
 """
 
+import salt.pillar
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
 from failback.decisions import conflicts
+from failback.decisions import given
 from failback.decisions import places
 from failback.errors import FailbackError
 from failback.host import system
@@ -27,6 +29,30 @@ def pairs_of(pillar):
             "The pillar of this master has no pairs: pillar/top.sls must match '*_master'."
         )
     return found
+
+
+def require_known(opts, pillar, operation):
+    """
+    Refuse what an orchestration was given and does not know, in its first step and so for every caller.
+
+    opts, pillar
+        The master's, as a state of an orchestration has them: what was given is merged into the pillar.
+
+    operation
+        Such as ``recover``.
+
+    Raises ``SaltInvocationError``.
+    """
+    orchestration = f"orch.{operation}"
+    keys = [one for one in pillar or {} if not str(one).startswith("_")]
+    if not given.unknown(orchestration, keys, ("pairs", "master")):
+        return
+    # The site may have keys of its own for its masters, and only Salt can tell them from what was given.
+    terms = (opts, opts.get("grains") or {}, opts["id"], opts.get("saltenv"))
+    own = salt.pillar.get_pillar(*terms, pillarenv=opts.get("pillarenv")).compile_pillar()
+    wrong = given.unknown(orchestration, keys, own)
+    if wrong:
+        raise SaltInvocationError(wrong)
 
 
 def configuration(pairs, pair, usage):
@@ -119,7 +145,9 @@ def takeover(run, reports):
     if "pre-sync" not in run.plan.steps:
         return None
     by_node = {one["node"]: one for one in reports}
-    return conflicts.taken_over(by_node[run.other(run.plan.target)], by_node[run.plan.target])
+    found = conflicts.taken_over(by_node[run.other(run.plan.target)], by_node[run.plan.target])
+    # A node of the release before knows of two moments.
+    return found and [one for one in found if one is not None]
 
 
 def require_elsewhere(run, reports):
@@ -230,10 +258,27 @@ def require_unseen(nodes, config, fenced, reports):
         raise CommandExecutionError(contradicted)
 
 
+#: Seconds for the lookouts to look anew, and for the minions to say that they still wait.
+LOOKS_WITHIN = 20
+
+
+def look_again(run):
+    """
+    Have the nodes look anew at what they are worth, where something was not ready: it may be mended by now.
+
+    Nothing is looked at on a node that does not know how.
+    """
+    if run.verdict.unready:
+        run.nodes.try_all(run.members, "pair.look", run.config["name"], look=LOOKS_WITHIN)
+    return bool(run.verdict.unready)
+
+
 def prove(run):
     """A last look after all steps, as a sentence. Raises when it is not what was wanted."""
     pair = run.config["name"]
     reports, errors = run.judge()
+    if look_again(run):
+        reports, errors = run.judge()
     unexpected = {node: error for node, error in errors.items() if node in run.members}
     if unexpected:
         raise CommandExecutionError(" ".join(unexpected.values()))

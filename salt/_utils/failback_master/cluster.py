@@ -9,6 +9,7 @@ minions follow it there, and so does the rest of the orchestration.
 
 import concurrent.futures
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from failback.decisions import verdict as verdicts
 from failback.host import system
 from failback_master import checks
 from failback_master import minions
+from failback_master import orchestration
 from failback_master.surface import live
 
 #: Seconds without a further minion's answer after which the silent ones count as gone: until then they
@@ -30,7 +32,7 @@ CONNECT_WITHIN = 30
 LOOK = 3
 
 
-def salt_run(config_dir, operation, pillar, test=False):
+def salt_run(config_dir, operation, pillar, test=False, user=None):
     """
     Run one orchestration in a process of its own, and wait for its end; each step of it has a limit.
 
@@ -43,6 +45,9 @@ def salt_run(config_dir, operation, pillar, test=False):
     pillar
         What is given in ``pillar=``.
 
+    user
+        Who has asked, for the history.
+
     Returns ``(exit status, states, text)``: the states of the orchestration in their order, each a dict
     with ``__id__``, ``result``, ``comment`` and ``changes``; and what was printed, when there are none.
     """
@@ -50,7 +55,9 @@ def salt_run(config_dir, operation, pillar, test=False):
     words += [f"--config-dir={config_dir}", "--out=json", "--log-level=error"]
     words += ["state.orch", f"orch.{operation}", f"pillar={json.dumps(pillar)}"]
     words += ["test=True"] if test else []
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    more = {orchestration.ASKED_BY: user} if user else {}
+    environment = {**os.environ, **more}
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment)
     said = done.stdout.decode(errors="replace")
     states = _states(said)
     text = "" if states else f"{said}\n{done.stderr.decode(errors='replace')}".strip()[-2000:]
@@ -214,7 +221,11 @@ class Cluster:
         begun = time.monotonic()
         live.SCREEN.line(f"{name}  orch.{self._operation} begins")
         status, states, text = salt_run(
-            self._opts["config_dir"], self._operation, {"pair": name, **self._more}, self._test
+            self._opts["config_dir"],
+            self._operation,
+            {"pair": name, **self._more},
+            self._test,
+            self._opts.get("user"),
         )
         failed = [one for one in states if one["result"] is False]
         if status == 0 and states:

@@ -34,6 +34,7 @@ def planned(opts, pillar, pair, operation, plan, allowed, overrides):
     Returns the run and the nodes' reports. Raises ``SaltException`` with what speaks against it.
     """
     usage = f"salt-run state.orch orch.{operation} pillar='{{pair: <pair>}}'"
+    checks.require_known(opts, pillar, operation)
     config = checks.configuration(checks.pairs_of(pillar), pair, usage)
     for key, value in allowed.items():
         if value is None:
@@ -45,6 +46,8 @@ def planned(opts, pillar, pair, operation, plan, allowed, overrides):
     run = orchestration.Run(opts, config, operation, overrides)
     run.allowed = {key: value for key, value in allowed.items() if value is not None}
     reports, errors = run.decide()
+    if checks.look_again(run):
+        reports, errors = run.decide()
     checks.require_free(pair, reports, run.nodes)
     if run.plan.refusal:
         # A node whose report failed counts as silent; its error says that it is not.

@@ -34,6 +34,9 @@ RENEW_EVERY = 15
 FRESH = 20
 #: Seconds a lock holds beyond the limit of a step that goes on without its run.
 LOCK_MARGIN = 60
+#: In the environment of a run that another one starts, for one of several pairs: who has asked for all of
+#: them.
+ASKED_BY = "FAILBACK_ASKED_BY"
 #: Where the steps of one orchestration find their run.
 CONTEXT = "failback.run"
 
@@ -109,6 +112,8 @@ class Run:
         self.steps = []
         #: What the run has brought about, for its last lines; see ``failback_master.surface.states``.
         self.facts = {}
+        #: How the handover went on both nodes, in milliseconds: ``taker``, and ``nodes`` by name.
+        self.window = None
         #: Ctrl-C was typed: nothing more is begun, and nothing is given back.
         self.interrupted = False
         #: Limits that the operator has allowed this run.
@@ -126,7 +131,8 @@ class Run:
         #: The process that orchestrates; see ``failback.state.lock.acquire``.
         self.owner = {
             "master": opts["id"],
-            "user": salt.utils.user.get_specific_user(),
+            # state.orch sets the option to the user whom Salt has authenticated.
+            "user": os.environ.get(ASKED_BY) or opts.get("user") or salt.utils.user.get_specific_user(),
             "machine": system.machine_id(),
             "boot_id": system.boot_id(),
             "pid": os.getpid(),
@@ -291,6 +297,10 @@ class Run:
             "verdict": self.verdict.name if self.verdict else None,
             "sentence": sentence,
             "steps": self.steps,
+            # For who looks at it afterwards: what was planned, what it came to, the window in milliseconds.
+            "plan": list(self.plan.steps) if self.plan else [],
+            "facts": dict(self.facts),
+            "window": self.window,
             **self.overrides,
             "master": self.owner["master"],
             "user": self.owner["user"],

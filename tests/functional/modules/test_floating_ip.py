@@ -1,5 +1,9 @@
 """The module as Salt loads it, in networks of our own; what it did is read from outside."""
 
+import contextlib
+import socket
+import time
+
 import pytest
 import segment
 from salt.exceptions import CommandExecutionError
@@ -77,6 +81,40 @@ def test_only_what_is_held_is_announced(network, floating_ip):
     segment.eventually(lambda: network.neighbour("client", "10.99.0.5") == network.mac("salt1"), 1, "heard")
 
 
+def test_what_was_taken_is_announced_again_and_nobody_waits_for_it(network, floating_ip):
+    with network.inside("client"):
+        heard = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0806))
+    with contextlib.closing(heard):
+        heard.settimeout(10)
+        with network.inside("salt1"):
+            begin = time.monotonic()
+            # One that no earlier test has left a process for.
+            assert floating_ip.present("10.99.0.9/24", "eth0", check=False)
+            assert time.monotonic() - begin < 2
+        # As a request and as a reply: once by the caller, the others by the process that it has left behind.
+        own, wanted = bytes.fromhex(network.mac("salt1").replace(":", "")), bytes([10, 99, 0, 9])
+        announced = []
+        while len(announced) < 8:
+            packet = heard.recv(100)
+            if packet[8:18] == own + wanted and packet[24:28] == wanted:
+                announced.append(time.monotonic() - begin)
+    assert announced[-1] - announced[0] > 0.9
+    with network.inside("salt1"):
+        # It ends with the address.
+        assert floating_ip.absent("10.99.0.9/24", "eth0")
+
+
+def test_an_obstacle_is_what_present_would_say(network, floating_ip):
+    with network.inside("salt1"):
+        assert floating_ip.obstacle(ADDRESS, "eth0") is None
+        assert "it has eth0, lo" in floating_ip.obstacle(ADDRESS, "ib7")
+    network.ip("salt2", "addr", "add", ADDRESS, "dev", "eth0")
+    with network.inside("salt1"):
+        assert network.mac("salt2") in floating_ip.obstacle(ADDRESS, "eth0")
+        assert floating_ip.obstacle(ADDRESS, "eth0", check=False) is None
+    assert network.address("salt1", "10.99.0.5") is None
+
+
 def test_a_missing_interface_is_an_error_of_execution(network, floating_ip):
     with network.inside("salt1"), pytest.raises(CommandExecutionError, match="it has eth0, lo"):
         floating_ip.present(ADDRESS, "ib7")
@@ -87,10 +125,14 @@ def test_a_missing_interface_is_an_error_of_execution(network, floating_ip):
     [
         ("10.99.0.5", "eth0"),
         ("10.99.0.256/24", "eth0"),
+        ("10.99.0.5/255.255.255.0", "eth0"),
+        ("10.99.0.255/24", "eth0"),
+        ("::ffff:10.99.0.5/120", "eth0"),
+        ("fe80::5%eth0/64", "eth0"),
         ("salt-gw", "eth0"),
         (5, "eth0"),
         (ADDRESS, ""),
-        (ADDRESS, "an-interface-too-long"),
+        (ADDRESS, "an-interface-" + "too-long" * 15),
         (ADDRESS, "eth0", "eth1:0"),
         (ADDRESS6, "eth0", "eth0:0"),
     ],

@@ -1,16 +1,20 @@
 """The module with a real lsyncd: what arrives on the standby, and what status and drain say."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
 import time
 
+import churn
 import lsyncd_host
 import pytest
 from lsyncd_host import content
 from lsyncd_host import eventually
 from salt.exceptions import CommandExecutionError
+
+import effort
 
 pytestmark = pytest.mark.needs("root", "lsyncd")
 
@@ -129,6 +133,44 @@ def test_nothing_is_carried_from_a_folder_that_is_unmounted_while_lsyncd_runs(ho
     lsyncd.start("salt")
     lsyncd.drain("salt", 30)
     assert content(host.target) == dict.fromkeys((b"a", b"b", b"c"), b"22")
+
+
+def test_what_goes_from_a_new_folder_before_lsyncd_watches_it_goes_from_the_standby(host, started):
+    """
+    Seen in churn: a pass that carried the deletion of a folder carried the new one of that name too, with
+    what was in it just then. lsyncd watched the new one later, when that had gone, and nothing reported it.
+    """
+    folder = host.source / "folder"
+    folder.mkdir()
+    (folder / "old").write_text("1")
+    started.drain("salt", 30)
+    host.block("held")
+    shutil.rmtree(folder)
+    # Its rsync looks at the source when it has a connection.
+    eventually(lambda: (host.base / "holds").exists())
+    with host.stopped():
+        (folder / "brief").mkdir(parents=True)
+        host.unblock("held")
+        eventually(lambda: (host.target / "folder/brief").exists())
+        (folder / "brief").rmdir()
+    started.drain("salt", 30)
+    assert content(host.target) == content(host.source) == {b"folder": None}
+
+
+@pytest.mark.parametrize("number", range(effort.rounds(1, 50)))
+def test_churn_leaves_both_sides_alike(host, lsyncd, number):
+    """Folders made, filled, renamed and removed, from lsyncd's start on, and through a crash of it."""
+    chance = random.Random(number)
+    operations = churn.operations(chance, host.source)
+    churn.some(operations, 100)
+    lsyncd.start("salt")
+    churn.some(operations, 400)
+    host.kill()
+    churn.some(operations, 50)
+    lsyncd.start("salt")
+    churn.some(operations, 200)
+    lsyncd.drain("salt", 60)
+    assert churn.described(host.target) == churn.described(host.source)
 
 
 def test_a_rewrite_of_the_same_size_in_the_same_second_arrives(host, started):

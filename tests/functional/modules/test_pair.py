@@ -201,3 +201,39 @@ def test_whichever_of_them_is_asked_for_first_is_found(loaders, function):
     """Each is in another file; the loader must not stop at the file that bears the module's name."""
     loaders.reset_state()
     assert f"pair.{function}" in loaders.modules
+
+
+@pytest.mark.parametrize(
+    ("teller", "result", "told"),
+    [
+        ("salt2", "succeeded", ["run-succeeded"]),
+        ("salt2", "failed", ["run-failed"]),
+        # The other node tells it: nobody hears it twice.
+        ("salt1", "failed", []),
+        (None, "failed", []),
+    ],
+)
+def test_the_end_of_a_run_is_told_by_one_node(modules, member, monkeypatch, teller, result, told):
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt2"))
+    member.paths.hooks.mkdir(parents=True)
+    (member.paths.hooks / "any").touch()
+    begun = []
+    monkeypatch.setattr("failback.host.system.start_detached", begun.append)
+    record = {"result": result, "sentence": "It is so.", "user": "ana"}
+    modules.pair.close_run("salt", RUN, {**record, "told_by": teller} if teller else record)
+    found = [json.loads(argv[-1]) for argv in begun]
+    assert [one["event"] for one in found] == told
+    assert all((one["run"], one["user"]) == (RUN, "ana") for one in found)
+    assert "told_by" not in member.runs.read(RUN)
+
+
+def test_what_a_node_has_kept_of_a_run_is_told_for_a_page(modules, member):
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt2"))
+    modules.pair.close_run(
+        "salt", RUN, {"result": "succeeded", "started": samples.SINCE, "finished": samples.SINCE}
+    )
+    found = modules.pair.run_details("salt", RUN)
+    assert (found["record"]["result"], found["files"]) == ("succeeded", [])
+    assert found["log"] is not None
+    with pytest.raises(CommandExecutionError, match="is not the id of a run"):
+        modules.pair.run_details("salt", "../../etc")

@@ -2,6 +2,7 @@
 
 import pytest
 import segment
+from salt.exceptions import CommandExecutionError
 
 pytestmark = pytest.mark.needs("network")
 
@@ -93,7 +94,42 @@ def test_present_fails_where_another_host_answers(network, floating_ip, test_mod
     assert network.addresses("salt1") == before
 
 
-@pytest.mark.parametrize("address, interface", [(ADDRESS, "ib7"), ("10.99.0.5", "eth0")])
+def test_an_interface_that_is_down_is_no_success_where_the_address_is(
+    network, floating_ip, modules, test_mode
+):
+    network.ip("salt1", "addr", "add", ADDRESS, "dev", "eth0")
+    network.ip("salt1", "link", "set", "eth0", "down")
+    try:
+        with network.inside("salt1"):
+            ret = floating_ip.present(name=ADDRESS, interface="eth0", test=test_mode)
+            with pytest.raises(CommandExecutionError) as refused:
+                modules.floating_ip.present(ADDRESS, "eth0")
+        assert (ret.result, ret.changes, ret.comment) == (False, {}, str(refused.value))
+    finally:
+        network.ip("salt1", "link", "set", "eth0", "up")
+        segment.eventually(lambda: network.ready("salt1"), 10, "its IPv6 address is back")
+
+
+def test_an_interface_by_its_alternative_name(network, floating_ip, test_mode):
+    network.ip("salt1", "link", "property", "add", "dev", "eth0", "altname", "enp0s31f6")
+    try:
+        with network.inside("salt1"):
+            ret = floating_ip.present(name=ADDRESS, interface="enp0s31f6", test=test_mode)
+            assert ret.result is (None if test_mode else True) and ret.changes["old"] is None
+        network.ip("salt1", "addr", "replace", ADDRESS, "dev", "eth0")
+        with network.inside("salt1"):
+            ret = floating_ip.present(name=ADDRESS, interface="enp0s31f6", test=test_mode)
+            assert (ret.result, ret.changes) == (True, {})
+            ret = floating_ip.absent(name=ADDRESS, interface="enp0s31f6", test=test_mode)
+            assert ret.changes["old"] == {"interface": "eth0", "prefix": 24, "label": "eth0"}
+    finally:
+        network.ip("salt1", "link", "property", "del", "dev", "eth0", "altname", "enp0s31f6")
+
+
+@pytest.mark.parametrize(
+    "address, interface",
+    [(ADDRESS, "ib7"), ("10.99.0.5", "eth0"), ("10.99.0.5/255.255.255.0", "eth0"), ("10.99.0.5/0", "eth0")],
+)
 def test_present_fails_for_what_cannot_be(network, floating_ip, test_mode, address, interface):
     with network.inside("salt1"):
         ret = floating_ip.present(name=address, interface=interface, test=test_mode)

@@ -4,6 +4,7 @@ import json
 import statistics
 
 import pytest
+import watched
 
 #: On the master that takes over: test.ping again and again, to those that have not answered yet, and when
 #: each answered first, in seconds since the epoch. `salt` itself would wait for the last of them. Whoever has
@@ -36,7 +37,20 @@ print(json.dumps(found), flush=True)
 
 
 @pytest.fixture(scope="module")
-def moved(booted):
+def nagios(booted):
+    """Nagios watches the masters' pair, and hooks are there; None where the lab does without these pairs."""
+    if not {"monitor", "mx"} <= set(booted.pairs):
+        yield None
+        return
+    found = watched.Watched(booted)
+    try:
+        yield found.prepare()
+    finally:
+        found.remove()
+
+
+@pytest.fixture(scope="module")
+def moved(booted, nagios):
     """Seconds from salt2's taking salt-gw to the first answer of each minion there."""
     behind = sorted(set(booted.minions()) - {"salt1", "salt2", "client"})
     python = "/opt/saltstack/salt/bin/python"
@@ -59,6 +73,21 @@ def test_minions_come_back_by_themselves(moved):
     assert statistics.median(moved.values()) < 30, moved
 
 
+def test_the_loss_of_a_master_is_told_once_by_nagios_and_once_by_a_hook(booted, nagios, moved):
+    if nagios is None:
+        pytest.skip("the lab does without monitor or mx")
+    nagios.wait_mail("nagios PROBLEM salt1 CRITICAL")
+    nagios.wait_mail("hook takeover from salt2")
+    assert "the secondary salt2 serves salt" in nagios.wait_state("salt2", 1)
+    nagios.wait_state("salt1", 2)
+    page = nagios.page("salt1")
+    assert "statusBGCRITICAL" in page and "statusCRITICAL" in page
+    # The hooks beside it hang, fail, flood and may not be run, and the takeover was over before them.
+    said = booted.salt2.run(["journalctl", "--no-pager", "-o", "cat", "-t", "failback"]).stdout
+    assert "the hook fails for takeover: exit status 1" in said
+    assert "the hook not-executable for takeover: not run: " in said
+
+
 def test_the_pair_of_the_masters_comes_home_and_the_minions_follow(booted, moved):
     booted.come_back("salt")
     done = booted.orchestrate("recover", "all", master=booted.salt2)
@@ -66,3 +95,26 @@ def test_the_pair_of_the_masters_comes_home_and_the_minions_follow(booted, moved
     assert booted.holders("salt-gw") == ["salt1"]
     booted.wait_minions(booted.salt1, booted.minions(), limit=60)
     assert set(booted.verdicts().values()) == {"normal"}
+
+
+def test_that_the_pair_is_well_again_is_told_once(booted, nagios, moved):
+    if nagios is None:
+        pytest.skip("the lab does without monitor or mx")
+    nagios.wait_mail("nagios RECOVERY salt1 OK")
+    assert nagios.wait_state("salt2", 0).startswith("FAILBACK OK: salt2 stands by in salt")
+    assert nagios.mails("nagios") == ["nagios PROBLEM salt1 CRITICAL", "nagios RECOVERY salt1 OK"]
+    assert nagios.mails("hook takeover") == ["hook takeover from salt2"]
+    assert len(nagios.mails("hook run-succeeded")) == 1
+    told = booted.salt2.run(["journalctl", "--no-pager", "-o", "cat", "-t", "failback"]).stdout
+    for name in ("hangs", "floods"):
+        assert f"the hook {name} for takeover: Cannot run /etc/failback/hooks.d/{name}: no end within" in told
+
+
+def test_a_run_has_a_page(booted, moved):
+    runs = json.loads(booted.salt1.run(["salt-run", "--out=json", "pair.history", "salt"]).stdout)["runs"]
+    recovery = next(one["run"] for one in reversed(runs) if one["operation"] == "recover")
+    page = booted.salt1.run(["salt-run", "pair.report", recovery], timeout=120).stdout
+    assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>")
+    assert "nobody, " in page and "Files on salt1" in page
+    page = booted.salt1.run(["salt-run", "pair.report", "salt"], timeout=120).stdout
+    assert "takeovers by the watch" in page

@@ -156,7 +156,14 @@ def test_highstate_again_changes_nothing(pair):
     assert pair.highstate(pair.salt1) == {"salt1": [], "salt2": []}
 
 
-def test_a_recovery_has_nothing_to_do_and_a_former_name_still_works(pair):
+def test_a_recovery_gives_lsyncd_its_configuration_and_a_former_name_still_works(pair, before):
+    """Highstate leaves lsyncd alone; by the one of before, the standby does not learn when it was in step."""
+    status = pair.runner(pair.salt1, "pair.status", "salt", check=False)
+    (said,) = status["pairs"]["salt"]["unready"]
+    assert "a configuration of before" in said and "orch.recover" in said
+    done = pair.recover(pair.salt1)
+    assert done.returncode == 0, done.stdout
+    assert pair.processes(pair.salt1, "lsyncd") != before["lsyncd"] and pair.holders() == before["holders"]
     done = pair.recover(pair.salt1)
     assert done.returncode == 0 and "Nothing to do" in done.stdout, done.stdout
     status = pair.runner(pair.salt1, "pair.status", "salt")

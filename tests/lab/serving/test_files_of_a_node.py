@@ -5,7 +5,9 @@ import pytest
 pytestmark = pytest.mark.usefixtures("after_runs")
 
 #: Nobody but root gets beyond these.
-CLOSED = ("/etc/failback", "/var/lib/failback", "/run/failback", "/root/.ssh")
+CLOSED = ("/etc/failback", "/var/lib/failback", "/run/failback/salt", "/root/.ssh")
+#: What everybody may know of a pair, by names in /run/failback: a monitoring plug-in is not root.
+NOTED = ("facts-", "watch-")
 #: Read by everybody, written by root.
 OPEN = ("/usr/local/sbin/failback", "/usr/local/lib/failback", "/var/cache/failback")
 SECRET = "geheim-7b1f9e02d4"
@@ -42,6 +44,20 @@ def test_nobody_but_root_gets_at_what_failback_keeps(pair, node):
     state = listed(host, ("/etc/failback", "/var/lib/failback"), "-type", "f", "-not", "-path", "*/backup/*")
     public = "/etc/failback/ssh/id_ed25519.pub"
     assert [one for one in state if one[1] != "600" and one[3] != public] == []
+
+
+@pytest.mark.parametrize("node", ["salt1", "salt2"])
+def test_everybody_may_read_what_is_noted_and_nothing_else(pair, node):
+    host = pair.site.host(node)
+    assert listed(host, ("/run/failback",), "-maxdepth", "0") == [["root:root", "755", "d", "/run/failback"]]
+    found = listed(host, ("/run/failback",), "-maxdepth", "1", "-perm", "/o+rwx", "-not", "-type", "d")
+    names = [one[3].rpartition("/")[2] for one in found]
+    assert "facts-salt.json" in names
+    assert all(name.startswith(NOTED) and name.endswith(".json") for name in names), names
+    nobody = ["setpriv", "--reuid=65534", "--clear-groups"]
+    said = host.run([*nobody, "failback", "check", "salt"], check=False)
+    assert said.stdout.startswith("FAILBACK ") and said.returncode in (0, 1, 2)
+    assert 'failback_generation{pair="salt"' in host.run([*nobody, "failback", "metrics"]).stdout
 
 
 @pytest.mark.parametrize("node", ["salt1", "salt2"])

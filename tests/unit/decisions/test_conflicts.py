@@ -65,7 +65,7 @@ def report(clock, since="2026-11-22T18:30:00Z"):
 def test_the_takeover_is_told_on_each_node_s_own_clock(ahead):
     moment = 1795372200  # 2026-11-22T18:30:00Z
     found = conflicts.taken_over(report(moment + 60), report(moment + 60 + ahead))
-    assert found == (moment + ahead, moment)
+    assert found == (moment + ahead, moment, None)
 
 
 def test_without_a_ledger_nobody_knows_when():
@@ -75,3 +75,15 @@ def test_without_a_ledger_nobody_knows_when():
 def test_what_was_on_its_way_is_as_long_as_the_pair_waits():
     slow = samples.pair(lsyncd={"delay": 30}, watch={"patience": 5})
     assert conflicts.just_before(slow) == 40
+    # Where the moment of being in step is known, nobody has to guess: it is on the clock of the lost node.
+    known = conflicts.Takeover(here=1000, there=4600, in_step=900)
+    assert conflicts.just_before(slow, known) == 100 + conflicts.COARSE
+    assert conflicts.just_before(slow, known._replace(in_step=1200)) == conflicts.COARSE
+    assert conflicts.just_before(slow, known._replace(in_step=None)) == 40
+
+
+def test_the_moment_of_being_in_step_comes_from_the_ledger_and_is_a_number_or_nothing():
+    serving = report(1795372260)
+    for value, expected in ((1795372190.5, 1795372190.5), (None, None), ("yesterday", None), (True, None)):
+        serving["ledger"]["in_step"] = value
+        assert conflicts.taken_over(serving, report(1795372260)).in_step == expected

@@ -270,3 +270,24 @@ def test_the_commands_are_those_of_the_operation_that_was_refused(operation, loo
         assert look in sentence and f"orch.{operation} pillar='{{pair: salt, max_" in sentence
     sentence = limits.final_sync_sentence("/srv/data", 100, "salt", operation)
     assert look in sentence and f"orch.{operation} pillar='{{pair: salt, max_delete: 1000}}'" in sentence
+
+
+@pytest.mark.parametrize(
+    ("longest", "named"),
+    [
+        ([], []),
+        ([(130, None)], []),
+        ([(4095, "/srv/a")], []),
+        ([(4096, "/srv/a")], ["/srv/a"]),
+        ([(4097, "/srv/a"), (200, "/srv/b"), (9000, "/srv/c")], ["/srv/a", "/srv/c"]),
+    ],
+)
+def test_a_path_too_long_for_the_backup_is_named(longest, named):
+    problems = limits.depth_problems(longest, "salt")
+    assert [problem.split(" is to be")[0] for problem in problems] == named
+    assert all("would be lost" in problem and problem.endswith("pair.plan salt") for problem in problems)
+
+
+def test_a_sentence_is_no_page_whatever_the_path():
+    [problem] = limits.depth_problems([(4100, "/srv/" + "x" * 4000 + "/end")], "salt")
+    assert problem.startswith("/srv/x") and "/end is to be" in problem and len(problem) < 700

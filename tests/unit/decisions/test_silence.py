@@ -21,6 +21,7 @@ from failback.decisions.silence import decide
 from failback.errors import Refused
 from failback.host.paths import Paths
 from failback.watch import loop
+from failback.watch import place
 
 GATEWAY, FAST = "10.0.0.5", "10.1.0.5"
 MAC = "02:00:00:00:00:01"
@@ -480,9 +481,10 @@ def test_what_the_watch_sees_may_be_read_by_all_who_get_there_and_its_lock_by_no
     paths = Paths(tmp_path)
     before = os.umask(0)
     try:
-        with loop.single(paths, "gateway-ip"):
+        where = place.Place("gateway-ip", paths)
+        with where.single():
             watching = object.__new__(loop.Watch)
-            watching.paths, watching.cron, watching.status = paths, "gateway-ip", dict
+            watching.place, watching.status = where, dict
             watching._write_status()
     finally:
         os.umask(before)

@@ -3,12 +3,14 @@
 import contextlib
 import copy
 import json
+import os
 
 import pytest
 import samples
 from two_nodes import Killed
 from two_nodes import World
 
+from failback.decisions import conflicts
 from failback.decisions import fence
 from failback.decisions import verdict
 from failback.errors import FailbackError
@@ -20,6 +22,7 @@ from failback.host import files
 from failback.host import system
 from failback.pair import Member
 from failback.peer import ssh
+from failback.replication import in_step
 from failback.state import ledger
 
 GATEWAY = "10.0.0.5/24"
@@ -532,3 +535,56 @@ def test_what_changed_while_the_agent_worked_is_seen(fenced, monkeypatch):
     monkeypatch.setattr(proof, "switch_off", slowly)
     with pytest.raises(Refused, match="has not been admitted"):
         take_over(fenced)
+
+
+def was_in_step(world, seconds_ago, at=1795372200.0):
+    """salt2 was told that it was in step, so many seconds ago; it was admitted long before."""
+    with world.on("salt2") as member:
+        place = in_step.folder(member)
+        files.make_folder(place)
+        (place / in_step.NAME).write_text(json.dumps({"in_step": at, "old": seconds_ago}))
+        os.utime(member.ledger.path, (1, 1))
+
+
+def test_a_takeover_keeps_the_moment_until_which_all_had_been_carried(world):
+    was_in_step(world, 9)
+    world.lose_power("salt1")
+    take_over(world)
+    found = own(world, "salt2")
+    assert (found["in_step"], found["why"]) == (1795372200.0, "silence")
+    report = {"ledger": found, "time": 0}
+    assert conflicts.taken_over(report, {"time": 0}).in_step == 1795372200.0
+
+
+def test_a_takeover_by_a_standby_that_is_behind_says_so(world):
+    was_in_step(world, 52)
+    world.lose_power("salt1")
+    take_over(world)
+    why = own(world, "salt2")["why"]
+    assert why.startswith("silence; salt2 was last in step with salt1 at 2026-11-22T18:30:00Z, 5")
+    assert why.endswith("what was written there since is missing here")
+    assert world.members["salt2"].runs.history()[-1]["reason"] == why
+
+
+def test_the_pillar_may_forbid_a_takeover_that_would_lose_too_much_but_not_a_person(world):
+    was_in_step(world, 52)
+    world.lose_power("salt1")
+    with world.on("salt2") as member:
+        watch = member.config["watch"]
+        member.config["watch"] = {**watch, "beyond_max_lag": "refuse"}
+        with pytest.raises(Refused, match="forbids a takeover that would lose what was written since"):
+            takeover.take_over(member, "silence")
+        assert world.ledgers()[1] == (5, "salt1") and world.serving() == "nobody"
+        member.config["watch"] = {**member.config["watch"], "max_lag": 60}
+        assert takeover.take_over(member, "silence")["generation"] == 6
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"in_step": "x", "old": 1}', '{"in_step": 1, "old": -5}', "7"])
+def test_what_the_other_node_has_sent_is_not_believed_blindly(world, content):
+    with world.on("salt2") as member:
+        files.make_folder(in_step.folder(member))
+        (in_step.folder(member) / in_step.NAME).write_text(content)
+        assert in_step.last(member) is None
+        (in_step.folder(member) / in_step.NAME).unlink()
+        os.mkfifo(in_step.folder(member) / in_step.NAME)
+        assert in_step.last(member) is None

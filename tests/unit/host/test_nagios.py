@@ -111,7 +111,7 @@ def daemon(tmp_path, monkeypatch):
 
 
 def known(daemon):
-    return nagios.settings(daemon.configuration)
+    return nagios.settings(daemon.configuration, "nagios4")
 
 
 def failback(daemon, *words):
@@ -124,6 +124,7 @@ def test_the_paths_come_from_the_configuration_of_nagios(daemon):
         "command_file": str(daemon.pipe),
         "status_file": str(daemon.status),
         "interval": 1.0,
+        "unit": "nagios4",
     }
 
 
@@ -134,9 +135,9 @@ def test_a_configuration_without_the_paths_is_named(tmp_path, text):
     path = tmp_path / "nagios.cfg"
     path.write_text(text)
     with pytest.raises(Unreadable, match="does not say where"):
-        nagios.settings(path)
+        nagios.settings(path, "nagios4")
     with pytest.raises(Unreadable, match="cannot be read"):
-        nagios.settings(tmp_path / "absent.cfg")
+        nagios.settings(tmp_path / "absent.cfg", "nagios4")
 
 
 @pytest.mark.parametrize("switch", sorted(nagios.SWITCHES))

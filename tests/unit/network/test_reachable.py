@@ -41,6 +41,7 @@ def targets(*gateways, own=(), node="salt2", wanted="gateway-or-witness", **chan
         ([("192.0.2.1", "eth1")], ()),
         ([("10.0.0.1", "gone")], ()),
         ([("fe80::1", "eth0")], ("fe80::1",)),
+        ([("127.0.0.1", "eth0"), ("10.0.0.1", "eth0")], ("10.0.0.1",)),
     ],
 )
 def test_the_gateways_of_the_networks_of_the_addresses_are_asked(gateways, asked):

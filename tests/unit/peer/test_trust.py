@@ -185,3 +185,14 @@ def test_ssh_understands_the_configuration_of_the_way_to_the_other_node(node):
     ciphers = options["ciphers"].split(",")
     assert ciphers[0] == "aes128-gcm@openssh.com"
     assert len(ciphers) > 2  # a peer that refuses these is reached with another one
+    assert options["port"] == "22"
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/ssh"), reason="ssh is not installed")
+def test_an_sshd_on_another_port_is_reached_there_and_known_by_the_same_key(node):
+    path = node.root / "config"
+    path.write_text(ssh.client_config([{"id": "salt1", "host": "10.1.0.11", "ssh_port": 2222}], node))
+    asked = subprocess.run(
+        ["/usr/bin/ssh", "-G", "-F", path, "10.1.0.11"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "port 2222" in asked and "hostkeyalias salt1" in asked

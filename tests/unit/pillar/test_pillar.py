@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from effort import examples
+from failback.decisions import events
 from failback.pillar import check
 from failback.pillar import normalise
 from failback.pillar import pairs
@@ -78,8 +79,14 @@ def test_the_smallest_pair_gets_every_default():
         "witnesses": [],
         "fence": {"nodes": {}, "policy": "required", "timeout": 30, "delay": 10},
         "witness_hosts": {},
-        "watch": {"interval": 0.5, "patience": 2.0, "reachable": "gateway-or-witness"},
-        "lsyncd": {"delay": 1, "max_processes": 2},
+        "watch": {
+            "interval": 0.5,
+            "patience": 2.0,
+            "reachable": "gateway-or-witness",
+            "max_lag": 30,
+            "beyond_max_lag": "serve",
+        },
+        "lsyncd": {"delay": 0.2, "max_processes": 2},
         "recovery": {
             "reboot": True,
             "boot_timeout": 1200,
@@ -98,7 +105,24 @@ def test_the_smallest_pair_gets_every_default():
             "migration_timeout": 600,
             "shutdown_timeout": 300,
         },
+        "notify": {"events": list(events.ALL), "hooks": [], "mail": [], "timeout": 60},
     }
+
+
+@pytest.mark.parametrize(
+    ("notify", "keys"),
+    [
+        ({"hooks": ["mail"]}, ["notify.mail"]),
+        ({"hooks": ["mail"], "mail": ["ops@example.org", "root"]}, []),
+        # A line break would be another header.
+        ({"hooks": ["mail"], "mail": ["ops@example.org\nBcc: all"]}, ["notify.mail.0"]),
+        ({"hooks": ["pager"]}, ["notify.hooks.0"]),
+        ({"events": ["takeover", "nothing"]}, ["notify.events.1"]),
+        ({"timeout": 0}, ["notify.timeout"]),
+    ],
+)
+def test_who_is_told(notify, keys):
+    assert sorted({key for _, key in named({"salt": pair(notify=notify)})}) == keys
 
 
 def test_a_full_pair_normalised():
@@ -239,7 +263,7 @@ MISTAKES = [
     (address(address="224.0.0.1/24"), "floating_ips.gw.address", "of a host"),
     (address(address=...), "floating_ips.gw.address", "missing"),
     (address(interface=...), "floating_ips.gw.interface", "missing"),
-    (address(interface="a" * 16), "floating_ips.gw.interface", ""),
+    (address(interface="a" * 128), "floating_ips.gw.interface", ""),
     (address(interface="eth0;reboot"), "floating_ips.gw.interface", ""),
     (address(label="eth1:0"), "floating_ips.gw.label", "begins with 'eth0:'"),
     (address(label="eth0:"), "floating_ips.gw.label", "behind the colon"),

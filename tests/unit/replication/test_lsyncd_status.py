@@ -288,6 +288,25 @@ def test_drain_does_not_take_a_status_for_later_because_the_clock_was_set_back(p
     assert len(rounds) == 8
 
 
+def test_drain_is_seen_by_an_lsyncd_that_has_lost_the_event_of_its_first_file(place, process, monkeypatch):
+    """A queue that overflows. It acts on a name that is new, and not on a file that is touched again."""
+    member, place = place
+    monkeypatch.setattr(lsyncd_status._Markers, "AGAIN", 0.1)
+    known = []
+
+    def reader():
+        for path in place.marker.iterdir():
+            if path.name not in known:
+                known.append(path.name)
+                if len(known) > 1:
+                    place.seen.write_text(path.name)
+        write(place)
+        return running(process)
+
+    assert lsyncd_status.drain(member, 5, reader)["seconds"] >= 0.1
+    assert len(known) > 1 and list(place.marker.iterdir()) == []
+
+
 def test_drain_names_what_still_waits(place, process):
     member, place = place
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 
 import pytest
 from hypothesis import given
@@ -160,3 +161,13 @@ def test_ssh_command_survives_blanks(tmp_path):
     assert command.startswith("ssh -F '")
     assert "with ''blank" in command
     assert command.endswith(f"-S '{tmp_path}/a socket'")
+
+
+def test_the_lasting_connection_notices_within_six_seconds_that_nobody_answers(tmp_path):
+    command = shlex.split(replicated.lasting_ssh_command(Paths(tmp_path), tmp_path / "socket"))
+    options = dict(word.split("=") for word in command if "=" in word)
+    seconds, times = int(options["ServerAliveInterval"]), int(options["ServerAliveCountMax"])
+    # ssh(1) sends so many, one an interval, and ends when the next one is due.
+    assert seconds * (times + 1) <= 6
+    assert options["ControlMaster"] == "auto" and options["ControlPersist"] == "yes"
+    assert command[command.index("-S") + 1] == str(tmp_path / "socket")

@@ -36,12 +36,19 @@ class Process:
         self.result = self.error = None
         self.dead = self.finished = self.stopped = False
         self.output = []
+        #: The program that it is a thread of; itself, if it is none. And, of a program, its threads.
+        self.program, self.threads = self, []
         #: Open files, which its end closes.
         self.handles = set()
         #: Processes that wait for its end, and with which token.
         self.waiters = {}
         self.token = self.pending = None
         self.baton = None
+
+    @property
+    def whole(self):
+        """The program and all its threads, whichever of them this is."""
+        return [self.program, *self.program.threads]
 
     def readable(self):
         """For who waits for its end."""
@@ -215,14 +222,21 @@ class Engine:
         self.on_end(process)
 
     def kill(self, process):
-        """As SIGKILL does."""
+        """As SIGKILL does: the program and all its threads."""
+        for one in process.whole:
+            self.kill_alone(one)
+        if self.current.dead and self.current in process.whole:
+            raise Killed
+
+    def kill_alone(self, process):
+        """One of them; of the present one it is only noted, and it ends where it does something next."""
         if process.dead or process.finished:
             return
         process.dead, process.stopped = True, False
         for handle in list(process.handles):
             handle.close()
         if process is self.current:
-            raise Killed
+            return
         process.token = object()
         self._wake(process, self.now)
         self.news(process)

@@ -150,11 +150,14 @@ def kill_at(world, name, steps):
 
 @fault
 def stop_at(world, name, steps, seconds):
-    """That process stops there, and goes on after so many seconds."""
+    """That process stops there with all its threads, and goes on after so many seconds."""
 
     def stop(process):
-        world.engine.after(seconds, lambda: world.engine.go_on(process))
-        world.engine.stop(process)
+        whole = process.whole
+        world.engine.after(seconds, lambda: [world.engine.go_on(one) for one in whole])
+        # Itself last: from there on it does nothing.
+        for one in sorted(whole, key=lambda one: one is process):
+            world.engine.stop(one)
 
     _plan(world, name, steps, stop)
 

@@ -78,7 +78,7 @@ class Node(Host):
         #: The processes that watch, and that keep.
         self.watch = self.keeper = None
         #: Open sockets of its programs.
-        self.probers, self.netlinks = set(), set()
+        self.probers, self.rivals, self.netlinks = set(), set(), set()
         #: rsyncs of the other node that write here.
         self.incoming = []
         #: Another number after each announcement of one and each end; None before the first in this boot.
@@ -132,11 +132,11 @@ class Node(Host):
         engine = self.world.engine
         for process in self.processes():
             if process is not engine.current:
-                engine.kill(process)
+                engine.kill_alone(process)
         self.borne, self.frozen, self.confirmed = {}, False, {}
         self.units, self.timers, self.timer_runs, self.incoming = set(), {}, {}, []
         self.incoming_mark = None
-        self.probers, self.netlinks = set(), set()
+        self.probers, self.rivals, self.netlinks = set(), set(), set()
         self.disk.lose_power(fate)
 
     def boots(self):

@@ -22,6 +22,7 @@ MODULES = (
     "failback.report",
     "failback.watch.loop",
     "failback.watch.keeper",
+    "failback.watch.slow",
     "failback.watch.trials",
     "failback.handover.claims",
     "failback.handover.put_back",
@@ -82,12 +83,16 @@ def _sockets(patch):
     from failback.network import neighbours
     from failback.network import netlink
     from failback.network import reachable
+    from failback.network import rivals
     from failback.network import tcp
+    from failback.watch import slow
 
     patch.setattr(netlink, "Netlink", segment.Netlink)
     patch.setattr(neighbours, "Prober", segment.Prober)
+    patch.setattr(rivals, "Rivals", segment.Rivals)
     patch.setattr(reachable, "Echo", segment.Echo)
     patch.setattr(tcp, "Connections", segment.Connections)
+    patch.setattr(slow, "Bell", segment.Bell)
 
 
 def _facts(patch):
@@ -106,7 +111,8 @@ def _facts(patch):
     patch.setattr(on_disk, "roots", lambda member: [])
     patch.setattr(service, "Client", _no_journal)
     # Nobody installs a release here.
-    patch.setattr(resident, "fingerprint", lambda paths: None)
+    patch.setattr(resident.Changes, "settled", lambda changes: False)
+    patch.setattr(resident.Changes, "_fingerprint", lambda changes: None)
 
 
 def _files(patch):

@@ -4,6 +4,7 @@ import random
 import struct
 
 from failback.network import netlink
+from failback.network import rivals
 from simulation import here
 from simulation.hosts import INDEX
 
@@ -67,6 +68,13 @@ class Segment:
                 for prober in getattr(host, "probers", ()):
                     prober.deliver(packed, sender.mac)
 
+    def probe(self, sender, packed):
+        """The question of one who is about to take an address: those who are, too, hear it."""
+        for host in self.hosts.values():
+            if host is not sender and self.arrives(sender, host) and not self.deaf_to_arp:
+                for listener in getattr(host, "rivals", ()):
+                    listener.deliver(packed, sender.mac)
+
 
 class Socket:
     """What can be waited for: it is readable, or will have news."""
@@ -109,11 +117,13 @@ class Prober(Socket):
             self._heard.append((self._by_packed[packed], netlink.readable(mac)))
             self.world.engine.news(self)
 
-    def ask(self, addresses):
+    def ask(self, addresses, claim=False):
         self.world.alive()
         if not self.node.carrier:
             return list(addresses)  # the packet is sent, and goes nowhere
         for one in addresses:
+            if claim:
+                self.world.segment.probe(self.node, one.packed)
             for host in self.world.segment.answering(self.node, one.packed):
                 # To this node's hardware address: every packet socket on it sees the answer.
                 for prober in self.node.probers:
@@ -128,6 +138,35 @@ class Prober(Socket):
     def announce(self, floating):
         self.world.step("announce", floating.address)
         self.world.segment.announce(self.node, floating.packed)
+
+
+class Rivals(Socket):
+    """In place of ``rivals.Rivals``."""
+
+    def __init__(self, addresses, links):
+        super().__init__()
+        self._by_packed = {one.packed: one.ip for one in addresses}
+        self._heard = []
+        self.node.rivals.add(self)
+
+    def sockets(self):
+        return [self]
+
+    def close(self):
+        self.node.rivals.discard(self)
+
+    def readable(self):
+        return bool(self._heard)
+
+    def deliver(self, packed, mac):
+        if packed in self._by_packed:
+            self._heard.append(rivals.Rival(self._by_packed[packed], mac))
+            self.world.engine.news(self)
+
+    def read(self):
+        self.world.alive()
+        heard, self._heard = self._heard, []
+        return heard
 
 
 class Echo(Socket):
@@ -156,6 +195,28 @@ class Echo(Socket):
     def read(self):
         answered, self._answered = self._answered, False
         return answered
+
+
+class Bell(Socket):
+    """In place of ``watch.slow.Bell``."""
+
+    def __init__(self):
+        super().__init__()
+        self._rung = False
+
+    def readable(self):
+        return self._rung
+
+    def ring(self):
+        self.world.alive()
+        self._rung = True
+        self.world.engine.news(self)
+
+    def hear(self):
+        self._rung = False
+
+    def close(self):
+        pass
 
 
 class Netlink(Socket):
@@ -197,7 +258,7 @@ class Netlink(Socket):
         now = self.world.engine.now
         return {packed: now - when for packed, when in self.node.confirmed.items() if now - when < LATELY}
 
-    def is_local(self, floating):
+    def is_local(self, floating, index=None):
         return self.node.has(floating.packed)
 
     def request(self, kind, flags, body):
@@ -228,8 +289,8 @@ class Connections:
     def close(self):
         pass
 
-    def reset(self, floating):
+    def reset(self, floating, index=None):
         return 0
 
-    def listed(self, floating):
+    def listed(self, floating, index=None):
         return []

@@ -266,7 +266,8 @@ class Thread:
         world = here.world
         parent = world.engine.current
         self._process = world.start(f"{parent.name}, thread", parent.node, self._call)
-        parent.threads.append(self._process)
+        self._process.program = parent.program
+        parent.program.threads.append(self._process)
 
     def is_alive(self):
         return self._process is not None and not self._process.finished

@@ -192,7 +192,6 @@ class World:
     def start(self, name, node, function):
         """Start a program on a node; on one that stands still it begins when that goes on."""
         process = self.engine.start(name, node, function)
-        process.threads = []
         if node is not None and node.frozen:
             process.stopped = True
         return process
@@ -200,8 +199,8 @@ class World:
     def _ended(self, process):
         for connection in self.connections:
             connection.process_ended(process)
-        for thread in getattr(process, "threads", ()):
-            self.engine.kill(thread)
+        for thread in process.threads:
+            self.engine.kill_alone(thread)
         unexpected = process.error is not None and not isinstance(process.error, (FailbackError, OSError))
         if unexpected and self.engine.failure is None:
             self.engine.failure = process.error

@@ -7,6 +7,7 @@ import pytest
 import samples
 
 from failback.decisions import verdict
+from failback.version import VERSION
 from failback_master.surface import answers
 from failback_master.surface import history
 from failback_master.surface import pairs
@@ -150,7 +151,8 @@ def test_a_report_of_an_earlier_release_has_what_it_has():
 )
 def test_the_facts_are_as_the_schema_says(found):
     jsonschema = pytest.importorskip("jsonschema")
-    answer = json.loads(json.dumps({"pairs": {"salt": found}, "retcode": 1}))
+    answer = json.loads(json.dumps({"pairs": {"salt": found}, "version": VERSION, "retcode": 1}))
+    assert answers.lines(answer, 80, NOW)[-1] == f"Failback {VERSION}"
     jsonschema.validate(answer, json.loads(SCHEMA.read_text()))
 
 

@@ -27,9 +27,8 @@ def package(tmp_path, monkeypatch):
     ],
     ids=["changed", "removed", "added", "moved"],
 )
-def test_a_change_in_a_wing_is_a_change_of_the_program(package, tmp_path, change):
-    paths = Paths(tmp_path / "node")
-    before = resident.fingerprint(paths)
-    assert resident.fingerprint(paths) == before
+def test_a_change_in_a_wing_is_a_change_of_the_program_once_it_stands(package, tmp_path, change):
+    changes = resident.Changes(Paths(tmp_path / "node"))
+    assert [changes.settled(), changes.settled()] == [False, False]
     change(package)
-    assert resident.fingerprint(paths) != before
+    assert [changes.settled(), changes.settled()] == [False, True]

@@ -8,6 +8,7 @@ from failback.fence import proof
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.watch import loop
+from failback.watch import place
 from failback.watch import trials
 
 FENCE = {"policy": "required", "timeout": 5, "delay": 10, "nodes": {"salt1": {"agent": "fence_test"}}}
@@ -49,7 +50,7 @@ def test_one_that_hangs_is_not_begun_again_and_a_fault_in_the_code_ends_nothing(
 
 def test_the_watch_begins_them(tmp_path, monkeypatch):
     """It looks at its own files as often; the loop has no other end."""
-    watch = loop.Watch("gateway-ip", Paths(tmp_path), None, None, True)
+    watch = loop.Watch(place.Place("gateway-ip", Paths(tmp_path)), None, None, True)
     begun = []
     monkeypatch.setattr(watch._trials, "begin", begun.append)
     monkeypatch.setattr(watch.changes, "settled", lambda: bool(begun))

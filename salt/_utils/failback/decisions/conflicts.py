@@ -7,7 +7,8 @@ this node's version holds something that the serving node never had:
 =============================  =========================================================================
 ``changed on both nodes``      here and on the serving node since that one took over
 ``changed here since``         here since the serving node took over
-``changed here just before``   here in the last seconds before, which lsyncd may not have carried
+``changed here just before``   here since the serving node was last in step, which was not carried; where that
+                               moment is not known, in the last seconds before
 ``newer here``                 the serving node's version, which replaces it, is the older one
 =============================  =========================================================================
 
@@ -23,8 +24,12 @@ BEFORE = "changed here just before the takeover"
 NEWER = "newer here than on the serving node"
 
 #: The moment of a takeover, in seconds since the epoch, on the clock of the node whose files are replaced and
-#: on that of the serving node: one of them may be an hour off.
-Takeover = collections.namedtuple("Takeover", "here there")
+#: on that of the serving node: one of them may be an hour off. And until when, on the first, all had been
+#: carried to the serving node; None where that is not known.
+Takeover = collections.namedtuple("Takeover", "here there in_step", defaults=(None,))
+
+#: Seconds by which a file's time may lie before the moment at which it was changed.
+COARSE = 1.0
 
 #: Seconds beyond what the watch and lsyncd wait for, in which a write may not have been carried.
 MARGIN = 5.0
@@ -45,11 +50,20 @@ def taken_over(serving, returned):
         return None
     moment = datetime.datetime.strptime(own["since"], "%Y-%m-%dT%H:%M:%SZ")
     since = int(moment.replace(tzinfo=datetime.timezone.utc).timestamp())
-    return Takeover(here=since + returned["time"] - serving["time"], there=since)
+    in_step = own.get("in_step")
+    known = isinstance(in_step, (int, float)) and not isinstance(in_step, bool)
+    return Takeover(since + returned["time"] - serving["time"], since, in_step if known else None)
 
 
-def just_before(config):
-    """For how many seconds before a takeover a write of the lost node may be on it alone."""
+def just_before(config, takeover=None):
+    """
+    For how many seconds before a takeover a write of the lost node may be on it alone.
+
+    takeover
+        ``Takeover``, or None. Where it does not know until when all had been carried, the answer is a guess.
+    """
+    if takeover is not None and takeover.in_step is not None:
+        return max(0.0, takeover.here - takeover.in_step) + COARSE
     return config["watch"]["patience"] + config["lsyncd"]["delay"] + MARGIN
 
 

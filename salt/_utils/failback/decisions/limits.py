@@ -14,6 +14,9 @@ of eight files three changes are everyday life. They are in the backup like any 
 ROOM = 0.25
 """Share by which a command allows more than was found: clients go on writing while it is typed."""
 
+#: PATH_MAX of Linux, without its zero byte; and how many characters a sentence has of a path at most.
+LONGEST_PATH = 4095
+_SHORT = 240
 RESERVE = 0.05
 """Share of a file system that must remain free after a sync."""
 
@@ -148,6 +151,31 @@ def room_problems(demands, pair="PAIR"):
                 f"salt-run pair.plan {pair}"
             )
     return problems
+
+
+def depth_problems(longest, pair="PAIR"):
+    """
+    Judge whether the backup can hold what a sync overwrites or deletes, by the length of its path there.
+
+    longest
+        Pairs, one a replicated path: the bytes of the longest path that a file is going to have in
+        the backup, and the file's own path (None: nothing is kept).
+
+    Returns a list of sentences.
+    """
+    return [
+        f"{_short(path)} is to be overwritten or deleted, and cannot be kept: its path in the backup would "
+        f"have {length} bytes, and {LONGEST_PATH} are the most that Linux takes. Without the backup it would "
+        "be lost. Move the file, or a folder above it, to a shorter path or out of the replicated one, on "
+        f"this node, then run: salt-run pair.plan {pair}"
+        for length, path in longest
+        if path is not None and length > LONGEST_PATH
+    ]
+
+
+def _short(path):
+    """Begin and end of a path that is longer than a page."""
+    return path if len(path) <= _SHORT else f"{path[: _SHORT // 2]} … {path[-_SHORT // 2 :]}"
 
 
 def _size(number):

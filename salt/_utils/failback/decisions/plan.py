@@ -192,6 +192,8 @@ def _failover(config, found, fenced):
                 f"compared since. Run first: {command(RECOVER, config)}",
                 "active": primary,
             }
+        if found.stops:
+            return {"refusal": _not_ready(config, found), "active": primary}
         steps = ["pause", "services"]
         steps += ["drain"] if config["replicate"] else []
         steps += ["git"] if config["git"] else []
@@ -213,6 +215,16 @@ def _failover(config, found, fenced):
             "active": found.active,
         }
     return {"refusal": _refusal(config, found), "active": found.active}
+
+
+def _not_ready(config, found):
+    """Why the pair is not moved to a standby that would not serve, or would lack what was written."""
+    standby = config["secondary"]["id"]
+    return (
+        f"{standby} is not ready to serve: {' '.join(found.stops)} Moved now, the pair would be without "
+        f"service or without what was written last, so nothing is stopped. Fix that, then run: "
+        f"{command(FAILOVER, config)}"
+    )
 
 
 def _without_primary(config, found, fenced):

@@ -14,6 +14,7 @@ from dataclasses import field
 
 from failback.decisions import generations
 from failback.decisions import places
+from failback.decisions import readiness
 
 NORMAL = "normal"
 FAILED_OVER = "failed_over"
@@ -61,6 +62,10 @@ class Verdict:
     incomplete: tuple = ()
     #: What differs from the desired state without changing the verdict.
     drift: tuple = field(default=())
+    #: What is not ready, as sentences; part of ``drift``.
+    unready: tuple = ()
+    #: Those of them with which a planned move to the standby would fail.
+    stops: tuple = ()
     #: Why the node that does not answer is not off: what a witness has seen, or None.
     contradicted: str | None = None
 
@@ -230,6 +235,7 @@ def _one_serves(config, server, other):
     else:
         name = NORMAL
         sentence = f"{serves}; {other['node']} stands by."
+    unready = _unready(config, name, server, other)
     return Verdict(
         name,
         sentence,
@@ -241,8 +247,25 @@ def _one_serves(config, server, other):
         incomplete=tuple(
             service for service, state in (server.get("active_services") or {}).items() if state != "active"
         ),
-        drift=tuple(_drift(config, server, other)),
+        drift=(*_drift(config, server, other), *(one.sentence for one in unready)),
+        unready=tuple(one.sentence for one in unready),
+        stops=(*_misplaced(config, name, other), *(one.sentence for one in unready if one.stops)),
     )
+
+
+def _misplaced(config, name, standby):
+    """Of a standby that would not be let receive anything: the sentence, which is drift as well."""
+    if name == NORMAL and standby.get("misplaced"):
+        yield places.misplaced_sentence(standby["node"], standby["misplaced"], config["name"])
+
+
+def _unready(config, name, server, other):
+    """What a takeover would depend on and is not so; where it is not normal, what the active node lacks."""
+    if name == NORMAL:
+        return readiness.together(config, server, other)
+    # The other one is not ready by the verdict itself; a recovery ends with a look at both.
+    found = readiness.wrong(config, server, readiness.SERVES)
+    return tuple(one for one in found if one.about in ("looks", "path", "room"))
 
 
 def _nobody_serves(config, primary, secondary):
@@ -333,14 +356,14 @@ def _drift(config, active, standby):
             yield f"{node} does not hold {one['address']}."
     if (active.get("ledger") or {}).get("unsynced"):
         yield f"The files of {node} are not known to be on its disk since it took over."
-    if standby.get("lsyncd", {}).get("running"):
+    if standby.get("lsyncd", {}).get("running") or _begins(standby):
         yield f"lsyncd runs on the standby {other}."
     primary_active = node == config["primary"]["id"]
     # It has to wait for the recovery that saves what the standby alone has.
     carries = config["replicate"] and primary_active and not _unsaved(standby)
     if carries and not active.get("lsyncd", {}).get("running"):
         yield f"lsyncd does not run on {node}."
-    if not primary_active and active.get("lsyncd", {}).get("running"):
+    if not primary_active and (active.get("lsyncd", {}).get("running") or _begins(active)):
         yield f"lsyncd runs on {node}, the secondary."
     yield from _lease_drift(config["name"], active, standby)
     for report in (active, standby):
@@ -363,6 +386,11 @@ def _drift(config, active, standby):
             yield f"{service} runs on the standby {other}."
         elif state == "unknown":
             yield f"It is not known whether {service} runs on the standby {other}."
+
+
+def _begins(report):
+    """Whether systemd is about to start lsyncd there, or starts it again and again."""
+    return report.get("lsyncd", {}).get("state") == "activating"
 
 
 #: Seconds without an answer of etcd after which a person has to know.

@@ -2,6 +2,7 @@
 
 import contextlib
 
+from failback.decisions import events
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
@@ -12,6 +13,7 @@ from failback.host import system
 from failback.lease import right as rights
 from failback.network import address_holder
 from failback.network import floating
+from failback.notify import tell
 from failback.state import ledger
 
 
@@ -78,11 +80,13 @@ def release(member, generation):
     record = rights.read(member)
     stopped = record.released["stopped"] if record.released else []
     rights.change(member, right=None, released={"generation": generation, "stopped": stopped})
-    system.log(
+    sentence = (
         f"{member.node} has released the addresses of {member.pair}: its right to serve has run out, and it "
         f"could not renew it. It serves again by itself when etcd, or {member.peer['id']}, answers and "
         f"nobody has taken over."
     )
+    system.log(sentence)
+    tell.tell(member, events.STEP_DOWN, sentence)
 
 
 def stop_services(member):
@@ -131,6 +135,7 @@ def resume(member):
         system.run(["systemctl", "start", "--no-block", "--", *units], 10, "start services again")
     sentence = f"{member.node} serves {member.pair} again, with its right renewed"
     system.log(sentence)
+    tell.tell(member, events.SERVES_AGAIN, sentence)
     return sentence
 
 

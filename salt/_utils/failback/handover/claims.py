@@ -21,6 +21,7 @@ admitted again (:func:`admit_again`).
 
 import time
 
+from failback.decisions import events
 from failback.decisions import generations
 from failback.decisions import hearing
 from failback.errors import FailbackError
@@ -32,6 +33,7 @@ from failback.host import services
 from failback.host import system
 from failback.network import address_holder
 from failback.network import floating
+from failback.notify import tell
 from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
@@ -51,7 +53,7 @@ def _note(member):
     return member.volatile / "claim.json"
 
 
-def begin(member, own, reason, run):
+def begin(member, own, reason, run, known=None):
     """
     Write the claim of the next generation into the ledger, before any address is taken.
 
@@ -62,6 +64,9 @@ def begin(member, own, reason, run):
         As for :func:`failback.handover.takeover.take_over`. A person who has a run take over has said that
         the other node is off: nobody needs to hear this one.
 
+    known
+        Until when all had been carried to this node, see ``failback.replication.in_step.read``; or None.
+
     Returns what was written.
     """
     generation = own["generation"] + 1
@@ -71,7 +76,10 @@ def begin(member, own, reason, run):
     # Nobody waits for the disk here. What lsyncd has brought last may not be on it, and this entry soon is:
     # so it says that. The keeper sees to it, and takes the word out.
     unsynced = not on_disk.is_settled(member)
-    entry = ledger.Entry(generation, member.node, run, reason, heard=heard, unsynced=unsynced)
+    at = known["at"] if known else None
+    entry = ledger.Entry(
+        generation, member.node, run, reason, heard=heard, unsynced=unsynced, in_step=at and round(at, 3)
+    )
     return member.ledger.write(entry)
 
 
@@ -154,7 +162,9 @@ def withdraw(member, why):
     # It may have started services by now, and stopping them may take its time.
     if member.config["active_services"]:
         system.start_detached([str(member.paths.program), "stop-active", member.pair])
-    return f"{why} The claim of generation {own['generation']} is withdrawn."
+    sentence = f"{why} The claim of generation {own['generation']} is withdrawn."
+    tell.tell(member, events.STEP_DOWN, sentence)
+    return sentence
 
 
 def stop_active(member):

@@ -6,8 +6,10 @@ These are the changes of hands that no orchestration makes: they work with no ma
 
 import contextlib
 
+from failback.decisions import events
 from failback.decisions import generations
 from failback.decisions import hearing
+from failback.decisions import readiness
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
@@ -21,9 +23,11 @@ from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
+from failback.notify import tell
 from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import gate
+from failback.replication import in_step
 from failback.replication import incoming
 from failback.state import ledger
 
@@ -60,13 +64,15 @@ def take_over(member, reason, run=None):
         if _serves(member, own, wanted):
             # The watch looked just before a handover that had failed gave the addresses back to this node.
             return {"generation": own["generation"], "addresses": []}
+        known = _in_step(member, own)
+        reason = _with_the_lag(member, known, reason, run)
         with address_holder.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
             # Half of it before the ledger, half of it after: writing that may take long.
             wait = min(0.3, member.config["watch"]["patience"] / 4) / 2
             holder.check(wait=wait)
             with right.to_take_over(member, own["generation"] + 1, patient=run is not None):
-                new = claims.begin(member, own, reason, run)
+                new = claims.begin(member, own, reason, run, known)
                 with _or_given_up(member, new):
                     # A stale primary that is merely cut off may be writing here at this moment.
                     incoming.stop(member)
@@ -82,7 +88,35 @@ def take_over(member, reason, run=None):
     # may as well be dead, and then this must not be waited for.
     verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
     system.start_detached([str(member.paths.program), verb, pair])
+    if run is None:
+        tell.tell(member, events.TAKEOVER, f"{sentence}: {reason}", reason=reason)
     return {"generation": new["generation"], "addresses": taken}
+
+
+def _in_step(member, own):
+    """Until when all had been carried here, see ``in_step.read``; None where this node receives nothing."""
+    if own["active"] == member.node or member.role != "secondary" or not member.config["replicate"]:
+        return None
+    return in_step.read(member)
+
+
+def _with_the_lag(member, known, reason, run):
+    """
+    The reason of a takeover, with how far behind this node is where that is more than the pillar allows.
+
+    Raises ``Refused`` if the pillar wants no such takeover. A person who has a run take over has decided.
+    """
+    sentence = known and readiness.behind(member.config, known)
+    if not sentence:
+        return reason
+    if run is None and readiness.refuses(member.config):
+        raise Refused(
+            f"{sentence}, and `watch: {{beyond_max_lag: refuse}}` forbids a takeover that would lose what "
+            f"was written since: {member.node} takes nothing of {member.pair}. Bring {member.peer['id']} "
+            f"back, or if it is off for good, say so: salt-run state.orch orch.failover "
+            f"pillar='{{pair: {member.pair}, fenced: {member.peer['id']}, reason: <how you know>}}'"
+        )
+    return f"{reason}; {sentence}: what was written there since is missing here"
 
 
 def _with_the_other_node_off(member, wanted, reason):
@@ -271,6 +305,9 @@ def conflict(member, macs):
         # Whatever the other node says: while another host serves, this one must not take over later.
         claims.renounce_here(member)
         own = member.ledger.read()
+    if holds:
+        answering = f"{', '.join(macs)} answers for addresses of {member.pair} that {member.node} has too"
+        tell.tell(member, events.SPLIT_BRAIN, f"{answering}: their clients are split between two hosts.")
     try:
         report = ssh.report(member, timeout=5)
     except FailbackError as error:
@@ -394,6 +431,7 @@ def yield_to(member, generation, active, run=None):
     system.log(" ".join([sentence, *still]), system.ERR if still else system.WARNING)
     if run is None:
         _remember(member, "stepdown", why, sentence)
+        tell.tell(member, events.STEP_DOWN, " ".join([f"{sentence}.", *still]), reason=why)
     if still:
         raise Unavailable(f"{sentence}, but not all has stopped there. {' '.join(still)}")
     return sentence

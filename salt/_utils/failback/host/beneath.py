@@ -16,7 +16,10 @@ Names are bytes, relative to the top, without ``..``.
 
 import contextlib
 import errno
+import fcntl
+import itertools
 import os
+import secrets
 import stat
 
 #: Its number is the same on all processors of Linux, and glibc has no function for it (openat2(2)).
@@ -28,6 +31,10 @@ _RESOLVE = 0x08 | 0x04 | 0x02
 _IN_THE_WAY = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EXDEV)
 
 _CHUNK = 1 << 20
+#: Makes a file share the room of another one, where the file system can (ioctl_ficlone(2)).
+_FICLONE = 0x40049409
+#: Names that are drawn at most until one is nobody's.
+_TRIES = 100
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -108,19 +115,32 @@ class Tree:
 
     def names(self):
         """Names of all in the tree but the folders, in constant memory a level; no link is followed."""
+        for name, _ in self._walk(lambda entry: None):
+            yield name
+
+    def statuses(self):
+        """As :py:meth:`names`, each with its ``os.lstat``."""
+        for name, status in self._walk(lambda entry: entry.stat(follow_symlinks=False)):
+            if status is not None:
+                yield name, status
+
+    def _walk(self, look):
         pending = [b""]
         while pending:
             above = pending.pop()
+            entries = []
             try:
                 with self.folder(above) as folder, os.scandir(folder) as found:
-                    entries = [(os.fsencode(one.name), one.is_dir(follow_symlinks=False)) for one in found]
+                    for one in found:
+                        name = os.path.join(above, os.fsencode(one.name))
+                        if one.is_dir(follow_symlinks=False):
+                            pending.append(name)
+                            continue
+                        with contextlib.suppress(FileNotFoundError):
+                            entries.append((name, look(one)))
             except (FileNotFoundError, InTheWay):
                 continue
-            for name, is_folder in entries:
-                if is_folder:
-                    pending.append(os.path.join(above, name))
-                else:
-                    yield os.path.join(above, name)
+            yield from entries
 
     def make_folders(self, name):
         """Make a folder and those above it that are missing. Raises :py:class:`InTheWay`."""
@@ -184,119 +204,180 @@ def through(descriptor):
     return f"/proc/self/fd/{descriptor}"
 
 
-def move(folder, name, target):
+def move(folder, name, target, into=None):
     """
-    Move something that is no folder out of an open folder to a path of ours, on another file system too.
+    Move something that is no folder out of an open folder to a place of ours, on the same file system.
 
     folder
         Open folder, of which a user may change the content meanwhile.
 
-    target
-        Absolute path, bytes, in a folder of ours.
+    target, into
+        Name, bytes, in an open folder of ours; or without that an absolute path.
 
-    Returns whether it is there. What turns out to be a folder is put back: whoever works in one could go on
-    changing our copy.
+    What turns out to be a folder is put back: whoever works in one could go on changing our copy. Raises
+    ``OSError``, with ``EXDEV`` for another file system.
     """
-    try:
-        os.rename(name, target, src_dir_fd=folder)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        return _copied(folder, name, target)
-    if stat.S_ISDIR(os.lstat(target).st_mode):
+    os.rename(name, target, src_dir_fd=folder, dst_dir_fd=into)
+    if stat.S_ISDIR(os.stat(target, dir_fd=into, follow_symlinks=False).st_mode):
         with contextlib.suppress(OSError):
-            os.rename(target, name, dst_dir_fd=folder)
+            os.rename(target, name, src_dir_fd=into, dst_dir_fd=folder)
         raise InTheWay(errno.ENOTDIR, "a folder is in place of a file", name)
-    return True
 
 
-def keep(folder, name, target):
+def copy(found, folder, name, go_on=None):
     """
-    As :py:func:`move`, but it stays where it was as well, where one file can have both names.
+    Copy a file that is no folder into an open folder, under a name that is new there.
 
-    Whoever opens it meanwhile finds it; another file is to take its place.
-    """
-    try:
-        os.link(name, target, src_dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
-            raise
-        return move(folder, name, target)
-    return True
-
-
-def copy(source, folder, name):
-    """
-    Copy a file that is no folder from a place of ours into an open folder, under a name that is new there.
-
-    source
-        Absolute path, bytes; a link is copied as a link.
+    found
+        The file, open (``O_PATH`` will do). A link is copied as a link; a socket and a device get a new node.
 
     folder
         Open folder.
 
-    Returns the copy, open (``O_PATH``); its attributes are root's. Raises ``FileExistsError``.
+    go_on
+        Called now and then; what it raises ends the copy.
+
+    Returns the copy, open; its attributes are root's. Nothing is left of one that did not end. Raises
+    ``FileExistsError``.
     """
-    found = os.open(source, _ANYTHING)
+    copied = _new_like(found, folder, name)
     try:
-        _copied_to(found, folder, name)
-    finally:
-        os.close(found)
-    return os.open(name, _ANYTHING, dir_fd=folder)
-
-
-def _copied(folder, name, target):
-    found = os.open(name, _ANYTHING, dir_fd=folder)
-    try:
-        status = os.fstat(found)
-        if stat.S_ISDIR(status.st_mode):
-            raise InTheWay(errno.ENOTDIR, "a folder is in place of a file", name)
-        _copied_to(found, None, target)
-        if same_file(os.stat(name, dir_fd=folder, follow_symlinks=False), status):
+        if stat.S_ISREG(os.fstat(found).st_mode):
+            _copy_content(found, copied, go_on)
+    except BaseException:
+        os.close(copied)
+        # Half a copy, on a full disk for instance, is nothing that anybody should find.
+        with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=folder)
-    finally:
-        os.close(found)
-    return True
+        raise
+    return copied
 
 
-def _copied_to(found, folder, name):
-    """Copy an open file; a socket and a device get a new node."""
+def _new_like(found, folder, name):
+    """Make something new, empty and of the same type; returns it, open."""
     status = os.fstat(found)
+    if stat.S_ISREG(status.st_mode):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, 0o600, dir_fd=folder)
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(b"", dir_fd=found), name, dir_fd=folder)
-    elif stat.S_ISREG(status.st_mode):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=folder), "wb", buffering=0) as writer:
-            _copy_content(found, writer.fileno(), status.st_size)
     else:
         os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=folder)
+    made = os.open(name, _ANYTHING, dir_fd=folder)
+    now = os.fstat(made)
+    if (stat.S_IFMT(now.st_mode), now.st_uid, now.st_nlink) != (stat.S_IFMT(status.st_mode), os.geteuid(), 1):
+        # A user has put something else there, which would get the attributes that the copy is to have.
+        os.close(made)
+        raise InTheWay(errno.EEXIST, "somebody has changed a temporary file", name)
+    return made
 
 
-def _copy_content(found, target, size):
-    """The content of a regular file; holes stay holes."""
+def _copy_content(found, target, go_on):
+    """The content of a regular file; it shares the room where it can, and holes stay holes."""
     source = os.open(through(found), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        position = 0
-        while position < size:
-            try:
-                position = os.lseek(source, position, os.SEEK_DATA)
-                end = os.lseek(source, position, os.SEEK_HOLE)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # a hole up to the end
-                    break
-                end = size  # a file system that knows no holes
+        try:
+            fcntl.ioctl(target, _FICLONE, source)
+            return
+        except OSError:
+            pass  # a file system that cannot, or two of them
+        size = os.fstat(source).st_size
+        for position, end in _extents(source, size):
             while position < end:
+                if go_on is not None:
+                    go_on()
                 data = os.pread(source, min(_CHUNK, end - position), position)
-                if not data:
+                if not data:  # cut off meanwhile
+                    size = min(size, os.fstat(source).st_size)
                     break
                 position += os.pwrite(target, data, position)
-            if not data:
-                break
         os.ftruncate(target, size)
     finally:
         os.close(source)
+
+
+def _extents(source, size):
+    """Begin and end of each part of a file that is no hole."""
+    position = 0
+    while position < size:
+        try:
+            position = os.lseek(source, position, os.SEEK_DATA)
+            end = os.lseek(source, position, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            end = size  # a file system that knows no holes
+        yield position, end
+        position = end
+
+
+def same_content(one, other):
+    """Whether two regular files, open (``O_PATH`` will do), hold the same bytes."""
+    if os.fstat(one).st_size != os.fstat(other).st_size:
+        return False
+    with open(through(one), "rb", buffering=0) as first, open(through(other), "rb", buffering=0) as second:
+        while True:
+            data = first.read(_CHUNK)
+            if data != second.read(_CHUNK):
+                return False
+            if not data:
+                return True
+
+
+def remove(top):
+    """
+    Delete a folder of ours with all that is in it, however deep: no path of it is longer than two names.
+
+    Each folder in it is moved to the top before it is emptied. Links are deleted, not followed. One that was
+    interrupted is ended by the next. Raises ``OSError``.
+    """
+    with Tree(top) as tree, tree.folder(b"") as above:
+        numbers = itertools.count()
+        emptied = False
+        while not emptied:
+            folders = _empty(above)
+            emptied = not folders
+            for name in folders:
+                with tree.folder(name) as folder:
+                    for below in _empty(folder):
+                        _move_up(folder, below, above, numbers)
+                os.rmdir(name, dir_fd=above)
+    os.rmdir(top)
+
+
+def _empty(folder):
+    """Delete all in an open folder but the folders, and return the names of those."""
+    with os.scandir(folder) as found:
+        entries = [(os.fsencode(one.name), one.is_dir(follow_symlinks=False)) for one in found]
+    for name, is_folder in entries:
+        if not is_folder:
+            os.unlink(name, dir_fd=folder)
+    return [name for name, is_folder in entries if is_folder]
+
+
+def _move_up(folder, name, above, numbers):
+    for number in numbers:
+        # A folder takes the place of an empty one, which is to go as well; of another it does not.
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            os.rename(name, b"%d" % number, src_dir_fd=folder, dst_dir_fd=above)
+            return
+
+
+def new_name(make):
+    """
+    Make something in a user's folder under a name that is nobody's: what his files are called is his choice.
+
+    make
+        Function of a name that raises ``FileExistsError`` if there is one.
+
+    Returns the name and what the function returned.
+    """
+    for _ in range(_TRIES):
+        # Short: every file system takes it, however long the name is that this is going to have.
+        name = b".failback-" + secrets.token_hex(8).encode()
+        with contextlib.suppress(FileExistsError):
+            return name, make(name)
+    raise FileExistsError(errno.EEXIST, f"{_TRIES} temporary names were all taken", name)
 
 
 _found = []

@@ -23,8 +23,6 @@ from failback.errors import FailbackError
 from failback.errors import Unavailable
 from failback.errors import Unreadable
 
-#: Debian's.
-CONFIGURATION = "/etc/nagios4/nagios.cfg"
 PROGRAM = "/usr/local/sbin/failback"
 
 #: Name of a switch to its part of the external command; the status file has ``enable_<name>``.
@@ -80,15 +78,19 @@ def _quoted(word):
     return f'"{escaped}"'
 
 
-def settings(path=CONFIGURATION):
+def settings(path, nagios_unit):
     """
-    What this module needs of Nagios' configuration.
+    What this module needs to know of Nagios on this node.
 
     path
         Of nagios.cfg.
 
-    Returns ``{"command_file", "status_file", "interval"}``: two paths, and the seconds between two
-    writings of the status file. Raises ``Unreadable`` when the file or one of the paths is missing.
+    nagios_unit
+        The unit of Nagios, which the refusals name; see ``failback.host.distribution``.
+
+    Returns ``{"command_file", "status_file", "interval", "unit"}``: two paths, the seconds between two
+    writings of the status file, and the unit. Raises ``Unreadable`` when the file or one of the paths is
+    missing.
     """
     try:
         text = pathlib.Path(path).read_text(errors="replace")
@@ -108,6 +110,7 @@ def settings(path=CONFIGURATION):
         "status_file": found["status_file"],
         # Nagios' own default (base/config.c: DEFAULT_STATUS_UPDATE_INTERVAL).
         "interval": float(interval) if interval.isdigit() else 60.0,
+        "unit": nagios_unit,
     }
 
 
@@ -154,7 +157,7 @@ def look(settings):
     except OSError as error:
         raise Unavailable(
             f"Nagios does not run here: {path} cannot be read, {error.strerror}. Start it: systemctl start "
-            f"nagios4"
+            f"{settings['unit']}"
         ) from error
     pid = status.get("nagios_pid", "")
     try:
@@ -166,7 +169,7 @@ def look(settings):
     if "nagios" not in name:
         raise Unavailable(
             f"Nagios does not run here: {path} was written by process {pid or 'unknown'}, which is not there "
-            f"any more. Start it: systemctl start nagios4"
+            f"any more. Start it: systemctl start {settings['unit']}"
         )
     return status
 
@@ -241,7 +244,7 @@ def send(command, settings, now):
         if error.errno in (errno.ENXIO, errno.ENOENT):
             raise Unavailable(
                 f"Nagios does not run here: nobody reads its command file {path}. Start it: systemctl start "
-                f"nagios4"
+                f"{settings['unit']}"
             ) from error
         raise Unavailable(f"Nagios cannot be told anything: {path}: {error.strerror}.") from error
     try:

@@ -118,7 +118,7 @@ def become(somebody, argv):
     os.execve(argv[0], argv, somebody.environment())
 
 
-def run(somebody, argv, limit, what, pass_fds=(), started=None):
+def run(somebody, argv, limit, what, pass_fds=(), started=None, stdin=None, environment=None):
     """
     Run a program as a user, to its end.
 
@@ -137,17 +137,24 @@ def run(somebody, argv, limit, what, pass_fds=(), started=None):
     started
         Called without arguments once it runs.
 
+    stdin
+        Open file that it reads; nothing by default.
+
+    environment
+        Variables that it finds beside those of every program of that user.
+
     Returns ``(exit status, standard output, standard error)``, of each at most ``KEPT`` bytes.
     Raises ``Unavailable`` if it cannot start or does not end in time.
     """
+    options = somebody.popen_options()
     try:
         process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=pass_fds,
-            **somebody.popen_options(),
+            **{**options, "env": {**options["env"], **(environment or {})}},
         )
     except FileNotFoundError as error:
         raise Unavailable(f"Cannot {what}: the program {argv[0]} is not installed.") from error
@@ -218,7 +225,7 @@ def _looked(path):
 
     Each step is taken from the open folder before it, so that what is judged is what is entered.
     """
-    above, folder = _entered(path)
+    above, folder = entered(path)
     try:
         gid = os.fstat(folder).st_gid
         inside = list(_inside(folder, path.rstrip("/")))
@@ -227,8 +234,12 @@ def _looked(path):
     return above, inside, gid
 
 
-def _entered(path):
-    """The folders and links on the way to a folder, and the folder itself, open."""
+def entered(path):
+    """
+    Enter a folder step by step, each from the open one before it.
+
+    Returns the folders and links on the way, as ``ownership.Entry``, and the folder itself, open.
+    """
     here = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     trail = [("/", here)]
     above = [_entry("/", os.fstat(here))]

@@ -23,7 +23,16 @@ class Paths:
         self.ssh_config = self.ssh / "config"
         self.known_hosts = self.ssh / "known_hosts"
         self.pairs = self.configuration / "pairs"
+        #: What the distribution calls things; see ``failback.host.distribution``.
+        self.distribution = self.configuration / "distribution.json"
+        #: Programs that are told what happens to a pair; see ``failback.notify``.
+        self.hooks = self.configuration / "hooks.d"
         self.all_state = self.root / "var/lib/failback"
+
+    @property
+    def public(self):
+        """What every user may read of this boot; the folders of the pairs in it are for root alone."""
+        return self.root / "run/failback"
 
     def pair_config(self, pair):
         """The pair as highstate rendered it from pillar, and which of the two nodes this is."""
@@ -40,6 +49,18 @@ class Paths:
     def volatile(self, pair):
         """What must not survive a reboot."""
         return self.root / "run/failback" / pair
+
+    def watch_status(self, cron):
+        """Where the watch of a cron name says how things stand; see ``failback.watch.loop.Watch.status``."""
+        return self.root / "run/failback" / f"watch-{cron}.json"
+
+    def readiness(self, pair):
+        """What this node is worth to the pair, by the lookout; see ``failback.readiness.record``."""
+        return self.volatile(pair) / "readiness.json"
+
+    def unit(self, name):
+        """A unit of systemd that highstate has installed."""
+        return self.root / "etc/systemd/system" / name
 
     def ledger(self, pair):
         """Who is active, in which generation."""

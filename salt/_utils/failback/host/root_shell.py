@@ -2,7 +2,7 @@
 Whether root's shell keeps silent when sshd starts it, as rsync and git over SSH need it.
 
 sshd runs a forced command by the login shell, too. bash then reads ``/etc/bash.bashrc`` and ``/root/.bashrc``
-(Debian builds it with SSH_SOURCE_BASHRC), and zsh its ``zshenv``.
+(where it is built with SSH_SOURCE_BASHRC; the latter may read ``/etc/bashrc``), and zsh its ``zshenv``.
 """
 
 import pwd
@@ -18,6 +18,7 @@ LIMIT = 10
 FILES = (
     "{home}/.bashrc",
     "/etc/bash.bashrc",
+    "/etc/bashrc",
     "{home}/.zshenv",
     "/etc/zsh/zshenv",
 )

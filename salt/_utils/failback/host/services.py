@@ -36,6 +36,10 @@ ON, OFF = 0, 3
 RUNNING = ("active", "activating", "reloading", "deactivating")
 
 
+#: What systemd says (LoadState) of a unit that it cannot start.
+NOT_LOADED = ("not-found", "masked", "bad-setting", "error")
+
+
 def unit(name):
     """The entry of a unit of which systemd itself tells the truth; the shape is the normalised pillar's."""
     return {"name": name, "proof": None, "status": None}
@@ -90,14 +94,14 @@ def states(entries):
         Normalised entries of the pillar: ``{"name", "proof", "status"}``; ``.service`` may be left out
         of a name.
 
-    Returns ``{name: state}`` with systemd's ActiveState (``active``, ``inactive``, ``failed`` …), or
-    ``not-found`` for a unit that does not exist. With a ``status`` command: ``active``, ``inactive``, or
-    ``unknown`` when it gave no answer.
+    Returns ``{name: state}`` with systemd's ActiveState (``active``, ``inactive``, ``failed`` …), or, for a
+    unit that does not run and cannot be started, its LoadState (``not-found``, ``masked`` …). With a
+    ``status`` command: ``active``, ``inactive``, or ``unknown`` when it gave no answer.
     """
     entries = list(entries)
     units = _systemd([one["name"] for one in entries])
     found = {name: _state(facts) for name, facts in units.items()}
-    asked = [one for one in entries if one.get("status") and found[one["name"]] != "not-found"]
+    asked = [one for one in entries if one.get("status") and found[one["name"]] not in NOT_LOADED]
     # Not concurrent.futures: the giver asks too, and it takes longer to load than most answers take.
     threads = [
         threading.Thread(target=lambda one=one: found.update({one["name"]: _truth(one)[0]}), daemon=True)
@@ -199,13 +203,23 @@ def stop(pair, key, service, node, limit=SYSTEMD_LIMIT):
     return "stopped" if truth == "inactive" else "unknown"
 
 
+def facts(names):
+    """
+    What systemd says of several units, in one call.
+
+    Returns by name ``LoadState``, ``ActiveState``, ``NRestarts`` and ``MainPID``, as texts. Raises
+    ``Unavailable`` when systemd does not answer within ten seconds.
+    """
+    return _systemd(names)
+
+
 def _systemd(names):
     """Facts of several units in one call, by name; a unit that does not exist says so in LoadState."""
     names = list(names)
     if not names:
         return {}
     text = system.run(
-        ["systemctl", "show", "--property=LoadState,ActiveState,NRestarts", "--", *names],
+        ["systemctl", "show", "--property=LoadState,ActiveState,NRestarts,MainPID", "--", *names],
         10,
         "ask systemd for the state of services",
     )
@@ -217,8 +231,9 @@ def _systemd(names):
 
 
 def _state(facts):
-    missing = facts.get("LoadState") == "not-found"
-    return "not-found" if missing else facts.get("ActiveState", "unknown")
+    loaded, state = facts.get("LoadState"), facts.get("ActiveState", "unknown")
+    missing = loaded == "not-found" or (loaded in NOT_LOADED and state not in RUNNING)
+    return loaded if missing else state
 
 
 def _truth(service):

@@ -35,6 +35,7 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.network import neighbours
 from failback.network import netlink
+from failback.network import rivals
 from failback.network import tcp
 from failback.network.floating import statuses_among
 
@@ -121,7 +122,8 @@ class Holder:
             leaves it out.
 
         wait
-            Seconds in which nobody may answer, when ``check`` is set.
+            Seconds in which nobody may answer, when ``check`` is set; twice as long where another host is
+            about to take one in the same moment, see ``network.rivals``.
 
         lifetime
             Whole seconds after which the kernel deletes them by itself unless they are :meth:`limit`-ed anew;
@@ -131,7 +133,8 @@ class Holder:
         this node held it already), ``announced``, and ``monotonic_ns`` and ``realtime_ns`` at the
         moment when the kernel had confirmed it.
 
-        Raises :class:`~failback.errors.Refused` naming the hardware address that answered, or the
+        Raises :class:`~failback.errors.Refused` naming the hardware address that answered or is
+        about to take one as well, or the
         interface of this node that bears the address already;
         :class:`~failback.errors.Unavailable` if the interface is missing or the kernel says no.
         """
@@ -145,6 +148,7 @@ class Holder:
             taken = False
             if floating not in held:
                 try:
+                    self._clear(floating)
                     taken = self._add(floating, lifetime)
                 except Unavailable:
                     for one in added:
@@ -172,13 +176,16 @@ class Holder:
         confirmed the address. Announced before, the first packet of each client would be dropped.
         """
         end = time.monotonic() + 1
-        while not self._netlink.is_local(floating) and time.monotonic() < end:
+        while not self._netlink.is_local(floating, self._index(floating)) and time.monotonic() < end:
             select.select([self._routes], [], [], max(0.0, end - time.monotonic()))
             self._routes.drain()
 
     def check(self, addresses=None, wait=CHECK_SECONDS):
         """
         What :meth:`take` asks before it claims anything, for who has something to do in between.
+
+        Others who merely ask for the address are not heeded, nor do they heed this: whoever calls it has the
+        right to serve from the ledger or a lease, and no stranger who asks may take that away.
 
         All addresses are asked for at once, and the first answer ends it. Those that this node
         holds already are not asked for.
@@ -193,7 +200,11 @@ class Holder:
         """
         wanted = self.every if addresses is None else list(addresses)
         self._check_here(wanted)
-        self._check_network(wanted, wait)
+        self._check_network(wanted, wait, claim=False)
+
+    def check_here(self, addresses=None):
+        """The part of :meth:`check` that asks nobody: this node itself. Raises what :meth:`take` raises."""
+        self._check_here(self.every if addresses is None else list(addresses))
 
     def release(self, addresses=None, reset=True):
         """
@@ -220,7 +231,7 @@ class Holder:
         """
         wanted = self.every if addresses is None else list(addresses)
         borne = self._netlink.addresses()
-        held = [one for one in wanted if any(one.packed == other.packed for other in borne)]
+        held = [one for one in wanted if any(one.is_borne(other, self._links) for other in borne)]
         count = self.reset_connections(held) if reset else {}
         results, problems = [], []
         for floating in wanted:
@@ -253,7 +264,7 @@ class Holder:
         cannot (CONFIG_INET_DIAG_DESTROY). Costs about 0.3 ms, and 20 µs a connection.
         """
         wanted = self.every if addresses is None else list(addresses)
-        return {one.address: self._diagnosis.reset(one) for one in wanted}
+        return {one.address: self._diagnosis.reset(one, self._index(one)) for one in wanted}
 
     def connections(self, addresses=None, limit=tcp.MOST_CONNECTIONS):
         """
@@ -265,7 +276,7 @@ class Holder:
         wanted = self.every if addresses is None else list(addresses)
         found = []
         for one in wanted:
-            found += self._diagnosis.listed(one)
+            found += self._diagnosis.listed(one, self._index(one))
         return found[:limit]
 
     def tickle(self, connections):
@@ -290,10 +301,11 @@ class Holder:
                 continue
             with socket.socket(floating.family, socket.SOCK_RAW, socket.IPPROTO_TCP) as opened:
                 opened.setblocking(False)
-                opened.bind((str(floating.ip), 0))
+                scope = (0, self._index(floating)) if floating.per_link else ()
+                opened.bind((str(floating.ip), 0, *scope))
                 for _local, port, remote, remote_port in wanted:
                     with contextlib.suppress(OSError):
-                        opened.sendto(tcp.tickle(floating, port, remote, remote_port), (remote, 0))
+                        opened.sendto(tcp.tickle(floating, port, remote, remote_port), (remote, 0, *scope))
                         count += 1
         return count
 
@@ -339,6 +351,17 @@ class Holder:
             self.announce(self._due.pop(0)[1])
         return max(0.0, self._due[0][0] - now) if self._due else None
 
+    def _index(self, floating):
+        """The number of the interface of an address that means something there alone; else None."""
+        link = self._links.get(floating.interface)
+        return link.index if link and floating.per_link else None
+
+    def _clear(self, floating):
+        """Remove what the kernel has not settled, or has given up, so that it can be added anew."""
+        for one in self._netlink.addresses():
+            if floating.is_borne(one, self._links) and not one.settled:
+                self._delete_everywhere(floating, [one])
+
     def _held(self, wanted):
         """Those of the wanted that this node bears where and with the prefix length it should."""
         borne = self._netlink.addresses()
@@ -346,7 +369,10 @@ class Holder:
         for one in wanted:
             link = self._links.get(one.interface)
             if link and any(
-                other.packed == one.packed and other.index == link.index and other.prefix == one.prefix
+                other.packed == one.packed
+                and other.index == link.index
+                and other.prefix == one.prefix
+                and other.settled
                 for other in borne
             ):
                 held.append(one)
@@ -364,10 +390,8 @@ class Holder:
         for one in wanted:
             for other in borne:
                 place = names.get(other.index)
-                if other.packed == one.packed and (place, other.prefix) != (
-                    one.interface,
-                    one.prefix,
-                ):
+                wanted_there = (self._links[one.interface].index, one.prefix)
+                if one.is_borne(other, self._links) and (other.index, other.prefix) != wanted_there:
                     raise Refused(
                         f"{one.name} ({one.address} on {one.interface}) is already on {place} of "
                         f"this node as {one.ip}/{other.prefix}: held twice, replies would leave by "
@@ -375,13 +399,16 @@ class Holder:
                         f"ip address del {one.ip}/{other.prefix} dev {place}"
                     )
 
-    def _check_network(self, wanted, wait):
+    def _check_network(self, wanted, wait, claim=True):
         held = self._held(wanted)
         missing = [one for one in wanted if one not in held]
         if not missing:
             return
         neighbours.require_link(missing, self._links)
-        answered = neighbours.answers(self._prober, missing, wait, 1, any_one=True)
+        if claim:
+            answered, rival = rivals.ask(self._prober, self._links, missing, wait)
+        else:
+            answered, rival = neighbours.answers(self._prober, missing, wait, 1, any_one=True), None
         for one in missing:
             if answered[one.ip]:
                 raise Refused(
@@ -390,6 +417,13 @@ class Holder:
                     "would split its clients between the two. Nothing was taken. See who it is: "
                     "salt-run pair.status. orch.recover moves an address home."
                 )
+        if rival:
+            address, mac = rival
+            raise Refused(
+                f"{address} is about to be taken by {mac} as well, which asks for it at this moment: both "
+                "would have it, and its clients would be split between the two. Nothing was taken. See who "
+                "has it now: salt-run pair.status"
+            )
 
     def limit(self, lifetime, addresses=None):
         """
@@ -427,7 +461,7 @@ class Holder:
         index = self._links[floating.interface].index
         for one in borne:
             if (one.packed, one.index) == (floating.packed, index):
-                place = _secondaries_kept(one, borne, floating.interface).setting
+                place = _secondaries_kept(one, borne, self._links[floating.interface].name).setting
                 if place is not None and place.read_text().strip() == "0":
                     place.write_text("1")
 
@@ -447,12 +481,13 @@ class Holder:
             if floating.prefix < 31:
                 broadcast = floating.network.broadcast_address.packed
                 attributes += netlink.attribute(netlink.BROADCAST, broadcast)
-            label = floating.label or floating.interface
+            label = floating.label or link.name
             attributes += netlink.attribute(netlink.LABEL, label.encode() + b"\0")
         else:
             # The check was ours; the kernel's own would leave the address mute for a second.
             attributes += netlink.attribute(netlink.FLAGS, struct.pack("=I", netlink.NO_DETECTION))
-        attributes += netlink.lifetime(lifetime)
+        # What begins on this node keeps the node's own address: this one may be another's in a moment.
+        attributes += netlink.lifetime(lifetime, preferred=floating.version == 4)
         body = struct.pack("=BBBBi", floating.family, floating.prefix, 0, 0, link.index)
         try:
             self._netlink.request(netlink.NEW_ADDRESS, how | netlink.ACKNOWLEDGE, body + attributes)
@@ -461,7 +496,7 @@ class Holder:
                 return False
             raise Unavailable(
                 f"The kernel did not add {floating.address} to {floating.interface}: "
-                f"{error.strerror}{_hint(error, floating)}"
+                f"{error.strerror}{_hint(error, floating, link.name)}"
             ) from None
         return True
 
@@ -470,7 +505,7 @@ class Holder:
         names = {link.index: link.name for link in self._links.values()}
         removed = []
         for one in borne:
-            if one.packed != floating.packed:
+            if not floating.is_borne(one, self._links):
                 continue
             place = names.get(one.index) or _name_of(one.index)
             body = struct.pack("=BBBBi", floating.family, one.prefix, 0, 0, one.index)
@@ -483,7 +518,7 @@ class Holder:
                         continue
                     raise Unavailable(
                         f"The kernel did not remove {floating.address} from {place}: "
-                        f"{error.strerror}{_hint(error, floating)}"
+                        f"{error.strerror}{_hint(error, floating, place)}"
                     ) from None
             removed.append(place)
         return removed
@@ -604,11 +639,11 @@ class _secondaries_kept:
             self._file.write_text("0")
 
 
-def _hint(error, floating):
+def _hint(error, floating, interface):
     if error.errno == errno.EPERM:
         return ". This needs root (CAP_NET_ADMIN)."
     if error.errno == errno.EACCES and floating.version == 6:
-        return f". IPv6 is switched off: sysctl net.ipv6.conf.{floating.interface}.disable_ipv6"
+        return f". IPv6 is switched off: sysctl net.ipv6.conf.{interface}.disable_ipv6"
     return "."
 
 

@@ -12,8 +12,12 @@ import dataclasses
 import ipaddress
 import socket
 
+from failback.decisions import addressing
 from failback.errors import Refused
 from failback.network import netlink
+
+#: Bytes of an alternative name of an interface at most (ALTIFNAMSIZ, without the zero byte).
+LONGEST_NAME = 127
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +29,7 @@ class FloatingAddress:
         With its prefix length: ``10.0.0.5/24`` or ``fd00::5/64``.
 
     interface
-        The interface that bears it.
+        The interface that bears it, by its name or an alternative one (altname).
 
     label
         What ``ip addr`` and ``ifconfig`` show beside it, such as ``eth0:0``; IPv4 only.
@@ -40,21 +44,14 @@ class FloatingAddress:
     name: str = None
 
     def __post_init__(self):
-        try:
-            ip = ipaddress.ip_interface(self.address)
-        except ValueError as error:
+        wanted = addressing.floating(self.address)
+        if wanted:
+            raise Refused(f"'{self.address}' cannot be a floating address: wanted is {wanted}.")
+        ip = ipaddress.ip_interface(self.address)
+        if not self.interface or len(self.interface.encode()) > LONGEST_NAME or "/" in self.interface:
             raise Refused(
-                f"'{self.address}' is not an address with a prefix length, as in 10.0.0.5/24 or "
-                f"fd00::5/64 ({error})."
-            ) from None
-        if "/" not in self.address:
-            raise Refused(
-                f"'{self.address}' has no prefix length: write {self.address}/24, or whatever the "
-                "network has. Without it the node would take every other host for a remote one."
-            )
-        if not self.interface or len(self.interface.encode()) > 15 or "/" in self.interface:
-            raise Refused(
-                f"'{self.interface}' cannot be the name of an interface: it has 1 to 15 bytes and no slash."
+                f"'{self.interface}' cannot be the name of an interface: it has no slash and 1 to 15 bytes, "
+                f"or up to {LONGEST_NAME} if it is an alternative one (altname)."
             )
         if self.label and ip.version == 6:
             raise Refused(
@@ -107,6 +104,23 @@ class FloatingAddress:
     def packed(self):
         """The address as 4 or 16 bytes."""
         return self._ip.ip.packed
+
+    @property
+    def per_link(self):
+        """Whether another interface may have it too, and means another host by it: an IPv6 link-local one."""
+        return addressing.per_link(self.packed)
+
+    def is_borne(self, borne, links):
+        """
+        Whether an address of this node is this one, on whatever interface; a link-local one on its own alone.
+
+        borne, links
+            One of what :py:meth:`failback.network.netlink.Netlink.addresses` gave, and what ``links`` did.
+        """
+        if borne.packed != self.packed:
+            return False
+        link = links.get(self.interface)
+        return not self.per_link or (link is not None and borne.index == link.index)
 
     @property
     def family(self):
@@ -164,9 +178,11 @@ def statuses(floatings):
     - ``name``, ``address``, ``interface``, ``label``: as asked for
     - ``interface_exists``, ``interface_up``, ``carrier``: booleans
     - ``mac``: hardware address of the interface, or None
-    - ``held``: whether any interface of this node bears the address
-    - ``held_on``: names of those interfaces
-    - ``held_as_wanted``: borne by the right interface, with the right prefix length and label
+    - ``held``: whether any interface of this node bears the address, and the kernel answers for it or is
+      about to
+    - ``held_on``: names of the interfaces that bear it, also one that answers for it no more (``dad_failed``)
+    - ``interface_has_it``: whether the right interface is among them, by whatever name it was given
+    - ``held_as_wanted``: borne by the right interface, with the right prefix length and label, and settled
     - ``prefix``, ``found_label``: as found on the first of them (the wanted one if it is there)
     - ``tentative``, ``dad_failed``: IPv6 only: the kernel has not settled yet whether the address
       is free, or has found that it is not
@@ -181,8 +197,8 @@ def statuses_among(floatings, links, addresses):
     found = []
     for floating in floatings:
         link = links.get(floating.interface)
-        bearers = [one for one in addresses if one.packed == floating.packed]
-        bearers.sort(key=lambda one: names.get(one.index) != floating.interface)
+        bearers = [one for one in addresses if floating.is_borne(one, links)]
+        bearers.sort(key=lambda one, link=link: link is None or one.index != link.index)
         first = bearers[0] if bearers else None
         six = floating.version == 6
         found.append(
@@ -195,8 +211,9 @@ def statuses_among(floatings, links, addresses):
                 "interface_up": bool(link and link.up),
                 "carrier": bool(link and link.carrier),
                 "mac": netlink.readable(link.mac) if link and link.mac else None,
-                "held": bool(bearers),
+                "held": any(not one.failed for one in bearers),
                 "held_on": [names.get(one.index, str(one.index)) for one in bearers],
+                "interface_has_it": bool(link and first and first.index == link.index),
                 "held_as_wanted": len(bearers) == 1 and _as_wanted(floating, link, first),
                 "prefix": first.prefix if first else None,
                 "found_label": first.label if first else None,
@@ -211,16 +228,12 @@ def _as_wanted(floating, link, borne):
     if link is None or borne.index != link.index or borne.prefix != floating.prefix:
         return False
     # An IPv4 address without a label of its own bears the interface's name.
-    return floating.version == 6 or borne.label == (floating.label or floating.interface)
+    return borne.settled if floating.version == 6 else borne.label == (floating.label or link.name)
 
 
 def own_macs(config):
     """This node's own link-layer addresses on the pair's interfaces."""
-    found = {}
-    for entry in config["floating_ips"]:
-        try:
-            with open(f"/sys/class/net/{entry['interface']}/address") as handle:
-                found[entry["address"]] = handle.read().strip()
-        except OSError:
-            found[entry["address"]] = None
-    return found
+    with netlink.Netlink() as kernel:
+        links = kernel.links()
+    found = [(entry["address"], links.get(entry["interface"])) for entry in config["floating_ips"]]
+    return {address: netlink.readable(link.mac) if link and link.mac else None for address, link in found}

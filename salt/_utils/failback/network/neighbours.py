@@ -20,6 +20,10 @@ from failback.network import netlink
 #: Probes sent within the time of one question at least, as RFC 5227's PROBE_NUM.
 CHECK_PROBES = 3
 
+#: Stands where RFC 5227 leaves the target's hardware address empty: a question that claims nothing.
+#: A host that has it answers all the same, and one that is about to take it does not take this for a rival.
+QUESTION = b"\x02FBask"
+
 _INFINIBAND = 32
 
 # From linux/if_ether.h, if_packet.h, in6.h, icmpv6.h, filter.h.
@@ -89,13 +93,13 @@ class Prober:
     def __init__(self, addresses, links, borne):
         self._own = {link.mac for link in links.values()}
         self._links = links
-        self._by_packed = {one.packed: one.ip for one in addresses}
+        self._by_packed = {one.packed: one for one in addresses}
         self._arp, self._neighbour, self._source, self._router = {}, {}, {}, {}
         try:
-            for name in sorted({one.interface for one in addresses if one.version == 4}):
-                mine = [one for one in addresses if (one.interface, one.version) == (name, 4)]
+            for name in sorted({links[one.interface].name for one in addresses if one.version == 4}):
+                mine = [one for one in addresses if (links[one.interface].name, one.version) == (name, 4)]
                 self._arp[name] = self._open_arp(links[name], mine)
-            for name in sorted({one.interface for one in addresses if one.version == 6}):
+            for name in sorted({links[one.interface].name for one in addresses if one.version == 6}):
                 self._neighbour[name] = self._open_neighbour(links[name])
                 self._source[name] = netlink.link_local(links[name], borne)
                 self._router[name] = _forwards(name)
@@ -121,9 +125,12 @@ class Prober:
         """For select: those that become readable when somebody answers."""
         return [*self._arp.values(), *self._neighbour.values()]
 
-    def ask(self, addresses):
+    def ask(self, addresses, claim=False):
         """
         Send one question for each address.
+
+        claim
+            Ask as one who is about to take them: others who are hear it, see ``network.rivals``.
 
         Returns the addresses asked for; those whose interface is down or gone are left out.
         """
@@ -134,10 +141,11 @@ class Prober:
                 continue
             try:
                 if one.version == 4:
-                    packet = _arp(link, 1, bytes(4), bytes(len(link.mac)), one.packed)
-                    _send(self._arp[one.interface], link, packet, link.broadcast, _ARP)
+                    size = len(link.mac)
+                    packet = _arp(link, 1, bytes(4), bytes(size) if claim else question(size), one.packed)
+                    _send(self._arp[link.name], link, packet, link.broadcast, _ARP)
                 else:
-                    self._solicit(one, link)
+                    self._solicit(one, link, None if claim else self._source[link.name])
             except OSError:
                 continue
             asked.append(one)
@@ -157,17 +165,22 @@ class Prober:
                 if len(packet) < 12 + 2 * size or packet[4] != size:
                     continue
                 sender = packet[8 : 8 + size]
-                heard.append((packet[8 + size : 12 + size], sender))
+                heard.append((name, packet[8 + size : 12 + size], sender))
         for name, opened in self._neighbour.items():
             for packet in _drain(opened):
                 if len(packet) >= 24 and packet[0] == _ADVERTISEMENT:
                     sender = _link_layer_option(packet[24:], len(self._links[name].mac))
-                    heard.append((packet[8:24], sender))
+                    heard.append((name, packet[8:24], sender))
         return [
-            (self._by_packed[packed], netlink.readable(sender))
-            for packed, sender in heard
-            if packed in self._by_packed and sender not in self._own
+            (self._by_packed[packed].ip, netlink.readable(sender))
+            for name, packed, sender in heard
+            if self._is_asked_for(name, packed) and sender not in self._own
         ]
+
+    def _is_asked_for(self, name, packed):
+        one = self._by_packed.get(packed)
+        # Elsewhere a link-local address is another one.
+        return one is not None and (not one.per_link or self._links[one.interface].name == name)
 
     def announce(self, floating):
         """Announce to the segment that this node has the address. OSError if it cannot be sent."""
@@ -177,30 +190,25 @@ class Prober:
         if floating.version == 4:
             for operation, target in ((1, bytes(len(link.mac))), (2, link.broadcast)):
                 packet = _arp(link, operation, floating.packed, target, floating.packed)
-                _send(self._arp[floating.interface], link, packet, link.broadcast, _ARP)
+                _send(self._arp[link.name], link, packet, link.broadcast, _ARP)
             return
-        override, router = 0x20000000, 0x80000000 if self._router[floating.interface] else 0
+        override, router = 0x20000000, 0x80000000 if self._router[link.name] else 0
         packet = struct.pack(">BBHI", _ADVERTISEMENT, 0, 0, override | router) + floating.packed
         packet += _option(2, link)
         self._send6(link, packet, floating.packed, "ff02::1")
 
-    def _solicit(self, floating, link):
-        group = (
-            "ff02::1:ff"
-            + f"{floating.packed[13]:02x}:{floating.packed[14]:02x}"
-            + (f"{floating.packed[15]:02x}")
-        )
+    def _solicit(self, floating, link, source):
+        group = solicited_group(floating.packed)
         packet = struct.pack(">BBHI", _SOLICITATION, 0, 0, 0) + floating.packed
-        source = self._source[floating.interface]
         if source:
             self._send6(link, packet + _option(1, link), source, group)
             return
-        # No link-local address yet: ask from ::, which a raw socket cannot do.
+        # A claim, or no link-local address yet: ask from ::, which a raw socket cannot do.
         destination = socket.inet_pton(socket.AF_INET6, group)
         packet = _checksummed(packet, bytes(16), destination)
         header = struct.pack(">IHBB", 6 << 28, len(packet), 58, 255) + bytes(16) + destination
         with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as opened:
-            _send(opened, link, header + packet, b"\x33\x33" + destination[12:], _IPV6)
+            _send(opened, link, header + packet, _group_on(link, destination), _IPV6)
 
     def _send6(self, link, packet, source, destination):
         control = struct.pack("=16sI", source, link.index)
@@ -215,7 +223,7 @@ class Prober:
     def _open_arp(link, addresses):
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
         try:
-            _attach(opened, _sender_filter(8 + len(link.mac), [one.packed for one in addresses]))
+            attach(opened, _sender_filter(8 + len(link.mac), [one.packed for one in addresses]))
             opened.bind((link.name, _ARP))
             opened.setblocking(False)
         except BaseException:
@@ -238,13 +246,39 @@ class Prober:
         return opened
 
 
+def question(size):
+    """:py:data:`QUESTION` as a hardware address of so many bytes."""
+    return QUESTION[:size].ljust(size, b"\0")
+
+
+def solicited_group(packed):
+    """The group at which an IPv6 address is asked for (RFC 4291, 2.7.1), as text."""
+    return f"ff02::1:ff{packed[13]:02x}:{packed[14]:02x}{packed[15]:02x}"
+
+
 def answers(prober, addresses, timeout, count, any_one=False):
     """Ask several times until the timeout. Returns {address: [hardware addresses]}."""
+    return _asked(prober, addresses, timeout, count, any_one, None)[0]
+
+
+def answers_or_rival(prober, addresses, timeout, rivals):
+    """
+    Ask as one who is about to take the addresses, until the timeout, the first answer or the first rival.
+
+    rivals
+        What hears the others: :py:class:`failback.network.rivals.Rivals`.
+
+    Returns ``(answered, rival)``, the latter None if there was none.
+    """
+    return _asked(prober, addresses, timeout, 1, True, rivals)
+
+
+def _asked(prober, addresses, timeout, count, any_one, rivals):
     answered = {one.ip: [] for one in addresses}
     spacing = min(timeout / CHECK_PROBES, 0.2)
     begin = time.monotonic()
     poll = select.poll()
-    for opened in prober.sockets():
+    for opened in (*prober.sockets(), *(rivals.sockets() if rivals else ())):
         poll.register(opened, select.POLLIN)
     prober.read()  # what was heard before the question is no answer to it
     asked = 0
@@ -253,7 +287,7 @@ def answers(prober, addresses, timeout, count, any_one=False):
         if passed >= timeout and asked:
             break
         if passed >= asked * spacing:
-            prober.ask(addresses)
+            prober.ask(addresses, claim=rivals is not None)
             asked += 1
         # A millisecond more, because poll rounds down and would spin through the last one.
         poll.poll(max(0.0, begin + min(timeout, asked * spacing) - time.monotonic()) * 1000 + 1)
@@ -263,7 +297,10 @@ def answers(prober, addresses, timeout, count, any_one=False):
         enough = [len(macs) >= count for macs in answered.values()]
         if all(enough) or (any_one and any(enough)):
             break
-    return answered
+        rival = next(iter(rivals.read()), None) if rivals else None
+        if rival:
+            return answered, rival
+    return answered, None
 
 
 def require_link(addresses, links, carrier=True):
@@ -343,6 +380,15 @@ def _send_long(opened, link, packet, destination, protocol):
         raise OSError(code, os.strerror(code))
 
 
+def _group_on(link, group):
+    """The hardware address of an IPv6 group: RFC 2464, 7; on InfiniBand RFC 4391, 4."""
+    if link.hardware != _INFINIBAND:
+        return b"\x33\x33" + group[12:]
+    # Scope and partition are those of the link's own broadcast group.
+    scope = 0x10 | link.broadcast[5] & 0x0F
+    return b"\0\xff\xff\xff\xff" + bytes([scope]) + b"\x60\x1b" + link.broadcast[8:10] + group[6:]
+
+
 def _option(kind, link):
     """A link-layer address option of neighbour discovery; InfiniBand's has two bytes of padding."""
     padding = b"\0\0" if link.hardware == _INFINIBAND else b""
@@ -395,7 +441,8 @@ def _sender_filter(offset, addresses):
     return program
 
 
-def _attach(opened, program):
+def attach(opened, program):
+    """Give a socket a classic packet filter: a list of packed instructions."""
     code = ctypes.create_string_buffer(b"".join(program))
     opened.setsockopt(
         socket.SOL_SOCKET,

@@ -17,6 +17,7 @@ DUMP_INTERRUPTED = 0x10
 ERROR, DONE = 2, 3
 GET_LINK, NEW_ADDRESS, DELETE_ADDRESS, GET_ADDRESS, GET_ROUTE = 18, 20, 21, 22, 26
 LINK_ADDRESS, LINK_BROADCAST, LINK_NAME, LINK_MASK = 1, 2, 3, 29
+LINK_PROPERTIES, LINK_OTHER_NAME = 52, 53
 SKIP_STATISTICS = 1 << 3
 ADDRESS, LOCAL, LABEL, BROADCAST, LIFETIME, FLAGS = 1, 2, 3, 4, 6, 8
 #: Of an address that stays until somebody deletes it.
@@ -50,6 +51,8 @@ class Link:
     flags: int
     mac: bytes
     broadcast: bytes
+    #: Its alternative names (``ip link property add … altname``).
+    others: tuple = ()
 
     @property
     def up(self):
@@ -65,6 +68,27 @@ class Link:
     def speaks(self):
         """Whether there are neighbours to ask at all: not on loopback or point-to-point links."""
         return not self.flags & NO_ARP and bool(self.mac) and any(self.broadcast)
+
+
+class Links(dict):
+    """The interfaces by name; each is found by its alternative names too, and listed under its own."""
+
+    def __init__(self, links):
+        super().__init__((link.name, link) for link in links)
+        self._names = {other: link.name for link in self.values() for other in link.others}
+
+    def __getitem__(self, name):
+        return super().__getitem__(self._own(name))
+
+    def __contains__(self, name):
+        return super().__contains__(self._own(name))
+
+    def get(self, name, default=None):
+        """An interface by any of its names."""
+        return super().get(self._own(name), default)
+
+    def _own(self, name):
+        return name if super().__contains__(name) else self._names.get(name, name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +108,16 @@ class Borne:
     label: str
     lifetime: int = None
     made: int = 0
+
+    @property
+    def failed(self):
+        """Whether the kernel has found that another host has it, and answers for it no more (IPv6 alone)."""
+        return len(self.packed) == 16 and bool(self.flags & DETECTION_FAILED)
+
+    @property
+    def settled(self):
+        """Whether the kernel answers for it: not before its own question is over, nor if that has failed."""
+        return not (self.failed or len(self.packed) == 16 and self.flags & TENTATIVE)
 
 
 class Netlink:
@@ -129,23 +163,26 @@ class Netlink:
         return any_news
 
     def links(self):
-        """All interfaces: dictionary of name to :class:`Link`."""
+        """All interfaces: :class:`Links`, a dictionary of name to :class:`Link`."""
         body = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
         body += attribute(LINK_MASK, struct.pack("=I", SKIP_STATISTICS))
-        found = {}
+        found = []
         for payload in self.request(GET_LINK, DUMP, body):
             _, hardware, index, flags, _ = struct.unpack_from("=BxHiII", payload)
             attributes = _attributes(payload, 16)
-            name = _text(attributes.get(LINK_NAME, b""))
-            found[name] = Link(
-                index,
-                name,
-                hardware,
-                flags,
-                attributes.get(LINK_ADDRESS, b""),
-                attributes.get(LINK_BROADCAST, b""),
+            others = _each_attribute(attributes.get(LINK_PROPERTIES, b""), 0)
+            found.append(
+                Link(
+                    index,
+                    _text(attributes.get(LINK_NAME, b"")),
+                    hardware,
+                    flags,
+                    attributes.get(LINK_ADDRESS, b""),
+                    attributes.get(LINK_BROADCAST, b""),
+                    tuple(_text(value) for kind, value in others if kind == LINK_OTHER_NAME),
+                )
             )
-        return found
+        return Links(found)
 
     def addresses(self):
         """All addresses of all interfaces: list of :class:`Borne`."""
@@ -217,11 +254,13 @@ class Netlink:
                 found[times.get(NEIGHBOUR_ADDRESS, b"")] = seconds
         return found
 
-    def is_local(self, floating):
-        """Whether the kernel takes packets to an address as its own."""
+    def is_local(self, floating, index=None):
+        """Whether the kernel takes packets to an address as its own; ``index``: those of one interface."""
         size = len(floating.packed)
         body = struct.pack("=BBBBBBBBI", floating.family, size * 8, 0, 0, 0, 0, 0, 0, 0)
         body += attribute(ROUTE_DESTINATION, floating.packed)
+        if index is not None:
+            body += attribute(ROUTE_INTERFACE, struct.pack("=I", index))
         try:
             found = self.request(GET_ROUTE, ACKNOWLEDGE, body)
         except OSError:  # no route at all
@@ -269,10 +308,15 @@ def readable(mac):
     return mac.hex(":")
 
 
-def lifetime(seconds):
-    """The attribute (IFA_CACHEINFO) that has the kernel delete an address by itself; None: it stays."""
+def lifetime(seconds, preferred=True):
+    """
+    The attribute (IFA_CACHEINFO) that has the kernel delete an address by itself; None: it stays.
+
+    preferred
+        Whether it may be the source of connections that begin here and name none (RFC 6724, rule 3).
+    """
     valid = FOR_EVER if seconds is None else seconds
-    return attribute(LIFETIME, struct.pack("=IIII", valid, valid, 0, 0))
+    return attribute(LIFETIME, struct.pack("=IIII", valid if preferred else 0, valid, 0, 0))
 
 
 def _life(raw):
@@ -292,14 +336,16 @@ def attribute(kind, value):
 
 
 def _attributes(payload, at):
-    found = {}
+    return dict(_each_attribute(payload, at))
+
+
+def _each_attribute(payload, at):
     while at + 4 <= len(payload):
         length, kind = struct.unpack_from("=HH", payload, at)
         if length < 4:
             break
-        found[kind & 0x3FFF] = payload[at + 4 : at + length]
+        yield kind & 0x3FFF, payload[at + 4 : at + length]
         at += (length + 3) & ~3
-    return found
 
 
 def _gateways(attributes):
@@ -311,10 +357,6 @@ def _gateways(attributes):
 def link_local(link, borne):
     """The link-local address that an interface can use now, as bytes; None if it has none."""
     for one in borne:
-        if (
-            one.index == link.index
-            and one.packed[:2] == b"\xfe\x80"
-            and not one.flags & (TENTATIVE | DETECTION_FAILED)
-        ):
+        if one.index == link.index and one.packed[:2] == b"\xfe\x80" and one.settled:
             return one.packed
     return None

@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 
+from failback.decisions import addressing
 from failback.decisions import hearing
 from failback.decisions import roles
 from failback.errors import FailbackError
@@ -80,14 +81,17 @@ def targets(config, links=None, gateways=None, borne=None):
 def _gateways(addresses, links, gateways):
     """The gateways on the interfaces of the pair's addresses, or in their networks, in a fixed order."""
     names = {link.index: link.name for link in links.values()}
-    interfaces = {one.interface for one in addresses}
+    interfaces = {links[one.interface].name for one in addresses if one.interface in links}
     networks = {one.network for one in addresses}
     for packed, index in sorted(gateways):
         name = names.get(index)
         text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
         if name is None:
             continue
-        one = floating.FloatingAddress(f"{text}/{8 * len(packed)}", name, name=text)
+        try:
+            one = floating.FloatingAddress(f"{text}/{8 * len(packed)}", name, name=text)
+        except FailbackError:
+            continue  # a route to what no host can be; who watches must not end of it
         if name in interfaces or any(_within(one, network) for network in networks):
             yield one
 
@@ -188,6 +192,8 @@ class Echo:
 
     def __init__(self, addresses):
         self._sockets = {}
+        # As the kernel writes the sender of an answer, however the pillar writes it.
+        addresses = [str(addressing.parsed(one) or one) for one in addresses]
         self._targets = [(socket.AF_INET6 if ":" in one else socket.AF_INET, one) for one in addresses]
         self._identity = os.getpid() & 0xFFFF
         for family in {family for family, _ in self._targets}:

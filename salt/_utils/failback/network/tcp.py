@@ -36,12 +36,17 @@ class Connections:
         if self._netlink:
             self._netlink.close()
 
-    def reset(self, floating):
-        """Returns how many connections were reset, None if this kernel cannot."""
+    def reset(self, floating, index=None):
+        """
+        Returns how many connections were reset, None if this kernel cannot.
+
+        index
+            Number of the interface whose connections are meant, for an address that is one link's alone.
+        """
         if self._netlink is None:
             return None
         count = 0
-        for payload in self._open(floating):
+        for payload in self._open(floating, index):
             request = struct.pack("=BBBxI", payload[0], 6, 0, 0xFFFFFFFF) + payload[4:52]
             try:
                 self._netlink.request(_DESTROY, netlink.ACKNOWLEDGE, request)
@@ -52,12 +57,12 @@ class Connections:
             count += 1
         return count
 
-    def listed(self, floating):
+    def listed(self, floating, index=None):
         """``[address, port, other address, other port]`` of each; none if this kernel cannot tell."""
         if self._netlink is None:
             return []
         found = []
-        for payload in self._open(floating):
+        for payload in self._open(floating, index):
             # struct inet_diag_sockid: both ports, then 16 bytes for each address, of which IPv4 uses 4.
             port, remote_port = struct.unpack_from("!HH", payload, 4)
             packed = payload[24:28] if payload[0] == socket.AF_INET else payload[24:40]
@@ -66,13 +71,16 @@ class Connections:
             found.append([str(floating.ip), port, str(remote), remote_port])
         return found
 
-    def _open(self, floating):
+    def _open(self, floating, index):
         # A daemon that listens on :: has its IPv4 connections as IPv6 sockets.
         for family in (socket.AF_INET, socket.AF_INET6):
             if family == socket.AF_INET and floating.version == 6:
                 continue
             with contextlib.suppress(OSError):
-                yield from self._netlink.request(_BY_FAMILY, netlink.DUMP, self._query(family, floating))
+                for payload in self._netlink.request(_BY_FAMILY, netlink.DUMP, self._query(family, floating)):
+                    # struct inet_diag_sockid, behind both addresses: the interface it is bound to.
+                    if index is None or struct.unpack_from("=I", payload, 40)[0] == index:
+                        yield payload
 
     @staticmethod
     def _query(family, floating):

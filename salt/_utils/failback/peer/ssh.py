@@ -16,7 +16,8 @@ def client_config(peers, paths):
     The text of the SSH client's configuration for the pair's key.
 
     peers
-        ``{"id": …, "host": …}`` of the nodes to reach; the host name is looked up by ssh.
+        ``{"id": …, "host": …}`` of the nodes to reach, with ``ssh_port`` where it is not 22; the host name is
+        looked up by ssh.
 
     The file holds all options, so that rsync, lsyncd, git and this package connect alike. Nothing of
     root's own SSH configuration applies.
@@ -46,6 +47,7 @@ def client_config(peers, paths):
     ]
     for one in peers:
         lines += [f"Host {one['host']}", f"    HostKeyAlias {one['id']}"]
+        lines += [f"    Port {one['ssh_port']}"] if "ssh_port" in one else []
     return "\n".join(lines) + "\n"
 
 

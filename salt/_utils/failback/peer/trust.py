@@ -44,7 +44,7 @@ def identity(paths):
         raise Unavailable(f"{public} is missing: highstate makes it (state.apply pair).") from error
     hosts = sorted((paths.root / "etc/ssh").glob("ssh_host_*_key.pub"))
     if not hosts:
-        raise Unavailable("sshd has no host keys in /etc/ssh: is openssh-server installed?")
+        raise Unavailable("sshd has no host keys in /etc/ssh: has it ever been started?")
     lines = [_bare(one.read_text()) for one in hosts]
     # Kinds that no client accepts any more, such as an old DSA key, recognise nobody.
     return {

@@ -14,6 +14,7 @@ import ipaddress
 import json
 import re
 
+from failback.decisions import addressing
 from failback.decisions import hearing
 from failback.errors import FailbackError
 from failback.pillar import normalise
@@ -168,6 +169,10 @@ def _sense(pair):
         yield _problem(name, "secondary", secondary["id"], "another node than the primary")
     elif primary["host"] == secondary["host"]:
         yield _problem(name, "secondary.host", secondary["host"], "another address than the primary's")
+    for role in ("primary", "secondary"):
+        wanted = addressing.host(pair[role]["host"])
+        if wanted:
+            yield _problem(name, f"{role}.host", pair[role]["host"], wanted)
     for entry in pair["floating_ips"]:
         yield from _floating_ip_problems(name, entry)
     yield from _path_problems(pair)
@@ -186,6 +191,9 @@ def _sense(pair):
         if node not in (primary["id"], secondary["id"]):
             wanted = f"a node of the pair: {primary['id']} or {secondary['id']}"
             yield _problem(name, "fence.nodes", node, wanted)
+    if "mail" in pair["notify"]["hooks"] and not pair["notify"]["mail"]:
+        wanted = "the addresses to which the hook mail in notify.hooks is to write"
+        yield _problem(name, "notify.mail", pair["notify"]["mail"], wanted)
     yield from _reachable_problems(pair)
     if pair["watch"]["patience"] < pair["watch"]["interval"]:
         yield _problem(
@@ -212,11 +220,11 @@ def _reachable_problems(pair):
         if witness in pair["witness_hosts"]:
             named[f"witnesses.{at}.host"] = pair["witness_hosts"][witness]
     own = {ipaddress.ip_interface(one["address"]).ip for one in pair["floating_ips"] if _interface(one)}
-    own |= {_address(pair[role]["host"]) for role in ("primary", "secondary")}
+    own |= {addressing.parsed(pair[role]["host"]) for role in ("primary", "secondary")}
     for key, text in named.items():
-        if _address(text) is None:
-            yield _problem(name, key, text, "an IP address without a prefix")
-        elif _address(text) in own:
+        if addressing.fixed(text):
+            yield _problem(name, key, text, addressing.fixed(text))
+        elif addressing.parsed(text) in own:
             yield _problem(name, key, text, "the address of a third host: this one goes with the pair itself")
 
 
@@ -227,38 +235,11 @@ def _interface(entry):
         return None
 
 
-def _address(text):
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
-
-
 def _floating_ip_problems(pair, entry):
     key = f"floating_ips.{entry['name']}"
-    text = entry["address"]
-    try:
-        address = ipaddress.ip_interface(text)
-    except ValueError:
-        address = None
-    if address is None:
-        yield _problem(
-            pair,
-            f"{key}.address",
-            text,
-            "an IPv4 or IPv6 address with its prefix, such as 10.0.0.5/24",
-        )
-    elif "/" not in text:
-        yield _problem(pair, f"{key}.address", text, f"the prefix as well, such as {text}/{_usual(address)}")
-    elif not text.partition("/")[2].isdigit():
-        yield _problem(pair, f"{key}.address", text, f"the prefix as a number, {address.with_prefixlen}")
-    elif not _usable(address):
-        yield _problem(
-            pair,
-            f"{key}.address",
-            text,
-            "the address of a host, not of a network, a group or this host",
-        )
+    address, wanted = _interface(entry), addressing.floating(entry["address"])
+    if wanted:
+        yield _problem(pair, f"{key}.address", entry["address"], wanted)
     if entry["interface"] in (".", ".."):
         yield _problem(pair, f"{key}.interface", entry["interface"], "the name of an interface")
     label = entry["label"]
@@ -271,19 +252,6 @@ def _floating_ip_problems(pair, entry):
         yield _problem(pair, f"{key}.label", label, f"something behind the colon, such as {start}0")
     if address is not None and address.version == 6:
         yield _problem(pair, f"{key}.label", label, "no label: the kernel keeps them for IPv4 addresses only")
-
-
-def _usual(address):
-    return 24 if address.version == 4 else 64
-
-
-def _usable(interface):
-    address, network = interface.ip, interface.network
-    if address.is_multicast or address.is_loopback or address.is_unspecified:
-        return False
-    if interface.version == 4 and network.prefixlen < 31:
-        return address not in (network.network_address, network.broadcast_address)
-    return network.prefixlen > 0
 
 
 def _path_problems(pair):
@@ -384,8 +352,8 @@ def _lease_problems(pair):
             name, "lease.members", found, "three members, or five: then a majority outlives one, or two"
         )
     for position, one in enumerate(members):
-        if _address(one["host"]) is None:
-            yield _problem(name, f"lease.members.{position}.host", one["host"], "an IP address")
+        if addressing.fixed(one["host"]):
+            yield _problem(name, f"lease.members.{position}.host", one["host"], addressing.fixed(one["host"]))
         if one["id"] in [other["id"] for other in members[:position]]:
             yield _problem(name, f"lease.members.{position}", one["id"], "each member once")
     if not members and ("cert" in tls) != ("key" in tls):
@@ -432,7 +400,7 @@ def _addresses(pairs):
     found = []
     for name, pair in pairs.items():
         entries = [
-            (f"{role}.host", pair[role]["host"], _address(pair[role]["host"]))
+            (f"{role}.host", pair[role]["host"], addressing.parsed(pair[role]["host"]))
             for role in ("primary", "secondary")
         ] + [
             (

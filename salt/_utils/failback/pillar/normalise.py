@@ -2,6 +2,7 @@
 
 import copy
 
+from failback.decisions import addressing
 from failback.host import nagios
 from failback.pillar import schema
 
@@ -19,10 +20,10 @@ def normalise(name, data):
     data
         What the pillar says of it; it must have no ``problems``.
 
-    Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, floating addresses a
-    list with their ``name``, paths ``{"path", "then"}``, services ``{"name", "proof", "status"}``,
-    ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses by id, as far as the pillar has
-    them; what is missing gets the schema's default.
+    Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, with ``ssh_port`` where it is
+    given, floating addresses a list with their ``name``, paths ``{"path", "then"}``, services
+    ``{"name", "proof", "status"}``, ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses
+    by id, as far as the pillar has them; what is missing gets the schema's default.
     """
     data = as_meant(data)
     return {
@@ -49,7 +50,7 @@ def normalise(name, data):
                 **copy.deepcopy(schema.defaults(group)),
                 **copy.deepcopy(dict(data.get(group, {}))),
             }
-            for group in ("watch", "lsyncd", "recovery", "virtualization")
+            for group in ("watch", "lsyncd", "recovery", "virtualization", "notify")
         },
         **({"lease": _lease(data["lease"])} if "lease" in data else {}),
     }
@@ -64,15 +65,11 @@ def _lease(lease):
     return {
         **schema.defaults("lease"),
         **{key: lease[key] for key in ("ttl", "watchdog", "prefix") if key in lease},
-        "endpoints": [f"https://{_in_url(one['host'])}:2379" for one in members]
+        "endpoints": [f"https://{addressing.in_brackets(one['host'])}:2379" for one in members]
         or list(lease.get("endpoints", [])),
         "members": members,
         "tls": tls or None,
     }
-
-
-def _in_url(host):
-    return f"[{host}]" if ":" in host else host
 
 
 def as_meant(data):
@@ -94,7 +91,8 @@ def as_meant(data):
 def _node(node):
     if isinstance(node, str):
         return {"id": node, "host": node}
-    return {"id": node["id"], "host": node.get("host", node["id"])}
+    port = {"ssh_port": node["ssh_port"]} if "ssh_port" in node else {}
+    return {"id": node["id"], "host": node.get("host", node["id"]), **port}
 
 
 def _floating_ip(name, entry):

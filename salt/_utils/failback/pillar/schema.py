@@ -10,7 +10,9 @@ The defaults stand here and nowhere else. :py:mod:`failback.pillar.validate` che
 
 import json
 
+from failback.decisions import events
 from failback.decisions import hearing
+from failback.decisions import readiness
 
 #: A name that is safe as a file name, in a unit file and on a command line.
 PAIR_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -27,8 +29,8 @@ URL = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]_-]{0,252}$"
 _GUEST = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 
 
-def _id_and_host(description):
-    """A minion id, or a mapping of it and of what ``description`` says of its ``host``."""
+def _id_and_host(description, **more):
+    """A minion id, or a mapping of it, of what ``description`` says of its ``host``, and of ``more`` keys."""
     return [
         {"type": "string", "pattern": MINION_ID},
         {
@@ -38,19 +40,66 @@ def _id_and_host(description):
             "properties": {
                 "id": {"description": "Its minion id.", "type": "string", "pattern": MINION_ID},
                 "host": {"description": description, "type": "string", "pattern": HOST},
+                **more,
             },
         },
     ]
 
 
+_ADDRESS = "Name or fixed address for SSH between the two nodes; by default the id."
 _NODE = {
     "description": (
         "A server: its minion id, or its minion id and the address under which the other node reaches it."
     ),
-    "anyOf": _id_and_host("Name or fixed address for SSH between the two nodes; by default the id."),
+    "anyOf": _id_and_host(
+        _ADDRESS,
+        ssh_port={
+            "description": "Port of its sshd; by default 22.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 65535,
+        },
+    ),
 }
 
 _PATH = {"type": "string", "pattern": "^/", "maxLength": 4095}
+
+#: Nothing that a header of a mail, or the environment of a hook, could be split at.
+MAIL = "^[A-Za-z0-9_.+=-]{1,64}(@[A-Za-z0-9.-]{1,253})?$"
+
+_NOTIFY = {
+    "description": "Who is told what happens to the pair.",
+    "type": "object",
+    "additionalProperties": False,
+    "default": {},
+    "properties": {
+        "events": {
+            "description": "What is told.",
+            "type": "array",
+            "items": {"type": "string", "enum": list(events.ALL)},
+            "default": list(events.ALL),
+        },
+        "hooks": {
+            "description": "Those of the shipped hooks that highstate puts into /etc/failback/hooks.d.",
+            "type": "array",
+            "items": {"type": "string", "enum": list(events.HOOKS)},
+            "default": [],
+        },
+        "mail": {
+            "description": "To whom the hook mail writes.",
+            "type": "array",
+            "items": {"type": "string", "pattern": MAIL},
+            "default": [],
+        },
+        "timeout": {
+            "description": "Seconds after which a hook is killed.",
+            "type": "number",
+            "minimum": 1,
+            "maximum": 600,
+            "default": 60,
+        },
+    },
+}
 
 _SERVICES = {
     "type": "array",
@@ -107,6 +156,7 @@ PAIR = {
             "enum": ["automatic", "manual"],
             "default": "automatic",
         },
+        "notify": _NOTIFY,
         "floating_ips": {
             "description": "Addresses that the active node holds, by name.",
             "type": "object",
@@ -122,9 +172,9 @@ PAIR = {
                         "type": "string",
                     },
                     "interface": {
-                        "description": "The interface that bears it, such as eth0.",
+                        "description": "The interface that bears it, such as eth0; an altname will do.",
                         "type": "string",
-                        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,14}$",
+                        "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,126}$",
                     },
                     "label": {
                         "description": (
@@ -286,6 +336,25 @@ PAIR = {
                     ],
                     "default": hearing.ORDINARY,
                 },
+                "max_lag": {
+                    "description": (
+                        "Seconds since the standby was last in step after which it counts as behind: "
+                        "pair.status says so, and so does a takeover."
+                    ),
+                    "type": "number",
+                    "minimum": 15,
+                    "maximum": 86400,
+                    "default": 30,
+                },
+                "beyond_max_lag": {
+                    "description": (
+                        "What the watch does when the standby is further behind: serve, and say since when "
+                        "writes are missing; or refuse, and leave the pair without service."
+                    ),
+                    "type": "string",
+                    "enum": [readiness.SERVE, readiness.REFUSE],
+                    "default": readiness.SERVE,
+                },
             },
         },
         "fence": {
@@ -377,7 +446,7 @@ PAIR = {
                     ),
                     "type": "array",
                     "minItems": 1,
-                    "items": _NODE,
+                    "items": {**_NODE, "anyOf": _id_and_host(_ADDRESS)},
                 },
                 "ca": {
                     "description": "File of the authority that signed the members' certificates.",
@@ -420,7 +489,7 @@ PAIR = {
                     "type": "number",
                     "minimum": 0,
                     "maximum": 3600,
-                    "default": 1,
+                    "default": 0.2,
                 },
                 "max_processes": {
                     "description": "How many rsync processes it runs at once for each path.",

@@ -13,33 +13,23 @@ overwritten twice is safe. Names in the lists are in the notation of :py:mod:`fa
 :py:mod:`failback.recovery.restore` puts a run back.
 """
 
-import base64
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import pathlib
-import shutil
-import stat
 import time
 
 from failback import errors
 from failback.host import beneath
 from failback.host import files
 from failback.host import notation
+from failback.recovery import apart
+from failback.recovery import attributes
 from failback.recovery import itemize
 from failback.replication import replicated
 
-_KEPT_ATTRIBUTES = ("user.", "trusted.", "system.posix_acl_", "security.capability")
-TYPES = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "link",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "character device",
-    stat.S_IFBLK: "block device",
-}
 _CHUNK = 1 << 20
 _HIDDEN = "."
 
@@ -162,112 +152,28 @@ class Folder:
         return content
 
 
-def snapshot(path):
-    """
-    The attributes of a file, all that is needed to put them back.
-
-    path
-        Bytes; symbolic links are not followed.
-
-    Returns a JSON-able dict, or ``None`` if nothing is there: ``type``, ``size`` (bytes), ``mode``,
-    ``uid``, ``gid``, ``mtime_ns``, ``device``, ``inode``, ``links``, ``attributes`` (extended ones
-    and ACLs, base64) and, of a symbolic link, ``target``.
-    """
-    try:
-        found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        return snapshot_of(found)
-    finally:
-        os.close(found)
-
-
-def snapshot_of(found):
-    """
-    :py:func:`snapshot` of an open file.
-
-    found
-        Descriptor, ``O_PATH`` will do; or ``None``, of which there is none.
-    """
-    if found is None:
-        return None
-    status = os.fstat(found)
-    result = {
-        "type": TYPES.get(stat.S_IFMT(status.st_mode), "unknown"),
-        "size": status.st_size,
-        "mode": stat.S_IMODE(status.st_mode),
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-        "mtime_ns": status.st_mtime_ns,
-        "device": status.st_dev,
-        "inode": status.st_ino,
-        "links": status.st_nlink,
-        "attributes": {},
-    }
-    with contextlib.suppress(OSError):
-        if result["type"] == "link":
-            result["target"] = notation.readable(os.readlink(b"", dir_fd=found))
-        place = beneath.through(found)
-        for name in os.listxattr(place):
-            if name.startswith(_KEPT_ATTRIBUTES):
-                value = os.getxattr(place, name)
-                result["attributes"][name] = base64.b64encode(value).decode()
-    return result
-
-
-def apply(path, before):
-    """
-    Give a file the attributes of a :py:func:`snapshot`. Its content stays.
-
-    Raises ``OSError``.
-    """
-    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        apply_to(found, before)
-    finally:
-        os.close(found)
-
-
-def apply_to(found, before):
-    """
-    :py:func:`apply` to an open file; ``O_PATH`` will do.
-
-    Raises ``OSError``.
-    """
-    place = beneath.through(found)
-    os.chown(place, before["uid"], before["gid"])
-    if before["type"] != "link":
-        os.chmod(place, before["mode"])
-    wanted = before["attributes"]
-    try:
-        present = os.listxattr(place)
-    except OSError:
-        present = []
-    for name in present:
-        if name.startswith(_KEPT_ATTRIBUTES) and name not in wanted:
-            os.removexattr(place, name)
-    for name, value in wanted.items():
-        os.setxattr(place, name, base64.b64decode(value))
-    os.utime(place, ns=(before["mtime_ns"], before["mtime_ns"]))
-
-
 def write_manifest(folder, item, number):
     """
-    Write down what is kept of a pass, from what is really in its backup.
+    Write down what is kept of a pass, from what is really in its backup, which shares no file with the tree
+    from then on (:py:mod:`failback.recovery.apart`).
 
     Attributes of kept files are those that rsync moved away with them. Folders, and files of which
     only attributes changed, come from the pass's list. Returns the number of entries.
     """
     target = folder.manifest_file(item.module, number)
+    files.make_folder(target.parent)
     temporary = target.with_suffix(".new")
     count = 0
-    with open(temporary, "w", encoding="utf-8", opener=files.private) as manifest:
-        for name in kept_names(folder.backup(item.module, number)):
-            path = os.fsencode(folder.backup(item.module, number)) + b"/" + name
-            entry = {"path": absolute(item, name), "kept": True, **snapshot(path)}
-            if entry["type"] == "file":
-                entry["sha256"] = checksum(path)
+    apart.separate(folder.backup(item.module, number))
+    with (
+        open(temporary, "w", encoding="utf-8", opener=files.private) as manifest,
+        kept_tree(folder.backup(item.module, number)) as tree,
+    ):
+        for name in tree.names() if tree else ():
+            with tree.opened(name) as found:
+                entry = {"path": absolute(item, name), "kept": True, **attributes.snapshot_of(found)}
+                if entry["type"] == "file":
+                    entry["sha256"] = checksum(found)
             manifest.write(json.dumps(entry) + "\n")
             count += 1
         for entry in entries(folder, item.module, number):
@@ -288,6 +194,38 @@ def write_missing_manifests(folder, item):
     for number in folder.passes(item.module):
         if not folder.manifest_file(item.module, number).exists():
             write_manifest(folder, item, number)
+
+
+def end_killed_passes(folder, item):
+    """
+    End what was killed of the passes of a path: the manifests of this run's, and the backups of all runs' are
+    parted from the tree. Those of another run get no manifest: that reads all of a backup.
+
+    Call it with the lock of the path: no pass is at work then, so those without a manifest were killed.
+
+    folder
+        :py:class:`Folder` of the run that goes on, among those of the others.
+    """
+    write_missing_manifests(folder, item)
+    for lists in sorted(folder.path.parent.glob(f"*/lists/{glob.escape(item.module)}")):
+        run = Folder(lists.parent.parent)
+        for number in run.passes(item.module):
+            if not run.manifest_file(item.module, number).exists():
+                # An old backup that cannot be read keeps no recovery waiting; the next one tries again.
+                with contextlib.suppress(OSError):
+                    apart.separate(run.backup(item.module, number))
+
+
+@contextlib.contextmanager
+def kept_tree(path):
+    """A backup as a :py:class:`failback.host.beneath.Tree`, or None where a pass has kept nothing."""
+    try:
+        tree = beneath.Tree(path)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    with tree:
+        yield tree
 
 
 def entries(folder, module, number):
@@ -315,27 +253,15 @@ def lines_of(path):
 
 def kept_names(top):
     """Names (bytes, relative) of all in a backup but the folders, in constant memory a level."""
-    top = os.fsencode(top)
-    pending = [b""]
-    while pending:
-        relative = pending.pop()
-        try:
-            found = os.scandir(os.path.join(top, relative))
-        except FileNotFoundError:
-            continue
-        with found:
-            for entry in found:
-                name = os.path.join(relative, entry.name)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(name)
-                else:
-                    yield name
+    with kept_tree(top) as tree:
+        if tree is not None:
+            yield from tree.names()
 
 
-def checksum(path):
-    """SHA-256 of a file's content, 64 characters."""
+def checksum(found):
+    """SHA-256 of the content of an open file (``O_PATH`` will do), 64 characters."""
     digest = hashlib.sha256()
-    with open(path, "rb") as handle:
+    with open(beneath.through(found), "rb", buffering=0) as handle:
         while chunk := handle.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -382,9 +308,10 @@ def prune(runs_folder, keep, spare=(), days=0, now=None):
     for each in sorted([*real[: -max(1, keep)], *empty[: -max(1, keep)]]):
         if each.name in spare or (days and each.name >= young):
             continue
-        for part in each.iterdir():
+        # The backup last: by it the next pruning finds a run of which this one was killed.
+        for part in sorted(each.iterdir(), key=lambda part: part.name == "backup"):
             if part.is_dir() and not part.is_symlink():
-                shutil.rmtree(part)
+                beneath.remove(part)
             elif part.name != "run.json":
                 part.unlink()
         if not any(each.iterdir()):

@@ -13,7 +13,8 @@ import time
 
 from failback.host import beneath
 from failback.host import notation
-from failback.recovery import backup
+from failback.recovery import apart
+from failback.recovery import attributes
 from failback.recovery import itemize
 from failback.recovery import results
 from failback.recovery import rsync
@@ -47,7 +48,9 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
 
     Returns a dict: ``path``, ``source`` (host), counts ``created``, ``overwritten``, ``deleted``,
     ``attributes``, ``conflicts``, ``total_files`` (here, before), ``source_files``, ``bytes`` (coming in),
-    ``kept_bytes`` (of what is overwritten and deleted), ``names`` (the first paths of each action),
+    ``kept_bytes`` (of what is overwritten and deleted), ``copied_files`` and ``copied_bytes`` (of those that
+    have another name, which stays: they are copied), ``longest`` and ``longest_path`` (of those, the bytes of
+    the longest name, relative to the item, and its path), ``names`` (the first paths of each action),
     ``conflict_names`` (the first conflicts, path to reason), ``truncated`` (whether there are more),
     ``list`` (the list file or ``None``), ``digest`` (of the set of deleted paths) and ``seconds``.
 
@@ -56,6 +59,7 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
     started = time.monotonic()
     result = results.empty(item, peer)
     digest = itemize.Digest()
+    outside = apart.Outside()
     root_created = 0
     with contextlib.ExitStack() as stack:
         tree = stack.enter_context(_tree(peer.folder(item)))
@@ -70,6 +74,9 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
                 # Something of another type bears the name; rsync calls that created.
                 action = itemize.OVERWRITTEN
             results.count(result, action, entry, size)
+            if status and action in (itemize.OVERWRITTEN, itemize.DELETED):
+                outside.add(status)
+                results.lengthen(result, item, entry, status)
             described = results.described(item, entry, action)
             results.name(result, action, described["path"], limit)
             if action == itemize.DELETED:
@@ -85,12 +92,14 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
         if handle is not None:
             handle.flush()
             os.fsync(handle.fileno())
-    rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
+    if not rsync.looked_well(running.outcome):
+        rsync.require_success(running.outcome, item)
     # rsync counts the root as a file. It is none of those that a limit is about.
     result["source_files"] = max(0, running.outcome.source_files - 1)
     result["total_files"] = max(
         0, result["source_files"] - result["created"] + root_created + result["deleted"]
     )
+    result.update(copied_files=outside.files, copied_bytes=outside.bytes)
     result["list"] = None if list_file is None else str(list_file)
     result["digest"] = digest.hexadecimal()
     result["seconds"] = round(time.monotonic() - started, 3)
@@ -176,7 +185,7 @@ def _look(tree, name, attributes_too):
         return None, None
     with contextlib.suppress(beneath.InTheWay), tree.opened(name) as found:
         if found is not None:
-            return os.fstat(found), backup.snapshot_of(found) if attributes_too else None
+            return os.fstat(found), attributes.snapshot_of(found) if attributes_too else None
     return None, None
 
 

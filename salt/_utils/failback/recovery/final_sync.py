@@ -16,6 +16,7 @@ from failback.decisions import limits as change_limits
 from failback.host import files
 from failback.host import notation
 from failback.journal import changes
+from failback.recovery import apart
 from failback.recovery import backup
 from failback.recovery import pull
 from failback.recovery import results
@@ -142,10 +143,10 @@ class FinalSync:
         if item in self._names and item in self._waiting:
             waiting = self._waiting.pop(item)
             waiting.feed(self._names[item], self._deadline)
-            yield waiting, (rsync.VANISHED, *rsync.CONNECTION_FAILED)
+            yield waiting, (rsync.VANISHED, rsync.PARTIAL, *rsync.CONNECTION_FAILED)
         for _attempt in range(_LAST_ATTEMPTS):
             running = rsync.Pass(self._command(item), self._locks[item].fileno(), self._deadline)
-            yield running.__enter__(), (rsync.VANISHED,)
+            yield running.__enter__(), (rsync.VANISHED, rsync.PARTIAL)
 
     def _sync(self, item):
         started = time.monotonic()
@@ -160,9 +161,10 @@ class FinalSync:
                 with contextlib.ExitStack() as stack:
                     stack.push(running.__exit__)
                     for entry in results.entries(running, item):
-                        results.count(result, entry.action, entry)
-                        described = results.described(item, entry, entry.action)
-                        results.name(result, entry.action, described["path"], results.NAMES)
+                        action = results.happened(entry, self._kept(item))
+                        results.count(result, action, entry)
+                        described = results.described(item, entry, action)
+                        results.name(result, action, described["path"], results.NAMES)
                         handle.write(json.dumps(described) + "\n")
                 if running.outcome.code not in another:
                     break
@@ -170,5 +172,15 @@ class FinalSync:
             terms = (self._pulled.pair, self._pulled.limits.operation)
             raise errors.Refused(change_limits.final_sync_sentence(item.path, self._max_delete, *terms))
         rsync.require_success(running.outcome, item)
+        # Before anybody serves here: clients write to the files of the tree, and not to those of the backup.
+        apart.separate(self._kept(item), lambda: self._require_time(item))
         result["seconds"] = round(time.monotonic() - started, 4)
         return result
+
+    def _require_time(self, item):
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise errors.Unavailable(
+                f"{item.path} is in step, but the backup was not ended in the time it was given: a file with "
+                "several names, of which one was overwritten or deleted, must be copied to be kept. Run the "
+                "same orchestration again: it copies the file before it releases the addresses."
+            )

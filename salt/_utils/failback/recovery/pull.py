@@ -19,8 +19,10 @@ import typing
 
 from failback import errors
 from failback.decisions import limits as change_limits
+from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import dry_run
+from failback.recovery import itemize
 from failback.recovery import results
 from failback.recovery import rsync
 from failback.recovery import workers
@@ -125,7 +127,7 @@ class Pull:
 
     def problems(self, previews, items=None):
         """
-        Everything that speaks against a sync: limits, sources, room for the backup.
+        Everything that speaks against a sync: limits, sources, room for the backup, paths too long for it.
 
         previews
             What :py:meth:`preview` returned.
@@ -151,8 +153,15 @@ class Pull:
                         "here. Mount or fill it there (or empty it here, if that is what is meant), "
                         f"then run: salt-run pair.plan {self.pair}"
                     )
+        problems += change_limits.depth_problems(self._longest(items or self.items, previews), self.pair)
         demands = _demands(previews, self.peer, items or self.items, self.run_folder)
         return problems + change_limits.room_problems(demands, self.pair)
+
+    def _longest(self, items, previews):
+        """The bytes of the longest path of each item in the backup, and which file has it."""
+        for item, each in zip(items, previews):
+            top = os.fsencode(self.folder.backup(item.module, 1)) + b"/"
+            yield len(top) + each["longest"], each["longest_path"]
 
     def source_problems(self, files_here):
         """
@@ -219,9 +228,10 @@ class PathPull:
     def __init__(self, whole, item, lock):
         self._whole, self._item, self._lock = whole, item, lock
         self._folder = whole.folder
-        backup.write_missing_manifests(self._folder, item)
+        backup.end_killed_passes(self._folder, item)
         self._number = self._folder.next_pass(item.module)
         self._looked = None
+        self._was_partial = False
 
     @property
     def _list_file(self):
@@ -258,7 +268,7 @@ class PathPull:
             if done["code"] == 0 and results.changes(done) <= limits.small_pass:
                 report["settled"] = True
                 break
-            if report["passes"] >= limits.max_passes:
+            if report["passes"] >= limits.max_passes and done["code"] != rsync.PARTIAL:
                 break
             self._look_again()
         report["seconds"] = round(time.monotonic() - started, 3)
@@ -285,14 +295,25 @@ class PathPull:
         result = results.empty(item, peer)
         if not named:
             result.update({key: looked[key] for key in (*results.ACTIONS, "bytes", "names", "truncated")})
+        replaced = self._replaced() if named else ()
         with root_unchanged(item, peer), rsync.Pass(command, self._lock.fileno()) as running:
             for entry in results.entries(running, item):
-                results.count(result, entry.action, entry)
-                results.name(result, entry.action, results.path_of(item, entry), results.NAMES)
+                path, action = results.path_of(item, entry), results.happened(entry, kept)
+                if action == itemize.CREATED and path in replaced:
+                    action = itemize.OVERWRITTEN
+                results.count(result, action, entry)
+                results.name(result, action, path, results.NAMES)
         backup.write_manifest(self._folder, item, self._number)
-        rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED))
+        another = (rsync.VANISHED,) if self._was_partial else (rsync.VANISHED, rsync.PARTIAL)
+        rsync.require_success(running.outcome, item, accept=(0, *another))
+        self._was_partial |= running.outcome.code == rsync.PARTIAL
         result["code"] = running.outcome.code
         return result
+
+    def _replaced(self):
+        """What bears the name of something of another type, as the look before the pass has seen it."""
+        listed = backup.entries(self._folder, self._item.module, self._number)
+        return {each["path"] for each in listed if each["action"] == itemize.OVERWRITTEN}
 
 
 @contextlib.contextmanager
@@ -306,12 +327,12 @@ def root_unchanged(item, peer):
         yield
         return
     folder = os.fsencode(peer.folder(item)) or b"/"
-    before = backup.snapshot(folder)
+    before = attributes.snapshot(folder)
     try:
         yield
     finally:
         if before is not None:
-            backup.apply(folder, before)
+            attributes.apply(folder, before)
 
 
 def _demands(previews, peer, items, run_folder):
@@ -340,9 +361,11 @@ def _demands(previews, peer, items, run_folder):
         need = change_limits.room_needed([each])
         there = demand(peer.folder(item) or "/", need["incoming"], need["incoming_files"])
         kept_on = os.stat(_existing(run_folder)).st_dev
-        # Within one file system a kept file is moved, not copied.
-        moved = there == kept_on
-        demand(run_folder, 0 if moved else need["kept"], 0 if moved else need["kept_files"])
+        if there == kept_on:
+            # Within one file system a kept file is moved; one that keeps another name is copied.
+            demand(run_folder, each["copied_bytes"], each["copied_files"])
+        else:
+            demand(run_folder, need["kept"], need["kept_files"])
     return list(demands.values())
 
 

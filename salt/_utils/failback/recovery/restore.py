@@ -7,6 +7,7 @@ done has nothing to be taken back. What is overwritten meanwhile is kept as a ru
 back can be taken back the same way.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,6 +15,8 @@ import os
 from failback import errors
 from failback.host import beneath
 from failback.host import notation
+from failback.recovery import apart
+from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import itemize
 from failback.recovery import taken_back
@@ -150,19 +153,34 @@ def _chosen(folder, item, wanted):
 
 def _not_as_kept(folder, item, number, wanted):
     """What a pass has kept, by its manifest, and is not in its backup like that: sentences."""
-    top = os.fsencode(folder.backup(item.module, number))
-    for entry in _manifest(folder.manifest_file(item.module, number)):
-        if not entry.get("kept") or not wanted(entry["path"]):
-            continue
-        path = top + b"/" + backup.relative(item, entry["path"])
-        found = backup.snapshot(path)
-        if found is None:
-            yield f"{entry['path']} is missing ({notation.readable(path)})"
-        elif any(found.get(key) != entry.get(key) for key in ("type", "target")) or (
-            found["type"] == "file"
-            and (found["size"] != entry["size"] or backup.checksum(path) != entry["sha256"])
-        ):
-            yield f"{entry['path']} has changed since it was kept ({notation.readable(path)})"
+    top = folder.backup(item.module, number)
+    with backup.kept_tree(top) as tree:
+        for entry in _manifest(folder.manifest_file(item.module, number)):
+            if not entry.get("kept") or not wanted(entry["path"]):
+                continue
+            name = backup.relative(item, entry["path"])
+            why = _what_is_not_as_kept(tree, name, entry)
+            if why:
+                yield f"{entry['path']} {why} ({notation.readable(os.fsencode(top) + b'/' + name)})"
+
+
+def _what_is_not_as_kept(tree, name, entry):
+    """What a file of a backup is not, by its entry in the manifest; None if it is as it was."""
+    if tree is None:
+        return "is missing"
+    try:
+        with tree.opened(name) as opened:
+            if opened is None:
+                return "is missing"
+            found = attributes.snapshot_of(opened)
+            if all(found.get(key) == entry.get(key) for key in ("type", "target")) and (
+                found["type"] != "file"
+                or (found["size"] == entry["size"] and backup.checksum(opened) == entry["sha256"])
+            ):
+                return None
+    except beneath.InTheWay:
+        return "is missing"
+    return "has changed since it was kept"
 
 
 def _manifest(path):
@@ -179,7 +197,7 @@ def _manifest(path):
 
 
 def _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created):
-    kept = os.fsencode(folder.backup(item.module, number))
+    kept = folder.backup(item.module, number)
     names = [name for name in backup.kept_names(kept) if wanted(backup.absolute(item, name))]
     for name in names:
         _note(result, "restored", backup.absolute(item, name), limit)
@@ -199,9 +217,11 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
     top = os.path.join(root, item.root.lstrip("/"))
     os.makedirs(top, exist_ok=True)
     undo_number = undo.next_pass(item.module)
-    moved = os.fsencode(undo.backup(item.module, undo_number))
-    with beneath.Tree(top) as tree:
-        back = taken_back.PassTakenBack(item, tree, kept, moved, names, chosen)
+    with contextlib.ExitStack() as stack:
+        tree = stack.enter_context(beneath.Tree(top))
+        content = stack.enter_context(backup.kept_tree(kept))
+        moved = apart.Kept(undo.backup(item.module, undo_number))
+        back = taken_back.PassTakenBack(item, tree, content, stack.enter_context(moved), names, chosen)
         back.write_list(undo.list_file(item.module, undo_number), remove_created)
         back.note_folder_times()
         if remove_created:

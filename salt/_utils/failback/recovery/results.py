@@ -6,6 +6,7 @@ names. All passes, real and dry ones, fill their results with these functions.
 """
 
 import os
+import stat
 
 from failback.host import files
 from failback.host import notation
@@ -37,6 +38,10 @@ def empty(item, peer):
         "conflicts": 0,
         "bytes": 0,
         "kept_bytes": 0,
+        "copied_files": 0,
+        "copied_bytes": 0,
+        "longest": 0,
+        "longest_path": None,
         "total_files": 0,
         "source_files": 0,
         "names": {action: [] for action in ACTIONS},
@@ -52,6 +57,19 @@ def path_of(item, entry):
     if entry.name == b"./":
         path = os.fsencode(item.root) + b"/"
     return notation.readable(path)
+
+
+def happened(entry, kept):
+    """
+    What a pass has done by an entry of rsync's, which calls created also what replaces another type.
+
+    kept
+        The backup of the pass, where what was there is by then. An empty folder leaves no trace in it.
+    """
+    place = os.path.join(os.fsencode(kept), entry.name.rstrip(b"/"))
+    if entry.action == itemize.CREATED and os.path.lexists(place):
+        return itemize.OVERWRITTEN
+    return entry.action
 
 
 def described(item, entry, action):
@@ -71,6 +89,13 @@ def count(result, action, entry, size_here=0):
         result["bytes"] += entry.size
     if action in (itemize.OVERWRITTEN, itemize.DELETED):
         result["kept_bytes"] += size_here
+
+
+def lengthen(result, item, entry, status):
+    """Note a name that is going to be in the backup, if it is the longest so far and no folder."""
+    length = len(entry.name)
+    if length > result["longest"] and not stat.S_ISDIR(status.st_mode):
+        result.update(longest=length, longest_path=path_of(item, entry))
 
 
 def name(result, action, path, limit):

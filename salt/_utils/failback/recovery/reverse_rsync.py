@@ -258,7 +258,7 @@ def _conflict(member, takeover):
 
     What an earlier, interrupted recovery has brought here from the serving node is none: its lists name it.
     """
-    before = conflicts.just_before(member.config)
+    before = conflicts.just_before(member.config, takeover)
     brought = None
 
     def reason(path, status, there):

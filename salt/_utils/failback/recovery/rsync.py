@@ -1,8 +1,9 @@
 """
 Running rsync against the peer's daemon over SSH: the command lines, and one pass of it.
 
-An exit code other than 0 is never success here. 24 (files vanished while they were read) means that
-another pass is needed; any other code raises with rsync's own words.
+An exit code other than 0 is never success here. 24 (files vanished while they were read) means that another
+pass is needed, and so does a first 23: rsync asks a file for the default ACL of the folder that it has just
+replaced by it. Any other code raises with rsync's own words, and so does 23 after a second pass.
 """
 
 import collections
@@ -17,6 +18,7 @@ import threading
 import time
 
 from failback import errors
+from failback.decisions import addressing
 from failback.host import files
 from failback.host import notation
 from failback.peer import answers
@@ -24,12 +26,19 @@ from failback.recovery import itemize
 from failback.replication import replicated
 
 VANISHED = 24
+#: Some files or attributes were not carried over.
+PARTIAL = 23
 #: What was to be deleted beyond ``max_delete`` is still there.
 TOO_MANY_DELETIONS = 25
 #: rsync(1): protocol, socket I/O, protocol data stream, lost its connection to the daemon or shell.
 CONNECTION_FAILED = (2, 10, 12, 255)
 
 _STATISTICS = re.compile(rb"^Number of files: ([\d,.]+)")
+_PRETENDED = re.compile(
+    rb'rsync: \[generator\] stat ".*" failed: '
+    rb"(Too many levels of symbolic links \(40\)|Not a directory \(20\))$"
+    rb"|rsync error: some files/attrs were not transferred"
+)
 _KEPT_WORDS = 30
 #: Bytes that wait to be read at most (fcntl(2): root may have as much), and for how long, in ms.
 _PIPE = 1 << 20
@@ -64,6 +73,10 @@ class Peer:
     program: str = "rsync"
     timeout: int = 300
 
+    def module(self, item):
+        """An item on the peer, as rsync's command line names it."""
+        return f"{addressing.in_brackets(self.host)}::{item.module}/"
+
     def folder(self, item):
         """Where an item lies on this node, without a slash at the end."""
         return os.path.join(self.root, item.root.lstrip("/")).rstrip("/")
@@ -71,11 +84,18 @@ class Peer:
 
 @dataclasses.dataclass
 class Outcome:
-    """What one run of rsync ended with: exit code, files on the source, its messages."""
+    """
+    What one run of rsync ended with: exit code, files on the source, its messages.
+
+    only_pretended
+        Whether it has complained of nothing but names below what it would have replaced by a folder, had it
+        been no dry run: see :py:func:`looked_well`.
+    """
 
     code: int = 0
     source_files: int = 0
     words: list = dataclasses.field(default_factory=list)
+    only_pretended: bool = True
 
 
 def pull_command(peer, item, dry_run=False, backup=None, named=True, max_delete=None):
@@ -118,7 +138,7 @@ def pull_command(peer, item, dry_run=False, backup=None, named=True, max_delete=
         command.append(f"--max-delete={int(max_delete)}")
     if backup is not None:
         command += ["--backup", f"--backup-dir={backup}"]
-    return [*command, f"{peer.host}::{item.module}/", f"{peer.folder(item)}/"]
+    return [*command, peer.module(item), f"{peer.folder(item)}/"]
 
 
 def named_pull_command(peer, item, names_file, backup=None, max_delete=None):
@@ -152,7 +172,7 @@ def named_pull_command(peer, item, names_file, backup=None, max_delete=None):
         command.append(f"--max-delete={int(max_delete)}")
     if backup is not None:
         command += ["--backup", f"--backup-dir={backup}"]
-    return [*command, f"{peer.host}::{item.module}/", f"{peer.folder(item)}/"]
+    return [*command, peer.module(item), f"{peer.folder(item)}/"]
 
 
 def environment():
@@ -300,6 +320,18 @@ class Pass:
     def _read_errors(self):
         for line in self._process.stderr:
             self._errors.append(line.rstrip(b"\n"))
+            if line.strip() and not _PRETENDED.match(line):
+                self.outcome.only_pretended = False
+
+
+def looked_well(outcome):
+    """
+    Whether a dry run has ended well: with 0 or 24, or with a 23 that only a dry run ends with.
+
+    Where a link or a file here is going to be a folder, rsync asks for the hard links below it although, in a
+    dry run, the folder is not there. A link that leads to itself, or a file, is no way to them.
+    """
+    return outcome.code in (0, VANISHED) or (outcome.code == PARTIAL and outcome.only_pretended)
 
 
 def require_success(outcome, item, accept=(0,)):

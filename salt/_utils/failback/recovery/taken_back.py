@@ -6,13 +6,14 @@ Users work in that path meanwhile. See :py:mod:`failback.host.beneath` for how i
 
 import collections
 import contextlib
+import itertools
 import json
 import os
-import secrets
 import stat
 
 from failback.host import beneath
 from failback.host import files
+from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import itemize
 
@@ -38,8 +39,11 @@ class PassTakenBack:
     below ``tree`` is taken from an open folder. Where somebody is in the way, ``left`` says so by path, and
     the rest goes on.
 
-    kept, moved
-        Backup of the pass that is taken back, and of the run that takes it back: folders of ours.
+    kept
+        Backup of the pass that is taken back, a :py:class:`failback.host.beneath.Tree`; None if it has none.
+
+    moved
+        That of the run that takes it back: :py:class:`failback.recovery.apart.Kept`.
 
     names, chosen
         What has content in the backup, and the entries of the pass's list.
@@ -51,6 +55,7 @@ class PassTakenBack:
         self._names, self._chosen = names, chosen
         self._times = {}
         self._ours = set()
+        self._first_names = {}
         self._inside = None
         self.left = {}
 
@@ -70,26 +75,42 @@ class PassTakenBack:
 
     def write_list(self, path, remove_created):
         """The list of the restoring run: the attributes of everything it is about to touch."""
-        seen = set()
+        steps = {}
+        for name in self._names:
+            for above in self._missing_above(name):
+                steps.setdefault(above, itemize.CREATED)
+            steps[name] = itemize.OVERWRITTEN
+        for each in self._chosen:
+            if each["action"] != itemize.CREATED:
+                name = self._name(each)
+                is_moved = _was_folder(each) and self._is_file(name)
+                steps.setdefault(name, itemize.OVERWRITTEN if is_moved else itemize.ATTRIBUTES)
+            elif remove_created:
+                steps.setdefault(self._name(each), itemize.DELETED)
+        for name in self._names:
+            with contextlib.suppress(OSError):
+                # What has taken the place of a file: it goes, with all that is in it.
+                for one in itertools.chain(*self._below(name)):
+                    steps.setdefault(one, itemize.DELETED)
         with open(path, "w", encoding="utf-8", opener=files.private) as handle:
-            for name in self._names:
-                seen.add(backup.absolute(self._item, name))
-                self._write(handle, name, itemize.OVERWRITTEN)
-            for each in self._chosen:
-                if each["path"].rstrip("/") in seen:
-                    continue
-                if each["action"] != itemize.CREATED:
-                    self._write(handle, self._name(each), itemize.ATTRIBUTES)
-                elif remove_created:
-                    self._write(handle, self._name(each), itemize.DELETED)
+            for name, action in steps.items():
+                self._write(handle, name, action)
             handle.flush()
             os.fsync(handle.fileno())
+
+    def _missing_above(self, name):
+        """The folders above a name that are not there."""
+        above = os.path.dirname(name)
+        with contextlib.suppress(OSError):
+            while above and not self._tree.exists(above):
+                yield above
+                above = os.path.dirname(above)
 
     def _write(self, handle, name, action):
         before = None
         # What is behind a link is not what this run is about to touch: its attributes belong to nothing here.
         with contextlib.suppress(beneath.InTheWay), self._tree.opened(name) as found:
-            before = backup.snapshot_of(found)
+            before = attributes.snapshot_of(found)
         entry = {
             "action": action if before is not None else itemize.CREATED,
             "path": backup.absolute(self._item, name),
@@ -131,23 +152,14 @@ class PassTakenBack:
                 with contextlib.suppress(OSError):
                     os.rmdir(last, dir_fd=folder)
                 return
-            beneath.move(folder, last, self._target(name))
+        self._moved.take(self._tree, name)
 
     def make_folders(self):
         """Those that were deleted, and those that a file in the backup lies in."""
-        gone = [
-            each
-            for each in self._chosen
-            if each["action"] != itemize.CREATED
-            and each.get("before")
-            and each["before"]["type"] == "directory"
-        ]
-        for each in reversed(gone):
+        for each in reversed([each for each in self._chosen if _was_folder(each)]):
             name = self._name(each)
             with self._or_left(name):
-                with self._tree.opened(name) as found:
-                    is_file = found is not None and not stat.S_ISDIR(os.fstat(found).st_mode)
-                if is_file:
+                if self._is_file(name):
                     self._move(name)
                 self._tree.make_folders(name)
         for name in self._names:
@@ -156,6 +168,12 @@ class PassTakenBack:
                 if above and not self._tree.exists(above):
                     self._copy_folder(above)
 
+    def _is_file(self, name):
+        """Whether something that is no folder bears a name; what is behind a link does not."""
+        with contextlib.suppress(beneath.InTheWay), self._tree.opened(name) as found:
+            return found is not None and not stat.S_ISDIR(os.fstat(found).st_mode)
+        return False
+
     def _copy_folder(self, name):
         # A folder that the list does not know: rsync gave its copy in the backup the same attributes.
         above = os.path.dirname(name)
@@ -163,10 +181,12 @@ class PassTakenBack:
             self._copy_folder(above)
         with self._tree.parent(name) as (folder, last):
             os.mkdir(last, mode=0o700, dir_fd=folder)
-        with self._tree.folder(name) as made:
+        with self._tree.folder(name) as made, self._kept.opened(name) as found:
             # Root's and empty: nobody else has put it there since.
             if os.fstat(made).st_uid == os.geteuid() and not os.listdir(made):
-                backup.apply_to(made, backup.snapshot(self._kept + b"/" + name))
+                before = attributes.snapshot_of(found)
+                attributes.apply_to(made, before)
+                self._times[name] = (os.fstat(made), before["mtime_ns"])
 
     def put_back(self):
         """
@@ -176,23 +196,35 @@ class PassTakenBack:
         ever where a named pipe does.
         """
         for name in self._names:
-            with self._or_left(name), self._tree.parent(name) as (folder, last):
-                temporary = b".failback-" + secrets.token_hex(8).encode()
-                source = self._kept + b"/" + name
-                try:
-                    made = beneath.copy(source, folder, temporary)
-                    try:
-                        backup.apply_to(made, backup.snapshot(source))
-                        self._make_room(name, folder, last)
-                        os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
-                        status = os.fstat(made)
-                        self._ours.add((status.st_dev, status.st_ino))
-                    finally:
-                        os.close(made)
-                except BaseException:
-                    with contextlib.suppress(OSError):
-                        os.unlink(temporary, dir_fd=folder)
-                    raise
+            with self._or_left(name), self._kept.opened(name) as source:
+                self._put(name, source)
+
+    def _put(self, name, source):
+        with self._tree.parent(name) as (folder, last), _Temporary(folder) as temporary:
+            made = self._tie(source, temporary)
+            if made is None:
+                made = temporary.make(lambda new: beneath.copy(source, folder, new))
+                attributes.apply_to(made, attributes.snapshot_of(source))
+            self._make_room(name, folder, last)
+            temporary.rename(last)
+            status, kept = os.fstat(made), os.fstat(source)
+            self._ours.add((status.st_dev, status.st_ino))
+            if kept.st_nlink > 1:
+                self._first_names[kept.st_dev, kept.st_ino] = name, status
+
+    def _tie(self, source, temporary):
+        """One more name for what is one file in the backup, so that its content takes room once; or None."""
+        kept = os.fstat(source)
+        first, status = self._first_names.get((kept.st_dev, kept.st_ino), (None, None))
+        if first is None:
+            return None
+        with contextlib.suppress(OSError), self._tree.parent(first) as (here, own):
+            made = temporary.link(here, own)
+            if beneath.same_file(os.fstat(made), status):
+                return made
+        # Somebody has changed the first name since. Its content is not that of this one.
+        temporary.drop()
+        return None
 
     def _make_room(self, name, folder, last):
         """Keep what is there. A file stays there too, until another takes its place."""
@@ -201,7 +233,7 @@ class PassTakenBack:
         except FileNotFoundError:
             return
         if not is_folder:
-            beneath.keep(folder, last, self._target(name))
+            self._moved.take(self._tree, name, stays=True)
             return
         content, folders = self._below(name)
         for one in content:
@@ -220,31 +252,20 @@ class PassTakenBack:
                     kind.append(os.path.join(above, os.fsencode(one.name)))
         return content, folders
 
-    def _target(self, name):
-        """Where something is kept; its folders are made, with the attributes of those here."""
-        above = os.path.dirname(name)
-        missing = []
-        while above and not os.path.isdir(self._moved + b"/" + above):
-            missing.append(above)
-            above = os.path.dirname(above)
-        os.makedirs(self._moved, mode=0o700, exist_ok=True)
-        for one in reversed(missing):
-            os.mkdir(self._moved + b"/" + one, mode=0o700)
-            with self._tree.folder(one) as folder:
-                backup.apply(self._moved + b"/" + one, backup.snapshot_of(folder))
-        return self._moved + b"/" + name
-
     def link_again(self):
         """Names that were one file become one file again."""
         groups = {}
         for each in self._chosen:
             before = each.get("before")
-            if not before or before["links"] < 2 or before["type"] != "file":
+            if not before or before["links"] < 2 or before["type"] == "directory":
                 continue
             if each["action"] == itemize.ATTRIBUTES:
                 continue
             key = (before["device"], before["inode"])
-            groups.setdefault(key, (before, []))[1].append(self._name(each))
+            # rsync lists some deletions twice: each name counts once.
+            names = groups.setdefault(key, (before, []))[1]
+            if self._name(each) not in names:
+                names.append(self._name(each))
         incomplete = {key for key, (before, names) in groups.items() if len(names) < before["links"]}
         remaining = self._find_inodes(incomplete) if incomplete else {}
         for key, (before, names) in groups.items():
@@ -255,38 +276,35 @@ class PassTakenBack:
                         self._link(first, name)
 
     def _link(self, first, name):
-        with self._tree.parent(first) as (here, own), self._tree.parent(name) as (folder, last):
-            temporary = b".failback-" + secrets.token_hex(8).encode()
-            os.link(own, temporary, src_dir_fd=here, dst_dir_fd=folder, follow_symlinks=False)
-            os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
-            with contextlib.suppress(FileNotFoundError):
-                # rename(2) does nothing when both names are one file already.
-                os.unlink(temporary, dir_fd=folder)
+        with (
+            self._tree.parent(first) as (here, own),
+            self._tree.parent(name) as (folder, last),
+            _Temporary(folder) as temporary,
+        ):
+            temporary.link(here, own)
+            temporary.rename(last)
 
     def _find_inodes(self, wanted):
         found = {}
-        for name, status in self._all_files():
+        for name, status in self._tree.statuses():
             key = (status.st_dev, status.st_ino)
             if key in wanted:
                 found.setdefault(key, name)
         return found
 
-    def _all_files(self):
-        for name in self._tree.names():
-            with contextlib.suppress(beneath.InTheWay), self._tree.opened(name) as found:
-                if found is not None:
-                    yield name, os.fstat(found)
-
     def _same_content(self, first, second, before):
+        """Whether two names are two files that may become one: they are alike, and what it was before."""
         with self._tree.opened(first) as one, self._tree.opened(second) as other:
             if one is None or other is None:
                 return False
-            one, other = os.fstat(one), os.fstat(other)
-        return (
-            (one.st_size, one.st_mtime_ns)
-            == (other.st_size, other.st_mtime_ns)
-            == (before["size"], before["mtime_ns"])
-        )
+            found = [attributes.snapshot_of(each) for each in (one, other)]
+            keys = ("type", "target", *(("size", "mtime_ns") if before["type"] == "file" else ()))
+            if any(each.get(key) != before.get(key) for each in found for key in keys):
+                return False
+            first, second = os.fstat(one), os.fstat(other)
+            if beneath.same_file(first, second) or first.st_rdev != second.st_rdev:
+                return False
+            return before["type"] != "file" or beneath.same_content(one, other)
 
     def set_attributes(self):
         """Owner, mode, times and extended attributes of all that the pass has touched."""
@@ -295,14 +313,14 @@ class PassTakenBack:
             if not before:
                 continue
             with self._or_left(name), self._tree.opened(name) as found:
-                if found is None or backup.TYPES.get(stat.S_IFMT(os.fstat(found).st_mode)) != before["type"]:
+                if found is None or attributes.type_of(os.fstat(found)) != before["type"]:
                     continue
                 if self._may_be_a_stranger(os.fstat(found), before):
                     self._leave(name, "it is a link to a file that may lie elsewhere")
                 elif self._may_be_forged(os.fstat(found), before):
                     self._leave(name, "its owner could have changed it, and it would get rights of another's")
                 else:
-                    backup.apply_to(found, before)
+                    attributes.apply_to(found, before)
 
     def _may_be_forged(self, status, before):
         """
@@ -328,6 +346,58 @@ class PassTakenBack:
             return False
         if self._inside is None:
             self._inside = collections.Counter(
-                (one.st_dev, one.st_ino) for _, one in self._all_files() if one.st_nlink > 1
+                (one.st_dev, one.st_ino) for _, one in self._tree.statuses() if one.st_nlink > 1
             )
         return self._inside[key] < status.st_nlink
+
+
+def _was_folder(entry):
+    """Whether a folder was there that the pass has deleted or replaced, or of which it changed attributes."""
+    before = entry.get("before")
+    return entry["action"] != itemize.CREATED and bool(before) and before["type"] == "directory"
+
+
+class _Temporary:
+    """
+    A name in a user's folder for something that is going to have another one there.
+
+    A context manager: at its end there is none, and what was made is closed. A name of the user's is never
+    taken for it.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._name = self._made = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.drop()
+
+    def make(self, function):
+        """Make it by a function of the name, which returns it open; returns that."""
+        self._name, self._made = beneath.new_name(function)
+        return self._made
+
+    def link(self, folder, name):
+        """Make it another name of a file; returns that, open (``O_PATH``)."""
+
+        def tie(new):
+            os.link(name, new, src_dir_fd=folder, dst_dir_fd=self._folder, follow_symlinks=False)
+            return os.open(new, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+
+        return self.make(tie)
+
+    def rename(self, name):
+        """Give it its name in the same folder. It stays open."""
+        os.replace(self._name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def drop(self):
+        """Delete what has not got its name."""
+        if self._made is not None:
+            os.close(self._made)
+            # Also after the rename: where both names were one file already, rename(2) has left both.
+            with contextlib.suppress(OSError):
+                os.unlink(self._name, dir_fd=self._folder)
+            self._name = self._made = None

@@ -18,6 +18,10 @@ where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in it
   target.
 - The status file is written only when something happens (its issue 461). Here something happens
   every second.
+- A folder that is made while a pass runs may be carried by it before lsyncd watches it: the first pass
+  looks at all there is, and so does one that carries the deletion of a folder of the same name. What goes
+  from it before lsyncd watches it is never reported. Here the pass that carries a new folder compares all
+  of it, deletions included; it begins when lsyncd watches that folder already.
 
 What proves that nothing waits is described in :py:mod:`failback.replication.lsyncd_status`.
 """
@@ -26,6 +30,7 @@ import collections
 import os
 import re
 
+from failback.decisions import addressing
 from failback.errors import FailbackError
 from failback.replication import replicated
 
@@ -38,7 +43,10 @@ HEARTBEAT = 1
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
 
-Places = collections.namedtuple("Places", "config status marker seen mounted failed")
+#: Seconds after which an rsync is given up that carries the file of ``failback.replication.in_step``.
+IN_STEP_TIMEOUT = 20
+
+Places = collections.namedtuple("Places", "config status marker seen mounted failed connection")
 
 
 def places(member):
@@ -51,7 +59,8 @@ def places(member):
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
     name it saw there; ``mounted``, what was mounted when it started;
-    ``failed``, the exit status of each of its rsyncs that did not end well, one a line.
+    ``failed``, the exit status of each of its rsyncs that did not end well, one a line; ``connection``,
+    the socket of the SSH connection that its rsyncs share.
     """
     volatile = member.volatile
     return Places(
@@ -61,6 +70,7 @@ def places(member):
         seen=volatile / "lsyncd.seen",
         mounted=volatile / "lsyncd.mounted",
         failed=volatile / "lsyncd.failed",
+        connection=volatile / "lsyncd.ssh",
     )
 
 
@@ -241,9 +251,7 @@ def render(member, items):
     change.
     """
     config, place = member.config, places(member)
-    host = config["secondary"]["host"]
-    if ":" in host:
-        host = f"[{host}]"
+    host = addressing.in_brackets(config["secondary"]["host"])
     root = str(member.paths.root).rstrip("/")
     carried = [
         _CARRY.format(
@@ -271,7 +279,11 @@ def render(member, items):
         delay=_number(config["lsyncd"]["delay"]),
         max_processes=_number(config["lsyncd"]["max_processes"]),
         options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
-        remote_shell=quote(replicated.ssh_command(member.paths)),
+        remote_shell=quote(replicated.lasting_ssh_command(member.paths, place.connection)),
+        in_step=quote(replicated.IN_STEP),
+        in_step_source=quote(f"{place.marker}/{replicated.IN_STEP}"),
+        in_step_target=quote(f"{host}::{replicated.in_step(member.pair).module}/"),
+        in_step_timeout=quote(f"--timeout={IN_STEP_TIMEOUT}"),
         carried="\n".join(carried),
     )
 
@@ -429,8 +441,9 @@ local function carry(item)
 			end
 		end
 		local paths = events.getPaths(function(etype, path)
-			if etype == "Delete" and path:sub(-1) == "/" then
-				-- "***" matches the folder and all that was in it.
+			if (etype == "Delete" or etype == "Create") and path:sub(-1) == "/" then
+				-- "***" matches the folder and all in it. Of a new one, too: an earlier pass may have carried
+				-- what was in it before lsyncd watched it, and nobody reports that this has gone since.
 				add(literal(path, true) .. "***")
 			else
 				add(literal(path))
@@ -475,11 +488,23 @@ end
 -- lsyncd reads all its events in the kernel's order: once it has seen a name appear here, every
 -- earlier change of the replicated paths is in its queue.
 local function seen(event)
+	if event.basename == {in_step} then
+		-- What the standby is told travels as the files do.
+		spawn(event, "/usr/bin/rsync", "--archive", {in_step_timeout}, "--rsh", {remote_shell},
+			{in_step_source}, {in_step_target})
+		return
+	end
 	local file = io.open({seen}, "w")
 	if file then
 		file:write(event.basename)
 		file:close()
 	end
 end
-sync{{ source = {marker}, delay = 0, onCreate = seen, onModify = seen }}
+
+-- One that does not arrive is not tried again: the next follows. And it keeps no name from being noted.
+local function whatever_it_says()
+	return "ok"
+end
+sync{{ source = {marker}, delay = 0, onCreate = seen, onModify = seen,
+	maxProcesses = 2, collect = whatever_it_says }}
 """

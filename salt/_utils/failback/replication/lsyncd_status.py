@@ -186,6 +186,17 @@ def observe(member, unit_state):
     return _observe(member, unit_state)[0]
 
 
+def look(member, unit_state):
+    """
+    The same look for whoever goes on from one to the next.
+
+    Returns the status of :py:func:`observe`; when lsyncd wrote what it is drawn from, in nanoseconds since
+    1970 or None; and the names that wait or are being carried, as a set.
+    """
+    status, written, syncs = _observe(member, unit_state)
+    return status, written, _names(syncs)
+
+
 def _observe(member, unit_state):
     # Returns the status, the time in nanoseconds at which lsyncd wrote what it is drawn from, and the
     # syncs in it.
@@ -313,7 +324,7 @@ def drain(member, limit=60, unit_reader=unit):
     started = time.monotonic()
     place = lsyncd_config.places(member)
     files.make_folder(place.marker)
-    marker = place.marker / secrets.token_hex(8)
+    markers = _Markers(place)
     first = seen_at = earlier = before_the_step = None
     clocks = system.clocks()
     try:
@@ -322,8 +333,8 @@ def drain(member, limit=60, unit_reader=unit):
             clocks, since = system.clocks(), clocks
             if system.clock_step(since) < -SET_BACK:
                 # What was written until now may bear a later time than what follows: begin again.
-                marker.unlink(missing_ok=True)
-                marker = place.marker / secrets.token_hex(8)
+                markers.remove()
+                markers = _Markers(place)
                 seen_at, earlier, before_the_step = None, None, written
             if not status["running"]:
                 raise Unavailable(
@@ -332,10 +343,7 @@ def drain(member, limit=60, unit_reader=unit):
             if first is None:
                 first = status["waiting"]
             if seen_at is None:
-                # Again each time round: a queue that overflowed has lost the event, and lsyncd
-                # starts anew.
-                marker.touch()
-                seen_at = _seen(place.seen, marker.name)
+                seen_at = markers.seen()
             elif status["trustworthy"] and written > seen_at and written != before_the_step:
                 waiting = _names(syncs)
                 # What has left the queue once since then is carried, whatever was changed later.
@@ -346,7 +354,42 @@ def drain(member, limit=60, unit_reader=unit):
                 raise Unavailable(_not_drained(member.pair, limit, status, seen_at))
             time.sleep(0.05)
     finally:
-        marker.unlink(missing_ok=True)
+        markers.remove()
+
+
+class _Markers:
+    """
+    Files that one call of :py:func:`drain` makes for lsyncd to see, one at a time.
+
+    A queue that overflowed has lost the event, and lsyncd starts anew. To touch the same file again would
+    tell it nothing: only a name that did not exist is an event that it acts on. So there is a new one every
+    ``AGAIN`` seconds until one of them has been seen; each is younger than the call.
+    """
+
+    #: Seconds.
+    AGAIN = 1.0
+
+    def __init__(self, place):
+        self._place = place
+        self._call = secrets.token_hex(8)
+        self._number = 0
+        self._made = None
+
+    def seen(self):
+        """When lsyncd noted one of them, in nanoseconds since 1970, or None. Makes one when it is due."""
+        if self._made is None or time.monotonic() - self._made >= self.AGAIN:
+            self.remove()
+            self._number += 1
+            self._path().touch(exist_ok=False)
+            self._made = time.monotonic()
+        return _seen(self._place.seen, f"{self._call}-")
+
+    def remove(self):
+        """Remove the last one."""
+        self._path().unlink(missing_ok=True)
+
+    def _path(self):
+        return self._place.marker / f"{self._call}-{self._number}"
 
 
 def first_pass(member, limit=600, unit_reader=unit):
@@ -418,11 +461,16 @@ def _names(syncs):
     }
 
 
-def _seen(path, name):
-    # When lsyncd noted the name, or None.
+def seen_at(member, name):
+    """When lsyncd noted a name in its marker folder, in nanoseconds since 1970; None if it has not."""
+    return _seen(lsyncd_config.places(member).seen, name)
+
+
+def _seen(path, beginning):
+    # When lsyncd noted a name that begins so, or None.
     with contextlib.suppress(FileNotFoundError), open(path, "rb") as handle:
         # In this order: asked for before it is read, the time may be that of an older name.
-        if os.fsdecode(handle.read()) == name:
+        if os.fsdecode(handle.read()).startswith(beginning):
             return os.fstat(handle.fileno()).st_mtime_ns
     return None
 
@@ -431,7 +479,10 @@ def _not_drained(pair, limit, status, seen_at):
     if not status["trustworthy"]:
         found = status["why"]
     elif seen_at is None:
-        found = "It has not read its events all that time."
+        found = (
+            "It has not read its events all that time: it has not noted a file that was made for it to see. "
+            "It is stopped, or still busy with what came before."
+        )
     else:
         names = ", ".join(
             f"{one['path']!r} ({one['event']}, {one['status']})" for one in status["waiting_for"][:3]

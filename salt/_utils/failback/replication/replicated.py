@@ -92,6 +92,10 @@ _CLASSES = {
 _VARIABLE = re.compile(r"%[A-Z][^%]*%")
 
 
+#: Name of the file that tells the standby when it was last in step: :py:mod:`failback.replication.in_step`.
+IN_STEP = "in-step"
+
+
 @dataclasses.dataclass(frozen=True)
 class Item:
     """
@@ -141,6 +145,12 @@ def item(path, is_directory):
     name = components[-1]
     pattern = name if has_wildcards(name) else _literal(name)
     return Item(clean, parent, pattern)
+
+
+def in_step(pair):
+    """The one file that is carried beside the pair's paths, as an :py:class:`Item`: the same on both."""
+    folder = f"/run/failback/{pair}/{IN_STEP}"
+    return Item(f"{folder}/{IN_STEP}", folder, IN_STEP)
 
 
 def items_on_disk(path, root="/"):
@@ -213,7 +223,7 @@ def filters(item):
     ]
 
 
-def daemon_config(items, writable, root="/"):
+def daemon_config(items, writable, root="/", folders=None):
     """
     The configuration of the rsync daemon that the other node runs over SSH, one module an item.
 
@@ -225,6 +235,9 @@ def daemon_config(items, writable, root="/"):
 
     root
         Folder that stands for ``/`` on this node (tests).
+
+    folders
+        Dict of an item to the folder that the daemon has it by, if that is another name.
 
     Returns the text of an ``rsyncd.conf``; write it with ``os.fsencode``, since paths may hold any
     bytes.
@@ -250,7 +263,7 @@ def daemon_config(items, writable, root="/"):
     for each in sorted(items, key=lambda each: each.path):
         # The slash keeps a blank or a backslash at the end of the path from being trimmed or
         # taken for a line continuation.
-        folder = os.path.join(root, each.root.lstrip("/")).rstrip("/")
+        folder = (folders or {}).get(each) or os.path.join(root, each.root.lstrip("/")).rstrip("/")
         lines += ["", f"[{module_name(each)}]", f"path = {folder}/"]
         if each.pattern is not None:
             # These values are split at blanks, and no quoting exists.
@@ -275,6 +288,22 @@ def ssh_command(paths, control=None):
     if control is not None:
         command += f" -S {_quoted(str(control))}"
     return command
+
+
+def lasting_ssh_command(paths, control):
+    """
+    As :py:func:`ssh_command`, over one connection that the first one makes and that stays for the others.
+
+    control
+        Its socket, in a folder of root's alone. It ends with lsyncd, whose control group it is in.
+
+    A peer that is gone is noticed after five seconds of silence: whoever is at work ends with 255, and the
+    next one makes a new connection. A peer that allows one session for each connection (``MaxSessions 1``)
+    is asked over one more connection then; ssh(1) does so by itself.
+    """
+    lasting = ["ControlMaster=auto", "ControlPersist=yes", "ServerAliveInterval=1", "ServerAliveCountMax=4"]
+    options = "".join(f" -o {option}" for option in lasting)
+    return ssh_command(paths, control) + options
 
 
 def _quoted(argument):

@@ -136,6 +136,33 @@ def parsed_mounts(text):
     return mounts
 
 
+def mounts_about(text, folders):
+    """
+    The lines of a mountinfo file about some folders: what they lie on, and what is mounted below them.
+
+    text
+        As of proc_pid_mountinfo(5). Its lines begin with the kernel's number of a mount, so what is mounted
+        again has another line.
+
+    folders
+        Without symbolic links.
+    """
+    found = []
+    for line in text.splitlines():
+        point = _plain(line.split(" ", 5)[4])
+        if any(_covers(point, folder) or _covers(folder, point) for folder in folders):
+            found.append(line)
+    return found
+
+
+def mounts_below(lines, folders):
+    """Where something is mounted below some folders, by lines as of :py:func:`mounts_about`."""
+    points = [_plain(line.split(" ", 5)[4]) for line in lines]
+    return [
+        point for point in points if any(_covers(folder, point) and point != folder for folder in folders)
+    ]
+
+
 def file_system(path, mounts):
     """
     The mount that a path lies on.

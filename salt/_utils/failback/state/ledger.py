@@ -41,6 +41,10 @@ class Entry:
 
     withdrawn
         True: this node has given its claim back, because nobody heard it.
+
+    in_step
+        Of a takeover: until when all that the other node was told had been carried here, in seconds since the
+        epoch on that node's clock. None where this node did not know.
     """
 
     generation: int
@@ -53,6 +57,7 @@ class Entry:
     heard: Optional[bool] = None
     withdrawn: bool = False
     unsynced: bool = False
+    in_step: Optional[float] = None
 
     def content(self):
         """The file's content. Without a boot id the node it is written on counts as not admitted."""
@@ -71,6 +76,7 @@ class Entry:
             "unsynced": self.unsynced or None,
             "heard": self.heard,
             "withdrawn": self.withdrawn or None,
+            "in_step": self.in_step,
         }
         return {**content, **{key: value for key, value in more.items() if value is not None}}
 
@@ -101,7 +107,8 @@ class Ledger:
         way after it had served: what it alone has is in no backup yet. ``heard`` is false on a node that
         claimed the pair and was heard by nobody since, true on one that was; ``withdrawn`` is true when it
         has given that claim back. ``unsynced`` is true on one that has taken over and whose files may not be
-        on its disk yet. Raises ``Unreadable``.
+        on its disk yet. ``in_step`` is until when all had been carried to it before it took over, see
+        :py:class:`Entry`. Raises ``Unreadable``.
         """
         pair = self._member.pair
         found = files.read_json(self.path, f"the ledger of {pair}", VERSION)

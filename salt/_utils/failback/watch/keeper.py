@@ -5,6 +5,8 @@ and what the other node has brought, while it stands by.
 ``/etc/cron.d/failback-keep-<pair>`` starts ``failback keep <pair>`` every minute, on both nodes. The first
 start goes on in the background.
 
+Beside that it has the facts noted that everybody may know: see :py:mod:`failback.monitoring.facts`.
+
 It is not the watch, and no part of it. The watch takes what another node had, and runs where the pillar wants
 it (``watch.on``), most often on the secondary alone. The keeper runs on both nodes, takes nothing over, and
 asks nobody while all is well: the kernel tells it when an address has gone.
@@ -25,13 +27,14 @@ from failback.host import system
 from failback.network import floating
 from failback.network import netlink
 from failback.replication import on_disk
+from failback.state import configuration
 from failback.watch import resident
 
 #: Seconds between two looks at the own files.
 HOUSEKEEPING = 2.0
 
 
-def main(member, foreground=False, restart=None):
+def main(member, foreground=False, restart=None, beside=None):
     """
     Be the keeper of one pair, or end at once if there is one.
 
@@ -44,9 +47,12 @@ def main(member, foreground=False, restart=None):
     restart
         Called when files have changed. Default: run the same command line anew in this process.
 
+    beside
+        Called with the member once this is the keeper: it begins what is done beside, and returns.
+
     Returns 0 when another keeper runs, or when the pair has nothing to keep; otherwise it does not return.
     """
-    if not member.config["floating_ips"] and not member.config["replicate"]:
+    if beside is None and not member.config["floating_ips"] and not member.config["replicate"]:
         return 0
     lock = resident.single(member.volatile / "keeper.lock")
     if lock is None:
@@ -55,10 +61,14 @@ def main(member, foreground=False, restart=None):
         if not foreground and not resident.detach():
             return 0
         syslog.openlog("failback", syslog.LOG_PID, syslog.LOG_DAEMON)
+        if beside is not None:
+            beside(member)
         with contextlib.closing(Keeper(member, foreground)) as keeper:
             try:
                 keeper.run()
             except Exception:
+                if member.pair not in configuration.names(member.paths):
+                    return 0  # no pair of this node any more: there is nothing to keep
                 # Nobody reads its standard error. Cron starts the next one within a minute.
                 syslog.syslog(syslog.LOG_ERR, f"keeper of {member.pair}: {traceback.format_exc()}")
                 raise

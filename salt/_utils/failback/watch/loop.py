@@ -1,14 +1,16 @@
 """
 The automatic flip: sees that the holder of a pair's addresses has gone, and takes them.
 
-``/etc/cron.d/<name>`` starts ``failback watch <name>`` every minute. The first start becomes the
-watch and goes on in the background; every later one finds it running and ends at once, so the watch
-is back a minute after anything that ended it. One process watches all addresses on this node whose
-``watch: {cron: <name>}`` says so, of whatever pair.
+``failback-watch@<name>.service`` runs it: systemd starts it again at once when it ends, and ends it when it
+says nothing for a while. ``/etc/cron.d/<name>`` starts ``failback watch <name>`` every minute as well. That
+finds the watch running and ends at once; else it has systemd start the service, and says so. Where that
+fails, it becomes the watch itself, in the background, until the service wants its place. One process
+watches all addresses on this node whose ``watch: {cron: <name>}`` says so, of whatever pair.
 
 It needs neither Salt nor the other node. Once every ``interval`` it asks the network who answers
-for each address, and :func:`failback.decisions.silence.decide` judges what that means. It starts
-itself anew when its own files or the node's configuration have changed.
+for each address, and :func:`failback.decisions.silence.decide` judges what that means. A takeover
+goes on beside it, so that a slow one delays no other pair. It starts itself anew when its own files
+or the node's configuration have changed.
 """
 
 import contextlib
@@ -25,14 +27,17 @@ from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.host import files
+from failback.host import notify
 from failback.host import system
 from failback.host.paths import Paths
 from failback.network import netlink
 from failback.pair import Member
 from failback.state import configuration
 from failback.watch import resident
+from failback.watch import slow
 from failback.watch import trials
 from failback.watch.pair import WatchedPair
+from failback.watch.place import Place
 
 #: Seconds between two looks at the own files and at interfaces that were missing.
 HOUSEKEEPING = 1.0
@@ -45,7 +50,11 @@ REFRESH = 10.0
 CRON_NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
-def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, restart=None):
+#: What it ends with where nothing is to be watched: systemd does not start it again then.
+NOTHING_TO_WATCH = 4
+
+
+def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, restart=None, service=False):
     """
     Be the watch of one cron name, or end at once if there is one.
 
@@ -56,7 +65,7 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
         ``Paths`` of the node.
 
     take_over
-        Called with ``(member, reason)`` to take a pair's addresses. Default:
+        Called with ``(member, reason)``, in a thread of its own, to take a pair's addresses. Default:
         ``failback.handover.takeover.take_over``.
 
     on_conflict
@@ -69,71 +78,62 @@ def main(cron, paths=None, take_over=None, on_conflict=None, foreground=False, r
     restart
         Called when files have changed. Default: run the same command line anew in this process.
 
-    Returns 0 when another watch runs, or when nothing on this node is watched under this name;
-    otherwise it does not return. Raises ``Refused`` for a name that cron would not run.
+    service
+        True: systemd runs it. It waits until another process has left its place to it.
+
+    Returns 0 when another watch runs, when systemd has started the service or the service wants the place;
+    ``NOTHING_TO_WATCH`` to systemd, and 0 else, when nothing on this node is watched under this name. Raises
+    ``Refused`` for a name that cron would not run.
     """
     if not isinstance(cron, str) or not CRON_NAME.match(cron):
         raise Refused(
             f"{cron!r} cannot be the name of a file in /etc/cron.d: cron runs only those made of "
             f"letters, digits, _ and -."
         )
-    paths = paths or Paths()
+    place = Place(cron, paths or Paths())
     if take_over is None or on_conflict is None:
         from failback.handover import takeover
 
         take_over = take_over or takeover.take_over
         on_conflict = on_conflict or takeover.conflict
-    lock = single(paths, cron)
+    lock = place.for_service() if service else place.for_cron(foreground)
     if lock is None:
         return 0
     with lock:
-        watch = Watch(cron, paths, take_over, on_conflict, foreground)
+        watch = Watch(place, take_over, on_conflict, foreground, service)
         if not watch.pairs and not watch.unreadable:
-            return 0
-        if not foreground and not resident.detach():
+            return NOTHING_TO_WATCH if service else 0
+        if not foreground and not service and not resident.detach():
             return 0
         syslog.openlog("failback", syslog.LOG_PID, syslog.LOG_DAEMON)
         watch.run()
-        watch.say(f"watch {cron}: files have changed, restarting")
+        awaited = watch.is_awaited()
+        watch.say(f"watch {cron}: {'left to its service' if awaited else 'files have changed, restarting'}")
         watch.close()
-    return (restart or resident.start_anew)() or 0
-
-
-def status_file(paths, cron):
-    """Where the watch of a cron name says how things stand: JSON, see :meth:`Watch.status`."""
-    return paths.root / "run/failback" / f"watch-{cron}.json"
-
-
-def single(paths, cron):
-    """
-    The lock of a watch, held while the returned file is open; None if another process has it.
-
-    paths, cron
-        As for :func:`main`.
-    """
-    return resident.single(paths.root / "run/failback" / f"watch-{cron}.lock")
+    return 0 if awaited else (restart or resident.start_anew)() or 0
 
 
 class Watch:
     """
     All watched pairs of one cron name on this node.
 
-    The parameters are those of :func:`main`.
+    place
+        A :py:class:`failback.watch.place.Place` that this process has. The others are those of :func:`main`.
     """
 
-    def __init__(self, cron, paths, take_over, on_conflict, foreground):
-        self.cron = cron
-        self.paths = paths
+    def __init__(self, place, take_over, on_conflict, foreground, service=False):
+        self.place = place
         self.take_over = take_over
         self.on_conflict = on_conflict
         self.foreground = foreground
+        self.service = service
         self.began = time.time()
-        self.changes = resident.Changes(paths)
+        self.changes = resident.Changes(place.paths)
         self.boot_id = system.boot_id()
         self.pairs, self.unreadable = [], []
-        for name in configuration.names(paths):
+        for name in configuration.names(place.paths):
             try:
-                one = WatchedPair.of(Member.load(name, paths), cron, self.boot_id)
+                one = WatchedPair.of(Member.load(name, place.paths), place.cron, self.boot_id)
             except (FailbackError, KeyError, TypeError, ValueError) as error:
                 self.unreadable.append(f"{name}: not watched, unusable configuration: {error}")
                 continue
@@ -142,11 +142,12 @@ class Watch:
         self._kernel = None
         self._news = None
         self._conflicts = {}
+        self._takeovers = slow.Slow()
         self._trials = trials.Trials([pair.member for pair in self.pairs])
         self._written = None
 
     def run(self):
-        """Watch until the package's files or the configuration change."""
+        """Watch until the package's files or the configuration change, or the service wants the place."""
         for sentence in self.unreadable:
             self.say(sentence)
         self._kernel = netlink.Netlink()
@@ -155,10 +156,11 @@ class Watch:
         housekeeping, refresh = now + HOUSEKEEPING, now + REFRESH
         self._look_at_interfaces()
         while True:
-            for pair in self.pairs:
+            for pair in self._watched():
                 if time.monotonic() >= pair.wake:
                     self._judge(pair)
-            self._wait(min([housekeeping, *(pair.wake for pair in self.pairs)]))
+            self._wait(min([housekeeping, *(pair.wake for pair in self._watched())]))
+            self._end_takeovers()
             now = time.monotonic()
             if self._news.drain() or now >= refresh:
                 self._look_at_interfaces()
@@ -168,12 +170,17 @@ class Watch:
             if now >= housekeeping:
                 housekeeping = now + HOUSEKEEPING
                 self._trials.begin(now)
-                if self.changes.settled() and not any(one.is_alive() for one in self._conflicts.values()):
+                notify.tell(notify.ALIVE)
+                if (self.changes.settled() or self.is_awaited()) and not self._at_work():
                     return
+
+    def is_awaited(self):
+        """Whether this is cron's process, and the service waits for its place."""
+        return not self.service and self.place.is_awaited()
 
     def close(self):
         """Close every socket."""
-        for opened in (self._kernel, self._news, *self.pairs):
+        for opened in (self._kernel, self._news, self._takeovers, *self.pairs):
             if opened is not None:
                 opened.close()
 
@@ -193,7 +200,7 @@ class Watch:
         ``silent_seconds``.
         """
         return {
-            "cron": self.cron,
+            "cron": self.place.cron,
             "pid": os.getpid(),
             "since": self.began,
             "updated": time.time(),
@@ -201,10 +208,19 @@ class Watch:
             "pairs": {pair.settings.pair: pair.status() for pair in self.pairs},
         }
 
+    def _watched(self):
+        """The pairs that are to be judged: not those of which a takeover is under way."""
+        return [pair for pair in self.pairs if not self._takeovers.busy(pair.settings.pair)]
+
+    def _at_work(self):
+        """Whether something goes on beside the loop that a restart would cut off."""
+        return self._takeovers.any or any(one.is_alive() for one in self._conflicts.values())
+
     def _wait(self, until):
         """Until something arrives, or the time has come. Collects the answers that have arrived."""
         poll = select.poll()
         poll.register(self._news, select.POLLIN)
+        poll.register(self._takeovers.bell, select.POLLIN)
         for pair in self.pairs:
             for opened in pair.sockets():
                 poll.register(opened, select.POLLIN)
@@ -233,14 +249,30 @@ class Watch:
     def _take(self, pair, reason):
         taking = f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}"
         self.say(taking, system.WARNING)
+        self._takeovers.begin(pair.settings.pair, lambda: self._taken(pair.member, reason))
+
+    def _taken(self, member, reason):
+        """Take the addresses of a pair. Returns why it failed, or None."""
         try:
-            self.take_over(pair.member, reason)
+            self.take_over(member, reason)
         except FailbackError as error:
-            self.say(str(error), system.ERR)
-            pair.failed()
+            return str(error)
         except Exception:  # a fault in the code must not end the watch of the other pairs
-            self.say(f"{pair.settings.pair}: {traceback.format_exc()}", system.ERR)
-            pair.failed()
+            return f"{member.pair}: {traceback.format_exc()}"
+        return None
+
+    def _end_takeovers(self):
+        """Go on watching the pairs whose takeover has ended."""
+        ended = dict(self._takeovers.ended())
+        if not ended:
+            return
+        for pair in self.pairs:
+            if pair.settings.pair in ended:
+                failure = ended[pair.settings.pair]
+                if failure:
+                    self.say(failure, system.ERR)
+                    pair.failed()
+                pair.wake = 0.0
         self._look_at_interfaces()
 
     def _settle_claim(self, pair, action, sentence):
@@ -292,4 +324,4 @@ class Watch:
     def _write_status(self):
         # For monitoring, which need not be root; the network tells as much to whoever listens.
         with contextlib.suppress(OSError):  # a full /run is no reason to stop watching
-            files.write_json(status_file(self.paths, self.cron), self.status(), mode=0o644)
+            files.write_json(self.place.status_file, self.status(), mode=0o644)

@@ -20,6 +20,7 @@ from failback.network import neighbours
 from failback.network import netlink
 from failback.network import reachable
 from failback.state import pause as pauses
+from failback.watch import telling
 
 #: Seconds between two looks for a pause whose run has died.
 ORPHANS_EVERY = 1.0
@@ -45,6 +46,7 @@ class WatchedPair:
         self._ledger = _Remembered(member.ledger.path, member.ledger.read)
         self._pause = _Remembered(member.pause.path, member.pause.written)
         self._orphans = pauses.Orphans(member)
+        self._telling = telling.Pauses(member)
         self._next_look_for_orphans = 0.0
         self._seen_file = member.volatile / "seen.json"
         self._state = silence.State(seen=self._read_seen())
@@ -93,12 +95,13 @@ class WatchedPair:
     def look(self, links, borne, gateways=frozenset()):
         """Take notice of the interfaces, the addresses and the gateways of this node."""
         anew = self._know_whom_to_ask(links, borne, gateways)
-        indexes = {name: link.index for name, link in links.items()}
         held = frozenset(
             one.ip
             for one in self.addresses
-            if any(
-                other.packed == one.packed and other.index == indexes.get(one.interface) for other in borne
+            if one.interface in links
+            and any(
+                other.packed == one.packed and other.index == links[one.interface].index and not other.failed
+                for other in borne
             )
         )
         connected = frozenset(
@@ -186,6 +189,7 @@ class WatchedPair:
             run = self._orphans.ended(pause, now)
             if run:
                 system.log(f"the pause of the watch of {self.settings.pair} is over: run {run} has died")
+                telling.run_died(self.member, run)
                 pause, pause_error = self._pause_now()
         before = self._state
         self._state, action, sentence = silence.decide(
@@ -233,6 +237,8 @@ class WatchedPair:
     def _pause_now(self):
         """The pause that lasts longest, by the clock as it is set in this moment: ``(pause, why not)``."""
         written, error = self._pause.read()
+        if error is None:
+            self._telling.look(written or ())
         return pauses.longest(written or ()), error
 
     def strangers(self):

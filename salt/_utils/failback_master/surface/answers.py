@@ -32,6 +32,9 @@ def lines(data, width, now, with_steps=True):
         return states.lines(states.outcome(states.in_order(data)), width, with_steps)
     if "error" in data:
         return words.paragraph(data["error"], width)
+    if "file" in data:
+        # A text to be kept: as it is, and on no other line.
+        return str(data["file"]).rstrip("\n").split("\n")
     if "comment" in data:
         return words.paragraph(data["comment"], width)
     if isinstance(data.get("pairs"), dict) and "failed_step" not in data:
@@ -46,8 +49,11 @@ def lines(data, width, now, with_steps=True):
 def _status(data, width, now):
     found = data["pairs"]
     if len(found) == 1:
-        return [line for pair, one in found.items() for line in pairs.page(pair, one, now, width)]
-    return pairs.table(found, now, width)
+        text = [line for pair, one in found.items() for line in pairs.page(pair, one, now, width)]
+    else:
+        text = pairs.table(found, now, width)
+    # Only where it was asked for: what is drawn again and again has its lines for other things.
+    return [*text, f"Failback {data['version']}"] if "version" in data else text
 
 
 def history(data, now, width=None):

@@ -53,6 +53,7 @@ def facts(config, found, reports, errors, here=None, seen=None):
         "generation": found.generation,
         "ready": _ready(found),
         "drift": list(found.drift),
+        "unready": list(found.unready),
         "watch_wrong": _nobody_to_ask(answered),
         "seen_by_witnesses": dict(seen or {}),
         "run": run,
@@ -74,7 +75,7 @@ def _nobody_to_ask(reports):
 def _ready(found):
     """Whether the node that does not serve could take over at once; None where that is not known."""
     if found.name == verdicts.NORMAL:
-        return not found.uncompared
+        return not found.uncompared and not found.unready
     return None if found.name in (verdicts.UNKNOWN, verdicts.SPLIT) else False
 
 

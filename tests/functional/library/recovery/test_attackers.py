@@ -20,6 +20,7 @@ from failback.recovery import backup
 from failback.recovery import dry_run
 from failback.recovery import pull
 from failback.recovery import restore
+from failback.recovery import taken_back
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
 
@@ -119,6 +120,29 @@ def test_what_somebody_was_in_the_way_of_is_said_and_put_back_by_the_next_undo(p
     assert place.put_back("one", 2)["left"] == 0
     assert (place.here / "u/deep/file").read_text() == "old"
     assert stat.S_IMODE((place.here / "d/deep/mode").stat().st_mode) == 0o640
+
+
+def test_a_link_that_an_undo_has_kept_leads_nothing_out_of_its_backup(place, monkeypatch):
+    """It was in place of a folder when it was kept, and the folder is back when its files are to be kept."""
+    place.sync("one")
+    before = attacker.state(place.victim)
+    (place.here / "d").rename(place.here / "mine")
+    (place.here / "d").symlink_to(place.victim)
+    put_back = taken_back.PassTakenBack.put_back
+
+    def change_back_and_put_back(this):
+        (place.here / "d").rename(place.here / "made")
+        (place.here / "mine").rename(place.here / "d")
+        (place.here / "d/deep/gone").write_text("since")
+        put_back(this)
+
+    monkeypatch.setattr(taken_back.PassTakenBack, "put_back", change_back_and_put_back)
+    done = place.put_back("one", 1)
+    kept = place.runs / "20261/backup" / place.item.module / "001/d"
+    assert kept.is_symlink() and done["left"] == 2
+    assert {"/srv/home/d/deep/file", "/srv/home/d/deep/gone"} == set(done["left_names"])
+    assert (place.here / "d/deep/gone").read_text() == "since"
+    nothing_has_left(place, before)
 
 
 def test_the_attributes_of_a_file_outside_come_into_no_list(place):

@@ -12,7 +12,7 @@ import pytest
 import trees
 
 from failback import errors
-from failback.host import notation
+from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import pull
 from failback.recovery import restore
@@ -59,11 +59,6 @@ def changed(nodes, runs):
     return item, here, nodes.peer([item])
 
 
-def without_created(found, created):
-    names = {os.path.relpath(notation.raw(name), b"/srv/salt") for name in created}
-    return {name: one for name, one in found.items() if name not in names}
-
-
 @pytest.mark.needs("attributes")
 def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
     item, here, peer = changed
@@ -72,7 +67,7 @@ def test_all_that_was_lost_comes_back_exactly(nodes, runs, changed):
     there = trees.fingerprint(nodes.there / "srv/salt")
     assert trees.differences(there, trees.fingerprint(here)) == {}
     done = restore.restore(runs / "one", runs / "two", root=str(nodes.here))
-    after = without_created(trees.fingerprint(here), done["created_names"])
+    after = trees.without(trees.fingerprint(here), done["created_names"])
     assert trees.differences(before, after) == {}
     # What had taken the place of a file that came back, so it could not stay.
     assert done["created_names"] == ["/srv/salt/kind two/a"]
@@ -162,7 +157,8 @@ def killed_at(moment, patch, *arguments):
     def end(*_):
         raise KeyboardInterrupt
 
-    patch.setattr(PASS if hasattr(PASS, moment) else backup, moment, end)
+    [place] = [each for each in (PASS, attributes, backup) if hasattr(each, moment)]
+    patch.setattr(place, moment, end)
     with pytest.raises(KeyboardInterrupt):
         restore.restore(*arguments[:2], root=str(arguments[2]))
 
@@ -186,7 +182,7 @@ def test_an_undo_that_was_killed_can_be_run_again_and_undone(nodes, runs, change
         killed_in_the_middle(*terms) if moment == "in the middle" else killed_at(moment, patch, *terms)
     left = trees.fingerprint(here)
     again = restore.restore(runs / begun, runs / "again", root=str(nodes.here))
-    found = without_created(trees.fingerprint(here), again["created_names"])
+    found = trees.without(trees.fingerprint(here), again["created_names"])
     assert trees.differences(wanted, found) == {}
     # Each takes back what it has done itself: first to where the killed one ended, then to the beginning.
     restore.restore(runs / "again", runs / "undo of the second", root=str(nodes.here))
@@ -364,10 +360,10 @@ def test_a_killed_pass_puts_back_what_it_had_come_to_and_leaves_the_rest_as_it_i
     (folder.backup(item.module, 1) / "one").unlink()
     here = nodes.here / "srv/salt"
     trees.make(here, {"one": "written by a client since"})
-    since = backup.snapshot(os.fsencode(here / "one"))
+    since = attributes.snapshot(os.fsencode(here / "one"))
     restore.restore(runs / "one", runs / "two", root=str(nodes.here))
     assert (here / "one").read_text() == "written by a client since"
-    assert backup.snapshot(os.fsencode(here / "one")) == since
+    assert attributes.snapshot(os.fsencode(here / "one")) == since
     assert os.readlink(here / "link") == "old"
 
 
@@ -479,7 +475,7 @@ def test_attributes_go_back_and_forth(tmp_path, kind):
     os.setxattr(other, "user.b", b"to go")
     os.chmod(other, 0o777)
     os.utime(one, ns=(5, 1_600_000_000_123_456_789))
-    backup.apply(os.fsencode(other), backup.snapshot(os.fsencode(one)))
-    wanted, found = backup.snapshot(os.fsencode(one)), backup.snapshot(os.fsencode(other))
+    attributes.apply(os.fsencode(other), attributes.snapshot(os.fsencode(one)))
+    wanted, found = attributes.snapshot(os.fsencode(one)), attributes.snapshot(os.fsencode(other))
     for key in ("mode", "uid", "gid", "mtime_ns", "attributes"):
         assert found[key] == wanted[key], key

@@ -21,7 +21,6 @@ from failback.network.address_holder import Holder
 from failback.network.floating import FloatingAddress
 from failback.pair import Member
 from failback.state import ledger
-from failback.watch import loop
 
 pytestmark = pytest.mark.needs("network")
 
@@ -108,7 +107,7 @@ class Node:
 
     def status(self):
         with contextlib.suppress(FileNotFoundError):
-            place = loop.status_file(self.paths, "gateway-ip")
+            place = self.paths.watch_status("gateway-ip")
             return json.loads(place.read_text())["pairs"]["salt"]
         return {"sentence": "", "addresses": {}}
 
@@ -387,7 +386,7 @@ def test_a_holder_that_returns_is_reported_with_its_hardware_address(network, no
 
 def test_the_second_start_ends_at_once_and_a_new_configuration_starts_it_anew(network, node):
     ready(node)
-    first = json.loads(loop.status_file(node.paths, "gateway-ip").read_text())
+    first = json.loads(node.paths.watch_status("gateway-ip").read_text())
     second = network.python("salt2", node.program, "gateway-ip", str(node.folder))
     with second:
         assert second.communicate(timeout=20)[0] == ""
@@ -397,7 +396,7 @@ def test_the_second_start_ends_at_once_and_a_new_configuration_starts_it_anew(ne
 
     def anew():
         return "files have changed, restarting" in node.says() and (
-            json.loads(loop.status_file(node.paths, "gateway-ip").read_text())["since"] > first["since"]
+            json.loads(node.paths.watch_status("gateway-ip").read_text())["since"] > first["since"]
         )
 
     eventually(anew, 10, "started anew in the same process")
@@ -415,7 +414,7 @@ def test_started_by_cron_it_goes_on_in_the_background(network, node):
         assert started.communicate(timeout=20)[0] == ""
     assert started.returncode == 0
     eventually(node.stands_by, 10, "it watches")
-    place = loop.status_file(node.paths, "gateway-ip")
+    place = node.paths.watch_status("gateway-ip")
     pid = json.loads(place.read_text())["pid"]
     try:
         assert os.getsid(pid) == pid != started.pid

@@ -1,0 +1,166 @@
+"""Which tests execute a line of ``salt/``, and how long each takes. Made once for a content of the tree."""
+
+import collections
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+
+from lab import cache
+from lab import environments
+
+#: Each is a run of pytest of its own: the two cannot be collected together.
+SUITES = ("unit", "functional")
+#: What decides which test executes which line.
+CONTENT = ("salt", "pillar", "tests/unit", "tests/functional", "lab", "setup.cfg", "tests/conftest.py")
+#: Seconds in which a suite ends, also on a machine that has other things to do.
+LIMIT = 3600
+
+
+def coverage():
+    """A folder with coverage.py, for PYTHONPATH: of all who test, only this needs it."""
+
+    def make(place):
+        place.mkdir(parents=True)
+        pip = environments.tests() / "bin" / "pip"
+        cache.call([pip, "install", "--quiet", "--target", place, "coverage"])
+
+    return cache.made("coverage", [environments.python_version()], make)
+
+
+def command(suite, *options):
+    """The argument list of pytest for a suite; the working directory is the tree."""
+    python = environments.tests() / "bin" / "python"
+    plugins = ["-p", "no:cacheprovider", "-p", "no:logging", "-p", "lab.mutants.plugin"]
+    return [str(python), "-B", "-m", "pytest", "-q", *plugins, *options, f"tests/{suite}"]
+
+
+def environment(tree, **more):
+    """The environment of such a run: the code is that of the tree."""
+    path = os.pathsep.join(map(str, (coverage(), tree)))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def content(tree):
+    """A digest of all that decides which test executes which line."""
+    digest = hashlib.sha256()
+    for place in CONTENT:
+        top = tree / place
+        files = sorted(one for one in top.rglob("*") if one.is_file()) if top.is_dir() else [top]
+        for file in files:
+            if "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(tree)}\0".encode())
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def made(tree):
+    """The :class:`Covering` of a tree, from the cache if its content has been recorded."""
+
+    def make(place):
+        for suite in SUITES:
+            folder = place / suite
+            folder.mkdir(parents=True)
+            cache.say(f"recording which lines the tests of {suite} execute")
+            done = subprocess.run(
+                command(suite),
+                cwd=tree,
+                env=environment(tree, MUTANTS_RECORD=str(folder)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=LIMIT,
+                check=False,
+            )
+            (folder / "log").write_text(done.stdout)
+            if not (folder / "tests.json").exists():
+                raise RuntimeError(f"the tests of {suite} did not run:\n{done.stdout[-2000:]}")
+
+    return Covering(cache.made("mutants", [content(tree), environments.python_version()], make))
+
+
+class Covering:
+    """
+    What was recorded.
+
+    folder
+        With a folder for each suite, as ``lab.mutants.plugin`` fills it.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+        self.tests = {}
+        for suite in SUITES:
+            file = folder / suite / "tests.json"
+            self.tests[suite] = json.loads(file.read_text()) if file.exists() else {}
+
+    def failed(self):
+        """Tests that do not pass as the tree is: they can show nothing, and are not run."""
+        return [one for tests in self.tests.values() for one, entry in tests.items() if not entry["passed"]]
+
+    def executing(self, suite, path, line, last):
+        """
+        The ids of the tests that execute one of these lines, in the order in which to run them.
+
+        A line that is executed when its module is imported belongs to every test that executes anything of
+        the module.
+        """
+        by_line = self._lines(suite, path)
+        contexts = set().union(*(by_line.get(number, set()) for number in range(line, last + 1)))
+        if "" in contexts:
+            contexts = set().union(*by_line.values())
+        tests = self.tests[suite]
+        return in_order({one: tests[one]["seconds"] for one in contexts if tests.get(one, {}).get("passed")})
+
+    def seconds(self, suite, chosen):
+        """How long these take together."""
+        return sum(self.tests[suite][one]["seconds"] for one in chosen)
+
+    def _lines(self, suite, path):
+        """By number of a line of a file: the contexts in which it was executed."""
+        found = collections.defaultdict(set)
+        database = sqlite3.connect(self._folder / suite / "coverage")
+        try:
+            rows = database.execute(
+                "select context.context, line_bits.numbits from line_bits"
+                " join file on file.id = line_bits.file_id"
+                " join context on context.id = line_bits.context_id"
+                " where file.path like ? or file.path like ?",
+                ("%/" + path, "%/" + synced(path)),
+            )
+            for context, bits in rows:
+                for number in lines(bits):
+                    found[number].add(context)
+        finally:
+            database.close()
+        return found
+
+
+def synced(path):
+    """Where Salt executes what it has synced: ``salt/_modules/x.py`` is ``extmods/modules/x.py`` then."""
+    return path.replace("salt/_", "extmods/", 1)
+
+
+def lines(bits):
+    """The numbers that coverage.py has packed into a blob: bit n of it is line n."""
+    return [8 * byte + bit for byte, value in enumerate(bits) for bit in range(8) if value & 1 << bit]
+
+
+def in_order(seconds):
+    """
+    In which order to run tests: files that are done soon first, each file as a whole.
+
+    seconds
+        By id of a test.
+    """
+    files = collections.defaultdict(float)
+    for one, duration in seconds.items():
+        files[one.partition("::")[0]] += duration
+
+    def rank(one):
+        file = one.partition("::")[0]
+        return files[file], file, seconds[one], one
+
+    return sorted(seconds, key=rank)

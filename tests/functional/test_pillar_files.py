@@ -1,0 +1,97 @@
+"""The files of the pillar on a master: their pairs, their lines, and what Jinja and YAML cannot read."""
+
+import pytest
+
+from failback_master import pillar_files
+
+TEXT = """\
+# a comment
+pairs:
+  web:
+    primary: {id: web1, host: 10.0.0.81}
+    secondary: web2
+    floating_ips:
+      web-gw:
+        address: 10.0.0.7/24
+    replicate:
+      - /srv/a
+      - path: /srv/b
+  mail: {primary: mx1, secondary: mx2}
+"""
+
+
+@pytest.fixture
+def opts(tmp_path):
+    """``opts(files)``: a master's, with these files below its one root."""
+
+    def made(files):
+        for name, text in files.items():
+            place = tmp_path / "pillar" / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return {"pillar_roots": {"base": [str(tmp_path / "pillar"), str(tmp_path / "absent")]}}
+
+    return made
+
+
+@pytest.mark.parametrize(
+    "key, line",
+    [
+        ("", 3),
+        ("primary", 4),
+        ("primary.host", 4),
+        ("floating_ips.web-gw.address", 8),
+        ("replicate.1", 11),
+        ("replicate.1.path", 11),
+        ("replicate.7", 9),
+        ("recovery.max_delete", 3),
+    ],
+)
+def test_a_key_has_its_line_and_one_that_is_missing_that_of_what_is_around_it(opts, key, line):
+    (found,) = pillar_files.read(opts({"pairs/web.sls": TEXT}))
+    assert (found.name, found.stem, found.pairs) == ("pillar/pairs/web.sls", "web", ["web", "mail"])
+    assert found.line("web", key) == line
+    assert found.line("mail", "primary") == 12
+    assert found.line("nobody", "primary") is None
+
+
+def test_only_files_that_speak_of_pairs_are_read(opts):
+    files = {
+        "top.sls": "pairs:\n",
+        "users.sls": "users: {a: b}\n",
+        "site/web.sls": "pairs: {x: {}}\n",
+        "pairs/empty.sls": "",
+        "pairs/binary.sls": b"\xff\xfe\x00",
+        "pairs/note.txt": "pairs: {y: {}}\n",
+    }
+    found = pillar_files.read(opts(files))
+    assert [one.name for one in found] == ["pillar/pairs/empty.sls", "pillar/site/web.sls"]
+
+
+@pytest.mark.parametrize(
+    "text, line, words",
+    [
+        ("pairs:\n  web: {primary: a\n", 3, "wrong YAML ("),
+        ("pairs:\n  web:\n    mode: a\n    mode: b\n", 4, "conflicting ID 'mode'"),
+        ("pairs:\n  web: [\n  x: }\n", 3, "wrong YAML ("),
+        ("pairs:\n{% if x %}\n", 2, "wrong Jinja ("),
+        ("pairs:\n\n  web: {{ }}\n", 3, "wrong Jinja ("),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(opts, text, line, words):
+    (said,) = pillar_files.broken(pillar_files.read(opts({"pairs/web.sls": text})))
+    assert said.startswith(f"pillar/pairs/web.sls, line {line}: found ") and words in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        "",
+        "{% set a = [] %}{% do a.append(1) %}\npairs: {{ a | json }}\n",
+        "{%- load_yaml as x %}{%- endload %}\n",
+    ],
+    ids=["YAML", "empty", "Jinja", "Salt's Jinja"],
+)
+def test_what_can_be_read_is_not_named(opts, text):
+    assert pillar_files.broken(pillar_files.read(opts({"pairs/web.sls": text}))) == []

@@ -1,0 +1,220 @@
+"""What a node notes of a pair, for who is not root; the rules and the dashboard that are shipped."""
+
+import json
+import pathlib
+import re
+import shutil
+import stat
+import subprocess
+
+import pytest
+import samples
+import yaml
+
+from failback import cli
+from failback import report
+from failback.decisions import health
+from failback.decisions import metrics
+from failback.host import files
+from failback.host import system
+from failback.host.paths import Paths
+from failback.monitoring import facts
+from failback.monitoring import show
+from failback.pair import Member
+from failback.watch import keeper
+
+SHIPPED = pathlib.Path(__file__).parents[3] / "docs/monitoring"
+
+
+def reported(node="salt1"):
+    """A report in the shape of ``failback.report``, with things in it that are nobody's business."""
+    return {
+        "node": node,
+        "pair": "salt",
+        "role": "primary" if node == "salt1" else "secondary",
+        "time": 1000.0,
+        "boot_id": "this boot",
+        "ledger": {**samples.ledger(7, "salt1"), "why": "SECRET"},
+        "ledger_error": None,
+        "addresses": [{"name": "salt-gw", "held": node == "salt1", "mac": "SECRET"}],
+        "lsyncd": {"running": node == "salt1"},
+        "gate": None,
+        "services": {"salt-master": "active"},
+        "active_services": {},
+        "pause": None,
+        "lock": {"run": samples.RUN, "state": "expired", "operation": "recover", "owner": {"pid": "SECRET"}},
+        "fenced": None,
+        "fence": {"node": "salt2", "agent": "fence_ipmilan", "well": True, "sentence": "SECRET"},
+        "sources": {"/srv/salt": {"SECRET": True}},
+        "misplaced": {},
+        "lease": None,
+        "uncompared": None,
+        "reachable": None,
+        "requests": [],
+        "last_run": samples.RUN,
+    }
+
+
+@pytest.fixture
+def member(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "report", lambda member: reported(member.node))
+    found = Member.of(samples.pair("salt1"), Paths(tmp_path))
+    found.runs.write(
+        samples.RUN,
+        {"operation": "recover", "result": "succeeded", "steps": ["SECRET"], "sentence": "SECRET"},
+    )
+    found.runs.note("takeover", "why", "SECRET")
+    files.make_folder(found.paths.public)
+    return found
+
+
+def test_what_is_noted_is_for_everybody_and_has_no_more_than_that(member):
+    facts.note(member)
+    place = member.paths.public / "facts-salt.json"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o644
+    assert stat.S_IMODE(member.paths.public.stat().st_mode) == 0o755
+    text = place.read_text()
+    assert "SECRET" not in text
+    known = json.loads(text)
+    assert (known["last_run"]["operation"], known["runs"]) == ("takeover", {"recover": 1, "takeover": 1})
+    assert set(known) >= {"pair", "node", "boottime", "figures", "watches"}
+
+
+def test_a_pair_that_is_well(member, capsys):
+    facts.note(member)
+    assert cli.main(["check", "salt"], member.paths) == 0
+    assert re.fullmatch(
+        r"FAILBACK OK: salt1 serves salt, generation 7 \| facts_age=\d(\.\d)?s;;;0 generation=7;;;0\n",
+        capsys.readouterr().out,
+    )
+    assert cli.main(["check"], member.paths) == 0
+
+
+def test_a_keeper_that_has_died_is_not_known_to_be_well(member, monkeypatch, capsys):
+    facts.note(member)
+    later = system.boottime() + 90
+    monkeypatch.setattr(system, "boottime", lambda: later)
+    assert cli.main(["check", "salt"], member.paths) == 3
+    assert "its keeper does not run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check"], "nothing was noted of any pair"),
+        (["check", "other"], "nothing was noted of other"),
+        (["check", "../../etc/x"], "is not the name of a pair"),
+    ],
+)
+def test_what_is_not_known_is_neither_well_nor_a_warning(tmp_path, capsys, words, said):
+    assert cli.main(words, Paths(tmp_path)) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("FAILBACK UNKNOWN: ") and said in out and out.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 99}', '{"version": 1}'])
+def test_a_file_that_is_damaged_is_not_known_either(member, capsys, content):
+    (member.paths.public / "facts-salt.json").write_text(content)
+    assert cli.main(["check"], member.paths) == 3
+    assert capsys.readouterr().out.startswith("FAILBACK UNKNOWN: ")
+
+
+@pytest.mark.parametrize("words", [["check", "--what"], ["check", "a", "b"]])
+def test_a_plug_in_that_is_called_wrongly_does_not_warn(words, capsys):
+    assert cli.main(words) == 3
+
+
+def test_figures_are_replaced_as_a_whole_and_stay_when_there_are_no_new_ones(member, tmp_path, capsys):
+    facts.note(member)
+    output = tmp_path / "failback.prom"
+    assert cli.main(["metrics", "--output", str(output)], member.paths) == 0
+    assert stat.S_IMODE(output.stat().st_mode) == 0o644
+    before = output.read_text()
+    assert 'failback_state{pair="salt",node="salt1"} 0\n' in before
+    assert [one.name for one in tmp_path.glob("*.prom*")] == ["failback.prom"]
+    (member.paths.public / "facts-salt.json").write_text("{")
+    assert cli.main(["metrics", "--output", str(output)], member.paths) == 1
+    assert output.read_text() == before
+    facts.note(member)
+    assert cli.main(["metrics"], member.paths) == 0
+    assert "# TYPE failback_generation gauge" in capsys.readouterr().out
+
+
+def test_what_goes_wrong_once_is_said_once_and_looked_at_again(member, monkeypatch):
+    logged, looks = [], []
+    member.paths.pairs.mkdir(parents=True)
+    (member.paths.pairs / f"{member.pair}.json").write_text("{}")
+    monkeypatch.setattr(system, "log", lambda sentence, priority: logged.append(sentence))
+
+    class Ends(Exception):
+        pass
+
+    class Waiting:
+        def wait(self, seconds):
+            looks.append(seconds)
+            if len(looks) == 3:
+                raise Ends
+
+    def fail(member):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(facts.threading, "Event", Waiting)
+    monkeypatch.setattr(facts, "note", fail)
+    with pytest.raises(Ends):
+        facts._go_on(member)
+    assert len(logged) == 1 and "No space left" in logged[0]
+
+
+def test_a_pair_that_is_retired_ends_the_notes_and_its_keeper_without_a_word(member, monkeypatch):
+    logged = []
+    monkeypatch.setattr(system, "log", lambda sentence, *_: logged.append(sentence))
+    monkeypatch.setattr(keeper.syslog, "syslog", lambda *words: logged.append(words))
+    facts._go_on(member)
+    assert keeper.main(member, foreground=True) == 0
+    assert logged == []
+
+
+# --- what is shipped for Prometheus and Grafana ------------------------------------------------------
+
+
+def names_in(expression):
+    return set(re.findall(r"\bfailback_[a-z_]+", expression))
+
+
+def rules():
+    return yaml.safe_load((SHIPPED / "failback.rules.yml").read_text())["groups"][0]["rules"]
+
+
+def dashboard():
+    return json.loads((SHIPPED / "grafana.json").read_text())
+
+
+def expressions_of_the_dashboard():
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"]
+
+
+def test_rules_and_dashboard_speak_of_metrics_that_there_are():
+    asked = [one["expr"] for one in rules()] + list(expressions_of_the_dashboard())
+    assert len(asked) > 12
+    for expression in asked:
+        assert names_in(expression) <= set(metrics.METRICS), expression
+        assert names_in(expression)
+
+
+def test_each_rule_says_what_to_do():
+    for rule in rules():
+        assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]
+        assert rule["annotations"]["summary"] and rule["annotations"]["description"]
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="the Debian package prometheus is not installed")
+def test_prometheus_reads_the_rules_and_the_figures(member):
+    subprocess.run(["promtool", "check", "rules", SHIPPED / "failback.rules.yml"], check=True)
+    subprocess.run(["promtool", "test", "rules", SHIPPED / "failback.rules.test.yml"], check=True)
+    facts.note(member)
+    found, watches = facts.Noted(member.paths).read()
+    text = metrics.text(list(found.values()), watches, 1000.0)
+    subprocess.run(["promtool", "check", "metrics"], input=text, text=True, check=True)
+    assert show.check(facts.Noted(member.paths))[0] == health.OK

@@ -1,0 +1,63 @@
+"""What a node says of itself to whoever writes a pillar."""
+
+import pytest
+import samples
+
+from failback import surroundings
+
+
+@pytest.mark.parametrize(
+    "file, text, taken",
+    [
+        ("etc/network/interfaces", "iface eth0 inet static\n  address 10.0.0.5/24\n", True),
+        ("etc/network/interfaces", "  address 10.0.0.5\n  netmask 255.255.255.0\n", True),
+        ("etc/network/interfaces", "  up ip addr add 10.0.0.5/24 dev eth0 label eth0:0\n", True),
+        ("etc/network/interfaces.d/floating", "address 10.0.0.5/24\n", True),
+        ("etc/netplan/50.yaml", '      addresses: ["10.0.0.11/24", "10.0.0.5/24"]\n', True),
+        ("etc/netplan/50.yaml", "      addresses:\n        - 10.0.0.5/24\n", True),
+        ("etc/systemd/network/eth0.network", "[Network]\nAddress=10.0.0.5/24\n", True),
+        ("etc/network/interfaces", "  # address 10.0.0.5/24\n", False),
+        ("etc/network/interfaces", "  address 10.0.0.55/24\n", False),
+        ("etc/network/interfaces", "  address 110.0.0.5/24\n", False),
+        ("etc/hosts", "10.0.0.5 salt-gw\n", False),
+    ],
+)
+def test_what_the_network_s_set_up_takes_at_boot_is_found(tmp_path, file, text, taken):
+    place = tmp_path / file
+    place.parent.mkdir(parents=True)
+    place.write_text(text)
+    found = surroundings._taken_at_boot(["10.0.0.5/24"], tmp_path)
+    assert found == ({"10.0.0.5/24": f"/{file}"} if taken else {})
+
+
+def test_this_machine_says_what_it_is_like(tmp_path):
+    """The kernel is asked, systemd only where a pair names a unit."""
+    pair = samples.pair(
+        "salt1", services=[], active_services=[], replicate=[{"path": "/srv/x", "then": None}]
+    )
+    found = surroundings.surroundings([pair, {**pair, "name": "other"}], "salt1", str(tmp_path))
+    assert found["node"] == "salt1" and "lo" not in found["interfaces"]
+    own = found["pairs"]["salt"]
+    assert own["paths"] == {"/srv/x": False}
+    assert own["units"] == {} and own["programs"] == [] and own["at_boot"] == {}
+    assert set(own["hosts"]) == {pair["primary"]["host"], pair["secondary"]["host"]}
+    assert surroundings.surroundings([pair], "client", str(tmp_path))["pairs"] == {}
+
+
+def test_a_host_that_nobody_knows_has_no_address():
+    assert surroundings._addresses_of("no-such-host.invalid") == []
+    assert surroundings._addresses_of("10.0.0.5") == ["10.0.0.5"]
+    assert surroundings._addresses_of("a" * 300) == []
+
+
+@pytest.mark.parametrize(
+    "entry, missing",
+    [
+        ({"proof": ["sh", "-c", "true"]}, None),
+        ({"proof": ["no-such-program"]}, "no-such-program"),
+        ({"proof": None, "status": ["/no/such/program"]}, "/no/such/program"),
+        ({"proof": None, "status": None}, None),
+    ],
+)
+def test_a_proof_that_cannot_be_run_is_named(entry, missing):
+    assert surroundings._program(entry) == missing

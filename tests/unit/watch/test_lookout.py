@@ -1,0 +1,131 @@
+"""The lookout: what it reads out of lsyncd's journal, a disk that hangs, a connection that breaks once."""
+
+import os
+import time
+
+import pytest
+import samples
+
+from failback.errors import Unavailable
+from failback.host.paths import Paths
+from failback.pair import Member
+from failback.peer import ssh
+from failback.readiness import facts
+from failback.watch import lookout
+
+SSH_FAILS = """\
+04:41:55 Normal: 3 names in /srv/data/
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+Host key for salt2 has changed and you have requested strict checking.
+Host key verification failed.
+rsync: did not see server greeting
+rsync error: error starting client-server protocol (code 5) at main.c(1954) [sender=3.5.0]
+04:41:55 Normal: Retrying a list after exitcode = 5
+"""
+FILE_FAILS = """\
+rsync: [receiver] rename "/many/.a.T2pc" (in srv-data) -> "many/a": Operation not permitted (1)
+rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1394)
+04:42:24 Normal: Retrying a list after exitcode = 23
+"""
+
+
+@pytest.mark.parametrize(
+    ("journal", "words"),
+    [
+        (SSH_FAILS, "Host key verification failed."),
+        (FILE_FAILS, 'rsync: [receiver] rename "/many/.a.T2pc" (in srv-data) -> "many/a": Operation not'),
+        # What failed before does not count any more.
+        (SSH_FAILS + FILE_FAILS, "rsync: [receiver] rename"),
+        ("04:42:24 Error: Terminating since out of inotify watches.\nConsider more\n", "04:42:24 Error:"),
+        ("rsync error: timeout in data send/receive (30)\n04:42:24 Normal: Retrying\n", "rsync error:"),
+        (
+            "ssh: connect to host 10.0.0.12 port 22: Connection refused\nrsync: closed\n",
+            "ssh: connect to host",
+        ),
+        ("04:42:24 Normal: Finished a list after exitcode: 0\n", None),
+        ("", None),
+    ],
+)
+def test_the_line_that_says_what_is_wrong(journal, words):
+    found = lookout.words_of(journal)
+    assert found is None if words is None else found.startswith(words)
+
+
+@pytest.fixture
+def member(tmp_path):
+    (tmp_path / "srv/salt").mkdir(parents=True)
+    return Member.of(samples.pair(node="salt2"), Paths(tmp_path))
+
+
+def looked(disks, limit=20):
+    """Step until the child has ended, or has been given up."""
+    end = time.monotonic() + limit
+    disks.begin()
+    while disks.busy or not disks.found:
+        disks.step()
+        assert time.monotonic() < end, "the look does not end"
+        time.sleep(0.01)
+    disks.step()
+    return disks.found
+
+
+def test_a_child_looks_at_the_paths(member):
+    disks = lookout.DiskLook(member)
+    (found,) = looked(disks).values()
+    assert found["error"] is None and found["free_bytes"] > 0
+    disks.close()
+
+
+def test_a_disk_that_hangs_is_named_and_holds_nobody(member, monkeypatch):
+    monkeypatch.setattr(lookout, "DISKS_WITHIN", 0.2)
+    monkeypatch.setattr(facts, "paths", lambda member: time.sleep(60))
+    disks = lookout.DiskLook(member)
+    assert "gave no answer" in looked(disks)["/srv/salt"]["error"]
+    # The child was killed; the next look is another one's.
+    monkeypatch.undo()
+    end = time.monotonic() + 20
+    while disks.found["/srv/salt"]["error"] and time.monotonic() < end:
+        disks.step()
+        disks.begin()
+        time.sleep(0.01)
+    assert disks.found["/srv/salt"]["error"] is None
+    disks.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("{}\n", None),
+        (Unavailable("salt1: 'ready' is not something that the other node may ask for."), None),
+        (Unavailable("Host key verification failed."), "Host key verification failed."),
+        ("Welcome\n{}\n", "root's shell on salt1 prints 'Welcome' before every answer"),
+        ("", "root's shell on salt1 prints '' before every answer"),
+    ],
+)
+def test_what_an_answer_of_the_other_node_is_worth(member, monkeypatch, answer, words):
+    def asked(*_, **__):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ssh, "ask", asked)
+    assert lookout.ask(member) == words
+
+
+def test_one_connection_that_breaks_is_no_finding_and_two_are(member, monkeypatch):
+    said = ["no route", "no route", None]
+    monkeypatch.setattr(lookout, "ask", lambda member: said.pop(0))
+    peer, now, seen = lookout.PeerLook(member), 0.0, []
+    while said:
+        peer.step(float("inf") if peer.busy is False else now)
+        while peer._thread and peer._thread.is_alive():
+            time.sleep(0.001)
+        seen.append(peer.found and peer.found["well"])
+        peer._next = 0.0
+    assert seen == [None, False, True]
+
+
+def test_a_folder_that_is_gone_is_another_matter(member):
+    os.rmdir(member.paths.root / "srv/salt")
+    (member.paths.root / "srv").rmdir()
+    assert facts.paths(member) == {}

@@ -1,0 +1,83 @@
+"""An operator's pause is told when it begins and when it ends, once each."""
+
+import pytest
+import samples
+
+from failback.host import system
+from failback.host.paths import Paths
+from failback.pair import Member
+from failback.state import pause as pauses
+from failback.watch import telling
+
+
+@pytest.fixture
+def member(tmp_path):
+    return Member.of(samples.pair("salt2"), Paths(tmp_path))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = samples.Clock(monkeypatch, pauses, system)
+    monkeypatch.setattr(telling.time, "time", clock.time)
+    return clock
+
+
+@pytest.fixture
+def told(monkeypatch):
+    found = []
+    monkeypatch.setattr(telling.tell, "tell", lambda member, kind, said, **more: found.append((kind, said)))
+    return found
+
+
+def look(member, watch):
+    watch.look(member.pause.written())
+
+
+def test_a_pause_that_ends_by_itself_is_told_twice(member, clock, told):
+    watch = telling.Pauses(member)
+    look(member, watch)
+    assert told == []
+    member.pause.set(30, "switch maintenance", user="ana")
+    look(member, watch)
+    look(member, watch)
+    assert [kind for kind, _ in told] == ["pause-begun"]
+    assert "by ana: switch maintenance" in told[0][1]
+    clock.now += 31
+    look(member, watch)
+    look(member, watch)
+    assert [kind for kind, _ in told] == ["pause-begun", "pause-ended"]
+
+
+def test_one_that_is_ended_by_hand_and_one_that_is_prolonged(member, clock, told):
+    watch = telling.Pauses(member)
+    member.pause.set(30, "first")
+    look(member, watch)
+    clock.now += 1
+    member.pause.set(3000, "longer")
+    look(member, watch)
+    member.pause.clear()
+    look(member, watch)
+    assert [kind for kind, _ in told] == ["pause-begun", "pause-begun", "pause-ended"]
+
+
+def test_the_pause_of_a_run_is_not_told_and_hides_no_other(member, clock, told):
+    watch = telling.Pauses(member)
+    member.pause.set(600, "run", run=samples.RUN)
+    look(member, watch)
+    assert told == []
+    member.pause.set(30, "by hand")
+    look(member, watch)
+    assert [kind for kind, _ in told] == ["pause-begun"]
+    clock.now += 60
+    look(member, watch)
+    assert [kind for kind, _ in told] == ["pause-begun", "pause-ended"]
+
+
+def test_a_watch_that_starts_anew_goes_on_where_the_one_before_ended(member, clock, told):
+    member.pause.set(30, "by hand")
+    look(member, telling.Pauses(member))
+    look(member, telling.Pauses(member))
+    clock.now += 60
+    look(member, telling.Pauses(member))
+    look(member, telling.Pauses(member))
+    assert [kind for kind, _ in told] == ["pause-begun", "pause-ended"]
