@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 
 #: Few, so that a name is used again soon after it has gone.
 NAMES = ("a", "b", "c")
@@ -19,7 +20,9 @@ def operations(chance, root):
         path = root.joinpath(*chance.choices(NAMES, k=chance.randint(1, 3)))
         # Whatever is there: what does not fit is no change.
         with contextlib.suppress(OSError):
-            chance.choice((_folder, _file, _file, _moved, _linked, _removed, _attributes))(chance, root, path)
+            chance.choice((_folder, _file, _file, _moved, _linked, _removed, _attributes, _acl))(
+                chance, root, path
+            )
         yield
 
 
@@ -58,6 +61,15 @@ def _removed(_chance, _root, path):
 def _attributes(chance, _root, path):
     os.chmod(path, chance.choice((0o700, 0o750, 0o755)))
     os.setxattr(path, "user.churn", str(chance.random()).encode())
+
+
+def _acl(chance, _root, path):
+    # The folder's default too: what is made in it later has one of its own.
+    entry = f"u:{chance.randint(1, 9)}:rwx"
+    subprocess.run(
+        ["setfacl", "-m", entry, *(["-m", f"d:{entry}"] if path.is_dir() else []), "--", path],
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def described(root):

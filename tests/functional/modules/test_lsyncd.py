@@ -157,6 +157,26 @@ def test_what_goes_from_a_new_folder_before_lsyncd_watches_it_goes_from_the_stan
     assert content(host.target) == content(host.source) == {b"folder": None}
 
 
+def test_a_pass_that_has_left_a_folder_has_all_compared(host, started):
+    """rsync's exit status is 0, though the folder is still there with what the pass was not about."""
+    folder = host.source / "folder"
+    folder.mkdir()
+    (folder / "old").write_text("1")
+    started.drain("salt", 30)
+    host.block("held")
+    folder.chmod(0o700)
+    eventually(lambda: (host.base / "holds").exists())
+    with host.stopped():
+        # lsyncd hears of this only when that pass is over.
+        shutil.rmtree(folder)
+        host.unblock("held")
+        eventually(lambda: "cannot delete non-empty directory: folder" in host.log())
+        assert content(host.target) == {b"folder": None, b"folder/old": b"1"}
+    started.drain("salt", 30)
+    assert content(host.target) == content(host.source) == {}
+    assert f"all of {host.source}/ is compared" in host.log()
+
+
 @pytest.mark.parametrize("number", range(effort.rounds(1, 50)))
 def test_churn_leaves_both_sides_alike(host, lsyncd, number):
     """Folders made, filled, renamed and removed, from lsyncd's start on, and through a crash of it."""

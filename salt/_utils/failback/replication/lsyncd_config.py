@@ -22,6 +22,9 @@ where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in it
   looks at all there is, and so does one that carries the deletion of a folder of the same name. What goes
   from it before lsyncd watches it is never reported. Here the pass that carries a new folder compares all
   of it, deletions included; it begins when lsyncd watches that folder already.
+- "cannot delete non-empty directory" is no failure to rsync: its exit status is 0. Most often that folder has
+  vanished meanwhile, and the next pass deletes it. That is not taken for granted: all of the replicated path
+  is compared then.
 
 What proves that nothing waits is described in :py:mod:`failback.replication.lsyncd_status`.
 """
@@ -42,6 +45,9 @@ HEARTBEAT = 1
 
 #: Seconds after which rsync gives up on a standby that no longer answers (lsyncd tries again).
 TIMEOUT = 120
+
+#: Of the shell around an rsync that has left a folder on the standby: no exit code of rsync or of a signal.
+COMPARE = 201
 
 #: Seconds after which an rsync is given up that carries the file of ``failback.replication.in_step``.
 IN_STEP_TIMEOUT = 20
@@ -276,6 +282,7 @@ def render(member, items):
         failed=quote(str(place.failed)),
         sources=_list([_source(root, each) for each in items]),
         heartbeat=HEARTBEAT,
+        compare=COMPARE,
         delay=_number(config["lsyncd"]["delay"]),
         max_processes=_number(config["lsyncd"]["max_processes"]),
         options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
@@ -386,12 +393,15 @@ local function require_mounted()
 	end
 end
 
--- The shell stays between: lsyncd takes a killed child for one that ended well. It also keeps failures.
-local watched = 'failed=$1; shift; "$0" "$@"; code=$?; '
-	.. 'case $code in 0|24) ;; *) echo "$code" >> "$failed" ;; esac; exit $code'
-local function rsync(agent, config, standard_input, arguments)
+-- The shell stays between: lsyncd takes a killed child for one that ended well. It also keeps failures. And
+-- it hears what is no failure to rsync: a folder is still there on the other node, for something is in it
+-- that this pass was not about.
+local watched = 'failed=$1 left=$2; shift 2; said=$("$0" "$@"); code=$?; printf %s "$said"; '
+	.. 'case $code:$said in 0:*"cannot delete non-empty directory"*) code=$left ;; esac; '
+	.. 'case $code in 0|24|{compare}) ;; *) echo "$code" >> "$failed" ;; esac; exit $code'
+local function rsync(agent, config, standard_input, left, arguments)
 	require_mounted()
-	spawn(agent, "/bin/sh", "<", standard_input, "-c", watched, config.rsync.binary, {failed},
+	spawn(agent, "/bin/sh", "<", standard_input, "-c", watched, config.rsync.binary, {failed}, left,
 		config.rsync._computed, arguments, config.source, config.target)
 end
 
@@ -404,10 +414,20 @@ local function literal(path, beside_wildcard)
 end
 
 local function carry(item)
-	-- The whole of it, when lsyncd has started.
+	-- The whole of it, when lsyncd has started, and when a pass has left a folder.
 	local function first_pass(event)
 		log("Normal", "first pass of ", event.config.source, " to ", event.config.target)
-		rsync(event, event.config, "", item.filters)
+		rsync(event, event.config, "", "23", item.filters)
+	end
+
+	local queue
+	local function collect(agent, exitcode)
+		if exitcode ~= {compare} then
+			return default.collect(agent, exitcode)
+		end
+		log("Normal", "a folder is left on the other node: all of ", agent.config.source, " is compared")
+		queue.createBlanketEvent()
+		return "ok"
 	end
 
 	local function belongs(path)
@@ -416,6 +436,12 @@ local function carry(item)
 
 	-- What has changed since.
 	local function changes(inlet)
+		local first = inlet.getEvent()
+		if first and first.etype == "Blanket" then
+			first_pass(first)
+			return
+		end
+		queue = inlet
 		local foreign = {{ }}
 		local events = inlet.getEvents(function(event)
 			if event.etype == "Init" or event.etype == "Blanket" then
@@ -461,7 +487,7 @@ local function carry(item)
 			end
 		end
 		log("Normal", #names, " names in ", inlet.getConfig().source)
-		rsync(events, inlet.getConfig(), table.concat(names, "\0"),
+		rsync(events, inlet.getConfig(), table.concat(names, "\0"), "{compare}",
 			{{ "--from0", "--include-from=-", "--exclude=*" }})
 	end
 
@@ -476,6 +502,7 @@ local function carry(item)
 		exitcodes = exitcodes,
 		init = first_pass,
 		action = changes,
+		collect = collect,
 		rsync = {{
 			protect_args = false, -- the peer takes no arguments
 			rsh = {remote_shell},
