@@ -115,7 +115,7 @@ class Run:
                 memory=part.memory,
                 busy=part.busy * max(1, part.workers),
                 seconds=part.seconds,
-                hosts=bool(part.lab),
+                hosts=part.hosts,
                 alone=bool(part.lab and part.lab.alone),
             )
             for part in self.parts

@@ -31,7 +31,8 @@ class Job:
         How long it takes, roughly: the longest begin first.
 
     hosts
-        It boots a lab: these stand first in line for the processors, and are kept apart a little more.
+        It boots a lab, or runs masters and minions: these stand first in line for the processors, and are
+        kept apart a little more.
 
     alone
         It measures times that others on the machine would falsify.
@@ -59,7 +60,7 @@ class Room:
         The sum of their ``busy``.
 
     for_hosts
-        The same of those that boot hosts, which would starve each other: their hosts come before all other
+        The same of those with ``hosts``, which would starve each other: the labs' come before all other
         programs on the machine (lab/cgroups.py).
     """
 

@@ -86,6 +86,11 @@ class Part:
     busy: float = 1.0
 
     @property
+    def hosts(self):
+        """Whether it runs masters and minions, of a lab or of its own, whose time-outs must hold."""
+        return bool(self.lab) or self.suite == "integration"
+
+    @property
     def needs(self):
         """What must have been made before it begins: names of ``makers``."""
         needs = []

@@ -210,6 +210,11 @@ class Machine:
         return Job(name, run, **words)
 
 
+def test_masters_and_minions_are_kept_apart_with_the_labs():
+    found = {part.name: part.hosts for part in suites.parts(["unit", "integration", "lab"], ["3008"])}
+    assert found["integration on Salt 3008"] and found["lab dalma"] and not found["unit on Python 3.9"]
+
+
 def run(jobs, makers=None, memory=1000, processors=2.0, for_hosts=1.6):
     return scheduler.run(jobs, makers or {}, scheduler.Room(memory, processors, for_hosts))
 
