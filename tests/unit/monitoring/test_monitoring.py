@@ -21,6 +21,7 @@ from failback.host.paths import Paths
 from failback.monitoring import facts
 from failback.monitoring import show
 from failback.pair import Member
+from failback.state import configuration
 from failback.watch import keeper
 
 SHIPPED = pathlib.Path(__file__).parents[3] / "docs/monitoring"
@@ -169,6 +170,7 @@ def test_a_pair_that_is_retired_ends_the_notes_and_its_keeper_without_a_word(mem
     logged = []
     monkeypatch.setattr(system, "log", lambda sentence, *_: logged.append(sentence))
     monkeypatch.setattr(keeper.syslog, "syslog", lambda *words: logged.append(words))
+    monkeypatch.setattr(facts.report, "report", lambda member: configuration.load(member.pair, member.paths))
     facts._go_on(member)
     assert keeper.main(member, foreground=True) == 0
     assert logged == []
