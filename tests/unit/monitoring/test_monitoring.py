@@ -170,7 +170,8 @@ def test_a_pair_that_is_retired_ends_the_notes_and_its_keeper_without_a_word(mem
     logged = []
     monkeypatch.setattr(system, "log", lambda sentence, *_: logged.append(sentence))
     monkeypatch.setattr(keeper.syslog, "syslog", lambda *words: logged.append(words))
-    monkeypatch.setattr(facts.report, "report", lambda member: configuration.load(member.pair, member.paths))
+    for asked in ((facts.report, "report"), (keeper.put_back, "facts")):
+        monkeypatch.setattr(*asked, lambda member: configuration.load(member.pair, member.paths))
     facts._go_on(member)
     assert keeper.main(member, foreground=True) == 0
     assert logged == []
