@@ -63,6 +63,11 @@ def test_a_node_that_is_well_has_nothing_against_it(role):
     assert findings(role) == ()
 
 
+def test_a_small_file_system_that_is_nearly_empty_has_room():
+    small = {**ROOM, "free_bytes": 63 << 20, "bytes": 64 << 20, "free_files": 400, "files": 410}
+    assert findings(STANDS_BY, paths={"/srv/salt": small}) == ()
+
+
 @pytest.mark.parametrize(
     "facts", [None, {}, {"installed": False, "watch": {"gateway-ip": {**WATCH, "alive": False}}}]
 )
@@ -121,6 +126,13 @@ CASES = {
         "room",
         True,
         "/srv/salt has 63 MiB",
+    ),
+    "no room on a small file system": (
+        STANDS_BY,
+        {"paths": {"/srv/salt": {**ROOM, "free_bytes": 6 << 20, "bytes": 64 << 20}}},
+        "room",
+        True,
+        "/srv/salt has 6 MiB",
     ),
     "no inodes": (
         STANDS_BY,

@@ -24,9 +24,11 @@ LOOKS_WITHIN = 45.0
 #: Seconds without a word of the watch after which it hangs: it writes its status at least every ten.
 WATCH_WITHIN = 35.0
 
-#: Room below which nothing can be relied on: a path needs some for what comes, and for the backup.
+#: Room below which nothing can be relied on: a path needs some for what comes, and for the backup. Of a file
+#: system that is small by itself it is a tenth.
 LEAST_BYTES = 64 << 20
 LEAST_FILES = 500
+LEAST_SHARE = 0.1
 
 #: What the watch may do beyond the largest lag: serve and say so, or leave the pair alone.
 SERVE, REFUSE = "serve", "refuse"
@@ -236,8 +238,10 @@ def _without_it(node, role):
 
 
 def _is_full(one):
-    files = one["free_files"]
-    return one["free_bytes"] < LEAST_BYTES or (files is not None and files < LEAST_FILES)
+    for free, total, least in (("free_bytes", "bytes", LEAST_BYTES), ("free_files", "files", LEAST_FILES)):
+        if one[free] is not None and one[free] < min(least, LEAST_SHARE * one.get(total, least / LEAST_SHARE)):
+            return True
+    return False
 
 
 def _services(report, role):

@@ -41,7 +41,7 @@ def now(member):
         ``failback.replication.in_step.last``, and ``admitted_for``, seconds since its ledger was written.
     ``paths``
         Of the lookout: each replicated path to ``error`` (why it cannot be written, or None), ``free_bytes``
-        and ``free_files`` (None where the file system does not count them).
+        of ``bytes``, and ``free_files`` of ``files`` (None where the file system does not count them).
     ``ssh``
         Of the lookout: ``node``, ``well``, ``sentence`` and ``at`` of when the other node was asked last.
     ``beats``, ``failing``, ``inotify``, ``restarts``, ``proved``
@@ -130,7 +130,9 @@ def _folder(folder):
     return {
         "error": _why_not_writable(folder, room),
         "free_bytes": room.f_bavail * room.f_frsize,
+        "bytes": room.f_blocks * room.f_frsize,
         "free_files": room.f_favail if room.f_files else None,
+        "files": room.f_files,
     }
 
 
