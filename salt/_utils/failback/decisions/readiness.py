@@ -239,7 +239,8 @@ def _without_it(node, role):
 
 def _is_full(one):
     for free, total, least in (("free_bytes", "bytes", LEAST_BYTES), ("free_files", "files", LEAST_FILES)):
-        if one[free] is not None and one[free] < min(least, LEAST_SHARE * one.get(total, least / LEAST_SHARE)):
+        enough = min(least, LEAST_SHARE * one[total]) if total in one else least
+        if one[free] is not None and one[free] < enough:
             return True
     return False
 
