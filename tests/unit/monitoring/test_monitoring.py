@@ -49,6 +49,15 @@ def reported(node="salt1"):
         "lease": None,
         "uncompared": None,
         "reachable": None,
+        "readiness": {
+            "installed": True,
+            "looked": 4.0,
+            "ready": True,
+            "not_ready": None,
+            "lag": 3.5,
+            "in_step": None,
+            "failing": {"said": "SECRET"},
+        },
         "requests": [],
         "last_run": samples.RUN,
     }
@@ -83,7 +92,8 @@ def test_a_pair_that_is_well(member, capsys):
     facts.note(member)
     assert cli.main(["check", "salt"], member.paths) == 0
     assert re.fullmatch(
-        r"FAILBACK OK: salt1 serves salt, generation 7 \| facts_age=\d(\.\d)?s;;;0 generation=7;;;0\n",
+        r"FAILBACK OK: salt1 serves salt, generation 7 \| facts_age=\d(\.\d)?s;;;0 generation=7;;;0 "
+        r"lag=7.5s;;;0\n",
         capsys.readouterr().out,
     )
     assert cli.main(["check"], member.paths) == 0
