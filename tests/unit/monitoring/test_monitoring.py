@@ -3,9 +3,7 @@
 import json
 import pathlib
 import re
-import shutil
 import stat
-import subprocess
 
 import pytest
 import samples
@@ -13,13 +11,11 @@ import yaml
 
 from failback import cli
 from failback import report
-from failback.decisions import health
 from failback.decisions import metrics
 from failback.host import files
 from failback.host import system
 from failback.host.paths import Paths
 from failback.monitoring import facts
-from failback.monitoring import show
 from failback.pair import Member
 
 SHIPPED = pathlib.Path(__file__).parents[3] / "docs/monitoring"
@@ -205,14 +201,3 @@ def test_each_rule_says_what_to_do():
     for rule in rules():
         assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]
         assert rule["annotations"]["summary"] and rule["annotations"]["description"]
-
-
-@pytest.mark.skipif(not shutil.which("promtool"), reason="the Debian package prometheus is not installed")
-def test_prometheus_reads_the_rules_and_the_figures(member):
-    subprocess.run(["promtool", "check", "rules", SHIPPED / "failback.rules.yml"], check=True)
-    subprocess.run(["promtool", "test", "rules", SHIPPED / "failback.rules.test.yml"], check=True)
-    facts.note(member)
-    found, watches = facts.Noted(member.paths).read()
-    text = metrics.text(list(found.values()), watches, 1000.0)
-    subprocess.run(["promtool", "check", "metrics"], input=text, text=True, check=True)
-    assert show.check(facts.Noted(member.paths))[0] == health.OK
