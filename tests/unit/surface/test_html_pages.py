@@ -156,6 +156,7 @@ def test_a_run_that_died_is_said_to_have_never_closed():
     opened = {**RECORD, "finished": None, "result": None, "steps": [], "facts": {}, "window": None}
     said = of_run(details(opened), errors={"salt2": "no answer"})
     assert "never closed" in said and "not reached" in said
+    assert "or it has died: salt-run pair.status salt says which" in said
     assert "salt2 said nothing of this run: no answer" in said
 
 
@@ -185,11 +186,17 @@ def test_whatever_somebody_calls_a_file_is_text():
     assert said.count("<script>alert(1)</script>") > 8
 
 
+def test_what_is_long_is_cut_beside_its_bar_and_whole_in_the_table():
+    name = "a-step-with-a-very-long-name"
+    said = of_run(details({**RECORD, "steps": [step(name)]}))
+    assert "a-step-with-a-v…" in said and name in said
+
+
 def test_a_hundred_thousand_files_are_counted_and_some_are_named():
     many = files(names=[f"/srv/salt/{number}" for number in range(500)])
     many["counts"]["overwritten"] = 100_000
     page = run_page.page(samples.RUN, samples.pair(), {"salt1": details(files=[many])}, {})
-    assert "100000 (the first 500 named here) overwritten" in read(page)
+    assert "100,000 (the first 500 named here) overwritten" in read(page)
     assert len(page) < 200_000
 
 
