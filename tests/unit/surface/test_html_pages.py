@@ -268,6 +268,22 @@ def test_the_node_that_serves_now_is_known_by_its_ledger(reports, shares):
         assert f"{node}{share}" in said
 
 
+def test_the_page_of_a_pair_has_what_each_node_is_worth_now():
+    first, second = serving("salt1", 2), {**serving("salt1", 2), "node": "salt2"}
+    first["readiness"] = {"ready": True, "lag": 3.0, "looked": 4.0}
+    second["readiness"] = {
+        "ready": False,
+        "not_ready": {"for": 700.0, "about": ["rsync"]},
+        "in_step": {"age": 720.0, "admitted_for": 9000.0},
+    }
+    said = of_pair(reports=(first, second)).replace("\n", "")
+    assert "salt1servesyes7 s ago" in said
+    assert "salt2stands byno: lsyncd does not carry everything12 minutes ago" in said
+    # Of an earlier release, and of one that was not admitted.
+    second = {**second, "readiness": None, "boot_id": "another boot"}
+    assert "salt2takes no partnot known" in of_pair(reports=(None, second)).replace("\n", "")
+
+
 def test_a_pair_of_which_nothing_is_known_says_so():
     said = of_pair(errors={"salt1": "no answer"})
     assert "Nothing is on record, and no node says that it serves." in said
