@@ -201,7 +201,9 @@ def test_each_node_has_told_of_it_once_and_that_it_was_over(pair):
 
 
 def test_a_monitor_sees_when_the_standby_was_in_step(pair):
-    line = pair.salt2.run(["setpriv", "--reuid=65534", "--clear-groups", "failback", "check", "salt"]).stdout
+    # Not its exit status: a run that was refused above counts as one that failed.
+    command = ["setpriv", "--reuid=65534", "--clear-groups", "/usr/local/sbin/failback", "check", "salt"]
+    line = pair.salt2.run(command, check=False).stdout
     (lag,) = [word for word in line.split() if word.startswith("lag=")]
     assert 0 < float(lag.partition("s;")[0].removeprefix("lag=")) < 60
 
