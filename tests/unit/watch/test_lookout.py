@@ -165,6 +165,11 @@ def test_for_how_long_a_node_is_not_ready_is_written(primary, monkeypatch):
     one._write(0.0)
     known = facts.now(one.member)
     assert known["ready"] is True and known["not_ready"] is not None
+    # Where nobody looks any more, nothing is known.
+    later = system.boottime() + 46
+    monkeypatch.setattr(system, "boottime", lambda: later)
+    known = facts.now(one.member)
+    assert known["looked"] > 45 and known["ready"] is None and known["not_ready"] is None
 
 
 def test_a_folder_that_is_gone_is_another_matter(member):

@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 
+from failback.decisions import readiness
 from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
@@ -50,8 +51,8 @@ def now(member):
         cannot be watched, or None; ``times`` and ``said`` of a lsyncd that does not stay up, or None; that
         moment; and how many seconds before ``looked`` it was.
     ``ready``, ``not_ready``
-        Of the lookout: whether it has found nothing, None where the node takes no part; ``for`` (seconds) and
-        ``about`` of the spell in which it finds something, or None.
+        Of the lookout, while it looks: whether it has found nothing, None where the node takes no part; and
+        ``for`` (seconds) and ``about`` of the spell in which it finds something, or None.
     """
     known = record.read(member) or {}
     found = {
@@ -68,6 +69,7 @@ def now(member):
     if known:
         spell, boottime = known.get("not_ready"), system.boottime()
         found["looked"] = round(max(0.0, boottime - known["looked_at"]), 1)
+    if known and found["looked"] <= readiness.LOOKS_WITHIN:
         found["ready"] = known.get("ready")
         if spell:
             lasted = round(max(0.0, boottime - spell["since"]), 1)
