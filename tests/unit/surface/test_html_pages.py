@@ -1,11 +1,17 @@
 """The pages of a run and of a pair: valid, alone, and with names that are text whatever is in them."""
 
 import html.parser
+import json
 import time
 
 import pytest
 import samples
 
+from failback.host.paths import Paths
+from failback.pair import Member
+from failback.recovery import backup
+from failback.recovery import listed
+from failback.replication import replicated
 from failback_master.surface import html as markup
 from failback_master.surface import pair_page
 from failback_master.surface import run_page
@@ -192,12 +198,23 @@ def test_what_is_long_is_cut_beside_its_bar_and_whole_in_the_table():
     assert "a-step-with-a-v…" in said and name in said
 
 
-def test_a_hundred_thousand_files_are_counted_and_some_are_named():
-    many = files(names=[f"/srv/salt/{number}" for number in range(500)])
-    many["counts"]["overwritten"] = 100_000
-    page = run_page.page(samples.RUN, samples.pair(), {"salt1": details(files=[many])}, {})
-    assert "100,000 (the first 500 named here) overwritten" in read(page)
-    assert len(page) < 200_000
+def test_a_hundred_thousand_files_with_names_that_are_html_are_counted_and_some_are_named(tmp_path):
+    """From the list that a pass writes to the page: neither holds them all."""
+    member = Member.of(samples.pair(), Paths(tmp_path))
+    folder = backup.Folder(member.run_folder(samples.RUN))
+    item = replicated.Item("/srv/salt", "/srv/salt", None)
+    folder.prepare([item])
+    entry = {"action": "overwritten", "size": 1, "code": ">f", "conflict": HOSTILE}
+    with folder.list_file(item.module, 1).open("w") as to:
+        for number in range(100_000):
+            to.write(json.dumps({**entry, "path": f"/srv/salt/{number}{HOSTILE}"}) + "\n")
+    found = listed.of_run(member, samples.RUN, 500)
+    page = run_page.page(samples.RUN, samples.pair(), {"salt1": details(files=found)}, {})
+    said = read(page)
+    assert "100,000 (the first 500 named here) overwritten" in said
+    assert "100,000 (the first 500 named here) conflicts" in said
+    assert said.count("<script>alert(1)</script>") == 3 * 500
+    assert len(page) < 500_000
 
 
 # --- of a pair ---------------------------------------------------------------------------------------
