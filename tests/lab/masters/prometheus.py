@@ -3,7 +3,6 @@
 import json
 import re
 
-from lab import environments
 from lab.host import until
 
 SETTINGS = """\
@@ -35,10 +34,13 @@ class Prometheus:
 
     tree
         The checkout, with the rules and the documentation.
+
+    programs
+        The folder with Debian's programs.
     """
 
-    def __init__(self, pair, tree):
-        self._pair = pair
+    def __init__(self, pair, tree, programs):
+        self._pair, self._programs = pair, programs
         self._rules = (tree / "docs/monitoring/failback.rules.yml").read_text()
         # The command that cron runs, as a reader types it.
         text = (tree / "docs/monitoring.md").read_text()
@@ -46,15 +48,14 @@ class Prometheus:
 
     def start(self):
         """The programs run; both nodes are scraped."""
-        programs = environments.prometheus()
         for host in self._pair.nodes:
-            host.write(EXPORTER, (programs / "prometheus-node-exporter").read_bytes(), mode=0o755)
+            host.write(EXPORTER, (self._programs / "prometheus-node-exporter").read_bytes(), mode=0o755)
             host.run(["useradd", "--system", "prometheus"])
             host.run(["mkdir", "-p", FOLDER])
             host.run(["chown", "prometheus:", FOLDER])
         self.export(*self._pair.nodes)
         client = self._pair.client
-        client.write(PROGRAM, (programs / "prometheus").read_bytes(), mode=0o755)
+        client.write(PROGRAM, (self._programs / "prometheus").read_bytes(), mode=0o755)
         client.write("/etc/prometheus/prometheus.yml", SETTINGS)
         client.write("/etc/prometheus/failback.rules.yml", self._rules)
         options = ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/var/lib/prometheus"]

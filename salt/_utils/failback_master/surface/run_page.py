@@ -228,12 +228,13 @@ def _files(details):
 
 def _names(path):
     if path["conflicts"]:
+        kind = "conflict" if path["conflicts"] == 1 else "conflicts"
         shown = [
             f'{html.text(name)} <span class="dim">{html.text(why)}</span>'
             for name, why in sorted(path["conflict_names"].items())
         ]
         yield html.names(
-            f'<span class="warn">{_number(path["conflicts"], len(shown))} conflicts</span> in '
+            f'<span class="warn">{_number(path["conflicts"], len(shown))} {kind}</span> in '
             f"{html.text(path['path'])}: what only this node had",
             shown,
         )
