@@ -32,6 +32,7 @@ def _tell(story):
     run = _recover(story)
     _check(story, run)
     _undo(story, run)
+    _show(story, run)
 
 
 def _boot(story):
@@ -206,6 +207,23 @@ def _undo(story, run):
     story.proof("the undo is undone: the files are as they were", client.files(story.salt1) == before)
     story.command(story.salt1, ["salt-run", "pair.history", "salt"])
     story.command(story.salt1, ["salt-run", "pair.status"])
+
+
+def _show(story, run):
+    story.chapter("Two pages to look at, each one file that needs nothing else")
+    pages = [story.page(story.salt1, run["run"], "run"), story.page(story.salt1, "salt", "pair")]
+    said = [page.read_text() for page in pages]
+    story.proof("that of the run has its window in milliseconds", "No node had the addresses for" in said[0])
+    story.proof("that of the pair has the takeover and the recovery", _happened(story, said[1]))
+    for page in pages:
+        story.say(f"Open it in a browser: {page}")
+
+
+def _happened(story, page):
+    """Whether a page has the newest takeover and the newest recovery of the pair."""
+    runs = _runs(story.salt1)
+    newest = [max(one["run"] for one in runs if one["operation"] == what) for what in ("takeover", "recover")]
+    return all(run in page for run in newest)
 
 
 # --- looking -----------------------------------------------------------------------------------

@@ -126,6 +126,25 @@ def etcd():
     return str(cache.made("etcd", [PYTHON, python_version()], make) / "usr/bin/etcd")
 
 
+def prometheus():
+    """
+    The folder with Debian's ``prometheus``, ``promtool`` and ``prometheus-node-exporter``, unpacked.
+
+    Installed, two of them would run as services. They need nothing but a C library. RuntimeError where they
+    cannot be had.
+    """
+    packages = ("prometheus", "prometheus-node-exporter")
+
+    def make(place):
+        place.mkdir(parents=True)
+        cache.call(["apt-get", "--quiet", "download", *packages], cwd=place)
+        for package in sorted(place.glob("*.deb")):
+            cache.call(["dpkg-deb", "--extract", package, place])
+            package.unlink()
+
+    return cache.made("prometheus", [packages, python_version()], make) / "usr/bin"
+
+
 def mirror():
     """``FAILBACK_MIRROR`` if a nearer Debian mirror is wanted; else mmdebstrap's own default."""
     return os.environ.get("FAILBACK_MIRROR", "")

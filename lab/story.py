@@ -3,7 +3,11 @@
 import shlex
 import time
 
+from lab import cache
 from lab.site import Site
+
+#: Where the pages of a demo are left, by the lab's name.
+PAGES = cache.CHECKOUT / "artifacts" / "demo"
 
 
 class Failed(RuntimeError):
@@ -15,6 +19,7 @@ class Story:
 
     def __init__(self, lab, site):
         self.begun = time.monotonic()
+        self._pages = PAGES / lab
         self.site = Site(lab, site)
         #: How many facts were proved.
         self.proved = 0
@@ -67,6 +72,31 @@ class Story:
         """Run an orchestration on a master, and show what it says."""
         words = ["salt-run", "state.orch", f"orch.{what}", f"pillar={pillar}"]
         return self.command(host, words, **terms)
+
+    def page(self, host, of, name):
+        """
+        Leave the page of a run, or of a pair, on this machine.
+
+        host
+            A master.
+
+        of
+            Id of the run, or name of the pair.
+
+        name
+            Of the file, without its end.
+
+        Returns its path. Raises ``Failed`` when what the master printed is no page.
+        """
+        argv = ["salt-run", "pair.report", of]
+        place = self._pages / f"{name}.html"
+        print(f"    \033[36m{host.name}#\033[0m {shlex.join(argv)} > {place.name}", flush=True)
+        text = host.run(argv, timeout=120).stdout
+        if not (text.startswith("<!DOCTYPE html>") and text.endswith("</html>\n")):
+            raise Failed(f"{shlex.join(argv)} on {host.name} printed no page:\n{text[:500]}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        return place
 
 
 def told(lab, site, chapters):

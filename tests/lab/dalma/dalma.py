@@ -172,11 +172,16 @@ class Cluster:
         what = f"{host.name} to answer for {name}"
         until(lambda: self.holders(name, 0.3) == [host.name], limit, what, pause=0.2)
 
+    def says(self, pair, pattern):
+        """When the secondary of a pair said something last, by its journal, in seconds since the epoch."""
+        words = ["journalctl", "--no-pager", "-o", "short-unix", "-t", "failback", f"--grep={pattern}"]
+        said = self.pairs[pair][1].run(words, check=False).stdout.splitlines()
+        assert said, f"{self.pairs[pair][1].name} has not said: {pattern}"
+        return float(said[-1].split()[0])
+
     def taken(self, pair):
-        """When the secondary of a pair took over last, by its journal, in seconds since the epoch."""
-        words = ["journalctl", "--no-pager", "-o", "short-unix", "-t", "failback"]
-        said = self.pairs[pair][1].run([*words, f"--grep=is active in {pair},"]).stdout
-        return float(said.splitlines()[-1].split()[0])
+        """When the secondary of a pair took over last, by its journal."""
+        return self.says(pair, f"is active in {pair},")
 
     def watching(self, name):
         """Looks again and again who answers for an address, until ``stop`` is called."""

@@ -1,6 +1,8 @@
 """The pair of the masters watched by the real Nagios of the monitor pair, which mails to the mx pair."""
 
-import time
+import email
+import email.utils
+import re
 
 from lab.host import until
 
@@ -167,8 +169,14 @@ class Watched:
         return host.run(["cat", "/var/mail/root"], check=False).stdout.splitlines()
 
     def wait_mail(self, subject, limit=30):
-        """Until a mail has come. Returns the seconds that it took."""
-        begun = time.monotonic()
-        what = f"the mail {subject!r}"
-        until(lambda: subject in self.mails(subject), limit, what, pause=0.3)
-        return time.monotonic() - begun
+        """Until a mail has come. Returns when Postfix took it, in seconds since the epoch."""
+        until(lambda: subject in self.mails(subject), limit, f"the mail {subject!r}", pause=0.3)
+        moments = []
+        for host in self.mail_servers:
+            text = "\n".join(self._mailbox(host)[self.before[host] :])
+            for one in re.split(r"^From .*\n", text, flags=re.MULTILINE):
+                mail = email.message_from_string(one)
+                if mail["Subject"] == subject:
+                    moment = mail["Received"].rpartition(";")[2]
+                    moments.append(email.utils.parsedate_to_datetime(moment).timestamp())
+        return min(moments)

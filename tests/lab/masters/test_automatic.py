@@ -1,8 +1,10 @@
 """An automatic pair: the node that takes over starts the active services by itself, without Salt."""
 
+import prometheus
 import pytest
 from lab_pair import PILLAR
 
+from lab import environments
 from lab.host import until
 
 #: It leaves a mark where it runs, and is asked by a proof whether it really does.
@@ -43,6 +45,20 @@ def automatic(running):
         host.run(["systemctl", "daemon-reload"])
 
 
+@pytest.fixture(scope="module")
+def scraped(automatic, tree):
+    """Prometheus, which scrapes both nodes, with the shipped rules."""
+    try:
+        programs = environments.prometheus()
+    except RuntimeError as error:
+        pytest.skip(f"this machine: no Prometheus: {error}")
+    found = prometheus.Prometheus(automatic, tree, programs)
+    try:
+        yield found.start()
+    finally:
+        found.stop()
+
+
 def write_pillar(pair, text):
     for host in pair.nodes:
         host.write(PILLAR, text)
@@ -66,6 +82,13 @@ def test_recover_starts_them_on_the_active_node_alone(automatic):
     assert running_on(automatic) == {"work": ["salt1"], "more-work": ["salt1"]}
 
 
+def test_prometheus_has_the_figures_of_both_nodes_and_nothing_against_them(scraped):
+    assert scraped.values("failback_serves") == {"salt1": 1, "salt2": 0}
+    assert set(scraped.values("failback_lag_seconds")) == {"salt1", "salt2"}
+    assert max(scraped.values("failback_state").values()) < 2
+    assert not {name for name, _ in scraped.firing()} & {"FailbackSecondaryServes", "FailbackNobodyServes"}
+
+
 def test_a_takeover_starts_them_with_no_minion_and_no_master(automatic):
     pair = automatic
     pair.salt2.run(["systemctl", "stop", "salt-minion", "salt-master"], timeout=60)
@@ -80,6 +103,15 @@ def test_a_takeover_starts_them_with_no_minion_and_no_master(automatic):
     pair.salt2.run(["systemctl", "start", "salt-master", "salt-minion"], timeout=60)
 
 
+def test_prometheus_alerts_of_the_takeover(automatic, scraped):
+    def fires():
+        scraped.write(automatic.salt2)
+        return ("FailbackSecondaryServes", "salt2") in scraped.firing()
+
+    until(fires, 60, "the alert that the secondary serves", pause=1)
+    assert scraped.values("failback_generation") == {"salt2": automatic.ledger(automatic.salt2)["generation"]}
+
+
 def test_a_returned_primary_does_not_start_them(automatic):
     pair = automatic
     pair.come_back()
@@ -91,3 +123,14 @@ def test_recover_brings_them_home(automatic):
     done = pair.recover(pair.salt2, max_delete=1000)
     assert done.returncode == 0, done.stdout + done.stderr
     assert running_on(pair) == {"work": ["salt1"], "more-work": ["salt1"]}
+
+
+def test_the_alert_ends_when_the_primary_serves_again(automatic, scraped):
+    scraped.export(automatic.salt1)
+
+    def well():
+        scraped.write(*automatic.nodes)
+        return ("FailbackSecondaryServes", "salt2") not in scraped.firing()
+
+    until(well, 60, "the alert to end", pause=1)
+    assert scraped.values("failback_serves") == {"salt1": 1, "salt2": 0}

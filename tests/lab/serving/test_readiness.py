@@ -10,6 +10,11 @@ from lab.host import until
 
 pytestmark = pytest.mark.usefixtures("running", "app")
 
+#: A hook that notes what is told; and where.
+HOOK = "/etc/failback/hooks.d/note"
+TOLD = "/run/told"
+NOTE = f'#!/bin/sh\necho "$FAILBACK_EVENT $FAILBACK_SENTENCE" >> {TOLD}\n'
+
 CONFIGURATION = "/etc/failback/pairs/salt.json"
 WATCH = "failback-watch@gateway-ip"
 
@@ -22,20 +27,30 @@ OLD_KEYS = "mv -f /root/keys/* /etc/ssh && rmdir /root/keys && systemctl restart
 
 @pytest.fixture(scope="module")
 def app(pair):
-    """The nodes know of an active service ``app`` as well, which runs on salt1."""
+    """The nodes know of an active service ``app`` too, which runs on salt1, and tell after 15 seconds."""
     before = [host.read(CONFIGURATION) for host in pair.nodes]
     for host, text in zip(pair.nodes, before):
         host.run(["mkdir", "-p", "/usr/local/lib/systemd/system"])
         host.write("/usr/local/lib/systemd/system/app.service", "[Service]\nExecStart=/bin/sleep infinity\n")
         host.run(["systemctl", "daemon-reload"])
         active = [{"name": "app", "proof": None, "status": None}]
-        host.write(CONFIGURATION, json.dumps({**json.loads(text), "active_services": active}))
+        known = json.loads(text)
+        notify = {**known.get("notify", {}), "not_ready_after": 15}
+        host.write(CONFIGURATION, json.dumps({**known, "active_services": active, "notify": notify}))
+        host.write(HOOK, NOTE, mode=0o700)
     pair.salt1.run(["systemctl", "start", "app"])
     until(lambda: all(ready(host) for host in pair.nodes), 40, "both nodes to be ready")
     yield
     pair.salt1.run(["systemctl", "stop", "app"])
     for host, text in zip(pair.nodes, before):
         host.write(CONFIGURATION, text)
+        host.run(["rm", "-f", HOOK, TOLD])
+
+
+def told(host):
+    """The events of readiness that a host has told of, oldest first."""
+    events = [line.split()[0] for line in host.run(["cat", TOLD], check=False).stdout.splitlines()]
+    return [one for one in events if one in ("not-ready", "ready-again")]
 
 
 def readiness(host):
@@ -172,6 +187,25 @@ def test_the_looks_cost_next_to_nothing(pair):
         share = (used(host) - before) / 20
         print(f"the lookout of {host.name} takes {100 * share:.2f} % of a processor")
         assert share < 0.01
+
+
+def test_each_node_has_told_of_it_once_and_that_it_was_over(pair):
+    """All of the above is one spell on a node, or several: none is told of twice, and none is left open."""
+    until(lambda: all(told(host)[-1:] == ["ready-again"] for host in pair.nodes), 90, "the end to be told")
+    for host in pair.nodes:
+        assert told(host) == ["not-ready", "ready-again"] * (len(told(host)) // 2)
+    sentences = pair.salt2.read(TOLD)
+    assert "salt2, which stands by in salt, has not been ready for" in sentences
+    # The lookout may not run what a hook needs: systemd starts it for it.
+    assert "few rights" not in pair.journal(pair.salt2, "-t", "failback")
+
+
+def test_a_monitor_sees_when_the_standby_was_in_step(pair):
+    # Not its exit status: a run that was refused above counts as one that failed.
+    command = ["setpriv", "--reuid=65534", "--clear-groups", "/usr/local/sbin/failback", "check", "salt"]
+    line = pair.salt2.run(command, check=False).stdout
+    (lag,) = [word for word in line.split() if word.startswith("lag=")]
+    assert 0 < float(lag.partition("s;")[0].removeprefix("lag=")) < 60
 
 
 def used(host):

@@ -72,6 +72,13 @@ SILENT = {
         "pairs": {"salt": {"sentence": "Why.", "addresses": {"salt-gw": {"silent_seconds": 75.2}}}},
     }
 }
+READY = {"installed": True, "looked": 4.0, "ready": True}
+
+
+def not_ready(seconds):
+    return {**READY, "ready": False, "not_ready": {"for": seconds, "about": ["rsync"]}}
+
+
 HELD = {"run": samples.RUN, "operation": "recover", "state": "held"}
 
 
@@ -137,6 +144,20 @@ HELD = {"run": samples.RUN, "operation": "recover", "state": "held"}
         (known(last_run={"run": samples.RUN}), WATCH, health.WARNING, "never closed"),
         (known(last_run={"run": samples.RUN}, lock=HELD), WATCH, health.OK, "serves"),
         (known(last_run=None), WATCH, health.OK, "serves"),
+        (known(readiness=None), WATCH, health.OK, "serves"),
+        (known(readiness={"installed": False}), WATCH, health.OK, "serves"),
+        (known(readiness=READY), WATCH, health.OK, "serves"),
+        (known(readiness={"installed": True}), WATCH, health.WARNING, "status failback-look@salt"),
+        (known(readiness={**READY, "looked": 46.0}), WATCH, health.WARNING, "nobody looks at what salt1"),
+        (known(readiness={**READY, "looked": 46.0}, lock=HELD), WATCH, health.OK, "serves"),
+        (known("salt2", readiness=not_ready(59.0)), WATCH, health.OK, "stands by"),
+        (
+            known("salt2", readiness=not_ready(660.0)),
+            WATCH,
+            health.WARNING,
+            "not been ready for 11 minutes (lsyncd does not carry everything): salt-run pair.status salt",
+        ),
+        (known("salt2", readiness=not_ready(660.0), lock=HELD), WATCH, health.OK, "stands by"),
     ],
 )
 def test_what_is_wrong_is_said(facts, watches, level, said):
@@ -207,7 +228,7 @@ def sampled(facts, watches=WATCH):
 
 
 def test_the_figures_for_prometheus():
-    text, found = sampled(known("salt2", figures={"lag": 0.4}))
+    text, found = sampled(known("salt2", figures={"lag": 0.4}, readiness=READY))
     of = 'pair="salt",node="salt2"'
     assert found[f'failback_info{{{of},role="secondary",peer="salt1"}}'] == "1"
     assert found[f"failback_state{{{of}}}"] == "0"
@@ -217,10 +238,12 @@ def test_the_figures_for_prometheus():
     assert found[f'failback_watch_looked_timestamp_seconds{{{of},watch="gateway-ip"}}'] == "999996.0"
     assert found[f'failback_runs{{{of},operation="takeover"}}'] == "2"
     assert found[f"failback_lag_seconds{{{of}}}"] == "0.4"
+    assert found[f"failback_ready{{{of}}}"] == "1"
     since = f'failback_active_since_timestamp_seconds{{{of},active="salt1"}}'
     assert float(found[since]) == metrics.epoch(samples.SINCE)
     # Nothing is made up.
     assert "failback_verify_age_seconds" not in text and "etcd" not in text
+    assert "failback_ready" not in sampled(known("salt2", readiness={**READY, "ready": None}))[0]
 
 
 def test_each_metric_is_declared_once_and_a_name_can_break_nothing():

@@ -289,6 +289,26 @@ def test_how_far_behind_a_takeover_would_be(facts, words):
     assert readiness.behind(samples.pair(replicate=[]), facts) is None
 
 
+@pytest.mark.parametrize(
+    ("role", "facts", "seconds"),
+    [
+        (SERVES, {"lag": 3.2}, 7.2),
+        (SERVES, {"lag": None}, None),
+        (SERVES, {}, None),
+        (SERVES, {"lag": 3.2, "looked": None}, None),
+        (STANDS_BY, {}, 9.0),
+        # When it was admitted it had all there was.
+        (STANDS_BY, {"in_step": {"at": 1.0, "age": 5000.0, "admitted_for": 40.0}}, 40.0),
+        # The other node is of a release that does not tell.
+        (STANDS_BY, {"in_step": {"at": None, "age": None, "admitted_for": 4000.0}}, None),
+        (STANDS_BY, {"in_step": None, "lag": 3.2}, None),
+        (None, {"lag": 3.2, "in_step": WELL[STANDS_BY]["in_step"]}, None),
+    ],
+)
+def test_how_far_the_standby_may_be_behind(role, facts, seconds):
+    assert readiness.lag(report(role or SERVES, **facts), role) == seconds
+
+
 def test_the_pillar_says_how_far_that_may_be_and_what_then():
     config = samples.pair()
     assert (readiness.max_lag(config), readiness.refuses(config)) == (30, False)

@@ -105,7 +105,13 @@ def test_the_smallest_pair_gets_every_default():
             "migration_timeout": 600,
             "shutdown_timeout": 300,
         },
-        "notify": {"events": list(events.ALL), "hooks": [], "mail": [], "timeout": 60},
+        "notify": {
+            "events": list(events.ALL),
+            "hooks": [],
+            "mail": [],
+            "not_ready_after": 600,
+            "timeout": 60,
+        },
     }
 
 

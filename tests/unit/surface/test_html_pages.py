@@ -1,11 +1,17 @@
 """The pages of a run and of a pair: valid, alone, and with names that are text whatever is in them."""
 
 import html.parser
+import json
 import time
 
 import pytest
 import samples
 
+from failback.host.paths import Paths
+from failback.pair import Member
+from failback.recovery import backup
+from failback.recovery import listed
+from failback.replication import replicated
 from failback_master.surface import html as markup
 from failback_master.surface import pair_page
 from failback_master.surface import run_page
@@ -156,6 +162,7 @@ def test_a_run_that_died_is_said_to_have_never_closed():
     opened = {**RECORD, "finished": None, "result": None, "steps": [], "facts": {}, "window": None}
     said = of_run(details(opened), errors={"salt2": "no answer"})
     assert "never closed" in said and "not reached" in said
+    assert "or it has died: salt-run pair.status salt says which" in said
     assert "salt2 said nothing of this run: no answer" in said
 
 
@@ -185,12 +192,29 @@ def test_whatever_somebody_calls_a_file_is_text():
     assert said.count("<script>alert(1)</script>") > 8
 
 
-def test_a_hundred_thousand_files_are_counted_and_some_are_named():
-    many = files(names=[f"/srv/salt/{number}" for number in range(500)])
-    many["counts"]["overwritten"] = 100_000
-    page = run_page.page(samples.RUN, samples.pair(), {"salt1": details(files=[many])}, {})
-    assert "100000 (the first 500 named here) overwritten" in read(page)
-    assert len(page) < 200_000
+def test_what_is_long_is_cut_beside_its_bar_and_whole_in_the_table():
+    name = "a-step-with-a-very-long-name"
+    said = of_run(details({**RECORD, "steps": [step(name)]}))
+    assert "a-step-with-a-v…" in said and name in said
+
+
+def test_a_hundred_thousand_files_with_names_that_are_html_are_counted_and_some_are_named(tmp_path):
+    """From the list that a pass writes to the page: neither holds them all."""
+    member = Member.of(samples.pair(), Paths(tmp_path))
+    folder = backup.Folder(member.run_folder(samples.RUN))
+    item = replicated.Item("/srv/salt", "/srv/salt", None)
+    folder.prepare([item])
+    entry = {"action": "overwritten", "size": 1, "code": ">f", "conflict": HOSTILE}
+    with folder.list_file(item.module, 1).open("w") as to:
+        for number in range(100_000):
+            to.write(json.dumps({**entry, "path": f"/srv/salt/{number}{HOSTILE}"}) + "\n")
+    found = listed.of_run(member, samples.RUN, 500)
+    page = run_page.page(samples.RUN, samples.pair(), {"salt1": details(files=found)}, {})
+    said = read(page)
+    assert "100,000 (the first 500 named here) overwritten" in said
+    assert "100,000 (the first 500 named here) conflicts" in said
+    assert said.count("<script>alert(1)</script>") == 3 * 500
+    assert len(page) < 500_000
 
 
 # --- of a pair ---------------------------------------------------------------------------------------
@@ -259,6 +283,22 @@ def test_the_node_that_serves_now_is_known_by_its_ledger(reports, shares):
     said = of_pair(takeover(50, "salt2"), reports=reports).replace("\n", "")
     for node, share in shares.items():
         assert f"{node}{share}" in said
+
+
+def test_the_page_of_a_pair_has_what_each_node_is_worth_now():
+    first, second = serving("salt1", 2), {**serving("salt1", 2), "node": "salt2"}
+    first["readiness"] = {"ready": True, "lag": 3.0, "looked": 4.0}
+    second["readiness"] = {
+        "ready": False,
+        "not_ready": {"for": 700.0, "about": ["rsync"]},
+        "in_step": {"age": 720.0, "admitted_for": 9000.0},
+    }
+    said = of_pair(reports=(first, second)).replace("\n", "")
+    assert "salt1servesyes7 s ago" in said
+    assert "salt2stands byno: lsyncd does not carry everything12 minutes ago" in said
+    # Of an earlier release, and of one that was not admitted.
+    second = {**second, "readiness": None, "boot_id": "another boot"}
+    assert "salt2takes no partnot known" in of_pair(reports=(None, second)).replace("\n", "")
 
 
 def test_a_pair_of_which_nothing_is_known_says_so():

@@ -7,10 +7,13 @@ import pytest
 import samples
 
 from failback.errors import Unavailable
+from failback.host import files
+from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.peer import ssh
 from failback.readiness import facts
+from failback.replication import in_step
 from failback.watch import lookout
 
 SSH_FAILS = """\
@@ -123,6 +126,50 @@ def test_one_connection_that_breaks_is_no_finding_and_two_are(member, monkeypatc
         seen.append(peer.found and peer.found["well"])
         peer._next = 0.0
     assert seen == [None, False, True]
+
+
+@pytest.fixture
+def primary(tmp_path, monkeypatch):
+    """The lookout of salt1, whose ledger names whom the test says; nothing else is there to be seen."""
+    member = Member.of(samples.pair(node="salt1"), Paths(tmp_path))
+    files.make_folder(member.volatile)
+    found = lookout.Lookout(member)
+    own = {"active": "salt1", "boot_id": system.boot_id(), "generation": 7}
+    monkeypatch.setattr(found, "_ledger", lambda: own)
+    yield found, own
+    found.close()
+
+
+def test_how_long_ago_all_was_proved_to_be_carried_is_written_as_long_as_the_node_serves(primary):
+    one, own = primary
+    one._prover.proved, one._prover.proved_at = in_step.InStep(1000.0, 1.5), system.boottime() - 4
+    one._write(0.0)
+    known = facts.now(one.member)
+    assert 5.5 <= known["lag"] < 60 and known["looked"] < 60
+    # The other node has served meanwhile: what was carried before says nothing.
+    own["active"] = "salt2"
+    one._write(0.0)
+    own["active"] = "salt1"
+    one._write(0.0)
+    assert facts.now(one.member)["lag"] is None
+
+
+def test_for_how_long_a_node_is_not_ready_is_written(primary, monkeypatch):
+    one, _ = primary
+    monkeypatch.setattr(one, "_facts", lambda now: {"inotify": "no more watches"})
+    one._write(0.0)
+    known = facts.now(one.member)
+    assert known["ready"] is False
+    assert known["not_ready"]["about"] == ["inotify"] and known["not_ready"]["for"] < 60
+    monkeypatch.setattr(one, "_facts", lambda now: {"inotify": None})
+    one._write(0.0)
+    known = facts.now(one.member)
+    assert known["ready"] is True and known["not_ready"] is not None
+    # Where nobody looks any more, nothing is known.
+    later = system.boottime() + 46
+    monkeypatch.setattr(system, "boottime", lambda: later)
+    known = facts.now(one.member)
+    assert known["looked"] > 45 and known["ready"] is None and known["not_ready"] is None
 
 
 def test_a_folder_that_is_gone_is_another_matter(member):

@@ -14,6 +14,8 @@ TAKEOVER = "takeover"
 STEP_DOWN = "step-down"
 SERVES_AGAIN = "serves-again"
 SPLIT_BRAIN = "split-brain"
+NOT_READY = "not-ready"
+READY_AGAIN = "ready-again"
 RUN_FAILED = "run-failed"
 RUN_SUCCEEDED = "run-succeeded"
 PAUSE_BEGUN = "pause-begun"
@@ -27,6 +29,8 @@ SEVERITY = {
     STEP_DOWN: CRITICAL,
     SERVES_AGAIN: NOTICE,
     SPLIT_BRAIN: CRITICAL,
+    NOT_READY: WARNING,
+    READY_AGAIN: NOTICE,
     RUN_FAILED: WARNING,
     RUN_SUCCEEDED: NOTICE,
     PAUSE_BEGUN: NOTICE,

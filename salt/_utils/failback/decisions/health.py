@@ -7,6 +7,9 @@ speaks for itself: what the other one has is only in the verdict, which a master
 
 import dataclasses
 
+from failback.decisions import readiness
+from failback.decisions import unready
+
 VERSION = 1
 
 #: The exit statuses of a monitoring plug-in.
@@ -20,13 +23,15 @@ WORST_FIRST = (CRITICAL, UNKNOWN, WARNING, OK)
 OUTDATED = 60.0
 #: Seconds for which an address may be silent, with nobody taking it, before that is a problem of its own.
 SILENT = 60.0
+#: Seconds for which a node must not have been ready before that is a problem.
+NOT_READY = 60.0
 #: Seconds without an answer of etcd after which nobody can take over.
 ETCD_SILENT = 60.0
 
 #: Figures that a node may have of a pair, beside those that are always there: unit, and what it is. One that
 #: is not known is left out.
 FIGURES = {
-    "lag": ("s", "Age of the oldest change that the other node does not have yet"),
+    "lag": ("s", "Time since the standby was last known to have all that was written"),
     "verify_age": ("s", "Time since both nodes' files were compared last"),
     "drill_age": ("s", "Time since a takeover was rehearsed last"),
 }
@@ -102,6 +107,7 @@ def facts(config, report, last, operations, watches, figures=None):
         "fence": _part(fence, ("node", "agent", "well", "error")),
         "lease": _part(report.get("lease"), ("serves_for", "etcd_silent", "released", "error")),
         "nobody_to_ask": reachable.get("problem") or reachable.get("error"),
+        "readiness": _part(report.get("readiness"), ("installed", "looked", "ready", "not_ready")),
         "watches": sorted(watches),
         # Without its sentence, which may name files of users; so may what a fence agent says passwords.
         "last_run": _part(last, ("run", "operation", "result", "finished")),
@@ -144,7 +150,8 @@ def judge(known, watches, now, age):
             f"See: systemctl status cron; journalctl -t failback"
         )
         return Health(UNKNOWN, (sentence,), figures)
-    found = [*_ledger(known), *_serving(known), *_shared(known), *_watched(known, watches, now), *_run(known)]
+    found = [*_ledger(known), *_serving(known), *_shared(known), *_watched(known, watches, now)]
+    found += [*_ready(known), *_run(known)]
     found.sort(key=lambda one: WORST_FIRST.index(one[0]))
     level = worst([OK, *(each for each, _ in found)])
     return Health(level, tuple(sentence for _, sentence in found) or (_well(known),), figures)
@@ -261,6 +268,23 @@ def _watched(known, watches, now):
             silent = address.get("silent_seconds") or 0
             if not address.get("held") and silent > SILENT:
                 yield CRITICAL, f"{name} has not answered for {silent:.0f} s: {own.get('sentence')}"
+
+
+def _ready(known):
+    """Whether a takeover would find what it needs; the sentences of what does not may name files of users."""
+    node, pair, facts = known["node"], known["pair"], known.get("readiness") or {}
+    if busy(known) or not facts.get("installed"):
+        return
+    if facts.get("looked") is None or facts["looked"] > readiness.LOOKS_WITHIN:
+        yield WARNING, f"nobody looks at what {node} is worth: systemctl status failback-look@{pair}"
+        return
+    spell = facts.get("not_ready")
+    if spell and spell["for"] >= NOT_READY:
+        yield (
+            WARNING,
+            f"{node} has not been ready for {unready.duration(spell['for'])} "
+            f"({unready.meaning(spell['about'])}): salt-run pair.status {pair}",
+        )
 
 
 def _run(known):

@@ -24,6 +24,7 @@ METRICS = {
     "failback_address_silent_seconds": ("gauge", "How long nobody has answered the watch for the address"),
     "failback_service_active": ("gauge", "1 if the service runs"),
     "failback_lsyncd_running": ("gauge", "1 if lsyncd runs"),
+    "failback_ready": ("gauge", "1 if a takeover would find what it depends on, as far as this node sees it"),
     "failback_paused": ("gauge", "1 while the watch is paused"),
     "failback_run_at_work": ("gauge", "1 while a run owns the lock of the pair on this node"),
     "failback_last_run_success": ("gauge", "1 if the newest run on this node succeeded"),
@@ -84,6 +85,9 @@ def _of_pair(known, judged):
             yield "failback_service_active", {"service": name, "active_only": active}, state == "active"
     if known["carries"]:
         yield "failback_lsyncd_running", {}, known["lsyncd"]
+    ready = (known.get("readiness") or {}).get("ready")
+    if ready is not None:
+        yield "failback_ready", {}, ready
     yield "failback_paused", {}, bool(known["pause"])
     yield "failback_run_at_work", {}, health.busy(known)
     if (known["last_run"] or {}).get("result"):

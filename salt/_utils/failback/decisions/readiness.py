@@ -155,6 +155,26 @@ def _never(standby):
     return ((standby.get("readiness") or {}).get("in_step") or {}).get("at") is None
 
 
+def lag(report, role):
+    """
+    For how many seconds the standby may lack something, at most, as a node knows it; None where it does not.
+
+    It is the time since all was proved to be carried, which is proved every ten seconds, so it is never 0 for
+    long. A standby had all there was when it was admitted.
+
+    report, role
+        As for :py:func:`wrong`.
+    """
+    facts = report.get("readiness") or {}
+    if role == STANDS_BY:
+        known = facts.get("in_step") or {}
+        ages = [known.get("age"), known.get("admitted_for")]
+        return None if None in ages else min(ages)
+    if role == SERVES and None not in (facts.get("lag"), facts.get("looked")):
+        return round(facts["lag"] + facts["looked"], 1)
+    return None
+
+
 def role_of(own, node, admitted):
     """What a node is by its own ledger; None for one that takes no part in this boot."""
     if not own or not admitted:

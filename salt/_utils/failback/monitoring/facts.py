@@ -12,6 +12,7 @@ import threading
 
 from failback import report
 from failback.decisions import health
+from failback.decisions import readiness
 from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
@@ -54,8 +55,9 @@ def _go_on(member):
 
 def note(member):
     """Look at a pair once, and note what everybody may know. Raises ``FailbackError`` and ``OSError``."""
+    said = report.report(member)
     found = health.facts(
-        member.config, report.report(member), _newest(member), _operations(member), _crons(member)
+        member.config, said, _newest(member), _operations(member), _crons(member), _figures(said)
     )
     found["boottime"] = system.boottime()
     folder = member.paths.public
@@ -95,6 +97,14 @@ class Noted:
                     place = self._folder / f"watch-{cron}.json"
                     watches[cron] = files.read_json(place, "what the watch says")
         return found, watches
+
+
+def _figures(said):
+    """Those of ``health.FIGURES`` that are known."""
+    own = said["ledger"]
+    admitted = bool(own and own["boot_id"] == said["boot_id"])
+    found = {"lag": readiness.lag(said, readiness.role_of(own, said["node"], admitted))}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _crons(member):

@@ -91,6 +91,13 @@ _NOTIFY = {
             "items": {"type": "string", "pattern": MAIL},
             "default": [],
         },
+        "not_ready_after": {
+            "description": "Seconds for which a node must not have been ready before that is told.",
+            "type": "number",
+            "minimum": 0,
+            "maximum": 86400,
+            "default": 600,
+        },
         "timeout": {
             "description": "Seconds after which a hook is killed.",
             "type": "number",

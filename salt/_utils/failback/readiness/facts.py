@@ -10,6 +10,7 @@ import contextlib
 import os
 import time
 
+from failback.decisions import readiness
 from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
@@ -44,16 +45,21 @@ def now(member):
         of ``bytes``, and ``free_files`` of ``files`` (None where the file system does not count them).
     ``ssh``
         Of the lookout: ``node``, ``well``, ``sentence`` and ``at`` of when the other node was asked last.
-    ``beats``, ``failing``, ``inotify``, ``restarts``, ``proved``
+    ``beats``, ``failing``, ``inotify``, ``restarts``, ``proved``, ``lag``
         Of the lookout on the primary: whether lsyncd tells the other node when all was carried; ``code``,
         ``times``, ``since`` and ``said`` of rsyncs that have failed since that moment, or None; why files
         cannot be watched, or None; ``times`` and ``said`` of a lsyncd that does not stay up, or None; that
-        moment.
+        moment; and how many seconds before ``looked`` it was.
+    ``ready``, ``not_ready``
+        Of the lookout, while it looks: whether it has found nothing, None where the node takes no part; and
+        ``for`` (seconds) and ``about`` of the spell in which it finds something, or None.
     """
     known = record.read(member) or {}
     found = {
         "installed": member.paths.unit(UNIT).exists(),
         "looked": None,
+        "ready": None,
+        "not_ready": None,
         **known.get("facts", {}),
         "watch": watches(member),
         "in_step": in_step.read(member)
@@ -61,7 +67,13 @@ def now(member):
         else None,
     }
     if known:
-        found["looked"] = round(max(0.0, system.boottime() - known["looked_at"]), 1)
+        spell, boottime = known.get("not_ready"), system.boottime()
+        found["looked"] = round(max(0.0, boottime - known["looked_at"]), 1)
+    if known and found["looked"] <= readiness.LOOKS_WITHIN:
+        found["ready"] = known.get("ready")
+        if spell:
+            lasted = round(max(0.0, boottime - spell["since"]), 1)
+            found["not_ready"] = {"for": lasted, "about": spell["about"]}
     return found
 
 

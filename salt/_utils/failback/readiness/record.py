@@ -13,6 +13,8 @@ The file is of this boot, written anew at least every ten seconds:
 ``role``         ``serves``, ``stands by``, or null: by its ledger it takes no part in this boot
 ``ready``        whether nothing was found; null where it takes no part
 ``findings``     list of ``about`` (a word), ``sentence``, and ``stops`` (a planned move would fail)
+``not_ready``    ``since`` (seconds since boot), ``about`` and ``told`` of the spell in which it is not ready,
+                 or null. It is over when the node has been ready for a minute
 ``facts``        what was found, see :py:func:`failback.readiness.facts.now`
 
 ``answers``      which question of :func:`look_now` that round of looks was for, or null

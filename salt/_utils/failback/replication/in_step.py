@@ -149,6 +149,16 @@ class Prover:
         """What rsync fails with since the last proof: see :py:meth:`Failures.since_proof`."""
         return self._failures.since_proof()
 
+    def lag(self):
+        """Seconds since the moment of the newest proof, by a clock that nobody sets; None without one."""
+        if self.proved is None:
+            return None
+        return round(system.boottime() - self.proved_at + self.proved.age, 1)
+
+    def forget(self):
+        """What was proved counts no more: the node does not serve."""
+        self.proved = self.proved_at = None
+
     def close(self):
         """Give up the proof that is under way."""
         if self._marker is not None:

@@ -35,6 +35,7 @@ from failback.readiness import facts
 from failback.readiness import record
 from failback.replication import in_step
 from failback.state import ledger
+from failback.watch import not_ready
 from failback.watch import resident
 
 #: Seconds between two steps, and between two rounds of looks.
@@ -119,6 +120,7 @@ class Lookout:
         self._said, self._said_of, self._said_at = None, None, float("-inf")
         self._next, self._told = 0.0, set()
         self._strangers = set()
+        self._not_ready = not_ready.NotReady(member)
         #: What was asked last, and what was answered last; see ``record.look_now``.
         self._question = self._answered = None
 
@@ -159,6 +161,10 @@ class Lookout:
         if role:
             findings = self._settled(readiness.alone(self.member.config, self._report(found), role))
         self._tell(findings)
+        if self._prover is not None and role != readiness.SERVES:
+            # What was carried then says nothing of what is there after a recovery.
+            self._prover.forget()
+        spell = self._not_ready.look(role, findings)
         with contextlib.suppress(OSError):  # a full /run: what was written grows old, and that is seen
             record.write(
                 self.member,
@@ -170,6 +176,7 @@ class Lookout:
                     "boot_id": system.boot_id(),
                     "role": role,
                     "ready": not findings if role else None,
+                    "not_ready": spell,
                     "findings": [
                         {"about": one.about, "sentence": one.sentence, "stops": one.stops} for one in findings
                     ],
@@ -216,6 +223,7 @@ class Lookout:
         found["restarts"] = {"times": restarts, "said": self._said} if restarts else None
         found["inotify"] = _inotify()
         found["proved"] = self._prover.proved.at if self._prover.proved else None
+        found["lag"] = self._prover.lag()
         return found
 
     def _ask_systemd(self):

@@ -45,14 +45,17 @@ td, th {
   padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere;
 }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.time { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.number, .time { width: 1%; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.number { text-align: right; }
+.number, .time { padding-right: 1.2rem; }
+.path { min-width: 14rem; }
+.scroll { overflow-x: auto; }
 code, .names { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 .names { margin: .3rem 0 .8rem 1rem; padding: 0; list-style: none; }
 details { margin: .2rem 0; }
 summary { cursor: pointer; }
 svg {
-  width: 100%; height: auto; display: block; margin: .4rem 0;
+  width: 100%; min-width: 44rem; height: auto; display: block; margin: .4rem 0;
   background: var(--card); border-radius: 6px;
 }
 svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
@@ -68,6 +71,8 @@ svg .none { fill: var(--none); }
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2 { break-after: avoid; }
   tr, svg { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  svg { min-width: 0; }
   svg, .badge { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
@@ -119,7 +124,7 @@ def table(header, rows, kinds=None):
         Lists of HTML, by column.
 
     kinds
-        By column a class of its cells, ``number`` or ``time``, or an empty text.
+        By column a class of its cells, ``number``, ``time`` or ``path``, or an empty text.
     """
     kinds = kinds or [""] * len(header)
     marks = [f' class="{kind}"' if kind else "" for kind in kinds]
@@ -129,13 +134,19 @@ def table(header, rows, kinds=None):
     body = "\n".join(
         "<tr>" + "".join(f"<td{mark}>{cell}</td>" for cell, mark in zip(row, marks)) + "</tr>" for row in rows
     )
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    rows_of_it = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
+    return f'<div class="scroll"><table>\n{rows_of_it}\n</table></div>'
 
 
 def names(title, entries):
     """A list of names that is folded away at first; those that do not fit are said to be missing."""
     items = "\n".join(f"<li>{one}</li>" for one in entries)
     return f'<details><summary>{title}</summary>\n<ul class="names">\n{items}\n</ul></details>'
+
+
+def count(number):
+    """A number of files, as people read it: ``100,000``."""
+    return f"{number:,}"
 
 
 class Drawing:
@@ -153,7 +164,8 @@ class Drawing:
 
     def __init__(self, height, meaning):
         self._head = (
-            f'<svg viewBox="0 0 {self.WIDTH} {height}" role="img" aria-label="{text(meaning)}" '
+            f'<div class="scroll"><svg viewBox="0 0 {self.WIDTH} {height}" role="img" '
+            f'aria-label="{text(meaning)}" '
             f'xmlns="http://www.w3.org/2000/svg">'
         )
         self._parts = []
@@ -180,4 +192,4 @@ class Drawing:
 
     def html(self):
         """The element."""
-        return "\n".join([self._head, *self._parts, "</svg>"])
+        return "\n".join([self._head, *self._parts, "</svg></div>"])

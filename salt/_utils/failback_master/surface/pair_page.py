@@ -1,5 +1,7 @@
 """A page about a pair's last days: who served, what happened, what was run. Pure."""
 
+from failback.decisions import readiness
+from failback.decisions import unready
 from failback_master.surface import html
 from failback_master.surface import words
 
@@ -40,7 +42,12 @@ def page(config, records, reports, now, errors=None, days=DAYS):
     parts = [f"<h1>{html.text(title)}</h1>", f'<p class="dim">As of {words.iso(now)}.</p>']
     for node, error in sorted((errors or {}).items()):
         parts.append(f'<p class="warn">{html.text(node)} did not answer: {html.text(error)}</p>')
-    parts += [_counts(found), "<h2>Who served</h2>", *_served(config, found, reports, begin, now)]
+    parts += [
+        *_now(reports),
+        _counts(found),
+        "<h2>Who served</h2>",
+        *_served(config, found, reports, begin, now),
+    ]
     parts += ["<h2>What happened</h2>", _table(found)]
     return html.page(f"Failback: {title}", parts)
 
@@ -62,6 +69,36 @@ def merged(records, begin):
                 one.update({**record, "nodes": one["nodes"], "at": at})
             one["nodes"].append(node)
     return sorted(found.values(), key=lambda one: (one["at"], one["run"]))
+
+
+def _now(reports):
+    """What each node is worth at this moment, as it sees it by itself."""
+    rows = []
+    for report in reports:
+        if report is None:
+            continue
+        own, facts = report.get("ledger"), report.get("readiness") or {}
+        admitted = bool(own and own["boot_id"] == report["boot_id"])
+        role = readiness.role_of(own, report["node"], admitted)
+        lag = readiness.lag(report, role)
+        rows.append(
+            [
+                html.text(report["node"]),
+                html.text(role or "takes no part"),
+                _ready(facts),
+                "" if lag is None else f"{unready.duration(lag)} ago",
+            ]
+        )
+    if rows:
+        yield html.table(["node", "now", "ready", "known to be in step"], rows, ["time", "time", "", ""])
+
+
+def _ready(facts):
+    spell = facts.get("not_ready")
+    if facts.get("ready") is False:
+        about = f": {unready.meaning(spell['about'])}" if spell else ""
+        return f'<span class="warn">no{html.text(about)}</span>'
+    return '<span class="good">yes</span>' if facts.get("ready") else '<span class="dim">not known</span>'
 
 
 def _counts(found):

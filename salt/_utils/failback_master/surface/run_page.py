@@ -33,7 +33,7 @@ def page(run, config, details, errors):
     record = next((one for one in records if one.get("finished")), records[0] if records else {})
     title = f"{record.get('operation') or 'run'} of {config['name']}, {record.get('started') or run}"
     parts = [
-        *_head(run, record, title),
+        *_head(run, record, title, config["name"]),
         *_silent(errors),
         *_steps(record),
         *_window(record, config),
@@ -50,13 +50,20 @@ def _mark(result):
     return "good" if result == "succeeded" else "bad"
 
 
-def _head(run, record, title):
+#: The longest name of a step that fits beside its bar.
+LABEL = 16
+
+
+def _head(run, record, title, pair):
     result = _result(record)
     yield f"<h1>{html.text(title)}</h1>"
     badge = f'<span class="badge {_mark(result)}">{html.text(result)}</span>'
     yield f"<p>{badge} <code>{html.text(run)}</code></p>"
     if record.get("sentence"):
         yield f"<p>{html.text(record['sentence'])}</p>"
+    if not record.get("result"):
+        status = f"<code>salt-run pair.status {html.text(pair)}</code>"
+        yield f"<p>It is still at work, or it has died: {status} says which, and what to run next.</p>"
     facts = record.get("facts") or {}
     rows = [
         ("by", " on ".join(str(record[key]) for key in ("user", "master") if record.get(key))),
@@ -67,7 +74,8 @@ def _head(run, record, title):
         ("the operator said", _overrides(record)),
         ("files compared", facts.get("compared")),
     ]
-    yield html.table(["", ""], [[html.text(name), html.text(value)] for name, value in rows if value])
+    known = [[html.text(name), html.text(value)] for name, value in rows if value]
+    yield html.table(["", ""], known, ["time", ""])
 
 
 def _overrides(record):
@@ -131,7 +139,8 @@ def _bars(done):
     for number, one in enumerate(done):
         top = 8 + row * number
         kind = {True: "good", False: "bad"}.get(one["result"], "skip")
-        drawing.say(left - 8, top + 12, one["step"], "end")
+        name = words.safe(one["step"])
+        drawing.say(left - 8, top + 12, name if len(name) <= LABEL else f"{name[: LABEL - 1]}…", "end")
         start, width = left + room * at / total, room * one["seconds"] / total
         drawing.bar(start, top, width, row - 6, kind, f"{one['step']}: {one['seconds']:.2f} s")
         drawing.say(min(start + width + 6, left + room + 6), top + 12, f"{one['seconds']:.1f} s", kind="dim")
@@ -206,12 +215,12 @@ def _files(details):
             [
                 [
                     f"<code>{html.text(path['path'])}</code>",
-                    *(str(number) for number in (path["passes"], *map(path["counts"].get, KINDS))),
-                    str(path["conflicts"]),
+                    *(html.count(number) for number in (path["passes"], *map(path["counts"].get, KINDS))),
+                    html.count(path["conflicts"]),
                 ]
                 for path in one["files"]
             ],
-            ["", *["number"] * (len(KINDS) + 2)],
+            ["path", *["number"] * (len(KINDS) + 2)],
         )
         for path in one["files"]:
             yield from _names(path)
@@ -219,12 +228,13 @@ def _files(details):
 
 def _names(path):
     if path["conflicts"]:
+        kind = "conflict" if path["conflicts"] == 1 else "conflicts"
         shown = [
             f'{html.text(name)} <span class="dim">{html.text(why)}</span>'
             for name, why in sorted(path["conflict_names"].items())
         ]
         yield html.names(
-            f'<span class="warn">{_number(path["conflicts"], len(shown))} conflicts</span> in '
+            f'<span class="warn">{_number(path["conflicts"], len(shown))} {kind}</span> in '
             f"{html.text(path['path'])}: what only this node had",
             shown,
         )
@@ -236,7 +246,8 @@ def _names(path):
 
 
 def _number(count, shown):
-    return str(count) if count <= shown else f"{count} (the first {shown} named here)"
+    counted = html.count(count)
+    return counted if count <= shown else f"{counted} (the first {shown} named here)"
 
 
 def _log(details):
