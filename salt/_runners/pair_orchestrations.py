@@ -183,6 +183,28 @@ def adopt(pair=None, moved=None, at_once=None, test=False):
 
 
 @command
+def retire(pair=None, test=False):
+    """
+    Make two ordinary machines of a pair; the service stays where it is: ``orch.retire``.
+
+    pair
+        Name of the pair.
+
+    test
+        Only say what would be done.
+
+    Returns what ``pair.recover`` returns.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.retire web
+    """
+    return _run("retire", test, {"pair": pair})
+
+
+@command
 def vm(vm=None, host=None, away_from=None, how=None, fenced=None, reason=None, test=False):
     """
     Put a virtual machine on one of the two hosts that share its storage: ``orch.vm``.

@@ -86,6 +86,7 @@ def test_what_is_not_given_is_not_allowed(api, site):
     before = site.trees()
     for function, given in (
         ("pair.adopt", {"pair": "salt"}),
+        ("pair.retire", {"pair": "salt"}),
         ("pair.undo", {"run": "20261122T183000-recover-salt-4f2a"}),
         ("pair.vm", {"vm": "idm"}),
         ("state.orch", {"mods": "orch.recover"}),
