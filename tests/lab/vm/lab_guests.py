@@ -63,6 +63,10 @@ class Guests:
         """Until the minions of both hosts answer both masters."""
 
         def answered(master):
+            # Asked before they have connected, Salt would wait for them for its whole timeout.
+            connected = ["ss", "-Htn", "state", "established", "sport", "=", ":4505", "dst"]
+            if not all(master.run([*connected, host.address()]).stdout for host in self.hosts):
+                return False
             command = ["salt", "-L", "mgmt1,mgmt2", "--static", "--out=json", "--timeout=3", "test.ping"]
             done = master.run(command, check=False, timeout=90)
             try:
