@@ -284,6 +284,9 @@ class Run:
         answers, errors = nodes.try_all(self.members, "pair.renew", *terms, look=minions.LOOK_WITHIN, **more)
         if all(answers.get(node) is True for node in self.members):
             self._renewed_at = asked
+            if nodes is self.nodes and self._heartbeat is not None:
+                # They have been told of the step. Not after a beat: the next step may have begun meanwhile.
+                self._heartbeat.rest()
         return answers, errors
 
     def _terms(self):
