@@ -46,6 +46,9 @@ class Site:
         self.checkout = cache.CHECKOUT
         #: Whether Salt on a new host takes its key as it is (lab/files/salt): not where times are published.
         self.trusts_keys = False
+        #: Whether highstate leaves the modules of minions that begin from a snapshot as they are: where the
+        #: tree stays as it was when the snapshot was made. See lab/roles/salt.py.
+        self.keeps_modules = False
         self.state = STATE / name
         if site not in sites.SITES:
             raise LookupError(f"No site {site!r}; there are {', '.join(sites.SITES)}.")
@@ -99,6 +102,9 @@ class Site:
                 cgroups.create(each.keeper_group)
             network.create(self.name, [each.name for each in self.description.networks])
             fresh = [each for each in wanted if each.make_disk(base, snapshot)]
+            if snapshot and self.keeps_modules:
+                for each in wanted:
+                    salt.keep_modules(each)
             if fresh:
                 provision.provide(self, fresh)
                 for each in fresh:

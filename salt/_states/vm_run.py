@@ -135,6 +135,7 @@ def _planned(vm, host, away_from, how, fenced, reason):
     run = guest_run.GuestRun(__opts__, config, target, guests, terms, word)
     reports, errors = run.nodes.try_all(run.ids, "pair.report", pair, look=minions.LOOK_WITHIN)
     run.silent = guest_run.found_silent(errors)
+    run.seen = list(reports.values())
     if word and word["node"] in reports:
         raise CommandExecutionError(
             f"{word['node']} answers, so it is not off. Leave `fenced` out; or take its power away first."
@@ -167,7 +168,7 @@ def _recall(run, reports):
 def _take(run):
     """Take the pair on the hosts that are there; what was planned by must still be true then."""
     pair, seen = run.config["name"], run.plans
-    run.lock(outlives=STEP_LIMIT)
+    run.lock(run.seen, outlives=STEP_LIMIT)
     run.opened = True
     __context__[CONTEXT] = run
     run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())
@@ -214,7 +215,8 @@ def placed(name):
         ret["comment"] = "Would do this."
         return ret
     begun = time.monotonic()
-    run.begin("place", ", ".join(one.sentence for one in run.wanted))
+    # Before each guest the lock is renewed, which tells the nodes as well.
+    run.begin("place", ", ".join(one.sentence for one in run.wanted), quiet=True)
     done, failed = _place(run, run.plans, run.silent)
     ret["changes"] = done
     ret["result"] = not failed
@@ -409,7 +411,7 @@ def followed(name, vms=None):
         ret["comment"] = " ".join([*failed, *(one.sentence for one in wanted)]) or "Nothing to do."
         return ret
     begun = time.monotonic()
-    run.begin("vms", "the virtual machines that run follow the pair")
+    run.begin("vms", "the virtual machines that run follow the pair", quiet=True)
     done, unmoved = _place(run, wanted, silent)
     failed += unmoved
     ret["changes"] = done

@@ -183,6 +183,42 @@ def test_a_lock_that_both_nodes_have_just_confirmed_is_not_asked_for_before_each
         run.renew()
 
 
+@pytest.fixture
+def slow(run, monkeypatch):
+    """The run; beats come only because there is something to tell."""
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 3600)
+    monkeypatch.setattr(orchestration, "TOLD_WITHIN", 1)
+    run.lock()
+    return run
+
+
+def test_the_nodes_are_told_of_several_short_steps_at_once(slow):
+    for step in ("services", "pre-sync", "push"):
+        slow.begin(step, "…")
+    (one,) = renewals(slow, 1)
+    assert one[3]["step"]["name"] == "push"
+
+
+def test_a_step_that_is_not_to_be_disturbed_takes_back_what_was_to_be_told(slow, monkeypatch):
+    monkeypatch.setattr(orchestration, "TOLD_WITHIN", 60)
+    slow.begin("push", "…")
+    assert slow._heartbeat._due < time.monotonic() + 61
+    slow.begin("handover", "…", quiet=True)
+    assert slow._heartbeat._due > time.monotonic() + 3000
+    # So does the step's own renewal, which tells them itself.
+    slow.begin("hold", "…")
+    assert slow._heartbeat._due < time.monotonic() + 61
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": True}, {}))
+    slow.pause()
+    assert slow._heartbeat._due > time.monotonic() + 3000
+
+
+def test_a_step_that_lasts_is_told_of(slow, monkeypatch):
+    monkeypatch.setattr(orchestration, "TOLD_WITHIN", 0.1)
+    slow.begin("drain", "…")
+    assert renewals(slow, 1)[0][3]["step"]["name"] == "drain"
+
+
 def test_the_watch_is_held_on_both_nodes_or_the_run_ends(run, monkeypatch):
     run.lock()
     monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True}, {"salt2": "salt2 is gone."}))

@@ -89,13 +89,19 @@ def lab_name():
 
 
 @pytest.fixture(scope="session")
-def site(lab_name, snapshot):
+def keeps_modules():
+    """Whether all tests of a folder leave the tree as it is; see ``lab.site.Site``."""
+    return True
+
+
+@pytest.fixture(scope="session")
+def site(lab_name, snapshot, keeps_modules):
     """The site ``salt``, freshly made, its masters started by hand, its minions answering.
 
     One for all modules of a folder: each asks for the state that it needs (``running``, ``failed_over``), and
     gets there from whatever state the one before has left.
     """
-    with fresh_lab.standing(lab_name, "salt", snapshot=snapshot) as lab:
+    with fresh_lab.standing(lab_name, "salt", snapshot=snapshot, keeps_modules=keeps_modules) as lab:
         yield lab
 
 

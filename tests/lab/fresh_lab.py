@@ -7,7 +7,7 @@ from lab.site import Site
 
 
 @contextlib.contextmanager
-def standing(name, site, pairs=None, limit=180, snapshot=None, checkout=None):
+def standing(name, site, pairs=None, limit=180, snapshot=None, checkout=None, keeps_modules=False):
     """
     A lab that is made anew, and gone at the end.
 
@@ -22,11 +22,15 @@ def standing(name, site, pairs=None, limit=180, snapshot=None, checkout=None):
 
     checkout
         Whose tree its masters have; this one's by default.
+
+    keeps_modules
+        As for ``lab.site.Site``: for tests that leave the tree as it is.
     """
     keep = os.environ.get("FAILBACK_KEEP")
     lab = Site(name[:16], site, pairs)
     lab.checkout = checkout or lab.checkout
     lab.trusts_keys = True
+    lab.keeps_modules = keeps_modules
     if not keep:
         lab.down()
     try:

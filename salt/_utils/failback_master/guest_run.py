@@ -23,6 +23,8 @@ class GuestRun(orchestration.Run):
         self.terms = terms
         self.word = word
         self.plans = []
+        #: The reports of the hosts that answered the first look.
+        self.seen = []
         #: Why hosts did not answer. They are not waited for a second time.
         self.silent = {}
 

@@ -30,6 +30,9 @@ LOOK_BESIDE_DEAD_WITHIN = 3
 
 #: Seconds between two renewals. A node that does not answer makes it ``LOOK_WITHIN + LOOK_GONE_WITHIN`` more.
 RENEW_EVERY = 15
+#: Seconds after which the nodes have been told of a step that began. Most steps end sooner, and being told
+#: costs a node a process: in a run of many short ones the node hears of those that it is worth.
+TOLD_WITHIN = 2
 #: Seconds for which a run relies on what both nodes have last said of its lock.
 FRESH = 20
 #: Seconds a lock holds beyond the limit of a step that goes on without its run.
@@ -281,6 +284,9 @@ class Run:
         answers, errors = nodes.try_all(self.members, "pair.renew", *terms, look=minions.LOOK_WITHIN, **more)
         if all(answers.get(node) is True for node in self.members):
             self._renewed_at = asked
+            if nodes is self.nodes and self._heartbeat is not None:
+                # They have been told of the step. Not after a beat: the next step may have begun meanwhile.
+                self._heartbeat.rest()
         return answers, errors
 
     def _terms(self):
@@ -315,11 +321,16 @@ class Run:
 
         quiet
             True: the nodes are not told by a renewal of the lock of its own, for nothing may disturb the
-            step.
+            step, or the step renews the lock itself.
         """
         self._at = (step, time.monotonic())
         self.progress.begun(step, text)
-        if self._heartbeat is not None and not quiet:
+        if self._heartbeat is None:
+            return
+        if quiet:
+            # What a step just before had to tell must not come in the middle of this one.
+            self._heartbeat.rest()
+        else:
             self._heartbeat.hasten()
 
     def tell(self, text):
@@ -411,7 +422,8 @@ NOT_OPENED = {"result": True, "comment": "No run was opened, so there is nothing
 
 class Heartbeat:
     """
-    Calls a function every ``RENEW_EVERY`` seconds, in a thread that ends with its process.
+    Calls a function every ``RENEW_EVERY`` seconds, in a thread that ends with its process; ``TOLD_WITHIN``
+    seconds after there is something to tell.
 
     beat
         The function. What it raises is logged: the next beat tries again, and when none gets through, the
@@ -420,8 +432,9 @@ class Heartbeat:
 
     def __init__(self, beat):
         self._beat = beat
-        self._stopped = threading.Event()
-        self._hastened = threading.Event()
+        self._changed = threading.Condition()
+        self._due = time.monotonic() + RENEW_EVERY
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="failback-heartbeat", daemon=True)
         self._thread.start()
 
@@ -431,24 +444,39 @@ class Heartbeat:
         self._thread.join()
 
     def hasten(self):
-        """Beat now, and not only when it is time."""
-        self._hastened.set()
+        """There is something to tell: beat within ``TOLD_WITHIN`` seconds, once for all of it."""
+        with self._changed:
+            self._due = min(self._due, time.monotonic() + TOLD_WITHIN)
+            self._changed.notify()
+
+    def rest(self):
+        """The next beat comes only when it is time: nothing is left to tell, or nobody may be disturbed."""
+        with self._changed:
+            self._due = time.monotonic() + RENEW_EVERY
 
     def hush(self):
         """Beat no more; one that is under way is not waited for."""
-        self._stopped.set()
-        self._hastened.set()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
 
     def _run(self):
-        while not self._stopped.is_set():
-            self._hastened.wait(RENEW_EVERY)
-            self._hastened.clear()
-            if self._stopped.is_set():
-                return
+        while self._is_due():
             try:
                 self._beat()
             except Exception as error:
                 log.warning("The lock could not be renewed: %s", error)
+
+    def _is_due(self):
+        """Wait until it is time for a beat; False when there is to be none any more."""
+        with self._changed:
+            while not self._stopped:
+                left = self._due - time.monotonic()
+                if left <= 0:
+                    self._due = time.monotonic() + RENEW_EVERY
+                    return True
+                self._changed.wait(left)
+            return False
 
 
 def _iso(seconds):

@@ -72,6 +72,9 @@ class Cluster:
         """All pairs are adopted, and the pair of the masters serves."""
         if all(self.ledger(node, pair) for pair, (node, _) in self.pairs.items()):
             return self
+        # The minions that run read it when they restart with the settings that the adoption brings.
+        for _, host in self.nodes():
+            salt.keep_modules(host)
         if self.ledger(self.salt1, "salt") is None:
             self._begin()
         self.wait_minions(self.salt1, self.minions())

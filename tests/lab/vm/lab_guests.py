@@ -5,6 +5,7 @@ import json
 from lab import cgroups
 from lab.host import until
 from lab.roles import hypervisor
+from lab.roles import salt
 
 DEFINITIONS = "/etc/libvirt/qemu"
 
@@ -26,6 +27,9 @@ class Guests:
         """The pair is adopted and started; both hosts know the definitions."""
         for host in (self.salt1, self.salt2):
             host.run(["salt-run", "saltutil.sync_all"], timeout=300)
+        # Those that run read it when they start anew, and have had their modules by then.
+        for host in (self.salt1, self.salt2, *self.hosts):
+            salt.keep_modules(host)
         if self.mgmt1.run(["ls", "/var/lib/failback/mgmt/ledger.json"], check=False).returncode:
             self._orchestrate("adopt")
             self._orchestrate("boot")
@@ -59,6 +63,10 @@ class Guests:
         """Until the minions of both hosts answer both masters."""
 
         def answered(master):
+            # Asked before they have connected, Salt would wait for them for its whole timeout.
+            connected = ["ss", "-Htn", "state", "established", "sport", "=", ":4505", "dst"]
+            if not all(master.run([*connected, host.address()]).stdout for host in self.hosts):
+                return False
             command = ["salt", "-L", "mgmt1,mgmt2", "--static", "--out=json", "--timeout=3", "test.ping"]
             done = master.run(command, check=False, timeout=90)
             try:

@@ -16,37 +16,43 @@ REASON = "the test has cut its power"
 FENCED = "/var/lib/failback/mgmt/fenced.json"
 
 
+# What is waited for, as functions of the guests. Each returns one to ask again and again: where to look is
+# found out once.
+
+
 def in_lock(guests):
     """The run owns the lock."""
-    return any(
-        os.path.exists(f"/proc/{host.init()}/root/var/lib/failback/mgmt/lock.json") for host in guests.hosts
-    )
+    places = [f"/proc/{host.init()}/root/var/lib/failback/mgmt/lock.json" for host in guests.hosts]
+    return lambda: any(map(os.path.exists, places))
 
 
 def claimed(host):
     """Somebody on a host is at the guest: the claim's file is locked."""
 
-    def fact(guests):
-        pid = host(guests).init()
-        place = f"/proc/{pid}/root/run/failback/mgmt/guest-idm.claim"
-        try:
-            inode = os.stat(place).st_ino
-        except OSError:
-            return False
-        with open("/proc/locks") as handle:
-            return any(f":{inode} " in line and "WRITE" in line for line in handle)
+    def begin(guests):
+        place = f"/proc/{host(guests).init()}/root/run/failback/mgmt/guest-idm.claim"
 
-    return fact
+        def fact():
+            try:
+                inode = os.stat(place).st_ino
+            except OSError:
+                return False
+            with open("/proc/locks") as handle:
+                return any(f":{inode} " in line and "WRITE" in line for line in handle)
+
+        return fact
+
+    return begin
 
 
 def emulator(host):
     """A host has an emulator of the guest."""
-    return lambda guests: host(guests).name in guests.runs_on("idm")
+    return lambda guests: lambda: host(guests).name in guests.runs_on("idm")
 
 
 def both_emulators(guests):
     """The target of a migration waits for the guest."""
-    return len(guests.runs_on("idm")) == 2
+    return lambda: len(guests.runs_on("idm")) == 2
 
 
 def mgmt1(guests):
@@ -60,13 +66,14 @@ def mgmt2(guests):
 def at(guests, process, fact):
     """Wait for a step of what an operator has begun; whether it was seen before that ended."""
     seen = []
+    is_there = fact(guests)
 
     def there():
-        if fact(guests):
+        if is_there():
             seen.append(True)
         return seen or process.poll() is not None
 
-    until(there, 240, "the step", pause=0.002)
+    until(there, 240, "the step", pause=0.01)
     return bool(seen)
 
 

@@ -16,7 +16,6 @@ from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.host import files
 from failback.host import system
-from failback.lease import etcd
 from failback.peer import answers
 from failback.peer import ssh
 
@@ -64,6 +63,11 @@ def configured(member):
 
 def client(member):
     """The :py:class:`failback.lease.etcd.Client` of the pair's cluster."""
+    # Only here: it brings HTTP and TLS, which take about as long to load as all the rest of the program, and
+    # cron starts that each minute on nodes without a lease too. No handover waits for it while nobody serves:
+    # the giver asks etcd before it releases anything, and the taker's Salt has loaded both for itself.
+    from failback.lease import etcd
+
     settings = member.config["lease"]
     return etcd.Client(settings["endpoints"], settings["tls"], clock=system.boottime)
 
