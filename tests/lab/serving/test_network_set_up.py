@@ -1,4 +1,4 @@
-"""What sets the network of a node up, and the address that Failback has put there: it must stay, or come back."""
+"""What sets a node's network up, and the address that Failback has put there: it stays, or comes back."""
 
 import time
 

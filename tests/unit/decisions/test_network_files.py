@@ -1,4 +1,4 @@
-"""Which addresses the files of a network's set-up give a node, as installers and administrators write them."""
+"""Which addresses the files of a network's set-up give a node, as people write them."""
 
 import pytest
 

@@ -76,7 +76,7 @@ STOPS = {
     "rsync by cron": (
         "salt1",
         {"programs": [{**PROGRAM, "does": "carries", "what": "/srv/salt"}]},
-        "carries /srv/salt between the two nodes",
+        "carries /srv/salt between the nodes",
     ),
     "lsyncd by cron": ("salt1", {"programs": [{**PROGRAM, "does": "lsyncd"}]}, "starts lsyncd past the gate"),
     "keepalived": (

@@ -108,7 +108,7 @@ def test_where_a_script_is_started_from(node, file, text, by):
 def test_what_highstate_has_written_is_no_predecessor(node):
     node.has(
         {
-            "etc/cron.d/gateway-ip": "# Managed by Salt (pair.watch)\n* * * * * ip addr add 10.0.0.5/24 dev x\n",
+            "etc/cron.d/gateway-ip": "# Managed by Salt (pair.watch)\n* * * * * ip a add 10.0.0.5 dev x\n",
             "etc/systemd/system/lsyncd.service": "ExecStartPre=/usr/local/sbin/failback gate salt\n",
             "etc/systemd/system/failback-watch@.service": "ExecStart=/usr/local/sbin/failback 10.0.0.5\n",
             "etc/lsyncd/lsyncd.conf.lua": "-- Failback writes this file from pillar\n",

@@ -84,7 +84,7 @@ def _lsyncd(config, facts):
             )
         elif one["unit"] != "lsyncd.service":
             yield (
-                f"lsyncd runs as process {one['pid']} and not as lsyncd.service ({one['unit'] or 'no unit'}), "
+                f"lsyncd runs as process {one['pid']}, not as lsyncd.service ({one['unit'] or 'no unit'}), "
                 f"so nothing here would stop it, and two of them would carry the same files",
                 "Stop it",
             )
