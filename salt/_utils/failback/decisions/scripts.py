@@ -20,6 +20,8 @@ TAKES, STARTS_LSYNCD, CARRIES, MENTIONS = "takes", "lsyncd", "carries", "mention
 
 #: Words before an address that is not the interface's own.
 _OTHERS = ("netmask", "broadcast", "brd", "peer", "pointopoint", "via", "del")
+_STARTING = {"start", "restart", "try-restart", "reload-or-restart"}
+_LOOKING = ("pgrep", "pidof", "pkill", "killall", "which", "command")
 _ADDING = ("add", "replace", "change", "append", "a")
 _ADDRESS = ("address", "addres", "addre", "addr", "add", "ad", "a")
 
@@ -63,6 +65,20 @@ def _takes(found):
     return False
 
 
+def _starts_lsyncd(found):
+    """Whether words start lsyncd: by its unit or script, or itself with its arguments; not who looks for it."""
+    for position, word in enumerate(found):
+        if word not in ("lsyncd", "lsyncd.service") and not word.endswith(("bin/lsyncd", "init.d/lsyncd")):
+            continue
+        if _STARTING & set(found):
+            return True
+        follows = found[position + 1 : position + 2]
+        before = found[position - 1].rpartition("/")[2] if position else ""
+        if follows and follows[0].startswith(("-", "/")) and before not in _LOOKING:
+            return True
+    return False
+
+
 def given(line):
     """The words of a line that may be addresses, if the line gives an interface one."""
     found = words(line)
@@ -101,7 +117,7 @@ def does(text, address, carried=(), others=()):
         if mentioned and _takes(line) and (has or any("$" in one for one in line)):
             found.setdefault(TAKES, Deed(TAKES, number, address))
         names = [one.rpartition("/")[2] for one in line]
-        if "lsyncd" in names and not {"stop", "status", "kill", "pkill", "disable"} & set(names):
+        if _starts_lsyncd(line):
             found.setdefault(STARTS_LSYNCD, Deed(STARTS_LSYNCD, number, "lsyncd"))
         for path in carried:
             if set(CARRIERS) & set(names) and _path_in(path, line) and _host_in(others, line):
