@@ -66,7 +66,7 @@ def _takes(found):
 
 
 def _starts_lsyncd(found):
-    """Whether words start lsyncd: by its unit or script, or itself with its arguments; not who looks for it."""
+    """Whether words start lsyncd: its unit, its script, or itself with arguments; not who looks for it."""
     for position, word in enumerate(found):
         if word not in ("lsyncd", "lsyncd.service") and not word.endswith(("bin/lsyncd", "init.d/lsyncd")):
             continue
