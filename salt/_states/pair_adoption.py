@@ -11,10 +11,13 @@ The steps of ``orch.adopt``, which sets a new pair up once and for good; they ru
 from salt.exceptions import CommandExecutionError
 
 from failback.decisions import adoption as adoptions
+from failback.decisions import predecessors
 from failback.decisions import verdict as verdicts
 from failback_master import highstate
 from failback_master import orchestration
+from failback_master import site
 from failback_master import step
+from failback_master.surface import live
 
 __virtualname__ = "pair_adoption"
 
@@ -44,6 +47,36 @@ def possible(name, pair=None):
     def work(config, nodes, ids):
         nodes.all(ids, "test.ping")
         return {}, f"{' and '.join(ids)} answer, and the pillar is right."
+
+    return _step(name, pair, None, work)
+
+
+def preceded(name, pair=None):
+    """
+    Nothing else looks after the pair, else this refuses before anything is changed. What highstate is
+    going to replace is said, and a copy of it kept.
+
+    name
+        What this step is, in words.
+
+    pair
+        Name of the pair.
+    """
+
+    def work(config, nodes, ids):
+        found = site.answers(nodes, ids, "pair.predecessors", config)
+        reports = [found[node] for node in ids]
+        refusal = predecessors.refusal(config, reports)
+        if refusal:
+            raise CommandExecutionError(refusal)
+        said = predecessors.notes(config, reports)
+        for sentence in said:
+            live.SCREEN.line(f"      {sentence}")
+        changes = {}
+        if not __opts__["test"] and any(one["replaced"] for one in reports):
+            kept = nodes.all(ids, "pair.keep_replaced", config)
+            changes = {node: {"kept": kept[node]} for node in ids if kept[node]}
+        return changes, " ".join(said) or f"Nothing else looks after {pair}."
 
     return _step(name, pair, None, work)
 
@@ -190,3 +223,7 @@ def _write(run, reports, adoption):
         run.nodes.one(primary, "lsyncd.stop", pair)
     if adoption.begins:
         run.nodes.all(run.ids, "pair.adopt", pair, primary, run.id)
+    if adoption.serves:
+        # It has the addresses, and nobody else has. The watch takes nothing before the standby is in.
+        why = "served when it was adopted"
+        run.nodes.one(primary, "pair.admit", pair, 1, primary, run.id, why)

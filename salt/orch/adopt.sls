@@ -3,8 +3,8 @@
 
       salt-run state.orch orch.adopt pillar='{pair: salt}'
 
-  Nothing is started and no address is taken; `orch.boot` follows. Running it again repairs the keys, and
-  with `moved: true` records where the paths lie that an operator has moved to another disk.
+  Nothing is started and no address is taken; `orch.boot` follows, or `orch.recover` where the primary has its
+  addresses already and goes on serving. Running it again repairs the keys, and with `moved: true` records where the paths lie that an operator has moved to another disk.
 -#}
 {%- include 'orch/synced.jinja' %}
 {%- set pair = pillar.get('pair') %}
@@ -23,12 +23,19 @@ Both nodes answer and the pillar is right:
   pair_adoption.possible:
     - pair: {{ pair | tojson }}
 
+# Cron scripts, keepalived, Pacemaker, an lsyncd of the site's own: two that look after one address are two holders.
+Nothing else looks after the pair:
+  pair_adoption.preceded:
+    - pair: {{ pair | tojson }}
+    - require:
+      - pair_adoption: Both nodes answer and the pillar is right
+
 # The keys are made here, on the nodes; a private one never leaves its node.
 Both nodes have the programs and a key:
   pair_adoption.configured:
     - pair: {{ pair | tojson }}
     - require:
-      - pair_adoption: Both nodes answer and the pillar is right
+      - pair_adoption: Nothing else looks after the pair
 
 Each node knows how to recognise the other:
   pair_adoption.acquainted:

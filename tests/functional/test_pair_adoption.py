@@ -13,15 +13,22 @@ STATES = pathlib.Path(__file__).parents[2] / "salt/_states"
 SPLIT = {"salt1": (7, "salt1"), "salt2": (7, "salt2")}
 
 
+def predecessors_facts(node):
+    """What a node says on which nothing looked after the pair before."""
+    lists = ("set_up", "programs", "keepalived", "cluster", "lsyncd", "replaced", "enabled", "unread")
+    return {"node": node, "begun": False, "units": {}, **{one: [] for one in lists}}
+
+
 class Nodes:
     """Their reports; whatever else they are asked has been done, and is noted."""
 
     def __init__(self, ledgers):
         self.asked = []
+        self.before = {}
         self._reports = {
             node: samples.report(
                 node,
-                samples.ledger(*one),
+                samples.ledger(*one) if one[0] else None,
                 # Each node that thinks itself active holds the address.
                 holds=["10.0.0.5/24"] if one[1] == node else [],
                 misplaced={},
@@ -34,6 +41,11 @@ class Nodes:
     def all(self, ids, function, *args, **kwargs):
         if function == "pair.report":
             return {node: self._reports[node] for node in ids}
+        if function == "pair.predecessors":
+            return {node: {**predecessors_facts(node), **self.before.get(node, {})} for node in ids}
+        if function == "pair.keep_replaced":
+            self.asked += [(node, function) for node in ids]
+            return {node: ["/kept"] if self.before.get(node, {}).get("replaced") else [] for node in ids}
         self.asked += [(node, function) for node in ids]
         return {node: {"taken_over": None} for node in ids}
 
@@ -99,3 +111,43 @@ def test_the_last_step_says_whom_the_nodes_ask_or_what_to_write(adoption, reacha
     nodes._reports["salt2"]["reachable"] = reachable
     done = module.heard("A node that watches can tell whether it is itself cut off", "salt")
     assert (done["result"], words in done["comment"]) == (result, True), done
+
+
+SERVES = {"salt1": (0, "salt1"), "salt2": (0, "salt2")}
+LSYNCD = {"file": "/etc/lsyncd/lsyncd.conf.lua", "what": "why", "kept": "/kept"}
+
+
+def test_a_primary_that_serves_already_goes_on_serving(adoption):
+    module, found = adoption
+    module.__pillar__["pairs"]["salt"]["floating_ips"] = {
+        "salt-gw": {"address": "10.0.0.5/24", "interface": "eth0"}
+    }
+    nodes = found(SERVES)
+    nodes._reports["salt2"]["addresses"] = samples.report("salt2", None, [])["addresses"]
+    said = module.begun("The ledgers begin", "salt")
+    assert said["result"] is True, said
+    assert "salt1 goes on serving" in said["comment"] and "orch.recover pillar=" in said["comment"]
+    wrote = [one for one in nodes.asked if one[1] in ("pair.adopt", "pair.admit")]
+    assert wrote == [("salt1", "pair.adopt"), ("salt2", "pair.adopt"), ("salt1", "pair.admit")]
+
+
+def test_nothing_is_changed_beside_what_looks_after_the_pair(adoption):
+    module, found = adoption
+    nodes = found(SERVES)
+    nodes.before["salt2"] = {"lsyncd": [{"pid": 7, "unit": "lsyncd.service"}], "replaced": [LSYNCD]}
+    said = module.preceded("Nothing else looks after the pair", "salt")
+    assert said["result"] is False and said["changes"] == {} and nodes.asked == []
+    assert said["comment"].startswith("Refused, nothing was changed. On salt2: lsyncd runs there")
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_what_is_replaced_is_said_and_kept_before(adoption, test):
+    module, found = adoption
+    module.__opts__["test"] = test
+    nodes = found(SERVES)
+    nodes.before["salt1"] = {"replaced": [LSYNCD]}
+    said = module.preceded("Nothing else looks after the pair", "salt")
+    assert said["result"] is True
+    assert said["comment"] == "salt1: /etc/lsyncd/lsyncd.conf.lua is replaced (why). A copy is kept as /kept."
+    assert said["changes"] == ({} if test else {"salt1": {"kept": ["/kept"]}})
+    assert nodes.asked == ([] if test else [(node, "pair.keep_replaced") for node in ("salt1", "salt2")])

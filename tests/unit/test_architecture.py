@@ -28,6 +28,7 @@ FLOORS = (
     "failback.report",
     "failback.surroundings",
     "failback.remains",
+    "failback.predecessors",
     "failback.readiness",
     "failback.fence",
     "failback.recovery",

@@ -6,30 +6,6 @@ import samples
 from failback import surroundings
 
 
-@pytest.mark.parametrize(
-    "file, text, taken",
-    [
-        ("etc/network/interfaces", "iface eth0 inet static\n  address 10.0.0.5/24\n", True),
-        ("etc/network/interfaces", "  address 10.0.0.5\n  netmask 255.255.255.0\n", True),
-        ("etc/network/interfaces", "  up ip addr add 10.0.0.5/24 dev eth0 label eth0:0\n", True),
-        ("etc/network/interfaces.d/floating", "address 10.0.0.5/24\n", True),
-        ("etc/netplan/50.yaml", '      addresses: ["10.0.0.11/24", "10.0.0.5/24"]\n', True),
-        ("etc/netplan/50.yaml", "      addresses:\n        - 10.0.0.5/24\n", True),
-        ("etc/systemd/network/eth0.network", "[Network]\nAddress=10.0.0.5/24\n", True),
-        ("etc/network/interfaces", "  # address 10.0.0.5/24\n", False),
-        ("etc/network/interfaces", "  address 10.0.0.55/24\n", False),
-        ("etc/network/interfaces", "  address 110.0.0.5/24\n", False),
-        ("etc/hosts", "10.0.0.5 salt-gw\n", False),
-    ],
-)
-def test_what_the_network_s_set_up_takes_at_boot_is_found(tmp_path, file, text, taken):
-    place = tmp_path / file
-    place.parent.mkdir(parents=True)
-    place.write_text(text)
-    found = surroundings._taken_at_boot(["10.0.0.5/24"], tmp_path)
-    assert found == ({"10.0.0.5/24": f"/{file}"} if taken else {})
-
-
 def test_this_machine_says_what_it_is_like(tmp_path):
     """The kernel is asked, systemd only where a pair names a unit."""
     pair = samples.pair(
@@ -39,7 +15,7 @@ def test_this_machine_says_what_it_is_like(tmp_path):
     assert found["node"] == "salt1" and "lo" not in found["interfaces"]
     own = found["pairs"]["salt"]
     assert own["paths"] == {"/srv/x": False}
-    assert own["units"] == {} and own["programs"] == [] and own["at_boot"] == {}
+    assert own["units"] == {} and own["programs"] == [] and own["configured"] == []
     assert set(own["hosts"]) == {pair["primary"]["host"], pair["secondary"]["host"]}
     assert surroundings.surroundings([pair], "client", str(tmp_path))["pairs"] == {}
 

@@ -8,7 +8,6 @@ judges what is said here.
 import difflib
 import ipaddress
 import os
-import pathlib
 import shutil
 import socket
 
@@ -18,10 +17,9 @@ from failback.host import services
 from failback.host import system
 from failback.network import netlink
 from failback.network import reachable
+from failback.predecessors import set_up
 from failback.replication import sources
 
-#: Where a network set-up takes addresses at boot.
-SET_UP = ("etc/network/interfaces", "etc/network/interfaces.d", "etc/netplan", "etc/systemd/network")
 #: Seconds for systemd to list its units.
 LIST_WITHIN = 10
 #: The interface that is the node itself.
@@ -49,6 +47,7 @@ def surroundings(pairs, node, root="/"):
     with netlink.Netlink() as kernel:
         links, borne, gateways = kernel.links(), kernel.addresses(), kernel.gateways()
     names = {link.index: link.name for link in links.values()}
+    indices = {name: index for index, name in names.items()}
     interfaces = {name: [] for name in sorted(links) if name != ITSELF}
     for one in borne:
         if names.get(one.index) in interfaces:
@@ -63,19 +62,19 @@ def surroundings(pairs, node, root="/"):
             {"address": str(ipaddress.ip_address(packed)), "interface": names.get(index)}
             for packed, index in sorted(gateways)
         ],
-        "pairs": {one["name"]: _of_pair({**one, "node": node}, root) for one in own},
+        "pairs": {one["name"]: _of_pair({**one, "node": node}, indices, root) for one in own},
     }
 
 
-def _of_pair(config, root):
+def _of_pair(config, indices, root):
     """
-    What a pair finds on this node.
+    What a pair finds on this node, whose interfaces have these numbers by name.
 
     Returns ``units``, by name ``{"state", "close"}``, the second the names that are like one that does not
     exist; ``programs``, those of proofs that are not there; ``paths``, by path whether it exists;
     ``repositories``, by path whether it is a bare one; ``hosts``, by name of the two nodes the addresses that
-    it stands for here; ``at_boot``, by floating address the file that has this node take it at boot;
-    ``asks``, as ``reachable.state`` has it.
+    it stands for here; ``configured`` and ``dropped``, as ``predecessors.set_up`` has them; ``asks``, as
+    ``reachable.state`` has it.
     """
     # The switches inside Nagios are not there before highstate has written their units.
     entries = [
@@ -90,7 +89,10 @@ def _of_pair(config, root):
         "hosts": {
             config[role]["host"]: _addresses_of(config[role]["host"]) for role in ("primary", "secondary")
         },
-        "at_boot": _taken_at_boot([one["address"] for one in config["floating_ips"]], pathlib.Path(root)),
+        "configured": set_up.configured([one["address"] for one in config["floating_ips"]], root),
+        "dropped": set_up.dropped(
+            {one["interface"]: indices.get(one["interface"]) for one in config["floating_ips"]}, root
+        ),
         "asks": _asks(config),
     }
 
@@ -134,28 +136,6 @@ def _addresses_of(host):
     except (OSError, UnicodeError):
         return []
     return sorted({one[4][0].partition("%")[0] for one in found})
-
-
-def _taken_at_boot(addresses, root):
-    """By address, the file of the network's set-up that names it outside a comment."""
-    wanted = {str(ipaddress.ip_interface(one).ip): one for one in addresses}
-    found = {}
-    for top in (root / one for one in SET_UP):
-        for path in [top] if top.is_file() else sorted(top.glob("*")) if top.is_dir() else []:
-            try:
-                text = path.read_text(errors="replace")
-            except OSError:
-                continue
-            words = {
-                word.strip("\"'[],-=").partition("=")[2] or word.strip("\"'[],-=")
-                for line in text.splitlines()
-                for word in line.partition("#")[0].split()
-            }
-            bare = {word.partition("/")[0] for word in words}
-            for ip, address in wanted.items():
-                if ip in bare:
-                    found[address] = f"/{path.relative_to(root)}"
-    return found
 
 
 def _asks(config):

@@ -23,6 +23,39 @@ def keys(opts):
     return {"accepted": list(listed.get("minions", ())), "waiting": list(listed.get("minions_pre", ()))}
 
 
+def try_answers(nodes, ids, function, *args, **kwargs):
+    """
+    Ask minions something for which nothing of Failback needs to be set up there.
+
+    nodes
+        ``minions.Nodes``.
+
+    ids
+        Minions. One that has never had the modules of this tree gets them; nothing else is changed.
+
+    function, args, kwargs
+        What they are asked.
+
+    Returns ``(answers, errors)``, both by minion.
+    """
+    found, errors = nodes.try_all(ids, function, *args, **kwargs)
+    new = [node for node, error in errors.items() if UNKNOWN in error]
+    if new:
+        nodes.try_all(new, "saltutil.sync_all")
+        again, still = nodes.try_all(new, function, *args, **kwargs)
+        found = {**found, **again}
+        errors = {**{node: error for node, error in errors.items() if node not in new}, **still}
+    return found, errors
+
+
+def answers(nodes, ids, function, *args, **kwargs):
+    """:func:`try_answers`, of which none may fail: raises ``minions.NodesFailed``."""
+    found, errors = try_answers(nodes, ids, function, *args, **kwargs)
+    if errors:
+        raise minions.NodesFailed(" ".join(errors.values()))
+    return found
+
+
 def look(opts, configs, more=()):
     """
     Ask the nodes and the witnesses of some pairs what they are like.
@@ -41,14 +74,7 @@ def look(opts, configs, more=()):
     wanted = sorted({*wanted, *more, *(witness for one in configs for witness in one["witnesses"])})
     asked = [one for one in wanted if one in known["accepted"]]
     nodes = minions.Nodes(opts, master_within=0)
-    facts, errors = nodes.try_all(asked, "pair.surroundings", look=minions.LOOK_WITHIN, pairs=configs)
-    new = [node for node, error in errors.items() if UNKNOWN in error]
-    if new:
-        nodes.try_all(new, "saltutil.sync_all")
-        again, still = nodes.try_all(new, "pair.surroundings", look=minions.LOOK_WITHIN, pairs=configs)
-        facts.update(again)
-        errors = {node: error for node, error in errors.items() if node not in new}
-        errors.update(still)
+    facts, errors = try_answers(nodes, asked, "pair.surroundings", look=minions.LOOK_WITHIN, pairs=configs)
     return {**known, "facts": facts, "errors": errors}
 
 

@@ -94,3 +94,50 @@ def test_paths_that_lie_elsewhere_need_the_operators_word(moved):
     else:
         assert made.refusal.startswith("Where the paths of salt lie was not recorded. ")
         assert "/srv/salt on salt1 lay on /dev/vdb1" in made.refusal
+
+
+GENERATION_1 = samples.ledger(1, "salt1", boot_id="")
+
+
+@pytest.mark.parametrize(
+    ("own1", "own2", "has1", "has2", "serves"),
+    [
+        pytest.param(None, None, ["10.0.0.5/24"], [], True, id="new, and the primary serves"),
+        pytest.param(None, None, [], [], False, id="new, and nobody serves"),
+        pytest.param(GENERATION_1, None, ["10.0.0.5/24"], [], True, id="ended between the two ledgers"),
+        pytest.param(GENERATION_1, GENERATION_1, ["10.0.0.5/24"], [], True, id="ended before the admission"),
+        pytest.param(
+            samples.ledger(4, "salt1", boot_id=""),
+            samples.ledger(4, "salt1", boot_id=""),
+            ["10.0.0.5/24"],
+            [],
+            False,
+            id="served before, and took the address at boot",
+        ),
+        pytest.param(
+            samples.ledger(1, "salt1"),
+            GENERATION_1,
+            ["10.0.0.5/24"],
+            [],
+            False,
+            id="admitted already",
+        ),
+        pytest.param(None, None, ["10.0.0.5/24"], ["10.0.0.5/24"], False, id="both have it"),
+    ],
+)
+def test_a_primary_that_serves_already_is_let_go_on(own1, own2, has1, has2, serves):
+    made, said = decided(own1, own2, has1, has2)
+    assert (made.serves and not made.refusal) is serves
+    if serves:
+        assert set(said[0]) == {"salt1", "salt2"} and "salt1 goes on serving. Take salt2 in" in said[1]
+
+
+def test_with_half_of_its_addresses_a_primary_does_not_serve():
+    config = samples.pair(floating_ips=[*samples.PAIR["floating_ips"], samples.SECOND])
+    reports = {node: samples.report(node, None, [], misplaced={}) for node in ("salt1", "salt2")}
+    reports["salt1"]["addresses"] = [
+        {"address": "10.0.0.5/24", "held": True},
+        {"address": "10.0.0.6/24", "held": False},
+    ]
+    found = verdict.judge(config, *reports.values())
+    assert adoption.decide(config, found, reports).serves is False

@@ -30,7 +30,8 @@ def own(**changes):
         "paths": {"/srv/www": True},
         "repositories": {"/srv/git/web.git": True},
         "hosts": {"10.0.0.81": ["10.0.0.81"], "web2.example.com": ["10.0.0.82"]},
-        "at_boot": {},
+        "configured": [],
+        "dropped": {},
         "asks": {"asks": ["10.0.0.1"], "problem": None},
     }
     return {**found, **changes}
@@ -176,6 +177,14 @@ def test_what_the_pillar_names_wrongly(slip):
         assert one in found[key]
 
 
+ALIAS = {
+    "address": "10.0.0.7/24",
+    "interface": "eth0:0",
+    "file": "/etc/network/interfaces",
+    "line": 7,
+    "by": "ifupdown",
+}
+
 #: What the site is like: where in the facts, what, the key that is named, and words of the sentence.
 AT_THE_SITE = {
     "a key that waits": (
@@ -228,10 +237,15 @@ AT_THE_SITE = {
         "git.0",
         ["a bare repository on web1"],
     ),
-    "an address that the network's set-up takes at boot": (
-        [(("facts", "web1", "pairs", "web", "at_boot"), {"10.0.0.7/24": "/etc/network/interfaces"})],
+    "an address that the network's set-up has as its own": (
+        [(("facts", "web1", "pairs", "web", "configured"), [ALIAS])],
         "floating_ips.web-gw.address",
-        ["/etc/network/interfaces on web1 does at boot: remove it there"],
+        ["/etc/network/interfaces, line 7, on web1 has ifupdown take it: remove it there"],
+    ),
+    "an interface that networkd clears": (
+        [(("facts", "web2", "pairs", "web", "dropped"), {"eth1": "/etc/systemd/network/eth1.network"})],
+        "floating_ips.web-public.interface",
+        ["KeepConfiguration=static below [Network] of /etc/systemd/network/eth1.network on web2"],
     ),
     "the network is on another interface": (
         [

@@ -24,6 +24,10 @@ class Adoption:
     begins
         Whether the ledgers begin: nobody has ever been admitted.
 
+    serves
+        Whether the primary has all addresses of a pair in which nobody was ever admitted: it goes on
+        serving.
+
     elsewhere
         Dict of node to its paths that lie elsewhere than they did.
 
@@ -33,6 +37,7 @@ class Adoption:
 
     new: tuple = ()
     begins: bool = False
+    serves: bool = False
     elsewhere: dict = dataclasses.field(default_factory=dict)
     refusal: str | None = None
 
@@ -57,10 +62,11 @@ def decide(config, verdict, reports, moved=False):
     """
     new = tuple(node for node in _nodes(config) if reports[node]["ledger"] is None)
     known = [report["ledger"] for report in reports.values() if report["ledger"]]
+    # Also after an adoption that ended half way.
+    never_admitted = not any(ledger["generation"] > 1 or ledger["boot_id"] for ledger in known)
     adoption = Adoption(
         new=new,
-        # Nobody was ever admitted: an adoption that ended between the two nodes.
-        begins=bool(new) and not any(ledger["generation"] > 1 or ledger["boot_id"] for ledger in known),
+        begins=bool(new) and never_admitted,
         elsewhere={node: reports[node]["misplaced"] for node in _nodes(config) if reports[node]["misplaced"]},
     )
     refusals = (
@@ -70,7 +76,8 @@ def decide(config, verdict, reports, moved=False):
         None if moved else _paths_lie_elsewhere(config, adoption),
     )
     refusal = next((sentence for sentence in refusals if sentence), None)
-    return dataclasses.replace(adoption, refusal=refusal)
+    serves = never_admitted and _serves(config, reports, adoption)
+    return dataclasses.replace(adoption, serves=serves, refusal=refusal)
 
 
 def outcome(config, adoption):
@@ -80,6 +87,12 @@ def outcome(config, adoption):
         return {node: sorted(paths) for node, paths in adoption.elsewhere.items()}, (
             f"It is recorded where these paths lie now. Before anything is carried both nodes are "
             f"compared as a whole: `salt-run pair.status {pair}` names the command."
+        )
+    if adoption.serves:
+        primary, secondary = _nodes(config)
+        return {node: "ledger in generation 1" for node in (primary, secondary)}, (
+            f"{pair} is adopted, and {primary} goes on serving. Take {secondary} in, which reboots it: "
+            f"{plans.command(plans.RECOVER, config)}"
         )
     if adoption.begins:
         return {node: "ledger in generation 1" for node in _nodes(config)}, (
@@ -95,6 +108,18 @@ def outcome(config, adoption):
 
 def _nodes(config):
     return config["primary"]["id"], config["secondary"]["id"]
+
+
+def _serves(config, reports, adoption):
+    """
+    Whether the primary has been serving all the time, under somebody else's care.
+
+    All addresses, not some: with half of them nobody knows what serves. Paths that lie elsewhere than they
+    did belong to a pair that was adopted before.
+    """
+    addresses, other = (reports[node]["addresses"] for node in _nodes(config))
+    everything = bool(addresses) and all(one["held"] for one in addresses)
+    return everything and not any(one["held"] for one in other) and not adoption.elsewhere
 
 
 def _two_histories(config, verdict):

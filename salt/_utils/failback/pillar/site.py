@@ -108,12 +108,23 @@ def _of_node(config, node, facts):
     floating = {ipaddress.ip_interface(one["address"]).ip for one in config["floating_ips"]}
     for entry in config["floating_ips"]:
         yield from _address_fits(entry, node, facts["interfaces"], floating)
-        file = own.get("at_boot", {}).get(entry["address"])
+        key = f"floating_ips.{entry['name']}"
+        for one in own.get("configured", ()):
+            if one["address"] == entry["address"]:
+                yield (
+                    f"{key}.address",
+                    entry["address"],
+                    f"that nothing but Failback takes it, and {one['file']}, line {one['line']}, on {node} "
+                    f"has {one['by']} take it: remove it there, and do not take the interface down for that",
+                )
+        file = own.get("dropped", {}).get(entry["interface"])
         if file:
             yield (
-                f"floating_ips.{entry['name']}.address",
-                entry["address"],
-                f"that nothing but Failback takes it, and {file} on {node} does at boot: remove it there",
+                f"{key}.interface",
+                entry["interface"],
+                f"an interface whose addresses systemd-networkd leaves alone when it sets it up again: write "
+                f"KeepConfiguration=static below [Network] of {file} on {node}, then run "
+                f"there networkctl reload",
             )
     for group in ("services", "active_services"):
         for position, service in enumerate(config[group]):
