@@ -183,6 +183,33 @@ def adopt(pair=None, moved=None, at_once=None, test=False):
 
 
 @command
+def verify(pair=None, repair=None, limit=None, max_delete=None, at_once=None, test=False):
+    """
+    Compare all files of both nodes by checksum, while the pair serves: ``orch.verify``.
+
+    pair
+        Name of the pair, ``all``, or a list of names.
+
+    repair, limit, max_delete, at_once
+        As in the pillar of ``orch.verify``.
+
+    test
+        Only say what would be done.
+
+    Returns what ``pair.recover`` returns.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.verify salt
+        salt-run pair.verify salt repair=True
+    """
+    given = {"pair": pair, "repair": repair, "limit": limit, "max_delete": max_delete, "at_once": at_once}
+    return _run("verify", test, given)
+
+
+@command
 def vm(vm=None, host=None, away_from=None, how=None, fenced=None, reason=None, test=False):
     """
     Put a virtual machine on one of the two hosts that share its storage: ``orch.vm``.

@@ -26,7 +26,17 @@ def __virtual__():
     return __virtualname__
 
 
-def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_percent=None, **overrides):
+def succeeded(
+    name,
+    operation,
+    pairs,
+    at_once=None,
+    max_delete=None,
+    max_change_percent=None,
+    repair=None,
+    limit=None,
+    **overrides,
+):
     """
     Do an operation to several pairs, in the order of ``after``, some of them at once.
 
@@ -37,7 +47,7 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
         What this step is, in words.
 
     operation
-        ``recover``, ``failover``, ``boot`` or ``adopt``.
+        ``recover``, ``failover``, ``boot``, ``adopt`` or ``verify``.
 
     pairs
         ``all``, or a list of names.
@@ -52,6 +62,9 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
         For each of them: allow this run so many changes, in percent of the files of a path, instead of the
         pillar's.
 
+    repair, limit
+        For ``verify``: see ``pair_verification.compared``.
+
     overrides
         What belongs to one pair alone, such as ``plan`` or ``winner``: refused when it is given.
     """
@@ -64,7 +77,12 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
     if isinstance(at_once, bool) or not isinstance(at_once, int) or not 1 <= at_once <= 64:
         ret["comment"] = f"at_once must be a whole number from 1 to 64, not {at_once!r}. Nothing was done."
         return ret
-    limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
+    limits = {
+        "max_delete": max_delete,
+        "max_change_percent": max_change_percent,
+        "repair": repair,
+        "limit": limit,
+    }
     try:
         checks.require_known(__opts__, __pillar__, operation)
         known = checks.pairs_of(__pillar__)

@@ -16,6 +16,7 @@ from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
 from failback.host import system
+from failback.state import proofs
 from failback.state import runs
 
 #: Seconds from the end of one look to the next.
@@ -52,7 +53,12 @@ def _go_on(member):
 def note(member):
     """Look at a pair once, and note what everybody may know. Raises ``FailbackError`` and ``OSError``."""
     found = health.facts(
-        member.config, report.report(member), _newest(member), _operations(member), _crons(member)
+        member.config,
+        report.report(member),
+        _newest(member),
+        _operations(member),
+        _crons(member),
+        proofs.ages(member),
     )
     found["boottime"] = system.boottime()
     folder = member.paths.public

@@ -9,8 +9,8 @@ somebody has edited there and set back, is seen by none of them. This reads all 
 
 It runs where the pair is served and asks the standby's rsync daemon, in the direction in which lsyncd carries
 and with ``--dry-run``: data could move one way only. Both ends have the lowest priority for processor and
-disk. What differs may be on its way, so it is looked at again when lsyncd has carried all that there was: what
-still differs then, and has not been changed here since, nobody carries.
+disk. What differs may be on its way, so it is looked at again when lsyncd has carried all that there was.
+What still differs then, and has not been changed here since, nobody carries.
 
 The record that is kept of it (``verified.json``):
 
@@ -89,13 +89,10 @@ class Verification:
         For tests: a program in place of ssh, and a function that returns what systemd says of lsyncd.
     """
 
-    def __init__(
-        self, member, limit=decisions.LIMIT, remote_shell=None, unit_reader=lsyncd_status.unit, prefix=LOWEST
-    ):
+    def __init__(self, member, limit=decisions.LIMIT, remote_shell=None, unit_reader=lsyncd_status.unit):
         self._member = member
         self._limit, self._end = limit, time.monotonic() + limit
         self._unit = unit_reader
-        self._prefix = list(prefix)
         self._peer = rsync.Peer(
             host=member.peer["host"],
             remote_shell=remote_shell or replicated.ssh_command(member.paths),
@@ -180,7 +177,7 @@ class Verification:
         return found
 
     def _repair(self, certain, max_delete):
-        """Carry what differs, until it does no more. Returns what still does, what is busy, how many do not."""
+        """Carry what differs. Returns what still does, what is busy, and how many do not any more."""
         allowed = self._member.config["recovery"]["max_delete"] if max_delete is None else max_delete
         other, all_found = self._member.peer["id"], certain
         doomed = sum(entry.action == itemize.DELETED for entry in certain.values())
@@ -191,8 +188,8 @@ class Verification:
         for _ in range(REPAIRS):
             gate.require_lsyncd(self._member)
             self._pass_over(_names(certain), pretend=False)
-            # lsyncd may have carried a newer version while this pass still had an older one in its hands: what
-            # differs now is found as before, and carried again.
+            # lsyncd may have carried a newer version while this pass still had an older one in its hands:
+            # what differs now is found as before, and carried again.
             certain, busy = self._settled(all_found)
             if not certain:
                 break
@@ -228,8 +225,8 @@ class Verification:
         """
         Wait until lsyncd has carried all there is.
 
-        Returns since when, in nanoseconds of the epoch, more may be due, and a set of the paths, in bytes, that
-        have waited all the time.
+        Returns since when, in nanoseconds of the epoch, more may be due, and a set of the paths, in bytes,
+        that have waited all the time.
         """
         clocks = system.clocks()
         left = min(CARRIED_WITHIN, max(1.0, self._end - time.monotonic()))
@@ -277,8 +274,8 @@ class Verification:
                 if len(found) > MOST:
                     raise errors.Unavailable(
                         f"More than {MOST} files differ between {self._member.node} and "
-                        f"{self._member.peer['id']}: that is no matter of single files. To have lsyncd compare "
-                        f"everything and carry it, run: salt '{self._member.node}' lsyncd.start "
+                        f"{self._member.peer['id']}: that is no matter of single files. To have lsyncd "
+                        f"compare everything and carry it, run: salt '{self._member.node}' lsyncd.start "
                         f"{self._member.pair} anew=True"
                     )
         return found
@@ -286,7 +283,7 @@ class Verification:
     def _pass(self, item, names, pretend):
         """One rsync over an item: the entries of what differs."""
         patterns = None if names is None else names_as_patterns(names)
-        command = [*self._prefix, *push_command(self._peer, item, patterns is not None, pretend, self._limit)]
+        command = [*LOWEST, *push_command(self._peer, item, patterns is not None, pretend)]
         with (
             rsync.Pass(command, fed=patterns is not None) as running,
             self._ended_in_time(running) as ended,
@@ -306,8 +303,9 @@ class Verification:
         other = self._member.peer["id"]
         changed = "Nothing was changed" if pretend else "What was repaired until then is repaired"
         raise errors.Unavailable(
-            f"rsync of {item.path} to {other} ended with exit code {outcome.code}, so nothing is known of what "
-            f"differs. {changed}. rsync said: {said}{answers.advice(said, other)} Fix that, then run it again."
+            f"rsync of {item.path} to {other} ended with exit code {outcome.code}, so nothing is known of "
+            f"what differs. {changed}. rsync said: {said}{answers.advice(said, other)} Fix that, then run it "
+            f"again."
         )
 
     @contextlib.contextmanager
@@ -336,19 +334,21 @@ class Verification:
         pair, node = self._member.pair, self._member.node
         if time.monotonic() > self._end:
             return (
-                f"The comparison of {pair} was not ended within {self._limit:g} s, so it proves nothing. Give "
-                f"it more time (`limit`), or run it when less is read and written."
+                f"The comparison of {pair} was not ended within {self._limit:g} s, so it proves nothing. "
+                f"Give it more time (`limit`), or run it when less is read and written."
             )
         with contextlib.suppress(errors.FailbackError):
             lock = self._member.lock.read()
             if lock and lock["state"] == "held":
-                return f"The comparison of {pair} has made way for run {lock['run']}. Run it again afterwards."
+                return (
+                    f"The comparison of {pair} has made way for run {lock['run']}. Run it again afterwards."
+                )
             if not ledger.is_active(self._member.ledger.read(), node):
                 return f"{node} does not serve {pair} any more, so the comparison was ended."
         return None
 
 
-def push_command(peer, item, named, pretend, timeout):
+def push_command(peer, item, named, pretend):
     """
     The argument list that compares an item with the peer's by checksum, and carries what differs.
 
@@ -361,14 +361,14 @@ def push_command(peer, item, named, pretend, timeout):
     pretend
         Only say what would be carried.
 
-    timeout
-        Seconds without any data after which rsync gives up: where a file is large, it reads for long.
+    It has no limit of its own for silence: where a file is large, both ends read for long. ssh notices a peer
+    that is gone, and :py:class:`Verification` has a limit for the whole.
     """
     command = [peer.program, *replicated.OPTIONS, "--checksum", itemize.FORMAT, "--stats"]
     command += ["--from0", "--include-from=-", "--exclude=*"] if named else replicated.filters(item)
     command += ["--dry-run"] if pretend else []
     # The other node's end has the lowest priority too: see failback.peer_requests.
-    command += [f"--timeout={int(timeout)}", "--rsync-path=verify", "-e", peer.remote_shell]
+    command += ["--rsync-path=verify", "-e", peer.remote_shell]
     return [*command, f"{peer.folder(item)}/", peer.module(item)]
 
 

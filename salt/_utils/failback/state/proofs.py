@@ -9,8 +9,8 @@ Kept on both nodes, for whoever asks them later::
 ============================  ===========================================================================
 ``/var/lib/failback/<pair>/``
 ``verified.json``             the last whole comparison: see ``failback.recovery.verify``
-``drilled.json``              the last drill that went there and back: ``at``, ``windows`` (milliseconds without
-                              service, by operation), ``runs`` (their ids, by operation)
+``drilled.json``              the last drill that went there and back: ``at``, ``windows`` (milliseconds
+                              without service, by operation), ``runs`` (their ids, by operation)
 ============================  ===========================================================================
 """
 
