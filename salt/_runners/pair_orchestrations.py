@@ -210,6 +210,32 @@ def verify(pair=None, repair=None, limit=None, max_delete=None, at_once=None, te
 
 
 @command
+def drill(pair=None, max_delete=None, max_change_percent=None, test=False):
+    """
+    Move a pair to its secondary and home again, to see that it works: ``orch.drill``.
+
+    pair
+        Name of the pair.
+
+    max_delete, max_change_percent
+        As in the pillar of ``orch.drill``.
+
+    test
+        Only say what would be done.
+
+    Returns what ``pair.recover`` returns.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.drill salt
+    """
+    given = {"pair": pair, "max_delete": max_delete, "max_change_percent": max_change_percent}
+    return _run("drill", test, given)
+
+
+@command
 def vm(vm=None, host=None, away_from=None, how=None, fenced=None, reason=None, test=False):
     """
     Put a virtual machine on one of the two hosts that share its storage: ``orch.vm``.

@@ -12,6 +12,7 @@ One orchestration on several pairs, as a state that runs on the master.
 from salt.exceptions import SaltException
 
 from failback.decisions import order
+from failback.decisions import verified
 from failback.errors import FailbackError
 from failback_master import checks
 from failback_master import cluster
@@ -53,7 +54,7 @@ def succeeded(
         ``all``, or a list of names.
 
     at_once
-        How many pairs at the same time; 4 when left out.
+        How many pairs at the same time; 4 when left out, and 1 for ``verify``.
 
     max_delete
         For each of them: allow this run so many deletions, in files, instead of the pillar's.
@@ -73,7 +74,9 @@ def succeeded(
     if given:
         ret["comment"] = f"{', '.join(given)} can be said of one pair only. Nothing was done."
         return ret
-    at_once = order.AT_ONCE if at_once is None else at_once
+    if at_once is None:
+        # Each comparison reads all files.
+        at_once = 1 if operation == verified.OPERATION else order.AT_ONCE
     if isinstance(at_once, bool) or not isinstance(at_once, int) or not 1 <= at_once <= 64:
         ret["comment"] = f"at_once must be a whole number from 1 to 64, not {at_once!r}. Nothing was done."
         return ret

@@ -605,6 +605,8 @@ def closed(name):
         What this step is, in words.
     """
     run = __context__.pop(orchestration.CONTEXT, None)
+    if run is not None:
+        __context__.setdefault(orchestration.CLOSED, []).append(run)
     if run is None or not run.opened:
         return {**_ret(name), **orchestration.NOT_OPENED}
 

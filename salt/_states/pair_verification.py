@@ -88,8 +88,8 @@ def possible(name, pair=None, repair=None, limit=None, max_delete=None):
             why = " ".join([found.sentence, *errors.values()])
             raise CommandExecutionError(
                 f"Refused, nothing was compared. {config['name']} is {found.name}: {why} Only while lsyncd "
-                f"carries from the primary to the secondary do both have the same files. First bring the pair "
-                f"in order: `salt-run pair.status {config['name']}` names the command."
+                f"carries from the primary to the secondary do both have the same files. First bring the "
+                f"pair in order: `salt-run pair.status {config['name']}` names the command."
             )
         checks.require_free(config["name"], (primary, secondary), nodes)
         checks.require_in_step((primary, secondary))

@@ -16,7 +16,7 @@ The nodes of every pair have the same files:
   cluster_run.succeeded:
     - operation: verify
     - pairs: {{ pair | tojson }}
-    - at_once: {{ pillar.get('at_once', 1) | tojson }}
+    - at_once: {{ pillar.get('at_once') | tojson }}
     - max_delete: {{ pillar.get('max_delete') | tojson }}
     - repair: {{ pillar.get('repair') | tojson }}
     - limit: {{ pillar.get('limit') | tojson }}

@@ -1,4 +1,4 @@
-"""Both nodes are compared by checksum while salt1 serves: a flipped bit on salt2 is found, shown, repaired."""
+"""Both nodes are compared by checksum while salt1 serves: a flipped bit on salt2 is found and repaired."""
 
 import json
 

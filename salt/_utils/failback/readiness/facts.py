@@ -63,8 +63,7 @@ def now(member):
         "in_step": in_step.read(member)
         if member.role == "secondary" and member.config["replicate"]
         else None,
-        "verified": proofs.verified(member),
-        "drilled": proofs.drilled(member),
+        **proofs.known(member),
     }
     if known:
         found["looked"] = round(max(0.0, system.boottime() - known["looked_at"]), 1)

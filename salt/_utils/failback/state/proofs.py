@@ -21,6 +21,9 @@ from failback.host import files
 
 VERSION = 1
 
+#: How many of the differences a report has: the file has more.
+SHOWN = 10
+
 #: What a record must have to be shown, and of which kind.
 _VERIFIED = {"at": (int, float), "generation": int, "files": int, "differing": int, "differences": list}
 _DRILLED = {"at": (int, float), "windows": dict, "runs": dict}
@@ -50,6 +53,14 @@ def verified(member):
 def drilled(member):
     """The last drill that ended well, or None."""
     return _read(member.state / "drilled.json", _DRILLED)
+
+
+def known(member):
+    """Both for a report, ``{"verified": …, "drilled": …}``; of what differs, the first few."""
+    found = verified(member)
+    if found:
+        found = {**found, "differences": found["differences"][:SHOWN]}
+    return {"verified": found, "drilled": drilled(member)}
 
 
 def ages(member):

@@ -201,7 +201,7 @@ class Lookout:
         """Those of :func:`failback.readiness.facts.now` that are the lookout's."""
         found = {"paths": self._disks.found, "ssh": self._peer.found}
         # Once more in the file, for who reads that alone.
-        found.update(verified=proofs.verified(self.member), drilled=proofs.drilled(self.member))
+        found.update(proofs.known(self.member))
         if not self._carries:
             return found
         lsyncd = self._units.get(services.LSYNCD, {})
