@@ -51,18 +51,12 @@ def possible(name, pair=None):
         checks.require_known(__opts__, __pillar__, decisions.OPERATION)
         config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
         nodes = minions.Nodes(__opts__)
-        ids = (config["primary"]["id"], config["secondary"]["id"])
-        # What was ready a minute ago is not known to be so.
-        nodes.try_all(ids, "pair.look", pair, look=checks.LOOKS_WITHIN)
-        primary, secondary, errors = nodes.reports(config)
-        found = verdicts.judge(config, primary, secondary)
-        reports = [one for one in (primary, secondary) if one]
-        checks.require_free(pair, reports, nodes)
-        checks.require_in_step(reports)
-        guests = nodes.one(ids[0], "shared_vm.running", pair) if config["vms"] and primary else []
-        refusal = decisions.refusal(config, found, reports, guests, system.boot_id())
-        if refusal:
-            raise CommandExecutionError(" ".join([refusal, *errors.values()]))
+        found = _require_ready(config, nodes)
+        if not __opts__["test"]:
+            # What was ready a minute ago is not known to be so.
+            ids = (config["primary"]["id"], config["secondary"]["id"])
+            nodes.try_all(ids, "pair.look", pair, look=checks.LOOKS_WITHIN)
+            found = _require_ready(config, nodes)
         ret["comment"] = f"{pair} is ready. {found.sentence}"
         ret["result"] = True
     except SaltException as error:
@@ -70,6 +64,21 @@ def possible(name, pair=None):
     finally:
         live.SCREEN.done()
     return ret
+
+
+def _require_ready(config, nodes):
+    """The verdict of a pair that is ready for a drill. Raises ``CommandExecutionError`` for any other."""
+    pair = config["name"]
+    primary, secondary, errors = nodes.reports(config)
+    found = verdicts.judge(config, primary, secondary)
+    reports = [one for one in (primary, secondary) if one]
+    checks.require_free(pair, reports, nodes)
+    checks.require_in_step(reports)
+    there = nodes.one(primary["node"], "shared_vm.running", pair) if config["vms"] and primary else []
+    refusal = decisions.refusal(config, found, reports, there, system.boot_id())
+    if refusal:
+        raise CommandExecutionError(" ".join([refusal, *errors.values()]))
+    return found
 
 
 def ended(name, pair=None):
