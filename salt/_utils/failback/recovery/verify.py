@@ -58,7 +58,7 @@ FEW = 1000
 #: Differences that a record names, and those beyond which somebody must look who knows the site.
 NAMED, MOST = 1000, 100_000
 
-#: Looks at what differs, one after another, as long as some of it changes; and repairs.
+#: Looks at what differs, one after another, two at least, as long as some of it changes; and repairs.
 LOOKS, REPAIRS = 3, 3
 
 #: Seconds for lsyncd to carry what there is, and after which files that it always has to carry do not count.
@@ -66,6 +66,10 @@ CARRIED_WITHIN, PARTLY = 120.0, 15.0
 
 #: A file's ctime is that of the last tick of the kernel's clock, which may be so many seconds ago.
 TICK = 0.02
+
+#: What rsync says of a folder that has another time, and nothing else: each file that is carried into it, or
+#: deleted from it, does that for a moment.
+FOLDER_TIME = ".d..t......"
 
 WHAT = {
     itemize.CREATED: decisions.MISSING,
@@ -103,6 +107,7 @@ class Verification:
             for one in member.config["replicate"]
         ]
         self._files = 0
+        self._generation = None
 
     def run(self, repair=False, max_delete=None):
         """
@@ -127,15 +132,15 @@ class Verification:
                     f"slow each other down. Wait for its end; to end it, see: salt '{self._member.node}' "
                     f"saltutil.running"
                 )
-            record = proofs.verified(self._member) if repair else None
-            if record and record["current"] and record["differing"] and record.get("complete"):
+            self._generation = self._member.ledger.read()["generation"]
+            record = self._repairable() if repair else None
+            if record:
                 found = self._known(record)
             else:
                 record = {"at": round(began, 1)}
                 found = self._look()
                 record["files"] = self._files
-            record["generation"] = self._member.ledger.read()["generation"]
-            record["repaired"] = 0
+            record.update(generation=self._generation, repaired=0)
             certain, busy = self._settled(found)
             kept = self._keep(record, certain, busy, started)
             if repair and certain:
@@ -165,6 +170,15 @@ class Verification:
         proofs.keep_verified(self._member, record)
         return record
 
+    def _repairable(self):
+        """What the last comparison has found, if that is all there is to repair; or None."""
+        record = proofs.verified(self._member)
+        if not record or not record["current"] or not record["differing"] or not record.get("complete"):
+            return None
+        # The pillar may name other paths by now.
+        paths = {item.path for item in self._items}
+        return record if all(one["of"] in paths for one in record["differences"]) else None
+
     def _known(self, record):
         """What a record names, as a look would have found it; its files were compared then."""
         actions = {what: action for action, what in WHAT.items()}
@@ -187,7 +201,9 @@ class Verification:
         busy = {}
         for _ in range(REPAIRS):
             gate.require_lsyncd(self._member)
-            self._pass_over(_names(certain), pretend=False)
+            keys = list(certain)
+            for first in range(0, len(keys), FEW):
+                self._pass_over(_names(keys[first : first + FEW]), pretend=False)
             # lsyncd may have carried a newer version while this pass still had an older one in its hands:
             # what differs now is found as before, and carried again.
             certain, busy = self._settled(all_found)
@@ -201,8 +217,8 @@ class Verification:
 
         Returns two dicts of ``(item, name)`` to the entry.
         """
-        certain, busy = {}, {}
-        for _ in range(LOOKS):
+        certain, busy, proved = {}, {}, set()
+        for number in range(LOOKS):
             if not found:
                 return {}, {}
             since, waiting = self._carried(len(found))
@@ -214,10 +230,11 @@ class Verification:
                     if not self._waits(*key, waiting)
                     and not dry_run.changed_since(trees[key[0]], key[1].rstrip(b"/"), since)
                 }
-            # One that was proved to differ stays proved, though it be changed now.
-            certain = {key: found[key] for key in found if key in resting or key in certain}
+            # Twice: what one look sees may be a file that lsyncd's rsync has in its hands on the other node.
+            certain = {key: found[key] for key in found if key in proved}
             busy = {key: found[key] for key in found if key not in certain}
-            if not busy:
+            proved |= resting
+            if number and not busy:
                 break
         return certain, busy
 
@@ -239,7 +256,8 @@ class Verification:
             ) from error
         since = clocks["wall"] + min(0.0, system.clock_step(clocks)) - TICK
         waiting = {
-            os.path.join(os.fsencode(source), os.fsencode(path).strip(b"/")) for source, path in done["left"]
+            os.path.join(os.fsencode(source), os.fsencode(path).strip(b"/")).rstrip(b"/")
+            for source, path in done["left"]
         }
         return int(since * 1_000_000_000), waiting
 
@@ -270,6 +288,8 @@ class Verification:
             if names is not None and item not in names:
                 continue
             for entry in self._pass(item, None if names is None else names[item], pretend):
+                if entry.code == FOLDER_TIME:
+                    continue
                 found[item, entry.name] = entry
                 if len(found) > MOST:
                     raise errors.Unavailable(
@@ -343,8 +363,9 @@ class Verification:
                 return (
                     f"The comparison of {pair} has made way for run {lock['run']}. Run it again afterwards."
                 )
-            if not ledger.is_active(self._member.ledger.read(), node):
-                return f"{node} does not serve {pair} any more, so the comparison was ended."
+            own = self._member.ledger.read()
+            if not ledger.is_active(own, node) or own["generation"] != self._generation:
+                return f"{pair} has changed hands, so the comparison on {node} was ended."
         return None
 
 
