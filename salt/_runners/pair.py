@@ -58,7 +58,7 @@ __virtualname__ = "pair"
 NAMES = 1000
 
 #: The functions of the runner that run one of them; see ``pair_orchestrations.py``.
-RUNS = ("pair.recover", "pair.failover", "pair.boot", "pair.adopt", "pair.vm")
+RUNS = tuple(f"pair.{one}" for one in ("recover", "failover", "boot", "adopt", "verify", "drill", "vm"))
 
 
 def __init__(opts):
@@ -126,15 +126,11 @@ def _pairs():
 
 
 def _other_master():
-    """Where to ask instead, when this machine is a node of a pair and its salt-master does not run."""
-    own = __opts__["id"].removesuffix("_master")
+    """Where to ask instead, when this machine is a node of a pair and its salt-master does not work."""
     try:
-        nodes = [(one["primary"], one["secondary"]) for one in _pairs().values()]
-    except (SaltException, KeyError, TypeError, AttributeError):
+        return checks.other_master(_pairs(), __opts__["id"])
+    except SaltException:
         return ""
-    names = [[each if isinstance(each, str) else each.get("id") for each in one] for one in nodes]
-    other = next((one[1 - one.index(own)] for one in names if own in one), None)
-    return f" Or use the master on {other}." if other else ""
 
 
 @command

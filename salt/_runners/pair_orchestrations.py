@@ -183,6 +183,59 @@ def adopt(pair=None, moved=None, at_once=None, test=False):
 
 
 @command
+def verify(pair=None, repair=None, limit=None, max_delete=None, at_once=None, test=False):
+    """
+    Compare all files of both nodes by checksum, while the pair serves: ``orch.verify``.
+
+    pair
+        Name of the pair, ``all``, or a list of names.
+
+    repair, limit, max_delete, at_once
+        As in the pillar of ``orch.verify``.
+
+    test
+        Only say what would be done.
+
+    Returns what ``pair.recover`` returns.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.verify salt
+        salt-run pair.verify salt repair=True
+    """
+    given = {"pair": pair, "repair": repair, "limit": limit, "max_delete": max_delete, "at_once": at_once}
+    return _run("verify", test, given)
+
+
+@command
+def drill(pair=None, max_delete=None, max_change_percent=None, test=False):
+    """
+    Move a pair to its secondary and home again, to see that it works: ``orch.drill``.
+
+    pair
+        Name of the pair.
+
+    max_delete, max_change_percent
+        As in the pillar of ``orch.drill``.
+
+    test
+        Only say what would be done.
+
+    Returns what ``pair.recover`` returns.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run pair.drill salt
+    """
+    given = {"pair": pair, "max_delete": max_delete, "max_change_percent": max_change_percent}
+    return _run("drill", test, given)
+
+
+@command
 def retire(pair=None, test=False):
     """
     Make two ordinary machines of a pair; the service stays where it is: ``orch.retire``.

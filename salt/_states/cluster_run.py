@@ -12,6 +12,7 @@ One orchestration on several pairs, as a state that runs on the master.
 from salt.exceptions import SaltException
 
 from failback.decisions import order
+from failback.decisions import verified
 from failback.errors import FailbackError
 from failback_master import checks
 from failback_master import cluster
@@ -26,7 +27,17 @@ def __virtual__():
     return __virtualname__
 
 
-def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_percent=None, **overrides):
+def succeeded(
+    name,
+    operation,
+    pairs,
+    at_once=None,
+    max_delete=None,
+    max_change_percent=None,
+    repair=None,
+    limit=None,
+    **overrides,
+):
     """
     Do an operation to several pairs, in the order of ``after``, some of them at once.
 
@@ -37,13 +48,13 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
         What this step is, in words.
 
     operation
-        ``recover``, ``failover``, ``boot`` or ``adopt``.
+        ``recover``, ``failover``, ``boot``, ``adopt`` or ``verify``.
 
     pairs
         ``all``, or a list of names.
 
     at_once
-        How many pairs at the same time; 4 when left out.
+        How many pairs at the same time; 4 when left out, and 1 for ``verify``.
 
     max_delete
         For each of them: allow this run so many deletions, in files, instead of the pillar's.
@@ -51,6 +62,9 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
     max_change_percent
         For each of them: allow this run so many changes, in percent of the files of a path, instead of the
         pillar's.
+
+    repair, limit
+        For ``verify``: see ``pair_verification.compared``.
 
     overrides
         What belongs to one pair alone, such as ``plan`` or ``winner``: refused when it is given.
@@ -60,11 +74,18 @@ def succeeded(name, operation, pairs, at_once=None, max_delete=None, max_change_
     if given:
         ret["comment"] = f"{', '.join(given)} can be said of one pair only. Nothing was done."
         return ret
-    at_once = order.AT_ONCE if at_once is None else at_once
+    if at_once is None:
+        # Each comparison reads all files.
+        at_once = 1 if operation == verified.OPERATION else order.AT_ONCE
     if isinstance(at_once, bool) or not isinstance(at_once, int) or not 1 <= at_once <= 64:
         ret["comment"] = f"at_once must be a whole number from 1 to 64, not {at_once!r}. Nothing was done."
         return ret
-    limits = {"max_delete": max_delete, "max_change_percent": max_change_percent}
+    limits = {
+        "max_delete": max_delete,
+        "max_change_percent": max_change_percent,
+        "repair": repair,
+        "limit": limit,
+    }
     try:
         checks.require_known(__opts__, __pillar__, operation)
         known = checks.pairs_of(__pillar__)

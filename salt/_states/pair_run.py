@@ -115,7 +115,10 @@ def _opened(ret, pair, operation, plan, limits, overrides):
     try:
         run, reports = opening.planned(__opts__, __pillar__, pair, operation, plan, limits, overrides)
     except SaltException as error:
-        ret["comment"] = f"Refused, nothing was changed. {error}"
+        elsewhere = ""
+        if isinstance(error, minions.NoMaster):
+            elsewhere = checks.other_master((__pillar__ or {}).get("pairs") or {}, __opts__["id"])
+        ret["comment"] = f"Refused, nothing was changed. {error}{elsewhere}"
         return ret
     run.facts["before"] = _served(run.verdict)
     if run.plan.nothing_to_do:
@@ -605,6 +608,8 @@ def closed(name):
         What this step is, in words.
     """
     run = __context__.pop(orchestration.CONTEXT, None)
+    if run is not None:
+        __context__.setdefault(orchestration.CLOSED, []).append(run)
     if run is None or not run.opened:
         return {**_ret(name), **orchestration.NOT_OPENED}
 

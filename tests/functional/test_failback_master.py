@@ -1,13 +1,17 @@
 """What a master does for a pair: a highstate that restarts a minion is over when the minion is back."""
 
+import os
 import socket
 import threading
 import time
+import types
 
 import pytest
 from salt.exceptions import CommandExecutionError
+from salt.exceptions import PublishError
 
 from failback.state import lock
+from failback_master import checks
 from failback_master import highstate
 from failback_master import minions
 from failback_master import orchestration
@@ -356,3 +360,55 @@ def test_a_master_that_is_about_to_restart_is_waited_for(asking, port, monkeypat
     finally:
         later.join()
         opened[0].close()
+
+
+@pytest.fixture
+def full(asking, monkeypatch):
+    """The file system on which a master that runs keeps its jobs has no room."""
+    room = os.statvfs("/")
+    names = [one for one in dir(room) if one.startswith("f_")]
+    none = types.SimpleNamespace(**{name: getattr(room, name) for name in names})
+    none.f_bavail = 1
+    monkeypatch.setattr(minions.os, "statvfs", lambda folder: none)
+    monkeypatch.setattr(asking, "_require_master", lambda within: None)
+    return asking
+
+
+def test_a_master_without_room_for_its_jobs_names_the_file_system(full, tmp_path, monkeypatch):
+    def some_exception(*args, **kwargs):
+        raise PublishError("Some exception handling minion payload")
+
+    monkeypatch.setattr(full._client, "cmd", some_exception)
+    with pytest.raises(minions.NoMaster, match=f"The file system of {tmp_path}.* is full .*KiB"):
+        full.try_all(["salt1"], "test.ping")
+
+
+def test_answers_that_a_master_without_room_has_lost_are_explained(full, monkeypatch):
+    monkeypatch.setattr(full._client, "cmd", lambda nodes, *words, **options: {})
+    _, errors = full.try_all(["salt1"], "test.ping")
+    assert "does not answer test.ping" in errors["salt1"] and "is full" in errors["salt1"]
+
+
+def test_with_room_what_the_master_says_is_passed_on(asking, monkeypatch):
+    def refused(*args, **kwargs):
+        raise PublishError("no such target")
+
+    monkeypatch.setattr(asking, "_require_master", lambda within: None)
+    monkeypatch.setattr(asking._client, "cmd", refused)
+    with pytest.raises(PublishError, match="no such target"):
+        asking.try_all(["salt1"], "test.ping")
+
+
+@pytest.mark.parametrize(
+    "pairs, said",
+    [
+        ({"a": {"primary": "salt1", "secondary": "salt2"}}, " Or use the master on salt2."),
+        ({"a": {"primary": {"id": "salt3"}, "secondary": {"id": "salt1"}}}, " Or use the master on salt3."),
+        ({"a": {"primary": "web1", "secondary": "web2"}}, ""),
+        ({"a": {"primary": "web1"}}, ""),
+        ({"a": None}, ""),
+        ([], ""),
+    ],
+)
+def test_the_other_master_is_the_other_node_of_the_pair_of_this_one(pairs, said):
+    assert checks.other_master(pairs, "salt1_master") == said

@@ -19,6 +19,8 @@ from failback_master import orchestration
 RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
 BOOT = ("state.orch", "orch.boot", "pillar={pair: salt}")
 ADOPT = ("state.orch", "orch.adopt", "pillar={pair: salt}")
+VERIFY = ("state.orch", "orch.verify", "pillar={pair: salt}")
+DRILL = ("state.orch", "orch.drill", "pillar={pair: salt}")
 RETIRE = ("state.orch", "orch.retire", "pillar={pair: salt}")
 OTHER_RUN = "20261122T183000-recover-salt-4f2a"
 
@@ -77,8 +79,9 @@ def test_boot_starts_a_cold_pair_and_history_tells_of_it(cold):
         (RECOVER, ((6, "salt1", False), (7, "salt2", True))),
         (ADOPT, None),
         (RETIRE, ((7, "salt1", True), (7, "salt1", True))),
+        (VERIFY, ((7, "salt1", True), (7, "salt1", True))),
     ],
-    ids=["boot", "recover", "adopt", "retire"],
+    ids=["boot", "recover", "adopt", "retire", "verify"],
 )
 def test_in_test_mode_nothing_is_changed(site, command, ledgers):
     site.begin(recovery={"reboot": False})
@@ -86,6 +89,14 @@ def test_in_test_mode_nothing_is_changed(site, command, ledgers):
         site.ledgers(*ledgers)
     before = site.trees()
     site.run(*command, "test=True").good("Would")
+    assert site.trees() == before
+
+
+def test_a_pair_on_its_secondary_is_not_moved_for_practice(site):
+    site.ledgers((6, "salt1", False), (7, "salt2", True))
+    before = site.trees()
+    refused = site.run(*DRILL)
+    refused.refused("Refused, nothing was changed", "begins with a pair that is well", "pair.status salt")
     assert site.trees() == before
 
 

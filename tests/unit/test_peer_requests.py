@@ -30,6 +30,7 @@ from failback.state import runs
 
 ALLOWED = {
     "rsync --server --daemon .": ["rsync"],
+    "verify --server --daemon .": ["verify"],
     "report": ["report"],
     "yield 7": ["yield", "7"],
     "handover 20261122T183000-recover-salt-4f2a": ["handover", samples.RUN],
@@ -61,6 +62,9 @@ def test_what_the_other_node_may_ask_for(command, words):
         "rsync --server --sender -logDtpre.iLsfxC . /etc/shadow",
         "rsync --server -logDtpre.iLsfxC . /etc",
         "rsync --server --daemon",
+        "verify",
+        "verify --server --daemon . --config=/tmp/evil",
+        "verify --server -logDtpre.iLsfxC . /etc",
         "rsync --server --daemon . --config=/tmp/evil",
         "rsync --server --daemon --config=/tmp/evil .",
         "rsync --server --daemon .; id",
@@ -147,6 +151,7 @@ PIECES = [
 ]
 FORMS = {
     "rsync": re.compile(r""),
+    "verify": re.compile(r""),
     "report": re.compile(r""),
     "guests": re.compile(r""),
     "yield": re.compile(r"[0-9]{1,12}", re.ASCII),

@@ -8,6 +8,7 @@ authorized_keys, with ``restrict``); what was asked for is in SSH_ORIGINAL_COMMA
 ``rsync --server --daemon .``             an rsync daemon that knows the pair's paths alone, without those
                                           that lie elsewhere than they did; read-only unless this node's
                                           ledger names the other node active
+``verify --server --daemon .``            the same, with the lowest priority: both nodes' files are compared
 ``git-receive-pack '<repository>'``       fast-forward pushes to the pair's repositories
 ``report``                                this node's live facts
 ``ready``                                 what this node is worth, as its lookout wrote it last
@@ -99,6 +100,15 @@ def rsync(member):
     incoming.withdraw(member)
     os.execv("/usr/bin/rsync", ["rsync", "--server", "--daemon", f"--config={target}", "."])
     return None
+
+
+def verify(member):
+    """Become an rsync daemon that takes nothing from whoever needs the processor or the disk."""
+    from failback.host import system
+
+    os.nice(19)
+    system.run(["ionice", "-t", "-c", "3", "-p", str(os.getpid())], 10, "lower the priority of a comparison")
+    return rsync(member)
 
 
 def receive_pack(member, repository):
@@ -195,6 +205,7 @@ _GENERATION = re.compile("[0-9]{1,12}")
 #: Words that are fixed, the form of the one that follows them (None: none does), and who does it.
 VERBS = (
     (["rsync", "--server", "--daemon", "."], None, rsync),
+    (["verify", "--server", "--daemon", "."], None, verify),
     (["git-receive-pack"], _WORD, receive_pack),
     (["report"], None, report),
     (["ready"], None, ready),

@@ -31,6 +31,28 @@ def pairs_of(pillar):
     return found
 
 
+def other_master(pairs, own):
+    """
+    Where to ask instead when the salt-master of this machine does not work, a sentence.
+
+    pairs
+        The pillar's, right or wrong.
+
+    own
+        The id of this master.
+
+    Returns an empty string where this machine is no node of a pair.
+    """
+    own = own.removesuffix("_master")
+    try:
+        nodes = [(one["primary"], one["secondary"]) for one in pairs.values()]
+        names = [[each if isinstance(each, str) else each.get("id") for each in one] for one in nodes]
+    except (KeyError, TypeError, AttributeError):
+        return ""
+    other = next((one[1 - one.index(own)] for one in names if own in one), None)
+    return f" Or use the master on {other}." if other else ""
+
+
 def require_known(opts, pillar, operation):
     """
     Refuse what an orchestration was given and does not know, in its first step and so for every caller.

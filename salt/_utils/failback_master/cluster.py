@@ -19,6 +19,7 @@ from salt.exceptions import SaltException
 from failback.decisions import order
 from failback.decisions import plan as plans
 from failback.decisions import verdict as verdicts
+from failback.decisions import verified
 from failback.host import system
 from failback_master import checks
 from failback_master import minions
@@ -92,7 +93,7 @@ class Cluster:
         Those wanted.
 
     operation
-        ``recover``, ``failover``, ``boot`` or ``adopt``.
+        ``recover``, ``failover``, ``boot``, ``adopt`` or ``verify``.
 
     more
         Further keys for the pillar of each, such as ``max_delete``.
@@ -119,8 +120,9 @@ class Cluster:
 
     def run(self):
         """Do it. Returns the outcomes by pair, see ``outcomes``."""
-        if self._operation == plans.ADOPT:
-            # Nodes of a new pair have nothing to report yet, and adopting one again does no harm.
+        if self._operation in (plans.ADOPT, verified.OPERATION):
+            # Nodes of a new pair have nothing to report yet, and adopting one again does no harm. A
+            # comparison changes nobody's place, and each judges for itself.
             self._in_order([name for name in self._configs if name not in self.outcomes])
             return self.outcomes
         reports, errors = self._look(self._configs, limit=0)

@@ -2,6 +2,7 @@
 The nodes of pairs, asked by a master through Salt: what they answer, and what it means when they do not.
 """
 
+import os
 import socket
 import time
 
@@ -23,6 +24,9 @@ GLANCE_WITHIN = 3
 
 #: Seconds for which a salt-master that takes no connections may be about to restart.
 MASTER_WITHIN = 10
+
+#: Room below which a salt-master may be unable to keep a job, and then asks nobody: bytes, and inodes.
+LEAST_BYTES, LEAST_FILES = 256 << 10, 20
 
 
 class NoAnswer(str):
@@ -67,6 +71,7 @@ class Nodes:
         """
         if not nodes:
             return {}, {}
+        full = None
         found = self._ask(
             self._client.cmd,
             nodes,
@@ -81,7 +86,10 @@ class Nodes:
         for node in nodes:
             one = found.get(node)
             if not one or one.get("out") == "no_return":
-                errors[node] = NoAnswer(f"{node} does not answer {function} (is its salt-minion up?)")
+                # What comes back is kept as well, and lost where it cannot be.
+                full = full or (self._full() or "",)
+                said = f"{node} does not answer {function} (is its salt-minion up?) {full[0]}"
+                errors[node] = NoAnswer(said.rstrip())
             elif _failed(one):
                 errors[node] = f"{node}: {_message(one['ret'])}"
             else:
@@ -100,9 +108,32 @@ class Nodes:
         except (SaltException, OSError) as error:
             # What a node says is returned; what is raised is about the master: it has just died, or says no.
             self._require_master(0)
+            full = self._full()
+            if full:
+                raise NoMaster(full) from error
             if isinstance(error, SaltException):
                 raise
             raise NoMaster(f"The salt-master of this machine does not answer: {error}") from error
+
+    def _full(self):
+        """
+        Why the salt-master of this machine may be unable to keep a job, a sentence; None if it has room.
+
+        Of a job that it cannot keep it says no more than that it had "some exception".
+        """
+        folder = os.path.join(self._client.opts["cachedir"], "jobs")
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        room = os.statvfs(folder)
+        free, files = room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None
+        if free >= LEAST_BYTES and (files is None or files >= LEAST_FILES):
+            return None
+        left = f"{free >> 10} KiB" + (f" and {files} inodes" if files is not None else "")
+        return (
+            f"The file system of {folder} on this machine is full ({left} left). Its salt-master keeps every "
+            f"job there, so it can ask no node. Make room: `df {folder}`, `df -i {folder}`, old jobs: "
+            f"`salt-run jobs.list_jobs`."
+        )
 
     def _require_master(self, within):
         """

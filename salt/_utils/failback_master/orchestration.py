@@ -42,6 +42,8 @@ LOCK_MARGIN = 60
 ASKED_BY = "FAILBACK_ASKED_BY"
 #: Where the steps of one orchestration find their run.
 CONTEXT = "failback.run"
+#: Where those find them that come after its close: a list.
+CLOSED = "failback.closed"
 
 
 def dead_runs(reports, nodes, own=None):

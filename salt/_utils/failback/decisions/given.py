@@ -27,6 +27,8 @@ ORCHESTRATIONS = {
     },
     "orch.boot": {"pair", "plan", "at_once"},
     "orch.adopt": {"pair", "moved", "at_once"},
+    "orch.verify": {"pair", "repair", "limit", "max_delete", "at_once"},
+    "orch.drill": {"pair", "max_delete", "max_change_percent"},
     "orch.lease": {"pair"},
     "orch.retire": {"pair"},
     "orch.vm": {"vm", "host", "away_from", "how", "fenced", "reason"},

@@ -14,6 +14,7 @@ import datetime
 from dataclasses import dataclass
 
 from failback.decisions import commands
+from failback.decisions import verified
 
 #: What a node is for the pair at this moment.
 SERVES, STANDS_BY = "serves", "stands by"
@@ -52,7 +53,7 @@ class Finding:
 
     about
         A word for programs: ``looks``, ``watch``, ``address``, ``path``, ``room``, ``services``, ``in_step``,
-        ``rsync``, ``ssh``, ``inotify``, ``gate``.
+        ``rsync``, ``ssh``, ``inotify``, ``gate``, ``verified``.
 
     sentence
         What was found, why that is dangerous, what to run.
@@ -307,6 +308,9 @@ def _mend_ssh(config, other, said):
 def _carrier(config, report, facts):
     """Of the node on which lsyncd runs."""
     node, other = report["node"], other_node(config, report["node"])
+    differing = verified.finding(config, other, facts.get("verified"))
+    if differing:
+        yield Finding(other, "verified", differing, stops=True)
     inotify = facts.get("inotify")
     if inotify:
         yield Finding(

@@ -18,6 +18,7 @@ from failback.errors import FailbackError
 from failback.host import files
 from failback.host import system
 from failback.state import configuration
+from failback.state import proofs
 from failback.state import runs
 
 #: Seconds from the end of one look to the next.
@@ -57,7 +58,12 @@ def note(member):
     """Look at a pair once, and note what everybody may know. Raises ``FailbackError`` and ``OSError``."""
     said = report.report(member)
     found = health.facts(
-        member.config, said, _newest(member), _operations(member), _crons(member), _figures(said)
+        member.config,
+        said,
+        _newest(member),
+        _operations(member),
+        _crons(member),
+        {**_figures(said), **proofs.ages(member)},
     )
     found["boottime"] = system.boottime()
     folder = member.paths.public

@@ -18,6 +18,7 @@ from failback.host import system
 from failback.readiness import record
 from failback.replication import in_step
 from failback.replication import replicated
+from failback.state import proofs
 
 #: The unit of the lookout: where it is not installed, nobody is blamed for not looking.
 UNIT = "failback-look@.service"
@@ -40,6 +41,9 @@ def now(member):
     ``in_step``
         On the secondary: ``at`` and ``age`` of when it was last in step, see
         ``failback.replication.in_step.last``, and ``admitted_for``, seconds since its ledger was written.
+    ``verified``, ``drilled``
+        When both nodes' files were compared last, and a drill ended well, with what has come of it, or None:
+        see ``failback.state.proofs``.
     ``paths``
         Of the lookout: each replicated path to ``error`` (why it cannot be written, or None), ``free_bytes``
         of ``bytes``, and ``free_files`` of ``files`` (None where the file system does not count them).
@@ -65,6 +69,7 @@ def now(member):
         "in_step": in_step.read(member)
         if member.role == "secondary" and member.config["replicate"]
         else None,
+        **proofs.known(member),
     }
     if known:
         spell, boottime = known.get("not_ready"), system.boottime()

@@ -62,7 +62,7 @@ def preview(item, peer, list_file=None, limit=results.NAMES, attributes_too=Fals
     outside = apart.Outside()
     root_created = 0
     with contextlib.ExitStack() as stack:
-        tree = stack.enter_context(_tree(peer.folder(item)))
+        tree = stack.enter_context(tree_of(peer.folder(item)))
         handle = stack.enter_context(results.writer(list_file)) if list_file else None
         running = stack.enter_context(rsync.Pass(rsync.pull_command(peer, item, dry_run=True)))
         for entry in results.entries(running, item):
@@ -138,12 +138,12 @@ def compare(items, peer, since, limit=results.NAMES, parallel=2):
     def one(item):
         differences, unexplained, names = 0, 0, []
         with (
-            _tree(peer.folder(item)) as tree,
+            tree_of(peer.folder(item)) as tree,
             rsync.Pass(rsync.pull_command(peer, item, dry_run=True)) as running,
         ):
             for entry in results.entries(running, item):
                 differences += 1
-                if _changed_since(tree, entry.name.rstrip(b"/"), since_ns):
+                if changed_since(tree, entry.name.rstrip(b"/"), since_ns):
                     continue
                 unexplained += 1
                 if len(names) < limit:
@@ -163,7 +163,7 @@ def compare(items, peer, since, limit=results.NAMES, parallel=2):
 
 
 @contextlib.contextmanager
-def _tree(top):
+def tree_of(top):
     """The tree of an item, or None while it is not there."""
     try:
         tree = beneath.Tree(top)
@@ -189,7 +189,19 @@ def _look(tree, name, attributes_too):
     return None, None
 
 
-def _changed_since(tree, name, since_ns):
+def changed_since(tree, name, since_ns):
+    """
+    Whether a file has been changed since a moment; of one that is gone, its folder.
+
+    tree
+        What :func:`tree_of` gives.
+
+    name
+        Bytes, relative to it.
+
+    since_ns
+        Nanoseconds since the epoch, compared with the change time (ctime), which no program can set back.
+    """
     if tree is None:
         return False
     while True:

@@ -313,9 +313,13 @@ class Pass:
         ]
         return False
 
+    def end(self):
+        """End it now; whoever reads its entries finds that they have ended."""
+        self._process.terminate()
+
     def _end(self):
         self._errors.append(b"not ended in the time it was given, so it was stopped")
-        self._process.terminate()
+        self.end()
 
     def _read_errors(self):
         for line in self._process.stderr:

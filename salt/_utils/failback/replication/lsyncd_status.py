@@ -305,7 +305,7 @@ def _read(path, attempts=20):
     return None, None
 
 
-def drain(member, limit=60, unit_reader=unit):
+def drain(member, limit=60, unit_reader=unit, partly=None):
     """
     Wait until everything that was changed before this call has been carried to the standby.
 
@@ -318,8 +318,13 @@ def drain(member, limit=60, unit_reader=unit):
     unit_reader
         Function that returns what systemd says of lsyncd's unit.
 
-    Returns ``{"seconds": …, "carried": …}``: how long it took, and how many changes waited when it
-    was first known. Raises ``Unavailable`` with what still waits, or when lsyncd does not run.
+    partly
+        Seconds after which names that have waited all that time do not keep this from ending any more: a file
+        that is changed without a pause always waits. ``None``: they do.
+
+    Returns ``{"seconds": …, "carried": …, "left": …}``: how long it took, how many changes waited when it
+    was first known, and which were not carried, ``(source, path)``
+    each. Raises ``Unavailable`` with what still waits, or when lsyncd does not run.
     """
     started = time.monotonic()
     place = lsyncd_config.places(member)
@@ -348,8 +353,10 @@ def drain(member, limit=60, unit_reader=unit):
                 waiting = _names(syncs)
                 # What has left the queue once since then is carried, whatever was changed later.
                 earlier = waiting if earlier is None else earlier & waiting
-                if not earlier and (waiting or not children(status["pid"])):
-                    return {"seconds": round(time.monotonic() - started, 2), "carried": first or 0}
+                took = time.monotonic() - started
+                enough = partly is not None and took > partly and (None not in {one[1] for one in earlier})
+                if (not earlier or enough) and (waiting or not children(status["pid"])):
+                    return {"seconds": round(took, 2), "carried": first or 0, "left": sorted(earlier)}
             if time.monotonic() - started > limit:
                 raise Unavailable(_not_drained(member.pair, limit, status, seen_at))
             time.sleep(0.05)

@@ -65,6 +65,7 @@ ACCEPTED_OPTIONS = (
     "checksum",
     "whole-file",
     "itemize-changes",
+    "stats",
     "verbose",
     "timeout",
     "compress",

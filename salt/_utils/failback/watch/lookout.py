@@ -35,6 +35,7 @@ from failback.readiness import facts
 from failback.readiness import record
 from failback.replication import in_step
 from failback.state import ledger
+from failback.state import proofs
 from failback.watch import not_ready
 from failback.watch import resident
 
@@ -206,6 +207,8 @@ class Lookout:
     def _facts(self, now):
         """Those of :func:`failback.readiness.facts.now` that are the lookout's."""
         found = {"paths": self._disks.found, "ssh": self._peer.found}
+        # Once more in the file, for who reads that alone.
+        found.update(proofs.known(self.member))
         if not self._carries:
             return found
         lsyncd = self._units.get(services.LSYNCD, {})

@@ -56,6 +56,8 @@ def facts(config, found, reports, errors, here=None, seen=None):
         "unready": list(found.unready),
         "watch_wrong": _nobody_to_ask(answered),
         "seen_by_witnesses": dict(seen or {}),
+        "verified": _newest(answered, "verified"),
+        "drilled": _newest(answered, "drilled"),
         "run": run,
         "pause": _longest([one["pause"] for one in nodes.values()]),
         "next": todo.text,
@@ -64,6 +66,13 @@ def facts(config, found, reports, errors, here=None, seen=None):
         "master": todo.master,
         "nodes": nodes,
     }
+
+
+def _newest(reports, key):
+    """What the nodes keep of the last comparison, or the last drill: the newer one; None without one."""
+    known = [(report.get("readiness") or {}).get(key) for report in reports]
+    found = max((one for one in known if one), key=lambda one: one["at"], default=None)
+    return found and {**found, "at": words.iso(found["at"])}
 
 
 def _nobody_to_ask(reports):
@@ -224,11 +233,26 @@ def page(pair, one, now, width):
     pause = one["pause"]
     if pause and not pause["run"]:
         text += ["", paused(pause, now)]
+    text += [line for sentence in _proved(one, now) for line in ["", *words.paragraph(sentence, width)]]
     for node, facts_of_it in one["nodes"].items():
         text += ["", *_of_node(node, facts_of_it, width)]
     for guest, where in sorted((one.get("guests") or {}).items()):
         text += words.paragraph(f"guest {guest}: {where}", width)
     return text
+
+
+def _proved(one, now):
+    """When both nodes were compared last, and a takeover was tried, with what came of it."""
+    compared, drill = one.get("verified"), one.get("drilled")
+    if compared:
+        differ = words.plural(compared["differing"], "file") + " differed" if compared["differing"] else None
+        yield (
+            f"verified {words.duration(now - words.epoch(compared['at']))} ago: "
+            f"{differ or 'both nodes had the same files'} ({compared['files']} compared by checksum)"
+        )
+    if drill:
+        windows = ", ".join(f"{what} {ms:.0f} ms" for what, ms in sorted(drill["windows"].items()))
+        yield f"drilled {words.duration(now - words.epoch(drill['at']))} ago: {windows} without service"
 
 
 def _next(one, width):

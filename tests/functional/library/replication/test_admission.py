@@ -10,6 +10,8 @@ import trees
 from failback.host import files
 from failback.host.paths import Paths
 from failback.pair import Member
+from failback.recovery import rsync
+from failback.recovery import verify
 from failback.replication import admitted
 from failback.replication import incoming
 from failback.replication import replicated
@@ -223,3 +225,32 @@ def test_what_is_unmounted_meanwhile_makes_the_short_way_fail_too(node, admitted
     done = by_the_short_way(node, command)
     subprocess.run(["umount", other], check=False, stderr=subprocess.DEVNULL)
     assert done.returncode == status, done.stderr
+
+
+#: What sshd starts, with what rsync asks for in place of SSH_ORIGINAL_COMMAND.
+ASKED_FOR = FAR_END.partition("incoming.announce")[0].replace("import admission,", "import") + (
+    "from failback import peer_requests\nsys.exit(peer_requests.main(member, ' '.join(sys.argv[2:])))\n"
+)
+
+
+def test_a_comparison_is_served_at_the_lowest_priority_and_changes_nothing(node):
+    member = Member("salt", Paths(node.parents[1]))
+    member.ledger.write(ledger.Entry(3, "salt1", "run-1", "test"))
+    base, before = node.parents[2], names(node)
+    meanwhile = ["/bin/sh", "-c", f"nice > {base}/priority; ionice -p $$ >> {base}/priority"]
+    shell = base / "shell"
+    terms = {"python": sys.executable, "path": sys.path, "root": str(node.parents[1]), "meanwhile": meanwhile}
+    shell.write_text(ASKED_FOR.format(**terms))
+    shell.chmod(0o755)
+    item = replicated.item("/srv/data", is_directory=True)
+    peer = rsync.Peer("peer", str(shell), root=str(base / "node"))
+    command = verify.push_command(peer, item, False, True)
+    command[-2] = f"{base}/source/"
+    with rsync.Pass(command) as running:
+        found = {entry.name: entry.action for entry in running}
+    assert running.outcome.code == 0, running.outcome.words
+    assert found[b"kept"] == "created" and found[b"deleted"] == "deleted" and running.outcome.source_files
+    assert names(node) == before
+    assert (base / "priority").read_text().split() == ["19", "idle"]
+    # It ends with a takeover, as every rsync that may write does.
+    assert incoming.mark(member) is not None

@@ -1,0 +1,202 @@
+"""Both nodes are compared by checksum beside a real lsyncd: what nobody carries is found, and repaired."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import lsyncd_host
+import pytest
+from lsyncd_host import content
+from lsyncd_host import eventually
+
+from failback import errors
+from failback.decisions import verified
+from failback.recovery import verify
+from failback.state import proofs
+
+pytestmark = pytest.mark.needs("root", "lsyncd")
+
+
+@pytest.fixture(scope="module")
+def minion_opts(minion_opts, tmp_path_factory):
+    # Salt 3006 gives a module its own copy of the options, so this must be known before it is loaded.
+    minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
+    return minion_opts
+
+
+@pytest.fixture
+def host(minion_opts, modules, monkeypatch):
+    host = lsyncd_host.Host(minion_opts["failback_root"])
+    host.configure(recovery={"max_delete": 2})
+    for name in ("show", "start", "stop", "restart"):
+        monkeypatch.setitem(modules, f"service.{name}", getattr(host, name))
+    for name in ("one", "two", "three", "folder/inner", "we[ir]d*?\\x", "line\nbreak", "*"):
+        path = host.source / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"the content of {name}\n")
+    modules.lsyncd.start("salt")
+    modules.lsyncd.drain("salt", 30)
+    assert content(host.target) == content(host.source)
+    yield host
+    host.remove()
+
+
+def verification(host, limit=60, shell=None):
+    member = type(host.member)("salt", host.paths)
+    shell = str(shell or host.base / "programs/ssh")
+    return verify.Verification(member, limit, remote_shell=shell, unit_reader=lambda: host.show("lsyncd"))
+
+
+def flip_a_bit(path):
+    """The same size and time of change, another content: what no sync by size and time can see."""
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(bytes(data))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def found(record):
+    return {(one["path"].rpartition("/srv/salt/")[2], one["what"]) for one in record["differences"]}
+
+
+def test_two_nodes_with_the_same_files(host):
+    record = verification(host).run()
+    assert record["differing"] == record["busy"] == 0 and record["files"] == 9, record
+    kept = proofs.verified(host.member)
+    assert kept["current"] and abs(kept["at"] - time.time()) < 60
+    assert proofs.ages(host.member)["verify_age"] < 60
+
+
+def test_what_nobody_carries_is_found_and_only_then_repaired(host):
+    for name in ("one", "we[ir]d*?\\x", "line\nbreak", "*"):
+        flip_a_bit(host.target / name)
+    (host.target / "two").unlink()
+    (host.target / "by hand").mkdir()
+    (host.target / "by hand/file").write_text("written on the standby\n")
+    os.chmod(host.target / "three", 0o600)
+    before = content(host.target)
+    record = verification(host).run()
+    wanted = {
+        ("one", verified.DIFFERS),
+        ("we[ir]d*?\\x", verified.DIFFERS),
+        ("line\\#012break", verified.DIFFERS),
+        ("*", verified.DIFFERS),
+        ("two", verified.MISSING),
+        ("by hand", verified.EXTRA),
+        ("by hand/file", verified.EXTRA),
+        ("three", verified.ATTRIBUTES),
+    }
+    assert found(record) == wanted and record["complete"] and record["differing"] == 8, record
+    assert content(host.target) == before, "a look changes nothing"
+
+    # What was found is repaired without reading everything again; the age stays that of the comparison.
+    mended = verification(host).run(repair=True)
+    assert mended["repaired"] == record["differing"] and mended["differing"] == 0, mended
+    assert mended["at"] == record["at"] and mended["files"] == record["files"]
+    assert content(host.target) == content(host.source)
+    assert verification(host).run()["differing"] == 0
+
+
+def test_a_repair_deletes_no_more_than_it_may(host):
+    for number in range(3):
+        (host.target / f"by-hand-{number}").touch()
+    with pytest.raises(errors.Refused, match="would delete 3 files.*max_delete: 3"):
+        verification(host).run(repair=True)
+    assert (host.target / "by-hand-0").exists()
+    assert proofs.verified(host.member)["differing"] >= 3, "what was found is kept all the same"
+    assert verification(host).run(repair=True, max_delete=3)["differing"] == 0
+    assert not (host.target / "by-hand-0").exists()
+
+
+def test_what_is_on_its_way_is_no_difference(host, monkeypatch):
+    """Clients write all the time, one file of them without a pause: only the flipped bit is listed."""
+    monkeypatch.setattr(verify, "PARTLY", 2.0)
+    flip_a_bit(host.target / "one")
+    over = threading.Event()
+
+    def work():
+        number = 0
+        while not over.wait(0.01):
+            number += 1
+            (host.source / f"folder/new-{number}").write_text(f"{number}\n")
+            (host.source / "busy").write_text(f"{number}\n")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        record = verification(host).run()
+    finally:
+        over.set()
+        thread.join()
+    assert found(record) == {("one", verified.DIFFERS)}, record
+
+
+def test_a_change_that_waits_for_lsyncd_is_no_difference(host):
+    with host.stopped():
+        (host.source / "one").write_text("newer\n")
+        later = threading.Timer(2, lambda: os.kill(host.process.pid, signal.SIGCONT))
+        later.start()
+        assert verification(host).run()["differing"] == 0
+    later.join()
+
+
+def test_nothing_is_known_without_lsyncd_or_without_the_standby(host):
+    flip_a_bit(host.target / "one")
+    host.kill()
+    with pytest.raises(errors.Unavailable, match="whether they are on their way cannot be told"):
+        verification(host).run()
+    host.block()
+    with pytest.raises(errors.Unavailable, match="ended with exit code"):
+        verification(host).run()
+    assert proofs.verified(host.member) is None
+
+
+def test_it_makes_way_for_a_run_and_ends_in_time(host):
+    silent = host.base / "silent"
+    silent.write_text("#!/bin/sh\nexec 3>&1\nexec cat > /dev/null\n")
+    silent.chmod(0o755)
+    with pytest.raises(errors.Unavailable, match="not ended within 1 s"):
+        verification(host, 1, silent).run()
+    owner = {"pid": os.getpid(), "boot_id": "elsewhere", "machine": "elsewhere/other"}
+    host.member.lock.acquire("20261122T183000-failover-salt-4f2a", "failover", owner, 60)
+    with pytest.raises(errors.Unavailable, match="made way for run 20261122T183000-failover-salt-4f2a"):
+        verification(host, shell=silent).run()
+
+
+def test_two_at_once_are_refused(host):
+    host.block("held")
+    first = threading.Thread(target=lambda: verification(host).run())
+    first.start()
+    try:
+        eventually(lambda: (host.base / "holds").exists())
+        with pytest.raises(errors.Refused, match="Another comparison"):
+            verification(host).run()
+    finally:
+        host.unblock("held")
+        first.join()
+
+
+def test_a_node_that_does_not_serve_compares_nothing(host):
+    host.admit("salt2", 4)
+    with pytest.raises(errors.Refused, match="salt2 is active"):
+        verification(host).run()
+
+
+def test_a_record_of_an_earlier_generation_is_known_for_what_it_is(host):
+    flip_a_bit(host.target / "one")
+    verification(host).run()
+    host.admit("salt1", 5)
+    kept = proofs.verified(host.member)
+    assert kept["differing"] == 1 and not kept["current"]
+    # It repairs nothing by that: all is compared anew.
+    flip_a_bit(host.target / "two")
+    assert verification(host).run(repair=True)["repaired"] == 2
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", json.dumps({"version": 1, "at": "now"}), "\0"])
+def test_a_damaged_record_proves_nothing(host, text):
+    (host.member.state / "verified.json").write_text(text)
+    assert proofs.verified(host.member) is None
