@@ -103,7 +103,6 @@ def run(jobs, makers, room, stop=lambda: None):
                 changed.notify_all()
 
         def begin():
-            hosts_wait = False
             for number in list(waiting):
                 failed = failure(jobs[number], made)
                 if failed is not None:
@@ -111,9 +110,8 @@ def run(jobs, makers, room, stop=lambda: None):
                     results[number] = failed
                 elif ready(jobs[number], made):
                     besides = [jobs[other] for other in running]
-                    if jobs[number].hosts and (hosts_wait or not fits_hosts(jobs[number], besides, room)):
-                        # Others do not take what this one waits for.
-                        hosts_wait = True
+                    if jobs[number].hosts and not fits_hosts(jobs[number], besides, room):
+                        # The largest begin first, so one that is passed here waits for them alone.
                         continue
                     if not fits(jobs[number], besides, room):
                         # A shorter one in its place would keep it waiting again and again.

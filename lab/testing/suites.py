@@ -48,13 +48,13 @@ class Lab:
 
 #: By the name of the folder. One that is not listed is taken for one like ``OTHER``.
 LABS = {
-    "dalma": Lab(memory=5000, busy=1.1, seconds=900, images=("services",)),
-    "vm": Lab(memory=2000, busy=0.4, seconds=1500, images=("services",)),
-    "moving": Lab(memory=1500, busy=0.5, seconds=950, snapshot="salt"),
-    "masters": Lab(memory=1500, busy=0.4, seconds=580, snapshot="salt"),
-    "recovery": Lab(memory=1500, busy=0.6, seconds=280, snapshot="salt"),
-    "serving": Lab(memory=1500, busy=0.4, seconds=750),
-    "faults": Lab(memory=1500, busy=1.1, seconds=300),
+    "dalma": Lab(memory=5000, busy=1.3, seconds=1300, images=("services",)),
+    "vm": Lab(memory=2000, busy=0.7, seconds=1250, images=("services",)),
+    "moving": Lab(memory=1500, busy=0.75, seconds=950, snapshot="salt"),
+    "masters": Lab(memory=1500, busy=0.75, seconds=580, snapshot="salt"),
+    "recovery": Lab(memory=1500, busy=0.8, seconds=300, snapshot="salt"),
+    "serving": Lab(memory=1500, busy=0.65, seconds=700),
+    "faults": Lab(memory=1500, busy=1.2, seconds=330),
 }
 OTHER = Lab(memory=1500, busy=0.5, seconds=300)
 
@@ -159,7 +159,7 @@ def _unit(releases, check):
     if check:
         return [Part("unit", "unit", ("tests/unit",), workers=machine.cores(), busy=0.5, seconds=60)]
     return [
-        Part(f"unit on {_spoken(python)}", "unit", ("tests/unit",), python, busy=0.5, seconds=80)
+        Part(f"unit on {_spoken(python)}", "unit", ("tests/unit",), python, busy=0.8, seconds=200)
         for python in pythons()
     ]
 
@@ -169,7 +169,7 @@ def _functional(releases, check):
         words = ("tests/functional",)
         return [Part("functional", "functional", words, workers=2 * machine.cores(), busy=0.5, seconds=120)]
     return [
-        Part(f"library on {_spoken(python)}", "functional", (PURE,), python, busy=0.4, seconds=170)
+        Part(f"library on {_spoken(python)}", "functional", (PURE,), python, busy=0.4, seconds=180)
         for python in pythons()
     ] + [
         Part(
@@ -177,8 +177,8 @@ def _functional(releases, check):
             "functional",
             ("tests/functional", f"--ignore={PURE}"),
             release=release,
-            busy=0.3,
-            seconds=200,
+            busy=0.6,
+            seconds=280,
         )
         for release in releases
     ]
@@ -191,9 +191,9 @@ def _integration(releases, check):
             "integration",
             ("tests/integration",),
             release=release,
-            seconds=560,
+            seconds=600,
             memory=1500,
-            busy=0.6,
+            busy=0.5,
         )
         for release in releases
     ]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import pytest
 
@@ -25,22 +26,28 @@ def made(tmp_path_factory):
     return release.make(tmp_path_factory.mktemp("release"))
 
 
-@pytest.fixture(params=["tarball", "deb", "wheel"])
+@pytest.fixture(params=["tarball", "wheel"])
 def installed(request, made, tmp_path):
     """``(folder of the tree, what Python must find it by)``."""
-    tarball, deb, wheel, _ = made
+    tarball, _, wheel, _ = made
     target = tmp_path / "target"
     if request.param == "tarball":
         with tarfile.open(tarball) as packed:
             packed.extractall(target)
         return target / f"failback-{VERSION}", None
-    if request.param == "deb":
-        subprocess.run(["dpkg-deb", "--extract", deb, target], check=True)
-        return target / "usr/share/failback", None
     # As salt-pip does it.
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target]
     subprocess.run([*pip, wheel], check=True)
     return target / "share/failback", target
+
+
+def test_the_debian_package_has_the_tree_of_the_wheel(made, tmp_path):
+    _, deb, wheel, _ = made
+    subprocess.run(["dpkg-deb", "--extract", deb, tmp_path / "deb"], check=True)
+    zipfile.ZipFile(wheel).extractall(tmp_path / "wheel")
+    trees = [*tmp_path.glob("*/usr/share/failback"), *tmp_path.glob("*/*.data/data/share/failback")]
+    done = subprocess.run(["diff", "--recursive", "--brief", *trees], capture_output=True, text=True)
+    assert (len(trees), done.returncode) == (2, 0), done.stdout
 
 
 def test_pair_check_runs_from_it(installed, tmp_path):

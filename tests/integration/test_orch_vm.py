@@ -36,6 +36,7 @@ DEFINITION = (
     "<source file='/srv/vms/{0}.img'/><target dev='vda'/></disk></devices></domain>"
 )
 RUNNING, PAUSED, OFF = 1, 3, 5
+STATUS = ("pair.status", "salt", "timeout=20")
 
 
 @pytest.fixture
@@ -158,13 +159,13 @@ def test_a_pair_that_is_held_is_left_alone(guests):
 def test_status_shows_where_they_run(guests):
     say(guests.primary, idm=(RUNNING, 1))
     before = asked(guests)
-    said = guests.run("pair.status", "salt")
+    said = guests.run(*STATUS)
     assert "idm: running on salt1" in said.flat and "repo: runs nowhere" in said.flat, said
     assert asked(guests) - before == {"pair.report": 1}, "one question for the pair and its guests"
     say(guests.secondary, idm=(RUNNING, 1))
-    guests.run("pair.status", "salt").refused("idm RUNS ON BOTH HOSTS")
+    guests.run(*STATUS).refused("idm RUNS ON BOTH HOSTS")
     say(guests.secondary, error="libvirt is gone")
-    guests.run("pair.status", "salt").refused("salt2 says nothing of its guests", "not known of salt2")
+    guests.run(*STATUS).refused("salt2 says nothing of its guests", "not known of salt2")
 
 
 @pytest.mark.parametrize(
