@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import socket
 import tempfile
+import time
 
 import pair_site
 import pytest
@@ -57,6 +58,20 @@ def salt_master(salt_factories, tree, pillar):
         yield master
 
 
+def sync(salt_master, nodes, limit=120):
+    """
+    The tree's modules, on both minions.
+
+    What is published before a minion has subscribed is lost, also after the event that it has started: so it
+    is published again until it is answered.
+    """
+    until = time.monotonic() + limit
+    cli = salt_master.salt_cli(timeout=15)
+    for node in nodes:
+        while cli.run("saltutil.sync_all", minion_tgt=node.id, _timeout=limit).returncode != 0:
+            assert time.monotonic() < until, f"{node.id} did not answer saltutil.sync_all in {limit} seconds."
+
+
 @pytest.fixture(scope="session")
 def whole_site(salt_factories, salt_master, tree, pillar, short_root):
     nodes = [
@@ -75,8 +90,7 @@ def whole_site(salt_factories, salt_master, tree, pillar, short_root):
     site = pair_site.Site(salt_master, nodes, pillar, tree)
     with nodes[0].minion.started(start_timeout=90), nodes[1].minion.started(start_timeout=90):
         site.run("saltutil.sync_all").good()
-        done = salt_master.salt_cli(timeout=90).run("saltutil.sync_all", minion_tgt="salt*")
-        assert done.returncode == 0, done
+        sync(salt_master, nodes)
         yield site
         site.close()
 

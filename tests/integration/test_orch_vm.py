@@ -10,7 +10,7 @@ import salt.payload
 
 GUESTS = ["idm", "repo"]
 #: No node here can reach the other over SSH, so what a run does is tested in the lab.
-VIRSH = """#!{python}
+VIRSH = """#!{python} -IS
 import json, sys
 domains = json.load(open("{root}/virsh.json"))
 words = [one for one in sys.argv[1:] if one != "--quiet"][2:]
