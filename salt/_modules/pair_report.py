@@ -1,5 +1,6 @@
 """
-What this node knows of one run, for a page about it. Functions of the module ``pair``, by its virtual name.
+What this node knows of a run, and of the lag, for the pages about them. Functions of the module ``pair``, by
+its virtual name.
 
 .. code-block:: bash
 
@@ -10,8 +11,10 @@ import calendar
 import time
 
 import salt_errors
+from failback.decisions import lag_history
 from failback.errors import FailbackError
 from failback.host import journal_lines
+from failback.monitoring import lags as history
 from failback.recovery import listed
 from failback.state import runs
 from salt_node import member as _member
@@ -66,6 +69,26 @@ def run_details(pair, run, names=500, lines=500):
     except FailbackError as error:
         found["log_error"] = str(error)
     return found
+
+
+@salt_errors.translated
+def lags(pair):
+    """
+    Tell how far the standby was behind, hour by hour, as this node knew it: of the last 90 days.
+
+    pair
+        Name of the pair.
+
+    Returns a list of ``[begin, worst]``, oldest first: when the hour begins, in seconds since the epoch, and
+    its worst lag in seconds. An hour in which the node did not know the lag is not in it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.lags salt
+    """
+    return lag_history.as_list(history.Lags(_member(pair)).read())
 
 
 def _epoch(moment):

@@ -68,8 +68,10 @@ def report(of=None, names=NAMES):
     if not records:
         raise CommandExecutionError(" ".join(map(str, errors.values())))
     reports, _ = nodes.try_all(sorted(records), "pair.report", pair, look=minions.LOOK_WITHIN)
+    # A node of an earlier release keeps none.
+    lags, _ = nodes.try_all(sorted(records), "pair.lags", pair, look=minions.LOOK_WITHIN)
     both = [reports.get(one) for one in ids]
-    page = {"page": pair_page.page(config, records, both, time.time(), errors)}
+    page = {"page": pair_page.page(config, records, both, time.time(), errors, lags=lags)}
     return bad(page) if errors else page
 
 

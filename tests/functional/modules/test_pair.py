@@ -15,6 +15,7 @@ from failback.host import files
 from failback.host import services
 from failback.host import system
 from failback.host.paths import Paths
+from failback.monitoring import lags
 from failback.pair import Member
 from failback.replication import sources
 from failback.state import ledger
@@ -237,3 +238,12 @@ def test_what_a_node_has_kept_of_a_run_is_told_for_a_page(modules, member):
     assert found["log"] is not None
     with pytest.raises(CommandExecutionError, match="is not the id of a run"):
         modules.pair.run_details("salt", "../../etc")
+
+
+def test_the_lags_that_a_node_has_noted_are_told(modules, member):
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt2"))
+    assert modules.pair.lags("salt") == []
+    lags.Lags(member).note(4.0, 490_064 * 3600, 100.0)
+    assert modules.pair.lags("salt") == [[490_064 * 3600, 4.0]]
+    with pytest.raises(CommandExecutionError):
+        modules.pair.lags("nosuch")

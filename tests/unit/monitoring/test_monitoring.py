@@ -212,6 +212,16 @@ def test_rules_and_dashboard_speak_of_metrics_that_there_are():
         assert names_in(expression)
 
 
+def test_the_dashboard_shows_all_that_there_is():
+    shown = set().union(*map(names_in, expressions_of_the_dashboard()))
+    # What lies behind the state of a node, which the plug-in's line says by name, and what is a date.
+    behind = {"admitted", "address_held", "service_active", "lsyncd_running", "last_run_success"}
+    dates = {"active_since_timestamp_seconds", "watch_looked_timestamp_seconds"}
+    # Of a pair with a lease alone; and what the choice of pairs is made of.
+    others = {"etcd_silent_seconds", "info"}
+    assert shown == set(metrics.METRICS) - {f"failback_{one}" for one in behind | dates | others}
+
+
 def test_each_rule_says_what_to_do():
     for rule in rules():
         assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import time
 
 import pytest
@@ -248,11 +249,11 @@ def recovery(days, active, **changes):
     return active, record
 
 
-def of_pair(*records, reports=(None, None), errors=None):
+def of_pair(*records, reports=(None, None), errors=None, lags=None):
     kept = {"salt1": [], "salt2": []}
     for node, record in records:
         kept[node].append(record)
-    return read(pair_page.page(samples.pair(), kept, reports, NOW, errors))
+    return read(pair_page.page(samples.pair(), kept, reports, NOW, errors, lags=lags))
 
 
 def serving(node, days):
@@ -299,6 +300,43 @@ def test_the_page_of_a_pair_has_what_each_node_is_worth_now():
     # Of an earlier release, and of one that was not admitted.
     second = {**second, "readiness": None, "boot_id": "another boot"}
     assert "salt2takes no partnot known" in of_pair(reports=(None, second)).replace("\n", "")
+
+
+def hour(days, worst):
+    """An entry of ``pair.lags``."""
+    return [(NOW - days * 86400) // 3600 * 3600, worst]
+
+
+def test_the_page_of_a_pair_has_how_far_the_standby_was_behind():
+    first = [hour(100, 5000.0), hour(40, 8.0), hour(3, 9.0), hour(0.2, 12.0)]
+    # While salt1 was dead, salt2 alone knew it; and of an hour that both know, the worse counts.
+    second = [hour(30, 700.0), hour(3, 45.0)]
+    said = of_pair(lags={"salt1": first, "salt2": second}).replace("\n", "")
+    assert "the last day12 sin the hour from 2025-11-24 11:00" in said
+    assert "the last 7 days45 s" in said
+    assert "all that is on record11 min" in said
+    assert "5000" not in said and "83 min" not in said
+
+
+@pytest.mark.parametrize(
+    "entries", [[], None, [["x", 1]], [[1, 2, 3], 7], [[float("nan"), 1.0]], [[0, float("inf")]]]
+)
+def test_a_lag_that_nobody_knows_is_not_drawn(entries):
+    assert "Not on record yet" in of_pair(lags={"salt1": entries})
+
+
+@pytest.mark.parametrize("days", [0.05, 0.1, 1, 6, 89.99])
+def test_the_lags_fill_the_line_and_do_not_leave_it(days):
+    every = [hour(days * part / 400, 5.0 + part % 7) for part in range(401)]
+    page = pair_page.page(samples.pair(), {}, (None, None), NOW, lags={"salt1": every})
+    read(page)
+    bars = re.findall(
+        r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"[^>]*class="first"', page
+    )
+    assert bars
+    for left, top, width, height in (map(float, bar) for bar in bars):
+        assert left >= 100 and left + width <= 982 and top >= 0 and top + height <= 100.01
+    assert max(float(left) + float(width) for left, _, width, _ in bars) >= 970
 
 
 def test_a_pair_of_which_nothing_is_known_says_so():

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import os
 import threading
+import time
 
 from failback import report
 from failback.decisions import health
@@ -17,6 +18,7 @@ from failback.decisions import silence
 from failback.errors import FailbackError
 from failback.host import files
 from failback.host import system
+from failback.monitoring import lags
 from failback.state import configuration
 from failback.state import proofs
 from failback.state import runs
@@ -40,10 +42,11 @@ def begin(member):
 
 def _go_on(member):
     waiting, said = threading.Event(), None
+    history = lags.Lags(member)
     while True:
         problem = None
         try:
-            note(member)
+            history.note(note(member).get("lag"), time.time(), system.boottime())
         except Exception as error:  # looked at again soon; the plug-in says that nothing is noted
             problem = f"The facts of {member.pair} are not noted: {type(error).__name__}: {error}"
         if problem and member.pair not in configuration.names(member.paths):
@@ -55,15 +58,23 @@ def _go_on(member):
 
 
 def note(member):
-    """Look at a pair once, and note what everybody may know. Raises ``FailbackError`` and ``OSError``."""
+    """
+    Look at a pair once, and note what everybody may know. Raises ``FailbackError`` and ``OSError``.
+
+    member
+        :py:class:`failback.pair.Member`.
+
+    Returns those of ``failback.decisions.health.FIGURES`` that are known.
+    """
     said = report.report(member)
+    figures = {**_figures(said), **proofs.ages(member)}
     found = health.facts(
         member.config,
         said,
         _newest(member),
         _operations(member),
         _crons(member),
-        {**_figures(said), **proofs.ages(member)},
+        figures,
     )
     found["boottime"] = system.boottime()
     folder = member.paths.public
@@ -71,6 +82,7 @@ def note(member):
     # What lies in it is for root alone, but for these facts and what the watches say of themselves.
     os.chmod(folder, 0o755)
     files.write_json(folder / f"facts-{member.pair}.json", found, mode=0o644)
+    return figures
 
 
 class Noted:

@@ -1,5 +1,8 @@
-"""A page about a pair's last days: who served, what happened, what was run. Pure."""
+"""A page about a pair's last days: who served, how far the standby was behind, what was run. Pure."""
 
+import math
+
+from failback.decisions import lag_history
 from failback.decisions import readiness
 from failback.decisions import unready
 from failback_master.surface import html
@@ -12,7 +15,7 @@ DAY = 86400.0
 WATCH = ("takeover", "stepdown")
 
 
-def page(config, records, reports, now, errors=None, days=DAYS):
+def page(config, records, reports, now, errors=None, days=DAYS, lags=None):
     """
     The page of a pair.
 
@@ -34,6 +37,9 @@ def page(config, records, reports, now, errors=None, days=DAYS):
     days
         How far back.
 
+    lags
+        By node the worst lag of each hour; see ``pair.lags`` of the modules.
+
     Returns HTML.
     """
     begin = now - days * DAY
@@ -48,6 +54,7 @@ def page(config, records, reports, now, errors=None, days=DAYS):
         "<h2>Who served</h2>",
         *_served(config, found, reports, begin, now),
     ]
+    parts += ["<h2>How far the standby was behind</h2>", *_lags(config, lags or {}, begin, now)]
     parts += ["<h2>What happened</h2>", _table(found)]
     return html.page(f"Failback: {title}", parts)
 
@@ -178,6 +185,68 @@ def _present(reports):
         if own and own["active"] == report["node"] and own["boot_id"] == report["boot_id"]:
             return words.epoch(own["since"]), report["node"]
     return None
+
+
+#: Bars in the drawing of the lags, at most; each shows the worst of its hours.
+BARS = 180
+#: Seconds that fill the drawing at least, so that an ordinary lag does not look like an alarm.
+USUAL = 60.0
+
+
+def _lags(config, lags, begin, now):
+    """A line of time with the worst lags, and the worst of the last day, week and all."""
+    known = lag_history.merged(map(lag_history.from_list, lags.values()))
+    hours = [(hour * lag_history.HOUR, worst) for hour, worst in sorted(known.items())]
+    hours = [(at, worst) for at, worst in hours if begin <= at + lag_history.HOUR and at <= now]
+    if not hours:
+        yield '<p class="dim">Not on record yet: each node notes it while it is at work.</p>'
+        return
+    limit = readiness.max_lag(config)
+    left = max(begin, hours[0][0])
+    wide = max(lag_history.HOUR, math.ceil((now - left) / BARS / lag_history.HOUR) * lag_history.HOUR)
+    tallest = max(USUAL, limit, *(worst for _, worst in hours))
+    drawing = html.Drawing(132, f"how far the standby of {config['name']} was behind")
+    scale = 880 / max(now - left, wide)
+    for at, worst in _bars(hours, left, wide):
+        said = f"{_day(at)}: {words.duration(worst)}"
+        kind = "none" if worst > limit else "first"
+        width = min(wide, max(now - at, 0.0)) * scale
+        height = max(1.5, 90 * worst / tallest)
+        drawing.bar(100 + (at - left) * scale, 100 - height, max(1.5, width - 1), height, kind, said)
+    line = 100 - 90 * limit / tallest
+    drawing.rule(100, line, 980, line)
+    drawing.rule(100, 100, 980, 100)
+    drawing.say(92, 16, words.duration(tallest), "end", "dim")
+    if line > 30:
+        drawing.say(92, line + 4, words.duration(limit), "end", "dim")
+    drawing.say(100, 122, _day(left), kind="dim")
+    drawing.say(980, 122, _day(now), "end", "dim")
+    yield drawing.html()
+    yield (
+        '<p class="dim">A takeover would have lost what was written in so much time, at most. It is proved '
+        "every ten seconds, so some seconds are usual; the line is <code>watch.max_lag</code>, "
+        f"{words.duration(limit)}.</p>"
+    )
+    rows = []
+    for name, seconds in (
+        ("the last day", DAY),
+        ("the last 7 days", 7 * DAY),
+        ("all that is on record", now),
+    ):
+        some = [(worst, at) for at, worst in hours if at + lag_history.HOUR > now - seconds]
+        if some:
+            worst, at = max(some)
+            rows.append([name, words.duration(worst), f"in the hour from {_day(at)}"])
+    yield html.table(["worst of", "behind", "UTC"], rows, ["", "number", ""])
+
+
+def _bars(hours, left, wide):
+    """The worst of each ``wide`` seconds: ``[(where it begins, worst)]``."""
+    found = {}
+    for at, worst in hours:
+        number = int(max(at - left, 0) // wide)
+        found[number] = max(worst, found.get(number, 0.0))
+    return [(left + number * wide, worst) for number, worst in sorted(found.items())]
 
 
 def _day(moment):
