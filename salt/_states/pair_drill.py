@@ -92,12 +92,13 @@ def ended(name, pair=None):
         Name of the pair.
     """
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
-    if __opts__["test"]:
-        ret["result"] = None
-        ret["comment"] = f"Would keep on both nodes how long {pair} was without service on either way."
-        return ret
     try:
         config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
+        if __opts__["test"]:
+            ret["result"] = None
+            ret["changes"] = {"drill": "how long nobody served on either way"}
+            ret["comment"] = f"Would keep on both nodes how long nobody served {pair} on either way."
+            return ret
         runs = {run.operation: run for run in __context__.pop(orchestration.CLOSED, [])}
         record = {
             "at": round(time.time(), 1),

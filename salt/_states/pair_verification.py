@@ -32,15 +32,25 @@ def __virtual__():
 
 
 def _step(name, pair, would, work):
-    """What the steps have in common: the pair is looked up, test mode changes nothing, errors are said."""
+    """
+    What the steps have in common: the pair is looked up, test mode changes nothing, errors are said.
+
+    would
+        A function of the pair's configuration: what the step would do and the changes it would make; None
+        for a step that may be done in test mode.
+
+    work
+        A function of the configuration, the nodes and the changes, which returns the comment.
+    """
     ret = {"name": name, "result": False, "changes": {}, "comment": ""}
     live.SCREEN.going(f"      {name}")
     try:
         checks.require_known(__opts__, __pillar__, decisions.OPERATION)
         config = checks.configuration(checks.pairs_of(__pillar__), pair, USAGE)
         if __opts__["test"] and would:
-            ret["result"] = None
-            ret["comment"] = f"Would {would}."
+            said, ret["changes"] = would(config)
+            ret["result"] = None if ret["changes"] else True
+            ret["comment"] = f"Would {said}."
             return ret
         ret["comment"] = work(config, minions.Nodes(__opts__), ret["changes"])
         ret["result"] = True
@@ -143,5 +153,10 @@ def compared(name, pair=None, repair=None, limit=None, max_delete=None):
             raise CommandExecutionError(f"{said} {other} was not told so: {' '.join(errors.values())}")
         return said
 
-    would = "compare all files by checksum" + (", and repair what differs" if repair is True else "")
+    def would(config):
+        if not repair:
+            return "compare all files by checksum", {}
+        changes = {config["secondary"]["id"]: {"repaired": "what differs"}}
+        return "compare all files by checksum, and repair what differs", changes
+
     return _step(name, pair, would, work)

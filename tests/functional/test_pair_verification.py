@@ -170,7 +170,10 @@ def test_a_pair_without_paths_has_nothing_to_compare(states):
 def test_in_test_mode_nothing_is_read(states, repair):
     nodes = Nodes("salt1")
     done = states("pair_verification", nodes, test=True).compared("same", "salt", repair=repair)
-    assert done["result"] is None and ("repair what differs" in done["comment"]) is bool(repair)
+    assert "compare all files by checksum" in done["comment"]
+    # Only a repair would change something.
+    changes = {"salt2": {"repaired": "what differs"}} if repair else {}
+    assert (done["result"], done["changes"]) == (None if repair else True, changes)
     assert nodes.asked == []
 
 
@@ -228,5 +231,6 @@ def test_half_a_drill_is_not_kept(states, runs):
 
 def test_a_drill_in_test_mode_keeps_nothing(states):
     nodes = Nodes("salt1")
-    assert states("pair_drill", nodes, test=True).ended("kept", "salt")["result"] is None
+    would = states("pair_drill", nodes, test=True).ended("kept", "salt")
+    assert would["result"] is None and set(would["changes"]) == {"drill"}
     assert nodes.asked == []

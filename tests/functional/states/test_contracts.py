@@ -44,7 +44,8 @@ def states_of_the_tree():
 
 ALL = dict(states_of_the_tree())
 #: Modules of states that run on the master alone.
-STEPS = {"cluster_run", "lease_setup", "pair_adoption", "pair_retirement", "pair_run", "vm_run"}
+STEPS = {"cluster_run", "lease_setup", "pair_adoption", "pair_drill", "pair_retirement", "pair_run"}
+STEPS |= {"pair_verification", "vm_run"}
 ON_NODES = [one for one in ALL if one.partition(".")[0] not in STEPS]
 
 

@@ -158,15 +158,18 @@ def test_what_is_replaced_is_kept_once(node):
 
 
 def test_lsyncd_is_found_by_its_processes(tmp_path):
-    for pid, comm, parent, unit in (
-        (10, "lsyncd", 1, "system.slice/lsyncd.service"),
-        (11, "lsyncd", 10, "system.slice/lsyncd.service"),
-        (12, "lsyncd", 1, "user.slice/session-3.scope"),
-        (13, "rsync", 10, "system.slice/lsyncd.service"),
+    for pid, comm, parent, unit, ids in (
+        (10, "lsyncd", 1, "system.slice/lsyncd.service", "10"),
+        (11, "lsyncd", 10, "system.slice/lsyncd.service", "11"),
+        (12, "lsyncd", 1, "user.slice/session-3.scope", "12"),
+        (13, "rsync", 10, "system.slice/lsyncd.service", "13"),
+        # In a container of this host: it carries the files of that one.
+        (14, "lsyncd", 9, "machine.slice/lsyncd.service", "14\t7"),
     ):
         folder = tmp_path / str(pid)
         folder.mkdir()
         (folder / "comm").write_text(f"{comm}\n")
+        (folder / "status").write_text(f"Name:\t{comm}\nNSpid:\t{ids}\nVmPeak:\t1 kB\n")
         (folder / "stat").write_text(f"{pid} (a) b) S {parent} 1 1\n")
         (folder / "cgroup").write_text(f"0::/{unit}\n")
     assert looks.processes(tmp_path) == [

@@ -198,13 +198,19 @@ def _cluster(root, unread):
 
 
 def processes(proc="/proc"):
-    """The processes of lsyncd that are no children of another one: a list of ``{"pid", "unit"}``."""
+    """
+    The processes of lsyncd that are no children of another one: a list of ``{"pid", "unit"}``.
+
+    Those in a container of this host carry the files of that one.
+    """
     found = {}
     for folder in pathlib.Path(proc).iterdir():
         if not folder.name.isdigit():
             continue
         with contextlib.suppress(OSError):
             if (folder / "comm").read_text().strip() != "lsyncd":
+                continue
+            if _in_container((folder / "status").read_text()):
                 continue
             parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
             groups = (folder / "cgroup").read_text().split()
@@ -215,6 +221,12 @@ def processes(proc="/proc"):
         for pid, (parent, unit) in sorted(found.items())
         if parent not in found
     ]
+
+
+def _in_container(status):
+    """Whether a process has an id of its own in a namespace below that of ``/proc`` (proc_pid_status(5))."""
+    ids = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+    return len(ids) > 1
 
 
 def replaced(member):

@@ -7,6 +7,8 @@ A run's folder holds, for every replicated path (by its module name) and every p
     lists/<module>/001.jsonl       what the pass was about to do, with the attributes from before
     backup/<module>/001/…          what rsync moved away: a mirror of the path
     manifest/<module>/001.jsonl    what is kept: type, size, SHA-256, owner, group, mode, mtime
+    times/<module>/001.jsonl       times of folders, of a pass of an undo that was killed
+    undone/<module>/001.jsonl      the same, where an undo of this pass was killed
 
 A pass never writes into the folders of an earlier one, so the first original of a file that was
 overwritten twice is safe. Names in the lists are in the notation of :py:mod:`failback.host.notation`.
@@ -56,6 +58,14 @@ class Folder:
     def manifest_file(self, module, number):
         """What is kept of a pass."""
         return self.path / "manifest" / module / f"{number:03d}.jsonl"
+
+    def times(self, module, number):
+        """The times of folders before a pass of an undo: only while it lasts, or when it was killed."""
+        return self.path / "times" / module / f"{number:03d}.jsonl"
+
+    def undone_times(self, module, number):
+        """The same, of an undo that takes this pass back."""
+        return self.path / "undone" / module / f"{number:03d}.jsonl"
 
     def prepare(self, items, origin=None):
         """

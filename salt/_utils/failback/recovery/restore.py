@@ -18,6 +18,7 @@ from failback.host import notation
 from failback.recovery import apart
 from failback.recovery import attributes
 from failback.recovery import backup
+from failback.recovery import folder_times
 from failback.recovery import itemize
 from failback.recovery import taken_back
 
@@ -221,7 +222,10 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
         tree = stack.enter_context(beneath.Tree(top))
         content = stack.enter_context(backup.kept_tree(kept))
         moved = apart.Kept(undo.backup(item.module, undo_number))
-        back = taken_back.PassTakenBack(item, tree, content, stack.enter_context(moved), names, chosen)
+        noted = folder.undone_times(item.module, number)
+        own = undo.times(item.module, undo_number)
+        times = folder_times.FolderTimes(item, tree, [noted, folder.times(item.module, number)], [noted, own])
+        back = taken_back.PassTakenBack(item, tree, content, stack.enter_context(moved), times, names, chosen)
         back.write_list(undo.list_file(item.module, undo_number), remove_created)
         back.note_folder_times()
         if remove_created:
@@ -229,9 +233,10 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
         back.make_folders()
         back.put_back()
         back.link_again()
-        back.set_folder_times()
+        times.give_back()
         back.set_attributes()
     backup.write_manifest(undo, item, undo_number)
+    times.forget()
     for path, why in back.left.items():
         _note(result, "left", path, limit)
         result["left_because"].setdefault(why, path)

@@ -45,15 +45,18 @@ class PassTakenBack:
     moved
         That of the run that takes it back: :py:class:`failback.recovery.apart.Kept`.
 
+    times
+        :py:class:`failback.recovery.folder_times.FolderTimes` of the pass.
+
     names, chosen
         What has content in the backup, and the entries of the pass's list.
     """
 
-    def __init__(self, item, tree, kept, moved, names, chosen):
+    def __init__(self, item, tree, kept, moved, times, names, chosen):
         self._item, self._tree = item, tree
         self._kept, self._moved = kept, moved
         self._names, self._chosen = names, chosen
-        self._times = {}
+        self._times = times
         self._ours = set()
         self._first_names = {}
         self._inside = None
@@ -123,19 +126,7 @@ class PassTakenBack:
 
     def note_folder_times(self):
         """Of all folders in which something is about to change."""
-        for name in [*self._names, *map(self._name, self._chosen)]:
-            above = os.path.dirname(name)
-            if above not in self._times:
-                with contextlib.suppress(OSError), self._tree.folder(above) as folder:
-                    status = os.fstat(folder)
-                    self._times[above] = (status, status.st_mtime_ns)
-
-    def set_folder_times(self):
-        """Give them back to the folders that are still the same."""
-        for name, (status, mtime_ns) in self._times.items():
-            with contextlib.suppress(OSError), self._tree.folder(name) as folder:
-                if beneath.same_file(os.fstat(folder), status):
-                    os.utime(folder, ns=(mtime_ns, mtime_ns))
+        self._times.note([*self._names, *map(self._name, self._chosen)])
 
     def move_created(self):
         """Take away what the run has created, which was an undo itself."""
@@ -186,7 +177,7 @@ class PassTakenBack:
             if os.fstat(made).st_uid == os.geteuid() and not os.listdir(made):
                 before = attributes.snapshot_of(found)
                 attributes.apply_to(made, before)
-                self._times[name] = (os.fstat(made), before["mtime_ns"])
+                self._times.know(name, os.fstat(made), before["mtime_ns"])
 
     def put_back(self):
         """

@@ -191,6 +191,31 @@ def test_an_undo_that_was_killed_can_be_run_again_and_undone(nodes, runs, change
     assert trees.differences(started, trees.fingerprint(here)) == {}
 
 
+@pytest.mark.parametrize("moment", ["make_folders", "link_again", "apply_to", "write_manifest"])
+def test_the_time_of_a_folder_that_both_had_alike_is_put_back_after_a_kill(nodes, runs, monkeypatch, moment):
+    """No list of a pass has such a folder: nothing was to be done to it itself."""
+    item = nodes.item("/srv/salt")
+    here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
+    trees.make(here, {"folder/file": "old", "folder/gone": "old"})
+    trees.make(there, {"folder/file": "newer", "folder/other": "new"})
+    for each in (here, there):
+        for name in ("folder", "."):
+            os.utime(each / name, (1_700_000_000, 1_700_000_000))
+    before = trees.fingerprint(here)
+    pull.Pull([item], nodes.peer([item]), runs / "one").sync()
+    started = trees.fingerprint(here)
+    with monkeypatch.context() as patch:
+        killed_at(moment, patch, runs / "one", runs / "two", nodes.here)
+    done = restore.restore(runs / "one", runs / "three", root=str(nodes.here))
+    again = trees.without(trees.fingerprint(here), done["created_names"])
+    assert trees.differences(before, again) == {}
+    assert not list(runs.glob("*/undone/*/*")) and not list(runs.glob("three/times/*/*"))
+    # What a killed undo has done is taken back too, to the times before it.
+    restore.restore(runs / "three", runs / "four", root=str(nodes.here))
+    restore.restore(runs / "two", runs / "five", root=str(nodes.here))
+    assert trees.differences(started, trees.fingerprint(here)) == {}
+
+
 def test_several_passes_go_back_to_the_state_before_the_first(nodes, runs):
     item = nodes.item("/srv/salt")
     here, there = nodes.here / "srv/salt", nodes.there / "srv/salt"
