@@ -18,7 +18,7 @@ SCRIPT = "#!/bin/sh\nIP=10.0.0.5\nping -c1 $IP || ip addr add $IP/24 dev eth0 la
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     """A function that writes files of a node, and one that looks there; systemd is asked nothing."""
-    monkeypatch.setattr(looks, "processes", lambda: [])
+    monkeypatch.setattr(looks, "processes", lambda proc: [])
     states = {}
     off = {"active": "inactive", "enabled": "disabled"}
     monkeypatch.setattr(looks, "_unit", lambda name: states.get(name, off))

@@ -79,7 +79,7 @@ def facts(member):
         ],
         "units": {one: _unit(f"{one}.service") for one in ("keepalived", "pacemaker", "corosync")},
         # Those of an adopted pair are its own.
-        "lsyncd": [] if begun else processes(),
+        "lsyncd": [] if begun else processes(root / "proc"),
         "replaced": replaced(member),
         "enabled": []
         if begun
@@ -197,14 +197,17 @@ def _cluster(root, unread):
         return []
 
 
-def processes(proc="/proc"):
+def processes(proc):
     """
     The processes of lsyncd that are no children of another one: a list of ``{"pid", "unit"}``.
 
     Those in a container of this host carry the files of that one.
+
+    proc
+        Where proc(5) is.
     """
     found = {}
-    for folder in pathlib.Path(proc).iterdir():
+    for folder in pathlib.Path(proc).glob("[0-9]*"):
         if not folder.name.isdigit():
             continue
         with contextlib.suppress(OSError):
