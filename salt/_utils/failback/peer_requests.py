@@ -106,7 +106,7 @@ def verify(member):
     """Become an rsync daemon that takes nothing from whoever needs the processor or the disk."""
     from failback.host import system
 
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
     system.run(["ionice", "-t", "-c", "3", "-p", str(os.getpid())], 10, "lower the priority of a comparison")
     return rsync(member)
 
