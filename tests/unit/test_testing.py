@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -350,6 +351,13 @@ def test_each_lab_has_a_name_of_its_own():
     names = [suites.lab_name(base, part) for base in bases for part in parts]
     assert len(set(names)) == len(names)
     assert all(len(name) <= 16 and name.strip("-") == name for name in names)
+
+
+def test_what_loads_salt_is_no_test_of_the_library():
+    """Those run on Pythons that have no Salt."""
+    loads = re.compile(r"^(?:import|from) salt\b|\b(?:minion_opts|master_opts|modules|loaders)\b[,)]", re.M)
+    pure = sorted((suites.cache.CHECKOUT / suites.PURE).rglob("test_*.py"))
+    assert len(pure) > 10 and [path.name for path in pure if loads.search(path.read_text())] == []
 
 
 def test_everything_runs_somewhere():
