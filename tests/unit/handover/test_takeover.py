@@ -96,6 +96,19 @@ def test_it_asks_the_old_holder_to_give_way_when_it_holds_the_addresses(world, m
     assert asked == [(("ask-to-yield", "salt"), "salt2")]
 
 
+def test_it_is_told_when_the_takeover_is_done(world, monkeypatch):
+    """So no hook can make it longer."""
+    told = []
+    monkeypatch.setattr(
+        takeover.tell,
+        "tell",
+        lambda _, kind, *__, **___: told.append((kind, world.serving(), world.ledgers()[1])),
+    )
+    world.lose_power("salt1")
+    take_over(world)
+    assert told == [("takeover", "salt2", (6, "salt2"))]
+
+
 def test_the_generation_is_written_before_the_address_is_taken(world):
     world.lose_power("salt1")
     seen = []

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import time
 
 import pytest
@@ -178,6 +179,28 @@ class TestTelling:
         member.config["notify"]["events"] = ["run-failed"]
         assert tell.tell(member, events.TAKEOVER, "It is so.") is False
         assert begun == []
+
+    def test_whoever_takes_over_waits_for_no_hook(self, member):
+        """Neither where it is told nor at its end: the pipe that the hook has inherited would keep it."""
+        hook(member, "any", "#!/bin/sh\n")
+        begun = member.paths.root / "begun"
+        member.paths.program.parent.mkdir(parents=True)
+        member.paths.program.write_text(f"#!/bin/sh\necho $$ > {begun}\nexec sleep 600\n")
+        member.paths.program.chmod(0o755)
+        here, there = os.pipe()
+        before = time.monotonic()
+        child = os.fork()
+        if not child:
+            os.dup2(there, 1)
+            os._exit(0 if tell.tell(member, events.TAKEOVER, "It is so.") else 1)
+        os.close(there)
+        with open(here, "rb") as output:
+            assert output.read() == b"" and os.waitpid(child, 0)[1] == 0
+        assert time.monotonic() - before < 10
+        while not (begun.exists() and begun.read_text()):
+            assert time.monotonic() - before < 30, "the program has not begun"
+            time.sleep(0.01)
+        os.kill(int(begun.read_text()), signal.SIGKILL)
 
     def test_nothing_that_goes_wrong_here_reaches_whoever_takes_over(self, member, monkeypatch, logged):
         hook(member, "any", "#!/bin/sh\n")
