@@ -214,7 +214,7 @@ class Run:
             self._started.add(process)
             if self._stopped:
                 _kill(process)
-            measured = meter.Meter(process, lambda name: lab and is_lab(name, lab))
+            measured = meter.Meter(process, (lambda name: is_lab(name, lab)) if lab else None)
             try:
                 status = measured.wait(LIMIT)
                 if status is None:

@@ -158,14 +158,14 @@ def boot(pair=None, plan=None, at_once=None, test=False):
 
 
 @command
-def adopt(pair=None, moved=None, at_once=None, test=False):
+def adopt(pair=None, moved=None, harmless=None, at_once=None, test=False):
     """
     Set a new pair up, once: ``orch.adopt``.
 
     pair
         Name of the pair, ``all``, or a list of names.
 
-    moved, at_once
+    moved, harmless, at_once
         As in the pillar of ``orch.adopt``.
 
     test
@@ -179,7 +179,7 @@ def adopt(pair=None, moved=None, at_once=None, test=False):
 
         salt-run pair.adopt salt
     """
-    return _run("adopt", test, {"pair": pair, "moved": moved, "at_once": at_once})
+    return _run("adopt", test, {"pair": pair, "moved": moved, "harmless": harmless, "at_once": at_once})
 
 
 @command

@@ -9,6 +9,7 @@ The steps of ``orch.adopt``, which sets a new pair up once and for good; they ru
 """
 
 from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
 
 from failback.decisions import adoption as adoptions
 from failback.decisions import predecessors
@@ -51,7 +52,7 @@ def possible(name, pair=None):
     return _step(name, pair, None, work)
 
 
-def preceded(name, pair=None):
+def preceded(name, pair=None, harmless=None):
     """
     Nothing else looks after the pair, else this refuses before anything is changed. What highstate is
     going to replace is said, and a copy of it kept.
@@ -61,21 +62,31 @@ def preceded(name, pair=None):
 
     pair
         Name of the pair.
+
+    harmless
+        List of scripts, as absolute paths, that somebody has read, and that do not do what their words look
+        like. Configuration files and processes are no guess, and cannot be named.
     """
 
     def work(config, nodes, ids):
+        wrong = predecessors.harmless_problem(harmless)
+        if wrong:
+            raise SaltInvocationError(wrong)
         found = site.answers(nodes, ids, "pair.predecessors", config)
-        reports = [found[node] for node in ids]
+        reports = [predecessors.without(found[node], harmless or ()) for node in ids]
         refusal = predecessors.refusal(config, reports)
         if refusal:
             raise CommandExecutionError(refusal)
         said = predecessors.notes(config, reports)
         for sentence in said:
             live.SCREEN.line(f"      {sentence}")
-        changes = {}
-        if not __opts__["test"] and any(one["replaced"] for one in reports):
+        if __opts__["test"]:
+            kept = {one["node"]: [each["kept"] for each in one["replaced"]] for one in reports}
+        elif any(one["replaced"] for one in reports):
             kept = nodes.all(ids, "pair.keep_replaced", config)
-            changes = {node: {"kept": kept[node]} for node in ids if kept[node]}
+        else:
+            kept = {}
+        changes = {node: {"kept": copies} for node, copies in kept.items() if copies}
         return changes, " ".join(said) or f"Nothing else looks after {pair}."
 
     return _step(name, pair, None, work)

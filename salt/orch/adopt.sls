@@ -4,7 +4,8 @@
       salt-run state.orch orch.adopt pillar='{pair: salt}'
 
   Nothing is started and no address is taken; `orch.boot` follows, or `orch.recover` where the primary has its
-  addresses already and goes on serving. Running it again repairs the keys, and with `moved: true` records where the paths lie that an operator has moved to another disk.
+  addresses already and goes on serving. Running it again repairs the keys, and with `moved: true` records where
+  the paths lie that an operator has moved to another disk.
 -#}
 {%- include 'orch/synced.jinja' %}
 {%- set pair = pillar.get('pair') %}
@@ -17,6 +18,7 @@ Every pair is adopted:
     - pairs: {{ pair | tojson }}
     - at_once: {{ pillar.get('at_once') | tojson }}
     - moved: {{ pillar.get('moved') | tojson }}
+    - harmless: {{ pillar.get('harmless') | tojson }}
 {%- else %}
 
 Both nodes answer and the pillar is right:
@@ -27,6 +29,7 @@ Both nodes answer and the pillar is right:
 Nothing else looks after the pair:
   pair_adoption.preceded:
     - pair: {{ pair | tojson }}
+    - harmless: {{ pillar.get('harmless') | tojson }}
     - require:
       - pair_adoption: Both nodes answer and the pillar is right
 

@@ -140,6 +140,21 @@ def test_nothing_is_changed_beside_what_looks_after_the_pair(adoption):
     assert said["comment"].startswith("Refused, nothing was changed. On salt2: lsyncd runs there")
 
 
+def test_a_script_that_somebody_has_read_stops_nothing(adoption):
+    module, found = adoption
+    script = {"file": "/etc/cron.d/gw", "line": 4, "script": "/usr/local/sbin/gw.sh", "does": "lsyncd",
+              "what": "lsyncd", "by": "cron", "off": False}  # fmt: skip
+    nodes = found(SERVES)
+    nodes.before["salt2"] = {"programs": [script]}
+    said = module.preceded("Nothing else looks after the pair", "salt")
+    assert said["result"] is False and "harmless: [" in said["comment"]
+    said = module.preceded("Nothing else looks after the pair", "salt", harmless=["/usr/local/sbin/gw.sh"])
+    assert said["result"] is True, said
+    said = module.preceded("Nothing else looks after the pair", "salt", harmless="/usr/local/sbin/gw.sh")
+    assert said["result"] is False and "must be a list" in said["comment"]
+    assert nodes.asked == []
+
+
 @pytest.mark.parametrize("test", [False, True])
 def test_what_is_replaced_is_said_and_kept_before(adoption, test):
     module, found = adoption
@@ -147,7 +162,7 @@ def test_what_is_replaced_is_said_and_kept_before(adoption, test):
     nodes = found(SERVES)
     nodes.before["salt1"] = {"replaced": [LSYNCD]}
     said = module.preceded("Nothing else looks after the pair", "salt")
-    assert said["result"] is True
+    assert said["result"] is (None if test else True)
     assert said["comment"] == "salt1: /etc/lsyncd/lsyncd.conf.lua is replaced (why). A copy is kept as /kept."
-    assert said["changes"] == ({} if test else {"salt1": {"kept": ["/kept"]}})
+    assert said["changes"] == {"salt1": {"kept": ["/kept"]}}
     assert nodes.asked == ([] if test else [(node, "pair.keep_replaced") for node in ("salt1", "salt2")])

@@ -167,7 +167,19 @@ def test_what_a_part_costs_is_that_of_its_processes_and_of_its_labs(monkeypatch)
     monkeypatch.setattr(meter.cgroups, "used", lambda: next(looks, last))
     measured = meter.Meter(started(WORKS), lambda lab: lab == "mine")
     assert measured.wait(60) == 0
-    assert 10.3 <= measured.seconds < 12
+    assert 10.2 <= measured.seconds < 12
+
+
+CHILD = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {WORKS!r}])"
+
+
+@pytest.mark.parametrize(("is_its_own", "least", "most"), [(None, 0.25, 2), (lambda lab: True, 0, 0.25)])
+def test_a_host_is_counted_once(monkeypatch, is_its_own, least, most):
+    """Where hosts are booted they are children, and their group counts them."""
+    monkeypatch.setattr(meter.cgroups, "used", lambda: {})
+    measured = meter.Meter(started(CHILD), is_its_own)
+    assert measured.wait(60) == 0
+    assert least <= measured.seconds < most
 
 
 @pytest.mark.parametrize(

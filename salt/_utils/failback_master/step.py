@@ -30,7 +30,7 @@ def run(opts, pillar, operation, name, pair, would, work):
 
     work
         A function of the pair's configuration, the :py:class:`failback_master.minions.Nodes` and the ids of
-        primary and secondary. Returns changes and a comment.
+        primary and secondary. Returns changes, in test mode those it would make, and a comment.
 
     Returns what a state returns; a refusal or a failure is its comment.
     """
@@ -45,7 +45,7 @@ def run(opts, pillar, operation, name, pair, would, work):
         else:
             ids = (config["primary"]["id"], config["secondary"]["id"])
             ret["changes"], ret["comment"] = work(config, minions.Nodes(opts), ids)
-            ret["result"] = True
+            ret["result"] = None if opts["test"] and ret["changes"] else True
     except (SaltException, FailbackError) as error:
         ret["comment"] = str(error)
     finally:

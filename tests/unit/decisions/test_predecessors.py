@@ -55,6 +55,35 @@ def judged(node, **changes):
     return predecessors.refusal(config, reports), predecessors.notes(config, reports)
 
 
+def test_a_script_that_only_looks_like_it_may_be_named():
+    reports = [{**NOTHING, "node": "salt1", "programs": [PROGRAM]}, {**NOTHING, "node": "salt2"}]
+    refusal = predecessors.refusal(samples.pair(), reports)
+    known = """pillar='{pair: salt, harmless: ["/usr/local/sbin/gw.sh"]}'"""
+    assert "guessed from its words" in refusal and known in refusal
+    kept = [predecessors.without(one, ["/usr/local/sbin/gw.sh"]) for one in reports]
+    assert predecessors.refusal(samples.pair(), kept) is None
+    # What cron itself says is named by its file; the other script stays.
+    kept = [predecessors.without(one, ["/etc/cron.d/gw"]) for one in reports]
+    assert predecessors.refusal(samples.pair(), kept) == refusal
+
+
+def test_what_is_no_guess_cannot_be_called_harmless():
+    reports = [{**NOTHING, "node": "salt1", "set_up": [SET_UP]}, {**NOTHING, "node": "salt2"}]
+    kept = [predecessors.without(one, ["/etc/network/interfaces"]) for one in reports]
+    refusal = predecessors.refusal(samples.pair(), kept)
+    assert "/etc/network/interfaces, line 12" in refusal and "harmless" not in refusal
+
+
+@pytest.mark.parametrize("harmless", ["/usr/local/sbin/gw.sh", True, [1], ["gw.sh"], {"/a": 1}, [None]])
+def test_what_is_no_list_of_scripts_is_named(harmless):
+    assert "must be a list of scripts" in predecessors.harmless_problem(harmless)
+
+
+@pytest.mark.parametrize("harmless", [None, [], ["/usr/local/sbin/gw.sh"]])
+def test_a_list_of_scripts(harmless):
+    assert predecessors.harmless_problem(harmless) is None
+
+
 #: What was found, on which node, and words of the refusal.
 STOPS = {
     "an alias of ifupdown": ("salt1", {"set_up": [SET_UP]}, "/etc/network/interfaces, line 12 (ifupdown)"),

@@ -69,6 +69,11 @@ def test_an_address_in_a_variable():
         ("* * * * * root lsyncd -nodaemon /etc/lsyncd.lua", [(STARTS_LSYNCD, 1)]),
         ("pgrep lsyncd >/dev/null || service lsyncd start", [(STARTS_LSYNCD, 1)]),
         ("/etc/init.d/lsyncd restart", [(STARTS_LSYNCD, 1)]),
+        ('subprocess.run(["systemctl", "enable", "--now", "lsyncd"])', [(STARTS_LSYNCD, 1)]),
+        # Words about lsyncd.
+        ("``lsyncd``    the processes of that name: a list of [pid, start in clock ticks]", []),
+        ("lsyncd - live syncing daemon: say when it was last seen to start", []),
+        ("echo 'start lsyncd by hand, please'", []),
         ("pgrep lsyncd || mail -s 'lsyncd is off' root", []),
         ("pkill lsyncd -f", []),
         ("logrotate /etc/logrotate.d/lsyncd", []),

@@ -26,7 +26,7 @@ def command(operation, pair, overrides):
 
 
 def _yaml(key, word):
-    if key not in ("plan", "reason") and not isinstance(word, bool):
+    if key not in ("plan", "reason") and not isinstance(word, (bool, list)):
         # A name or a number.
         return str(word)
     # JSON is YAML, but for what YAML calls not printable.

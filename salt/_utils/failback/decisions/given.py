@@ -26,7 +26,7 @@ ORCHESTRATIONS = {
         "vms",
     },
     "orch.boot": {"pair", "plan", "at_once"},
-    "orch.adopt": {"pair", "moved", "at_once"},
+    "orch.adopt": {"pair", "moved", "harmless", "at_once"},
     "orch.verify": {"pair", "repair", "limit", "max_delete", "at_once"},
     "orch.drill": {"pair", "max_delete", "max_change_percent"},
     "orch.lease": {"pair"},

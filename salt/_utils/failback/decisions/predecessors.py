@@ -49,9 +49,7 @@ def _rivals(config, facts):
                 f"({one['agent']}), and would move or stop it without looking at the data",
                 "Set maintenance-mode, then stop and disable pacemaker and corosync on both nodes",
             )
-    for one in facts["programs"]:
-        if one["does"] == scripts.MENTIONS or one["off"]:
-            continue
+    for one in _at_work(facts):
         does = {
             scripts.TAKES: f"takes {one['what']} and asks nobody who has the newer data",
             scripts.STARTS_LSYNCD: "starts lsyncd past the gate, and its first pass deletes what is newer",
@@ -64,6 +62,11 @@ def _rivals(config, facts):
             else f"Disable {one['file'].rpartition('/')[2]}",
         )
     yield from _lsyncd(config, facts)
+
+
+def _at_work(facts):
+    """The lines of scripts that do something for the pair, and that something starts."""
+    return [one for one in facts["programs"] if one["does"] != scripts.MENTIONS and not one["off"]]
 
 
 def _place(one):
@@ -90,6 +93,24 @@ def _lsyncd(config, facts):
             )
 
 
+def harmless_problem(harmless):
+    """Why this cannot be the ``harmless`` of an adoption, a sentence; or None."""
+    if harmless is None:
+        return None
+    if isinstance(harmless, list) and all(isinstance(one, str) and one.startswith("/") for one in harmless):
+        return None
+    return (
+        f"harmless must be a list of scripts, each as an absolute path, not {harmless!r}. Such as: "
+        "pillar='{pair: web, harmless: [/usr/local/sbin/check-lsyncd]}'"
+    )
+
+
+def without(facts, harmless):
+    """The facts of a node without what is only guessed of these scripts."""
+    kept = [one for one in facts["programs"] if (one["script"] or one["file"]) not in harmless]
+    return {**facts, "programs": kept}
+
+
 def refusal(config, reports):
     """
     Why a pair cannot be adopted beside what is there, or None.
@@ -107,6 +128,10 @@ def refusal(config, reports):
         return None
     said = " ".join(f"On {node}: {what}. {remedy}." for node, what, remedy in found)
     again = commands.command("adopt", config["name"], {})
+    scripts_of = sorted({one["script"] or one["file"] for facts in reports for one in _at_work(facts)})
+    if scripts_of:
+        known = commands.command("adopt", config["name"], {"harmless": scripts_of})
+        said += f" What a script does is guessed from its words. If it only looks like that: {known}"
     return f"Refused, nothing was changed. {said} The service can go on meanwhile: {PAGE}. Then: {again}"
 
 

@@ -20,7 +20,11 @@ TAKES, STARTS_LSYNCD, CARRIES, MENTIONS = "takes", "lsyncd", "carries", "mention
 
 #: Words before an address that is not the interface's own.
 _OTHERS = ("netmask", "broadcast", "brd", "peer", "pointopoint", "via", "del")
-_STARTING = {"start", "restart", "try-restart", "reload-or-restart"}
+_STARTING = {"start", "restart", "try-restart", "reload-or-restart", "--now"}
+#: What starts a unit by its name; without one of them a line may only speak of lsyncd.
+_STARTERS = {"systemctl", "service", "invoke-rc.d", "rc-service"}
+#: An option of lsyncd's, or its configuration: no dash of a sentence.
+_ARGUMENT = re.compile(r"--?[A-Za-z]|/")
 _LOOKING = ("pgrep", "pidof", "pkill", "killall", "which", "command")
 _ADDING = ("add", "replace", "change", "append", "a")
 _ADDRESS = ("address", "addres", "addre", "addr", "add", "ad", "a")
@@ -67,14 +71,19 @@ def _takes(found):
 
 def _starts_lsyncd(found):
     """Whether words start lsyncd: its unit, its script, or itself with arguments; not who looks for it."""
+    names = [one.rpartition("/")[2] for one in found]
     for position, word in enumerate(found):
         if word not in ("lsyncd", "lsyncd.service") and not word.endswith(("bin/lsyncd", "init.d/lsyncd")):
             continue
-        if _STARTING & set(found):
-            return True
-        follows = found[position + 1 : position + 2]
-        before = found[position - 1].rpartition("/")[2] if position else ""
-        if follows and follows[0].startswith(("-", "/")) and before not in _LOOKING:
+        follows = found[position + 1] if position + 1 < len(found) else ""
+        if word.endswith("init.d/lsyncd"):
+            if follows in _STARTING:
+                return True
+        elif (
+            (_STARTERS & set(names) and _STARTING & set(found))
+            or _ARGUMENT.match(follows)
+            and (not position or names[position - 1] not in _LOOKING)
+        ):
             return True
     return False
 
