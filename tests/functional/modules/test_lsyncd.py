@@ -181,15 +181,15 @@ def test_a_pass_that_has_left_a_folder_has_all_compared(host, started):
 def test_churn_leaves_both_sides_alike(host, lsyncd, number):
     """Folders made, filled, renamed and removed, from lsyncd's start on, and through a crash of it."""
     chance = random.Random(number)
-    operations = churn.operations(chance, host.source)
-    churn.some(operations, 100)
+    operations, much = churn.operations(chance, host.source), effort.rounds(1, 10)
+    churn.some(operations, 100 * much)
     lsyncd.start("salt")
-    churn.some(operations, 400)
+    churn.some(operations, 400 * much)
     host.kill()
-    churn.some(operations, 50)
+    churn.some(operations, 50 * much)
     lsyncd.start("salt")
-    churn.some(operations, 200)
-    lsyncd.drain("salt", 60)
+    churn.some(operations, 200 * much)
+    lsyncd.drain("salt", 60 * much)
     assert churn.described(host.target) == churn.described(host.source)
 
 
