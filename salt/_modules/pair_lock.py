@@ -112,7 +112,8 @@ def owner_has_ended(owner):
     Say whether this node can prove that the process which orchestrated a run is gone.
 
     owner
-        As the run's lock has it. Only the machine on which that process ran can prove it.
+        Which process it is: a dict of ``machine``, ``boot_id``, ``pid`` and ``started`` (clock ticks since
+        boot), as the run's lock has it. Only the machine on which that process ran can prove it.
 
     Returns True or False.
 

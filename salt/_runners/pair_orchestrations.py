@@ -49,8 +49,27 @@ def recover(
     pair
         Name of the pair, ``all``, or a list of names.
 
-    plan, max_delete, max_change_percent, winner, reason, at_once, vms
-        As in the pillar of ``orch.recover``.
+    plan
+        Digest that ``salt-run pair.plan`` printed: the run stops if the facts have moved since.
+
+    max_delete
+        Files that this run may delete, in all paths together, instead of the pillar's
+        ``recovery.max_delete``.
+
+    max_change_percent
+        Changes that this run may make, in percent of the files of a path, instead of the pillar's.
+
+    winner
+        After a split-brain: the node whose data count. What the other one alone has goes to the backup.
+
+    reason
+        Why, for the history; needed with ``winner``.
+
+    at_once
+        How many pairs at the same time, a whole number; 4 when left out.
+
+    vms
+        ``move``: guests that run follow the pair to its active node. Left out, they stay where they are.
 
     test
         Only say what would be done.
@@ -100,8 +119,31 @@ def failover(
     pair
         Name of the pair, ``all``, or a list of names.
 
-    plan, max_delete, max_change_percent, fenced, reason, moved, at_once, vms
-        As in the pillar of ``orch.failover``.
+    plan
+        Digest that ``salt-run pair.plan`` printed: the run stops if the facts have moved since.
+
+    max_delete
+        Files that this run may delete, in all paths together, instead of the pillar's
+        ``recovery.max_delete``.
+
+    max_change_percent
+        Changes that this run may make, in percent of the files of a path, instead of the pillar's.
+
+    fenced
+        The node that does not answer because it is off, by the operator's word.
+
+    reason
+        How the operator knows that the node is off, for the history; needed with ``fenced``.
+
+    moved
+        With ``fenced``: True says that the data of the node that is to serve are where they lie now, although
+        they lay elsewhere.
+
+    at_once
+        How many pairs at the same time, a whole number; 4 when left out.
+
+    vms
+        ``move``: guests that run follow the pair to its active node. Left out, they stay where they are.
 
     test
         Only say what would be done.
@@ -140,8 +182,11 @@ def boot(pair=None, plan=None, at_once=None, test=False):
     pair
         Name of the pair, ``all``, or a list of names.
 
-    plan, at_once
-        As in the pillar of ``orch.boot``.
+    plan
+        Digest that ``salt-run pair.plan`` printed: the run stops if the facts have moved since.
+
+    at_once
+        How many pairs at the same time, a whole number; 4 when left out.
 
     test
         Only say what would be done.
@@ -165,8 +210,15 @@ def adopt(pair=None, moved=None, harmless=None, at_once=None, test=False):
     pair
         Name of the pair, ``all``, or a list of names.
 
-    moved, harmless, at_once
-        As in the pillar of ``orch.adopt``.
+    moved
+        True: paths that lie elsewhere than they did were moved on purpose.
+
+    harmless
+        List of scripts, as absolute paths, that somebody has read, and that do not do what their words look
+        like.
+
+    at_once
+        How many pairs at the same time, a whole number; 4 when left out.
 
     test
         Only say what would be done.
@@ -190,8 +242,17 @@ def verify(pair=None, repair=None, limit=None, max_delete=None, at_once=None, te
     pair
         Name of the pair, ``all``, or a list of names.
 
-    repair, limit, max_delete, at_once
-        As in the pillar of ``orch.verify``.
+    repair
+        True: what differs is carried to the secondary once more.
+
+    limit
+        Seconds after which the comparison is given up; six hours when left out.
+
+    max_delete
+        Files that a repair may delete on the secondary, instead of the pillar's ``recovery.max_delete``.
+
+    at_once
+        How many pairs at the same time, a whole number; 1 when left out.
 
     test
         Only say what would be done.
@@ -217,8 +278,12 @@ def drill(pair=None, max_delete=None, max_change_percent=None, test=False):
     pair
         Name of the pair.
 
-    max_delete, max_change_percent
-        As in the pillar of ``orch.drill``.
+    max_delete
+        Files that this run may delete, in all paths together, instead of the pillar's
+        ``recovery.max_delete``.
+
+    max_change_percent
+        Changes that this run may make, in percent of the files of a path, instead of the pillar's.
 
     test
         Only say what would be done.
@@ -265,8 +330,20 @@ def vm(vm=None, host=None, away_from=None, how=None, fenced=None, reason=None, t
     vm
         Name of the guest, or ``all``.
 
-    host, away_from, how, fenced, reason
-        As in the pillar of ``orch.vm``.
+    host
+        Minion id of the host where it should run.
+
+    away_from
+        Or that of the host that it should leave; guests that run nowhere stay off then.
+
+    how
+        ``live``, also when left out, or ``restart``: an orderly shutdown there and a start here.
+
+    fenced
+        Minion id of the other host, when the operator knows that it is off and it does not answer.
+
+    reason
+        How the operator knows, for the history; needed with ``fenced``.
 
     test
         Only say what would be done.

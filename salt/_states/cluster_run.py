@@ -63,8 +63,11 @@ def succeeded(
         For each of them: allow this run so many changes, in percent of the files of a path, instead of the
         pillar's.
 
-    repair, limit
-        For ``verify``: see ``pair_verification.compared``.
+    repair
+        For ``verify``, True: what differs is carried to the secondary once more.
+
+    limit
+        For ``verify``: seconds after which the comparison of a pair is given up; six hours when left out.
 
     overrides
         What belongs to one pair alone, such as ``plan`` or ``winner``: refused when it is given.

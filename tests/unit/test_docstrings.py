@@ -64,10 +64,10 @@ def called_by_salt(path):
 
 @pytest.mark.parametrize("path, node", [one for one in FUNCTIONS if called_by_salt(one.values[0])])
 def test_each_argument_is_explained_where_it_stands(path, node):
-    """Whoever reads ``sys.doc`` of one function has no other one at hand: "As for …" explains nothing."""
+    """Whoever reads ``sys.doc`` of one function has no other one at hand: "As in …" explains nothing."""
     known = explained(ast.get_docstring(node) or "")
     arguments = [one.arg for one in [*node.args.args, *node.args.kwonlyargs]]
-    missing = [one for one in arguments if known.get(one, "As for").startswith("As for")]
+    missing = [one for one in arguments if known.get(one, "As ").startswith(("As ", "See "))]
     assert not missing, f"{path}:{node.lineno} {node.name} does not explain {', '.join(missing)}"
 
 
