@@ -5,6 +5,7 @@ import time
 
 import lab_pair
 import pytest
+import said
 
 from lab import cache
 from lab.host import until
@@ -104,6 +105,19 @@ def test_the_address_has_an_end_in_the_kernel_and_is_renewed(leased, pair):
     while time.monotonic() < end:
         assert 0 < leased.life(pair.salt1) <= TTL
         time.sleep(0.1)
+
+
+def test_no_key_of_etcd_s_is_in_logs_records_reports_or_the_job_cache(leased, pair):
+    """Each was made on its host; that of the authority lies with the master's other keys."""
+    for host in pair.nodes:
+        places = ["/etc/etcd", "/etc/failback/lease", "/etc/salt/pki/master/failback-lease"]
+        keys = host.run(["find", *places, "-name", "*.key"], check=False).stdout.split()
+        assert len(keys) > 1, keys
+        modes = host.run(["stat", "-c", "%a", *keys]).stdout.split()
+        assert [mode for mode in modes if mode[-1] != "0"] == []
+        secrets = [said.key_line(host, key) for key in keys]
+        for other in pair.nodes:
+            assert said.found(other, secrets) == []
 
 
 def test_a_partial_partition_gives_one_holder(leased, pair):
