@@ -1,12 +1,15 @@
 """The other node's rsync writes to the folders that were looked at, whatever is mounted meanwhile."""
 
+import contextlib
 import subprocess
 import sys
 
+import attacker
 import pytest
 import samples
 import trees
 
+import effort
 from failback.host import files
 from failback.host.paths import Paths
 from failback.pair import Member
@@ -40,13 +43,19 @@ sys.exit(admission.serve(member))
 
 @pytest.fixture
 def node(tmp_path):
+    with standby(tmp_path) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def standby(place):
     """A standby whose path has a file system of its own, and another one below that."""
-    root = tmp_path / "node"
+    root = place / "node"
     member = Member("salt", Paths(root))
     config = samples.pair("salt2", replicate=[{"path": "/srv/data", "then": None}])
     files.write_json(member.paths.pair_config("salt"), config)
     here = root / "srv/data"
-    trees.make(tmp_path, {"node/srv/data/beneath": "", "source/kept": "1", "source/disk/new": "2"})
+    trees.make(place, {"node/srv/data/beneath": "", "source/kept": "1", "source/disk/new": "2"})
     for folder in (here, here / "disk"):
         folder.mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
@@ -65,6 +74,33 @@ def carried(node, meanwhile=None, program=FAR_END):
     module = replicated.module_name(replicated.item("/srv/data", is_directory=True))
     command = ["rsync", *replicated.OPTIONS, "-e", str(shell), f"{base}/source/", f"peer::{module}/"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+#: A user's files on both nodes; ``d`` is what he puts a link in place of.
+HIS = {"d/deep/file": "old", "d/deep/gone": "old", "d/deep/mode": "same", "safe/file": "old"}
+
+
+@pytest.mark.parametrize("way", ["swap", "fifo", "hard_link", "everything"])
+def test_what_lsyncd_carries_against_a_user_who_changes_names_all_the_while(way):
+    """The daemon's own root is the path, so no link in it leads out of it."""
+    with attacker.workplace() as place, standby(place) as here:
+        victim = attacker.victim(place / "victim")
+        trees.make(here, HIS)
+        for folder in (place / "node", place / "node/srv"):
+            folder.chmod(0o711)
+        attacker.give(here)
+        here.chmod(0o755)
+        before, ends = attacker.state(victim), set()
+        with attacker.Attacker(here, way, victim) as swept:
+            for number in range(effort.rounds(5, 1000)):
+                changed = {"d/deep/file": f"{number}", "d/deep/new": f"{number}", "safe/file": f"{number}"}
+                trees.make(place / "source", changed)
+                ends.add(carried(here).returncode)
+                assert attacker.state(victim) == before
+                assert (here / "safe/file").read_text() == f"{number}"
+        assert swept.rounds
+        # In step it may not be, and then it says so: rsync's partial transfer, or its time-out at a pipe.
+        assert ends <= {0, admitted.PARTIAL, 24, 30}, ends
 
 
 def names(folder):
