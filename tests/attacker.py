@@ -57,6 +57,15 @@ def fifo(number):
         pass
 
 
+def fill(number):
+    try:
+        with open("d/fills", "ab", buffering=0) as file:
+            while file.write(bytes(65536)):
+                pass
+    except OSError:
+        os.truncate("d/fills", 0)
+
+
 def everything(number):
     (swap, hard_link, fifo)[number % 3](number)
 
@@ -81,7 +90,8 @@ class Attacker:
         In which it changes names; his, see :py:func:`give`.
 
     way
-        ``swap`` (a folder and a link to ``victim`` change places), ``hard_link``, ``fifo``, ``everything``.
+        ``swap`` (a folder and a link to ``victim`` change places), ``hard_link``, ``fifo``, ``everything`` of
+        these; or ``fill`` (the file system has no room, and has some again).
 
     victim
         Folder outside, which he may not enter by his own rights.

@@ -90,15 +90,23 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         "paths": [],
     }
     undo = backup.Folder(undo_folder)
-    if not preview:
-        undo.prepare(items, origin=folder.path.name)
     remove_created = folder.origin() is not None
-    for item in items:
-        before = result["restored"] + result["attributes"] + result["removed"]
-        for number in reversed(folder.passes(item.module)):
-            _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created)
-        if result["restored"] + result["attributes"] + result["removed"] > before:
-            result["paths"].append(item.path)
+    try:
+        if not preview:
+            undo.prepare(items, origin=folder.path.name)
+        for item in items:
+            before = result["restored"] + result["attributes"] + result["removed"]
+            for number in reversed(folder.passes(item.module)):
+                _restore_pass(
+                    folder, undo, item, number, wanted, preview, root, result, limit, remove_created
+                )
+            if result["restored"] + result["attributes"] + result["removed"] > before:
+                result["paths"].append(item.path)
+    except OSError as error:
+        raise errors.Unavailable(
+            f"Not all that run {folder.path.name} changed is put back; each file is as it was, or put back "
+            f"whole. {errors.of_the_system(error)}"
+        ) from error
     return result
 
 

@@ -5,8 +5,10 @@ Nothing outside the tree is made, read into a backup or a list, changed or delet
 not touch goes its way.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 
@@ -18,6 +20,7 @@ import effort
 from failback import errors
 from failback.recovery import backup
 from failback.recovery import dry_run
+from failback.recovery import final_sync
 from failback.recovery import pull
 from failback.recovery import restore
 from failback.recovery import taken_back
@@ -25,6 +28,7 @@ from failback.recovery import taken_back
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
 
 ALL = pull.Limits(max_delete=100_000, max_change_percent=100, max_passes=1)
+NAMES = (b"file", b"new", b"gone", b"mode")
 ROUNDS = effort.rounds(5, 1000)
 
 
@@ -63,6 +67,13 @@ class Place:
     def sync(self, run):
         pull.Pull([self.item], self.peer, self.runs / run, ALL).sync()
 
+    def sync_last(self, run, names):
+        """As in a handover: the names that have changed on the other node, and nothing else."""
+        pulled = pull.Pull([self.item], self.peer, self.runs / run, ALL)
+        with contextlib.closing(final_sync.FinalSync(pulled, {self.item: names})) as last:
+            last.run(limit=60)
+            last.finish()
+
     def put_back(self, run, number):
         new = self.runs / f"2026{number}"
         return restore.restore(self.runs / run, new, root=str(self.nodes.here))
@@ -77,6 +88,17 @@ class Place:
 def place():
     with attacker.workplace() as folder:
         yield Place(folder)
+
+
+@pytest.fixture
+def place_without_room():
+    """On a small file system of its own, with the backups."""
+    with attacker.workplace() as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=711", "none", folder], check=True)
+        try:
+            yield Place(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def nothing_has_left(place, before):
@@ -215,7 +237,8 @@ def test_a_deep_tree_in_place_of_a_file_is_moved_away(place):
     assert [path.read_text() for path in (place.runs / "20261/backup").rglob("kept")] == ["his"]
 
 
-def test_a_sync_against_a_user_who_changes_names_all_the_while(place):
+@pytest.mark.parametrize("final", [False, True], ids=["a pass", "the final sync"])
+def test_a_sync_against_a_user_who_changes_names_all_the_while(place, final):
     """rsync itself takes no step through a link since 3.5; an older one is not what this shows."""
     version = subprocess.run(["rsync", "--version"], capture_output=True, text=True).stdout.split()[2]
     if [int(part) for part in version.split(".")[:2]] < [3, 5]:
@@ -225,12 +248,40 @@ def test_a_sync_against_a_user_who_changes_names_all_the_while(place):
     with swept:
         for number in range(ROUNDS):
             try:
-                place.sync(f"run{number}")
+                if final:
+                    trees.make(place.there, {"d/deep/file": f"{number}", "d/deep/new": f"{number}"})
+                    place.sync_last(f"run{number}", [b"d", *(b"d/deep/" + name for name in NAMES)])
+                else:
+                    place.sync(f"run{number}")
             except errors.Unavailable as error:
                 assert "rsync" in str(error)  # in step it is not, and says so
             assert attacker.state(place.victim) == before
     assert swept.rounds
     nothing_has_left(place, before)
+
+
+@pytest.mark.needs("mounts")
+def test_an_undo_against_a_user_who_fills_the_file_system(place_without_room):
+    """What there was room for is whole, and the next undo does the rest."""
+    place = place_without_room
+    place.sync("one")
+    before, refused = attacker.state(place.victim), 0
+    with attacker.Attacker(place.here, "fill", place.victim) as filled:
+        for number in range(ROUNDS):
+            try:
+                place.put_back("one", number)
+            except errors.FailbackError as error:
+                refused += 1
+                assert "No space is left" in str(error) and "run the same command again" in str(error), error
+            # Never half a file: it is written beside, and takes its name then.
+            assert (place.here / "safe/file").read_text() in ("old", "newer")
+            shutil.rmtree(place.runs / f"2026{number}", ignore_errors=True)
+    print(f"{refused} of {ROUNDS} undos found no room")
+    assert filled.rounds
+    (place.here / "d/fills").unlink()
+    place.put_back("one", ROUNDS)
+    assert (place.here / "safe/file").read_text() == (place.here / "safe/gone").read_text() == "old"
+    assert attacker.state(place.victim) == before
 
 
 def test_pruning_against_a_user_who_still_has_a_file_of_a_backup_open(place):
