@@ -125,6 +125,11 @@ def test_nanoseconds_are_compared():
     assert "--modify-window=-1" in replicated.OPTIONS
 
 
+def test_names_that_vanish_keep_no_pass_waiting():
+    """With incremental recursion hard links can; see also tests/functional/library/replication."""
+    assert {"--hard-links", "--no-inc-recursive"} <= set(replicated.OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("pattern", "matching", "others"),
     [

@@ -30,6 +30,9 @@ from failback import errors
 OPTIONS = (
     "--archive",
     "--hard-links",
+    # Else both sides wait for ever when a file with several names vanishes meanwhile (rsync 3.5.0), and
+    # --timeout does not end that: they go on telling each other that they are alive.
+    "--no-inc-recursive",
     "--acls",
     "--xattrs",
     "--sparse",

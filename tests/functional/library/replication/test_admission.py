@@ -247,7 +247,9 @@ def test_whatever_has_changed_the_long_way_is_gone(node, admitted_before, change
     before = names(node)
     (node.parents[2] / "source/later").write_text("4")
     done = carried(node, program=SHORT_WAY)
-    assert done.returncode == 5 and "did not see server greeting" in done.stderr
+    # It ends before it reads anything: rsync misses its greeting, or cannot even say its own.
+    assert done.returncode in (5, 12), done
+    assert "did not see server greeting" in done.stderr or "Broken pipe" in done.stderr
     assert names(node) == before
 
 
