@@ -209,7 +209,7 @@ def test_the_options_are_those_of_every_rsync_between_the_nodes(tmp_path):
     program = lsyncd_config.render(member_of(tmp_path), items)
     found = run_lua(f'{STUB}{program}\nio.write(table.concat(asked[1].rsync._extra, "\\0"))')
     options = os.fsdecode(found).split("\0")
-    assert options[: len(replicated.OPTIONS)] == list(replicated.OPTIONS)
+    assert options[: len(replicated.CARRYING)] == list(replicated.CARRYING)
     assert "--ignore-errors" not in program
     assert "--delete-excluded" not in program
 
@@ -218,7 +218,7 @@ def test_the_options_are_those_of_every_rsync_between_the_nodes(tmp_path):
 def test_a_partial_transfer_and_a_killed_rsync_are_tried_again(tmp_path):
     items = [replicated.item("/srv/salt", is_directory=True)]
     program = lsyncd_config.render(member_of(tmp_path), items)
-    codes = (23, 24, 0, 1, 12, 128 + 9, 128 + 15, 255)
+    codes = (23, 24, 0, 1, 2, 12, 128 + 9, 128 + 15, 255)
     wanted = " .. ' ' .. ".join(f"asked[1].exitcodes[{code}]" for code in codes)
     found = run_lua(f"{STUB}{program}\nio.write({wanted})")
     assert found.decode().split() == [
@@ -226,6 +226,7 @@ def test_a_partial_transfer_and_a_killed_rsync_are_tried_again(tmp_path):
         "ok",
         "ok",
         "die",
+        "again",
         "again",
         "again",
         "again",

@@ -127,7 +127,7 @@ def test_nanoseconds_are_compared():
 
 def test_names_that_vanish_keep_no_pass_waiting():
     """With incremental recursion hard links can; see also tests/functional/library/replication."""
-    assert {"--hard-links", "--no-inc-recursive"} <= set(replicated.OPTIONS)
+    assert {"--hard-links", "--no-inc-recursive"} <= set(replicated.CARRYING)
 
 
 @pytest.mark.parametrize(

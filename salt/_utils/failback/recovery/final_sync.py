@@ -146,7 +146,7 @@ class FinalSync:
             yield waiting, (rsync.VANISHED, rsync.PARTIAL, *rsync.CONNECTION_FAILED)
         for _attempt in range(_LAST_ATTEMPTS):
             running = rsync.Pass(self._command(item), self._locks[item].fileno(), self._deadline)
-            yield running.__enter__(), (rsync.VANISHED, rsync.PARTIAL)
+            yield running.__enter__(), (rsync.VANISHED, rsync.PARTIAL, rsync.PROTOCOL)
 
     def _sync(self, item):
         started = time.monotonic()

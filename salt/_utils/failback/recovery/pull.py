@@ -304,9 +304,9 @@ class PathPull:
                 results.count(result, action, entry)
                 results.name(result, action, path, results.NAMES)
         backup.write_manifest(self._folder, item, self._number)
-        another = (rsync.VANISHED,) if self._was_partial else (rsync.VANISHED, rsync.PARTIAL)
-        rsync.require_success(running.outcome, item, accept=(0, *another))
-        self._was_partial |= running.outcome.code == rsync.PARTIAL
+        once = () if self._was_partial else (rsync.PARTIAL, rsync.PROTOCOL)
+        rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED, *once))
+        self._was_partial |= running.outcome.code in once
         result["code"] = running.outcome.code
         return result
 

@@ -30,8 +30,10 @@ VANISHED = 24
 PARTIAL = 23
 #: What was to be deleted beyond ``max_delete`` is still there.
 TOO_MANY_DELETIONS = 25
+#: Protocol incompatibility. So rsync 3.5.0 ends at times, too, when one of several names of a file vanishes.
+PROTOCOL = 2
 #: rsync(1): protocol, socket I/O, protocol data stream, lost its connection to the daemon or shell.
-CONNECTION_FAILED = (2, 10, 12, 255)
+CONNECTION_FAILED = (PROTOCOL, 10, 12, 255)
 
 _STATISTICS = re.compile(rb"^Number of files: ([\d,.]+)")
 _PRETENDED = re.compile(
@@ -123,7 +125,7 @@ def pull_command(peer, item, dry_run=False, backup=None, named=True, max_delete=
     """
     command = [
         peer.program,
-        *replicated.OPTIONS,
+        *(replicated.OPTIONS if dry_run else replicated.CARRYING),
         *replicated.filters(item),
         *([itemize.FORMAT] if named else []),
         "--stats",

@@ -385,7 +385,9 @@ def push_command(peer, item, named, pretend):
     It has no limit of its own for silence: where a file is large, both ends read for long. ssh notices a peer
     that is gone, and :py:class:`Verification` has a limit for the whole.
     """
-    command = [peer.program, *replicated.OPTIONS, "--checksum", itemize.FORMAT, "--stats"]
+    # Without a whole list at the beginning, both nodes read their files at the same time.
+    options = replicated.OPTIONS if pretend else replicated.CARRYING
+    command = [peer.program, *options, "--checksum", itemize.FORMAT, "--stats"]
     command += ["--from0", "--include-from=-", "--exclude=*"] if named else replicated.filters(item)
     command += ["--dry-run"] if pretend else []
     # The other node's end has the lowest priority too: see failback.peer_requests.

@@ -285,7 +285,7 @@ def render(member, items):
         compare=COMPARE,
         delay=_number(config["lsyncd"]["delay"]),
         max_processes=_number(config["lsyncd"]["max_processes"]),
-        options=_list([*replicated.OPTIONS, f"--timeout={TIMEOUT}"]),
+        options=_list([*replicated.CARRYING, f"--timeout={TIMEOUT}"]),
         remote_shell=quote(replicated.lasting_ssh_command(member.paths, place.connection)),
         in_step=quote(replicated.IN_STEP),
         in_step_source=quote(f"{place.marker}/{replicated.IN_STEP}"),
@@ -345,7 +345,8 @@ heartbeat()
 -- What lsyncd does after rsync has ended with this status.
 local exitcodes = {{
 	[0] = "ok", [24] = "ok", -- 24: a file vanished meanwhile; its deletion waits already
-	[1] = "die", [2] = "die", [4] = "die", [25] = "die",
+	[1] = "die", [4] = "die", [25] = "die",
+	[2] = "again", -- rsync 3.5.0 at times, when one of several names of a file vanishes
 	[3] = "again", [5] = "again", [6] = "again", [10] = "again", [11] = "again", [12] = "again",
 	[13] = "again", [14] = "again", [20] = "again", [21] = "again", [22] = "again", [23] = "again",
 	[30] = "again", [35] = "again", [255] = "again",

@@ -30,9 +30,6 @@ from failback import errors
 OPTIONS = (
     "--archive",
     "--hard-links",
-    # Else both sides wait for ever when a file with several names vanishes meanwhile (rsync 3.5.0), and
-    # --timeout does not end that: they go on telling each other that they are alive.
-    "--no-inc-recursive",
     "--acls",
     "--xattrs",
     "--sparse",
@@ -43,6 +40,14 @@ OPTIONS = (
     "--delete",
 )
 """Options of every rsync between the two nodes, in either direction."""
+
+CARRYING = (*OPTIONS, "--no-inc-recursive")
+"""
+Those of one that carries folders: it makes its whole list first.
+
+Else both sides wait for ever when one of several names of a file vanishes meanwhile (rsync 3.5.0), and
+``--timeout`` does not end that: they go on telling each other that they are alive.
+"""
 
 WILDCARDS = "*?["
 

@@ -8,6 +8,7 @@ import churn
 import pytest
 
 import effort
+from failback.recovery import rsync
 from failback.replication import replicated
 
 pytestmark = pytest.mark.needs("root", "rsync", "attributes")
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.needs("root", "rsync", "attributes")
 #: As lsyncd gives a pass its names.
 NAMES = b"".join(b"/%s\0/%s/***\0" % (name, name) for name in (b"a", b"b", b"c"))
 #: How rsync may end when something vanishes or is in the way.
-ENDS = {0, 23, 24}
+ENDS = {0, 23, 24, rsync.PROTOCOL}
 #: Seconds for a pass of some forty files. ``--timeout`` is no help: both sides say that they are alive.
 WITHIN = 60
 
@@ -42,7 +43,7 @@ def changing(tmp_path):
     thread = threading.Thread(target=change)
     thread.start()
     given = ["--from0", "--include-from=-", "--exclude=*", "--timeout=120", f"--rsh={shell}"]
-    yield ["rsync", *replicated.OPTIONS, *given, f"{source}/", "peer::it/"]
+    yield ["rsync", *replicated.CARRYING, *given, f"{source}/", "peer::it/"]
     stop.set()
     thread.join()
 
