@@ -44,7 +44,7 @@ MEMORY_USED = 0.8
 #: So much average work (``busy``) is begun for each processor that there is: what waits leaves it to others.
 CROWDED = 1.1
 #: And so much of it by hosts: when those of several labs boot at once, Salt's own time-outs must hold.
-CROWDED_HOSTS = 0.9
+CROWDED_HOSTS = 0.8
 #: Others on the machine wait for the tests, which measure times; see also lab/cgroups.py.
 NICENESS = "-10"
 
