@@ -339,6 +339,14 @@ def test_the_lags_fill_the_line_and_do_not_leave_it(days):
     assert max(float(left) + float(width) for left, _, width, _ in bars) >= 970
 
 
+def test_the_first_hour_of_a_pair_is_drawn_at_the_scale_that_is_written_below_it():
+    begin = NOW // 3600 * 3600
+    page = pair_page.page(samples.pair(), {}, (None, None), begin + 900, lags={"salt1": [[begin, 13.0]]})
+    (bar,) = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"[^>]*class="first"', page)
+    assert [float(one) for one in bar] == [100.0, 880 / 4 - 1]
+    assert "2025-11-24 16:00</text>" in page and "2025-11-24 17:00</text>" in page
+
+
 def test_a_pair_of_which_nothing_is_known_says_so():
     said = of_pair(errors={"salt1": "no answer"})
     assert "Nothing is on record, and no node says that it serves." in said

@@ -206,7 +206,9 @@ def _lags(config, lags, begin, now):
     wide = max(lag_history.HOUR, math.ceil((now - left) / BARS / lag_history.HOUR) * lag_history.HOUR)
     tallest = max(USUAL, limit, *(worst for _, worst in hours))
     drawing = html.Drawing(132, f"how far the standby of {config['name']} was behind")
-    scale = 880 / max(now - left, wide)
+    # The hour that has just begun has its place too.
+    right = max(now, left + wide)
+    scale = 880 / (right - left)
     for at, worst in _bars(hours, left, wide):
         said = f"{_day(at)}: {words.duration(worst)}"
         kind = "none" if worst > limit else "first"
@@ -220,7 +222,7 @@ def _lags(config, lags, begin, now):
     if line > 30:
         drawing.say(92, line + 4, words.duration(limit), "end", "dim")
     drawing.say(100, 122, _day(left), kind="dim")
-    drawing.say(980, 122, _day(now), "end", "dim")
+    drawing.say(980, 122, _day(right), "end", "dim")
     yield drawing.html()
     yield (
         '<p class="dim">A takeover would have lost what was written in so much time, at most. It is proved '

@@ -50,6 +50,6 @@ def changing(tmp_path):
 
 def test_a_pass_ends(changing):
     """With incremental recursion, rsync 3.5.0 hung in two of 533 passes like these."""
-    for _ in range(effort.rounds(20, 2000)):
+    for _ in range(effort.rounds(5, 2000)):
         done = subprocess.run(changing, input=NAMES, capture_output=True, check=False, timeout=WITHIN)
         assert done.returncode in ENDS, done
