@@ -31,6 +31,24 @@ PAIR = {
 }
 
 
+def options(minion_opts, tmp_path_factory):
+    """A minion's options with a root for the primary; before a module is loaded, for 3006 gives it a copy."""
+    minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
+    return minion_opts
+
+
+@contextlib.contextmanager
+def as_services(root, modules, monkeypatch):
+    """A :class:`Host` that answers in place of Salt's module of services; it is removed at the end."""
+    host = Host(root)
+    for name in ("show", "start", "stop", "restart"):
+        monkeypatch.setitem(modules, f"service.{name}", getattr(host, name))
+    try:
+        yield host
+    finally:
+        host.remove()
+
+
 class Host:
     """
     What systemd and SSH are for the module under test.

@@ -21,26 +21,26 @@ pytestmark = pytest.mark.needs("root", "lsyncd")
 
 @pytest.fixture(scope="module")
 def minion_opts(minion_opts, tmp_path_factory):
-    # Salt 3006 gives a module its own copy of the options, so this must be known before it is loaded.
-    minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
-    return minion_opts
+    return lsyncd_host.options(minion_opts, tmp_path_factory)
 
 
 @pytest.fixture
 def host(minion_opts, modules, monkeypatch):
-    host = lsyncd_host.Host(minion_opts["failback_root"])
+    with lsyncd_host.as_services(minion_opts["failback_root"], modules, monkeypatch) as host:
+        filled(host)
+        modules.lsyncd.start("salt")
+        modules.lsyncd.drain("salt", 30)
+        assert content(host.target) == content(host.source)
+        yield host
+
+
+def filled(host):
+    """Files with all kinds of names, and a limit that a repair may come to."""
     host.configure(recovery={"max_delete": 2})
-    for name in ("show", "start", "stop", "restart"):
-        monkeypatch.setitem(modules, f"service.{name}", getattr(host, name))
     for name in ("one", "two", "three", "folder/inner", "we[ir]d*?\\x", "line\nbreak", "*"):
         path = host.source / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"the content of {name}\n")
-    modules.lsyncd.start("salt")
-    modules.lsyncd.drain("salt", 30)
-    assert content(host.target) == content(host.source)
-    yield host
-    host.remove()
 
 
 def verification(host, limit=60, shell=None):

@@ -12,19 +12,13 @@ pytestmark = pytest.mark.needs("root", "lsyncd")
 
 @pytest.fixture(scope="module")
 def minion_opts(minion_opts, tmp_path_factory):
-    # Salt 3006 gives a module its own copy of the options, so this must be known before it is
-    # loaded.
-    minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
-    return minion_opts
+    return lsyncd_host.options(minion_opts, tmp_path_factory)
 
 
 @pytest.fixture
 def host(minion_opts, modules, monkeypatch):
-    host = lsyncd_host.Host(minion_opts["failback_root"])
-    for name in ("show", "start", "stop", "restart"):
-        monkeypatch.setitem(modules, f"service.{name}", getattr(host, name))
-    yield host
-    host.remove()
+    with lsyncd_host.as_services(minion_opts["failback_root"], modules, monkeypatch) as host:
+        yield host
 
 
 class Result:
