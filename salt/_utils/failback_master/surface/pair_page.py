@@ -229,6 +229,11 @@ def _lags(config, lags, begin, now):
         "every ten seconds, so some seconds are usual; the line is <code>watch.max_lag</code>, "
         f"{words.duration(limit)}.</p>"
     )
+    yield _worst_lags(hours, now)
+
+
+def _worst_lags(hours, now):
+    """The worst of the last day, of the last week, and of all."""
     rows = []
     for name, seconds in (
         ("the last day", DAY),
@@ -239,7 +244,7 @@ def _lags(config, lags, begin, now):
         if some:
             worst, at = max(some)
             rows.append([name, words.duration(worst), f"in the hour from {_day(at)}"])
-    yield html.table(["worst of", "behind", "UTC"], rows, ["", "number", ""])
+    return html.table(["worst of", "behind", "UTC"], rows, ["", "number", ""])
 
 
 def _bars(hours, left, wide):
