@@ -21,6 +21,7 @@ ROWS = {
         sync.pre_sync,
         sync.preview,
         sync.lag,
+        sync.lag_many,
         rendering.rendering,
         rendering.checking,
     )

@@ -19,7 +19,7 @@ from lab.roles import salt
 from lab.site import Site
 
 
-def ready(name, prepare):
+def ready(name, prepare, checkout=cache.CHECKOUT):
     """
     The folder of a snapshot; made first if it is not there. Never write to it.
 
@@ -29,25 +29,30 @@ def ready(name, prepare):
     prepare
         Called with the lab when its masters run: brings it into the state. It, the image, the tree that is
         served and the lab's own code are what the snapshot is made from.
+
+    checkout
+        Whose tree is served; this one's by default.
     """
     what = f"snapshot-{name}"
-    return cache.made(what, ingredients(name, prepare), lambda place: _make(place, name, prepare))
+    from_these = ingredients(name, prepare, checkout)
+    return cache.made(what, from_these, lambda place: _make(place, name, prepare, checkout))
 
 
-def ingredients(name, prepare):
+def ingredients(name, prepare, checkout=cache.CHECKOUT):
     """All that a snapshot is made from."""
     description = sites.SITES[name].chosen()
     return {
         "image": image.ingredients(description.image),
-        "tree": _digest(cache.CHECKOUT / each for each in salt.names()),
+        "tree": _digest(checkout / each for each in salt.names(checkout)),
         "lab": _digest(_code()),
         "recipe": _digest([pathlib.Path(inspect.getsourcefile(prepare))]),
     }
 
 
-def _make(place, name, prepare):
+def _make(place, name, prepare, checkout):
     place.mkdir(parents=True)
     lab = Site(_lab(), name)
+    lab.checkout = checkout
     lab.trusts_keys = True
     lab.down()
     try:

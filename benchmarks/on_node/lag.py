@@ -1,8 +1,8 @@
 """
 How long a file takes to the other node: lag.py write FOLDER RATE SECONDS | lag.py see FOLDER FILES SECONDS.
 
-Both nodes share the machine's clock. ``see`` prints how long each file took until it appeared under its name,
-sorted, when so many have or the time is over.
+Both nodes share the machine's clock. ``see`` prints how long each file took until it appeared under its name, in
+the order in which they were written, when so many have or the time is over.
 """
 
 import json
@@ -26,15 +26,16 @@ def write(folder, rate, seconds):
 
 def see(folder, files, seconds):
     end = time.monotonic() + seconds
-    lags = []
+    lags = {}
     with inotify.Inotify() as opened:
         opened.watch(os.fsencode(folder), inotify.MOVED_TO)
         print("ready", flush=True)
         while len(lags) < files and (left := end - time.monotonic()) > 0:
             if select.select([opened], [], [], left)[0]:
                 now = time.monotonic()
-                lags += [now - float(event.name) for event in opened.events()]
-    print(json.dumps(sorted(lags)))
+                names = [float(event.name) for event in opened.events()]
+                lags.update((name, now - name) for name in names)
+    print(json.dumps([lag for _, lag in sorted(lags.items())]))
 
 
 if __name__ == "__main__":

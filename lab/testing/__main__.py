@@ -281,12 +281,16 @@ def makers():
     made = {f"tests-{each}": lambda each=each: environments.tests(each) for each in environments.RELEASES}
     made |= {f"python-{each}": lambda each=each: environments.python(each) for each in environments.PYTHONS}
     made |= {f"image-{each}": lambda each=each: image.ready(each) for each in kinds.KINDS}
-    return made | {"snapshot-salt": _snapshot}
+    return made | {
+        "snapshot-salt": lambda: _snapshot(
+            "import lab_pair; from lab import snapshots; snapshots.ready('salt', lab_pair.set_up)"
+        ),
+        "snapshot-before": lambda: _snapshot("import release_before; release_before.snapshot()"),
+    }
 
 
-def _snapshot():
+def _snapshot(program):
     """In a process of its own: what prepares it lies beside the tests that need it."""
-    program = "import lab_pair; from lab import snapshots; snapshots.ready('salt', lab_pair.set_up)"
     places = f"{cache.CHECKOUT}:{cache.CHECKOUT / 'tests/lab'}"
     cache.call([environments.PYTHON, "-B", "-c", program], env=dict(os.environ, PYTHONPATH=places))
 

@@ -49,6 +49,17 @@ def _journals(pair, run):
     return None if _remote_shell() else service.Both(_member(pair), run)
 
 
+def _teller(pair, run):
+    """The function that tells the run's master how far the files are, or None where there is no master."""
+    # From another thread, which has no context of the loader: a function of it brings its own along.
+    send, tag = __salt__.get("event.send"), runs.moved_tag(pair, run)
+    if send is None or __opts__.get("file_client") == "local":
+        return None
+    return lambda done, whole, per_second: send(
+        tag, {"done": done, "whole": whole, "per_second": round(per_second)}
+    )
+
+
 def _limits(max_delete, max_change_percent):
     return {
         "max_delete": _number("max_delete", max_delete),
@@ -242,7 +253,8 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
     Bring this node's paths in step with the serving node, with a backup of all that is replaced.
 
     It is repeated until a pass is small. What a killed call had done is kept, and calling it again
-    continues.
+    continues. Every five seconds the master's bus gets ``failback/<pair>/<run>/pre-sync/moved`` with ``done``,
+    ``whole`` (bytes of the first pass) and ``per_second``.
 
     pair
         Name of the pair.
@@ -283,6 +295,7 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
         takeover=takeover,
         overrides=_limits(max_delete, max_change_percent),
         journals=_journals(pair, run),
+        tell=_teller(pair, run),
     ).sync()
 
 

@@ -334,16 +334,17 @@ def files_pre_synced(name):
     def work(run, changes):
         reports = run.nodes.all(run.ids, "pair.report", run.config["name"])
         serving = reports[run.other(run.plan.target)]
-        done = run.nodes.one(
-            run.plan.target,
-            "reverse_rsync.synced",
-            run.config["name"],
-            run.id,
-            serving["sources"],
-            takeover=checks.takeover(run, reports.values()),
-            max_delete=run.config["recovery"]["max_delete"],
-            max_change_percent=run.config["recovery"]["max_change_percent"],
-        )
+        with run.hearing_of_files(run.plan.target):
+            done = run.nodes.one(
+                run.plan.target,
+                "reverse_rsync.synced",
+                run.config["name"],
+                run.id,
+                serving["sources"],
+                takeover=checks.takeover(run, reports.values()),
+                max_delete=run.config["recovery"]["max_delete"],
+                max_change_percent=run.config["recovery"]["max_change_percent"],
+            )
         changes.update(done["changes"])
         _reload(run, done["then"])
         run.facts["files"] = {

@@ -36,6 +36,34 @@ def options(minion_opts, tmp_path_factory):
     minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
     return minion_opts
 
+#: A remote shell that lets rsync talk until the content of a file has been sent, and holds that back.
+LATE = """
+import os, pathlib, subprocess, sys, threading, time
+
+base = pathlib.Path(sys.argv[1])
+daemon = subprocess.Popen(
+    ["rsync", "--server", "--daemon", f"--config={base}/rsyncd.conf", "."],
+    stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+)
+
+
+def answers():
+    while data := os.read(daemon.stdout.fileno(), 65536):
+        os.write(1, data)
+
+
+threading.Thread(target=answers, daemon=True).start()
+while data := os.read(0, 65536):
+    if b"older" in data:
+        (base / "has-read").touch()
+        while (base / "late").exists():
+            time.sleep(0.02)
+    daemon.stdin.write(data)
+    daemon.stdin.flush()
+daemon.stdin.close()
+daemon.wait()
+"""
+
 
 @contextlib.contextmanager
 def as_services(root, modules, monkeypatch):
@@ -101,13 +129,21 @@ class Host:
             f"[ -e {self.base}/blocked ] && exit 255\n"
             f"[ -e {self.base}/slow ] && sleep 60\n"
             f"while [ -e {self.base}/held ]; do touch {self.base}/holds; sleep 0.05; done\n"
+            # The first one of all that are let through so keeps what it is sent to itself.
+            f"if [ -e {self.base}/late ] && mkdir {self.base}/is-late 2>/dev/null; then\n"
+            f"    exec python3 -S {programs}/late.py {self.base}\n"
+            "fi\n"
             f"exec rsync --server --daemon --config={self.base}/rsyncd.conf .\n"
         )
         (programs / "ssh").chmod(0o755)
+        (programs / "late.py").write_text(LATE)
         self.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
 
     def block(self, name="blocked"):
-        """Cut the way to the standby (``blocked``); let it hang (``slow``), or wait (``held``)."""
+        """
+        Cut the way to the standby (``blocked``); let it hang (``slow``), or wait (``held``); let the first
+        one that comes put its files in place when it is over (``late``).
+        """
         (self.base / name).touch()
 
     def unblock(self, name="blocked"):

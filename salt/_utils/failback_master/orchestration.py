@@ -21,6 +21,7 @@ from failback.state import lock as locks
 from failback.state import runs
 from failback_master import minions
 from failback_master import witnesses
+from failback_master.surface import heard_files
 from failback_master.surface import progress
 
 log = logging.getLogger(__name__)
@@ -339,6 +340,13 @@ class Run:
         """What the step at work waits for now."""
         if self._at:
             self.progress.tell(self._at[0], text)
+
+    @contextlib.contextmanager
+    def hearing_of_files(self, node):
+        """Print how far the files are that come to a node, as it says while the block lasts."""
+        step, heard = self._at[0], heard_files.Ear(self._opts, runs.moved_tag(self.config["name"], self.id), node)
+        with heard.told(lambda text: self.progress.more(step, text)):
+            yield
 
     def note(self, step, result, comment, seconds):
         """A step has ended."""

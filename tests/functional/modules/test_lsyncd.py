@@ -1,5 +1,6 @@
 """The module with a real lsyncd: what arrives on the standby, and what status and drain say."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -13,6 +14,9 @@ import pytest
 from lsyncd_host import content
 from lsyncd_host import eventually
 from salt.exceptions import CommandExecutionError
+
+from failback.replication import in_step
+from failback.replication import lsyncd_status
 
 import effort
 
@@ -320,6 +324,112 @@ def test_drain_waits_for_a_transfer_that_hangs(host, started):
     with pytest.raises(CommandExecutionError, match="still wait"):
         started.drain("salt", 3)
     assert not (host.target / "late").exists()
+
+
+@contextlib.contextmanager
+def rewritten(path):
+    """A file that is written again and again while the block lasts, each time with the next number."""
+    program = (
+        "import itertools, sys\n"
+        "for number in itertools.count():\n"
+        "    with open(sys.argv[1], 'w') as file:\n"
+        "        file.write(f'{number:020}')\n"
+    )
+    with subprocess.Popen(["python3", "-S", "-c", program, str(path)]) as writer:
+        try:
+            eventually(path.exists)
+            yield
+        finally:
+            writer.kill()
+
+
+def number_in(path):
+    # The writer may have it open, and empty.
+    return eventually(lambda: path.read_text() or None)
+
+
+def test_drain_ends_while_a_file_is_rewritten_without_a_pause(host, started):
+    with rewritten(host.source / "log"):
+        for number in range(3):
+            (host.source / f"beside {number}").write_text("x")
+            before = int(number_in(host.source / "log"))
+            assert started.drain("salt", 30)["left"] == []
+            assert (host.target / f"beside {number}").exists()
+            # rsync may have read it while it was empty, and has then been told of it once more.
+            assert eventually(lambda before=before: int((host.target / "log").read_text() or 0) >= before)
+
+
+def test_the_proof_of_in_step_ends_while_a_file_is_rewritten_without_a_pause(host, started):
+    prover = in_step.Prover(host.member)
+    with rewritten(host.source / "log"):
+        (host.source / "beside").write_text("x")
+        eventually(lambda: prover.look(host.show("lsyncd")))
+        assert (host.target / "beside").exists()
+        assert prover.lag() < 30
+
+
+def test_what_was_changed_before_is_waited_for_however_much_comes_later(host, started):
+    host.block("held")
+    (host.source / "old").write_text("x")
+    eventually((host.base / "holds").exists)
+    with rewritten(host.source / "log"):
+        with pytest.raises(CommandExecutionError, match="still wait"):
+            started.drain("salt", 3)
+        assert not (host.target / "old").exists()
+        host.unblock("held")
+        started.drain("salt", 30)
+        assert (host.target / "old").exists()
+
+
+def test_a_name_that_goes_and_comes_while_its_going_waits_is_carried_before_drain_ends(host, started):
+    (host.source / "name").write_text("first")
+    started.drain("salt", 30)
+    host.block("held")
+    # Both of its passes are at work on something else, so that what follows has to wait.
+    for other in ("one", "two"):
+        (host.source / other).write_text("x")
+        eventually(lambda other=other: len(lsyncd_status.children(host.process.pid)) >= 1 and other)
+    (host.source / "name").unlink()
+    with pytest.raises(CommandExecutionError, match="still wait"):
+        started.drain("salt", 2)
+    (host.source / "name").write_text("second")
+    with rewritten(host.source / "log"):
+        with pytest.raises(CommandExecutionError, match="still wait"):
+            started.drain("salt", 2)
+        host.unblock("held")
+        started.drain("salt", 30)
+        assert (host.target / "name").read_text() == "second"
+
+
+def test_an_older_content_is_never_put_in_place_last(host, started):
+    """A pass that has read a file, and is slow to put it in place, while the file changes again."""
+    host.block("late")
+    (host.source / "file").write_text("older")
+    eventually((host.base / "has-read").exists)
+    (host.source / "file").write_text("newer content")
+    # Nothing of the second one may arrive while the first is at work; a second without it is no proof, but
+    # without the rule it had arrived by then, and the first came last.
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        assert not (host.target / "file").exists()
+        time.sleep(0.05)
+    host.unblock("late")
+    started.drain("salt", 30)
+    assert (host.target / "file").read_text() == "newer content"
+
+
+def test_another_file_does_not_wait_for_the_pass_of_one_that_has_changed_again(host, started):
+    host.block("late")
+    (host.source / "file").write_text("older")
+    eventually((host.base / "has-read").exists)
+    (host.source / "file").write_text("newer content")
+    time.sleep(1)  # lsyncd has seen it, and has nothing that it may begin
+    (host.source / "other").write_text("x")
+    eventually((host.target / "other").exists)
+    assert not (host.target / "file").exists()
+    host.unblock("late")
+    started.drain("salt", 30)
+    assert (host.target / "file").read_text() == "newer content"
 
 
 def test_a_dead_daemons_status_file_is_not_believed(host, started):

@@ -1,20 +1,17 @@
 """A pair that serves gets another release by highstate: nobody takes over, nothing stops or stays behind."""
 
-import io
 import json
-import tarfile
 import time
 
 import pytest
-from lab_pair import PILLAR
+import release_before
+from release_before import CURRENT
+from release_before import FLAT
+from release_before import RELEASES
+from release_before import exists
+from release_before import library
 
-from lab import cache
 from lab.host import until
-from lab.roles import salt
-
-FLAT = "/usr/local/lib/failback/failback"
-RELEASES = "/usr/local/lib/failback/releases"
-CURRENT = "/usr/local/lib/failback/current"
 
 #: Starts highstate's part that brings the library, and kills it while the new release is being written.
 KILL = """
@@ -52,17 +49,6 @@ def watch(pair):
     return json.loads(pair.salt2.read("/run/failback/watch-gateway-ip.json"))
 
 
-def exists(host, path):
-    return host.run(["test", "-e", path], check=False).returncode == 0
-
-
-def library(pair, host):
-    """The one folder of the program's library on a node."""
-    found = host.run(["find", "/usr/local/lib/failback", "-name", "cli.py", "-not", "-path", "*/.new-*"])
-    (file,) = found.stdout.split()
-    return file.removesuffix("/cli.py")
-
-
 def test_the_release_before_serves(pair, before):
     assert before["holders"] == ["salt1"] and len(before["lsyncd"]) == 1
     assert [exists(host, FLAT) for host in pair.nodes] == [True, True]
@@ -70,23 +56,7 @@ def test_the_release_before_serves(pair, before):
 
 
 def test_the_masters_get_the_new_one_and_keep_nothing_of_the_old(pair):
-    with tarfile.open(fileobj=io.BytesIO(salt.tree(pair.site, cache.CHECKOUT))) as archive:
-        names = [name for name in archive.getnames() if name.startswith("salt/")]
-        new = io.BytesIO()
-        with tarfile.open(fileobj=new, mode="w") as part:
-            for name in names:
-                member = archive.getmember(name)
-                part.addfile(member, archive.extractfile(member) if member.isreg() else None)
-    for host in pair.nodes:
-        host.run(["rm", "-rf", "/srv/salt/salt"])
-        host.run(["tar", "-x", "-C", "/srv/salt"], input=new.getvalue())
-        # For 20 s the master goes by the list of files that it has; see docs/install.md.
-        host.run(["salt-run", "fileserver.clear_file_list_cache"], timeout=120)
-        host.run(["salt-run", "saltutil.sync_all"], timeout=300)
-        found = host.run(["find", "/var/cache/salt/master/extmods/utils", "-name", "*.py"]).stdout.split()
-        synced = {path.removeprefix("/var/cache/salt/master/extmods/utils/") for path in found}
-        wanted = {name.removeprefix("salt/_utils/") for name in names if name.startswith("salt/_utils/")}
-        assert synced == {name for name in wanted if name.endswith(".py")}
+    release_before.give_this_one(pair, pair.nodes)
 
 
 def test_until_highstate_has_run_both_nodes_run_the_old_one_and_a_run_is_refused(pair, before):
@@ -98,7 +68,7 @@ def test_until_highstate_has_run_both_nodes_run_the_old_one_and_a_run_is_refused
 def test_highstate_that_is_killed_in_the_middle_leaves_the_old_one_whole(pair, before):
     pair.salt2.run(["salt-call", "saltutil.sync_all"], timeout=300)
     assert "killed" in pair.python(pair.salt2, KILL)
-    assert library(pair, pair.salt2) == FLAT
+    assert library(pair.salt2) == FLAT
     report = json.loads(pair.salt2.run(["/usr/local/sbin/failback", "report", "salt"]).stdout)
     assert report["ledger"]["generation"] == before["ledgers"][1]["generation"]
     assert watch(pair)["since"] < before["moment"]
@@ -109,8 +79,8 @@ def test_highstate_brings_it_and_nothing_else_happens(pair, before):
     assert [one for found in states.values() for one in found if one[1] is not True] == []
     for host in pair.nodes:
         assert not exists(host, FLAT)
-        assert library(pair, host) == host.run(["readlink", "-f", f"{CURRENT}/failback"]).stdout.strip()
-        assert host.run(["ls", "-A", RELEASES]).stdout.split() == [library(pair, host).split("/")[-2]]
+        assert library(host) == host.run(["readlink", "-f", f"{CURRENT}/failback"]).stdout.strip()
+        assert host.run(["ls", "-A", RELEASES]).stdout.split() == [library(host).split("/")[-2]]
         report = json.loads(host.run(["/usr/local/sbin/failback", "report", "salt"]).stdout)
         assert "pause" in report
     packages = json.loads(
@@ -139,10 +109,7 @@ def test_a_watch_that_has_nobody_to_ask_says_so_until_the_pillar_names_somebody(
     (said,) = status["pairs"]["salt"]["watch_wrong"]
     assert status["status"] != 0 and status["pairs"]["salt"]["verdict"] == "normal"
     assert "salt2 takes nothing of salt over" in said and "host: <its address>" in said
-    for host in pair.nodes:
-        text = host.read(PILLAR)
-        assert text.count("[client]") == 1
-        host.write(PILLAR, text.replace("[client]", f"[{{id: client, host: {pair.client.address()}}}]"))
+    release_before.name_the_witness(pair)
     assert {place for found in pair.highstate(pair.salt1).values() for place, *_ in found} == {
         "The node knows the pair salt"
     }

@@ -24,6 +24,23 @@ NEW_KEYS = (
 )
 OLD_KEYS = "mv -f /root/keys/* /etc/ssh && rmdir /root/keys && systemctl restart ssh"
 
+#: As a disk that the kernel has turned read-only.
+READ_ONLY = "mount --bind /srv/data /srv/data && mount -o remount,bind,ro /srv/data"
+WRITABLE = "umount /srv/data"
+
+#: What keeps root's SSH from working, and what undoes it.
+WAYS_NOT_IN = {
+    "a shell that prints": (
+        "cp -p /root/.bashrc /root/bashrc && sed -i '1i echo hi' /root/.bashrc",
+        "mv /root/bashrc /root/.bashrc",
+    ),
+    "AllowUsers without root": (
+        "echo 'AllowUsers nobody' > /etc/ssh/sshd_config.d/allow.conf && systemctl restart ssh",
+        "rm /etc/ssh/sshd_config.d/allow.conf && systemctl restart ssh",
+    ),
+    "an expired password": ("cp -p /etc/shadow /root/shadow && chage -d 0 root", "mv /root/shadow /etc/shadow"),
+}
+
 
 @pytest.fixture(scope="module")
 def app(pair):
@@ -79,6 +96,11 @@ def wrong(pair):
     return " ".join(found["drift"])
 
 
+def app_of(host):
+    """The process of ``app``: it is another one, or none, when it was stopped."""
+    return host.run(["systemctl", "show", "app", "--property=MainPID,ActiveState"]).stdout
+
+
 def is_ready_again(pair):
     until(lambda: all(ready(host) for host in pair.nodes), 60, "both nodes to be ready again")
 
@@ -117,15 +139,59 @@ def test_a_standby_with_new_host_keys_is_not_ready_and_falls_behind(pair):
 def what_only_one_node_shows(pair):
     """Meanwhile: what needs the same half minute, and nothing of what is tried beside it."""
     try:
-        pair.salt2.run(["chattr", "+i", "/srv/data"])
+        shell(pair.salt2, READ_ONLY)
         pair.salt2.run(["systemctl", "mask", "app"])
         until(lambda: said(pair.salt2, "path"), 15, "salt2 to see that it cannot write")
         assert "/srv/data cannot be written on salt2" in said(pair.salt2, "path")
         until(lambda: said(pair.salt2, "services"), 15, "salt2 to see that it could not start app")
         assert "systemctl unmask app" in said(pair.salt2, "services")
+        before = app_of(pair.salt1)
+        refused = pair.orchestrate(pair.salt1, "failover")
+        assert refused.returncode != 0 and "Refused, nothing was changed" in refused.stdout, refused.stdout
+        assert "systemctl unmask app" in refused.stdout and "cannot be written on salt2" in refused.stdout
+        assert app_of(pair.salt1) == before
     finally:
-        pair.salt2.run(["chattr", "-i", "/srv/data"])
+        shell(pair.salt2, WRITABLE)
         pair.salt2.run(["systemctl", "unmask", "app"])
+
+
+@pytest.mark.parametrize("why", WAYS_NOT_IN)
+def test_a_standby_that_lets_lsyncd_in_no_more_is_not_ready(pair, why):
+    broken, mended = WAYS_NOT_IN[why]
+    shell(pair.salt2, broken)
+    # A connection that stays was let in before.
+    pair.salt1.run(["ssh", "-S", "/run/failback/salt/lsyncd.ssh", "-O", "exit", "salt2"], check=False)
+    try:
+        pair.salt1.write("/srv/data/many/not-let-in", f"{why}\n")
+        until(lambda: said(pair.salt1, "rsync"), 40, "salt1 to say that rsync fails")
+        assert "What was written since would be lost with salt1" in wrong(pair)
+    finally:
+        shell(pair.salt2, mended)
+    is_ready_again(pair)
+    assert pair.salt2.read("/srv/data/many/not-let-in") == f"{why}\n"
+
+
+def test_an_lsyncd_that_ends_again_and_again_carries_nothing(pair):
+    """As without inotify watches, which all hosts of a machine share: it ends with an error, and starts anew."""
+    ends = "/run/systemd/system/lsyncd.service.d/ends.conf"
+    pair.salt1.run(["mkdir", "-p", ends.rpartition("/")[0]])
+    pair.salt1.write(ends, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    pair.salt1.run(["systemctl", "daemon-reload"])
+    try:
+        pair.salt1.run(["systemctl", "restart", "--no-block", "lsyncd"])
+        until(lambda: said(pair.salt1, "lsyncd"), 40, "salt1 to see that lsyncd does not run")
+        assert "lsyncd" in wrong(pair)
+        recovered = pair.recover(pair.salt1)
+        assert "Nothing to do" not in recovered.stdout and recovered.returncode != 0, recovered.stdout
+        again = pair.recover(pair.salt1)
+        assert "Nothing to do" not in again.stdout and again.returncode != 0, again.stdout
+    finally:
+        pair.salt1.run(["rm", ends])
+        pair.salt1.run(["systemctl", "daemon-reload"])
+        pair.salt1.run(["systemctl", "reset-failed", "lsyncd"], check=False)
+    recovered = pair.recover(pair.salt1)
+    assert recovered.returncode == 0, recovered.stdout
+    is_ready_again(pair)
 
 
 def test_a_file_that_rsync_cannot_replace_is_named_and_nothing_is_stopped_for_a_failover(pair):
@@ -134,11 +200,11 @@ def test_a_file_that_rsync_cannot_replace_is_named_and_nothing_is_stopped_for_a_
         pair.salt1.write("/srv/data/many/file-7", "another content\n")
         until(lambda: "file-7" in said(pair.salt1, "rsync"), 40, "salt1 to name the file")
         assert "exit code 23" in said(pair.salt1, "rsync")
-        before = pair.salt1.run(["systemctl", "show", "app", "--property=MainPID"]).stdout
+        before = app_of(pair.salt1)
         done = pair.orchestrate(pair.salt1, "failover")
         assert done.returncode != 0 and "Refused, nothing was changed" in done.stdout, done.stdout
         assert "salt2 is not ready to serve" in done.stdout and "file-7" in done.stdout
-        assert pair.salt1.run(["systemctl", "show", "app", "--property=MainPID"]).stdout == before
+        assert app_of(pair.salt1) == before
         recovered = pair.recover(pair.salt1)
         assert recovered.returncode != 0 and "Nothing to do" not in recovered.stdout
     finally:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import time
 
 import pytest
 
@@ -49,6 +50,33 @@ def test_on_a_terminal_one_line_is_redrawn_and_gone_at_the_end(monkeypatch):
     assert "| salt1 reboots  0 s" in text
     shown = [one.split("\r\033[K")[-1] for one in text.split("\n")]
     assert len(shown) == 2 and shown[0].endswith(f"  done{live.PLAIN}") and live.GREEN in shown[0]
+
+
+def test_how_far_a_step_is_keeps_its_seconds_on_a_terminal(monkeypatch):
+    stream = Terminal()
+    screen = opened(stream, monkeypatch)
+    screen.going("pre-sync  what changed comes over")
+    monkeypatch.setattr(screen, "_began", time.monotonic() - 75)
+    screen.more("pre-sync  312 of 1,204 MB, 48.1 MB/s")
+    deadline = time.monotonic() + 10
+    while "48.1 MB/s  75 s" not in stream.getvalue():
+        assert time.monotonic() < deadline, stream.getvalue()
+        time.sleep(0.01)
+    screen.done()
+    screen.more("pre-sync  too late")
+    time.sleep(2 * live.REDRAWN_EVERY)  # there is nothing to wait for: nothing may come
+    assert "too late" not in stream.getvalue()
+
+
+def test_how_far_a_step_is_does_not_fill_a_pipe(monkeypatch):
+    stream = io.StringIO()
+    screen = opened(stream, monkeypatch)
+    for megabytes in range(10):
+        screen.more(f"{megabytes} of 10 MB")
+    assert len(stream.getvalue().splitlines()) == 1
+    monkeypatch.setattr(screen, "_last_more", time.monotonic() - live.LINE_EVERY)
+    screen.more("9 of 10 MB")
+    assert [line.split("  ")[1] for line in stream.getvalue().splitlines()] == ["0 of 10 MB", "9 of 10 MB"]
 
 
 @pytest.mark.parametrize("how", ["NO_COLOR", "--no-color", "a pipe"])

@@ -1,5 +1,6 @@
 """Facts of the running system."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -69,6 +70,35 @@ def process_started(pid):
         return None
     # The second field, the command in parentheses, may itself hold spaces and parentheses.
     return int(text.rpartition(")")[2].split()[19])
+
+
+def written_by(pid):
+    """
+    Bytes that a process and those that it has forked have written so far, into files or pipes (proc(5), ``io``).
+
+    What it has started with other arguments, as rsync does ssh, does not count. 0 for one that has ended.
+    """
+    try:
+        folders = [pathlib.Path(f"/proc/{pid}")]
+        own = (folders[0] / "cmdline").read_bytes()
+        folders += [folder for folder in pathlib.Path("/proc").iterdir() if _is_fork_of(pid, own, folder)]
+    except OSError:
+        return 0
+    written = 0
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            fields = dict(line.split(": ") for line in (folder / "io").read_text().splitlines())
+            written += int(fields["wchar"])
+    return written
+
+
+def _is_fork_of(pid, own, folder):
+    if not folder.name.isdigit():
+        return False
+    with contextlib.suppress(OSError):
+        parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+        return int(parent) == pid and (folder / "cmdline").read_bytes() == own
+    return False
 
 
 def package_digest(folder):

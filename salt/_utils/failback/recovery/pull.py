@@ -23,6 +23,7 @@ from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import dry_run
 from failback.recovery import itemize
+from failback.recovery import meter
 from failback.recovery import results
 from failback.recovery import rsync
 from failback.recovery import workers
@@ -88,6 +89,9 @@ class Pull:
     conflict
         See :py:func:`failback.recovery.dry_run.preview`; asked in the first look alone, for later the files
         here are the peer's.
+
+    tell
+        Called while the files come, see :py:func:`failback.recovery.meter.telling`.
     """
 
     items: list
@@ -98,6 +102,7 @@ class Pull:
     gate: typing.Optional[typing.Callable] = None
     mark: typing.Optional[typing.Callable] = None
     conflict: typing.Optional[typing.Callable] = None
+    tell: typing.Optional[typing.Callable] = None
 
     @property
     def folder(self):
@@ -196,7 +201,8 @@ class Pull:
                 for path in paths:
                     path.forget()
                 raise errors.Refused("\n".join(problems))
-            reports = workers.each(PathPull.sync, paths, self.limits.parallel)
+            with meter.telling(lambda: _moved(paths), self.tell):
+                reports = workers.each(PathPull.sync, paths, self.limits.parallel)
         return {
             "paths": reports,
             "changed": [each["path"] for each in reports if results.changes(each)],
@@ -232,6 +238,8 @@ class PathPull:
         self._number = self._folder.next_pass(item.module)
         self._looked = None
         self._was_partial = False
+        #: The pass at work, and what the first one had to bring.
+        self._running, self._expected, self._is_over = None, 0, False
 
     @property
     def _list_file(self):
@@ -239,7 +247,15 @@ class PathPull:
 
     def look_first(self):
         """The preview of the first pass, with its conflicts; its list is kept with the run."""
-        return self._look(self._whole.conflict)
+        looked = self._look(self._whole.conflict)
+        self._expected = looked["bytes"]
+        return looked
+
+    def moved(self):
+        """Bytes that the first pass has brought, and all that it has to bring; the later ones are small."""
+        running = self._running
+        written = self._expected if self._is_over else running.written() if running else 0
+        return min(written, self._expected), self._expected
 
     def _look(self, conflict=None):
         terms = {"list_file": self._list_file, "attributes_too": True, "conflict": conflict}
@@ -297,12 +313,14 @@ class PathPull:
             result.update({key: looked[key] for key in (*results.ACTIONS, "bytes", "names", "truncated")})
         replaced = self._replaced() if named else ()
         with root_unchanged(item, peer), rsync.Pass(command, self._lock.fileno()) as running:
+            self._running = running
             for entry in results.entries(running, item):
                 path, action = results.path_of(item, entry), results.happened(entry, kept)
                 if action == itemize.CREATED and path in replaced:
                     action = itemize.OVERWRITTEN
                 results.count(result, action, entry)
                 results.name(result, action, path, results.NAMES)
+        self._is_over = True
         backup.write_manifest(self._folder, item, self._number)
         once = () if self._was_partial else (rsync.PARTIAL, rsync.PROTOCOL)
         rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED, *once))
@@ -314,6 +332,12 @@ class PathPull:
         """What bears the name of something of another type, as the look before the pass has seen it."""
         listed = backup.entries(self._folder, self._item.module, self._number)
         return {each["path"] for each in listed if each["action"] == itemize.OVERWRITTEN}
+
+
+def _moved(paths):
+    """Bytes of all paths that have come, and all that come."""
+    done, whole = zip(*(path.moved() for path in paths))
+    return sum(done), sum(whole)
 
 
 @contextlib.contextmanager

@@ -102,6 +102,9 @@ class ReverseRsync(pull.Pull):
     control
         Socket of an SSH connection that is open.
 
+    tell
+        Called while the files come, see :py:func:`failback.recovery.meter.telling`.
+
     remote_shell, gate
         For tests: a program in place of ssh, and a function without arguments in place of the pair's gate.
         The gate is asked before every pass, and raises unless data may move this way.
@@ -118,6 +121,7 @@ class ReverseRsync(pull.Pull):
         overrides=None,
         journals=None,
         control=None,
+        tell=None,
         remote_shell=None,
         gate=None,
     ):
@@ -130,6 +134,7 @@ class ReverseRsync(pull.Pull):
             gate=gate or (lambda: gates.require_pull(member, run)),
             mark=None if journals is None else journals.mark,
             conflict=_conflict(member, takeover),
+            tell=tell,
         )
         self.member = member
         self.run = run

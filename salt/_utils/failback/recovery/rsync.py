@@ -21,6 +21,7 @@ from failback import errors
 from failback.decisions import addressing
 from failback.host import files
 from failback.host import notation
+from failback.host import system
 from failback.peer import answers
 from failback.recovery import itemize
 from failback.replication import replicated
@@ -314,6 +315,10 @@ class Pass:
             notation.readable(notation.unescaped(line)) for line in self._errors if line.strip()
         ]
         return False
+
+    def written(self):
+        """Bytes that it has written into files so far, and a little more; 0 once it has ended."""
+        return system.written_by(self._process.pid)
 
     def end(self):
         """End it now; whoever reads its entries finds that they have ended."""

@@ -3,7 +3,8 @@ When everything that was written had been carried last: proved where lsyncd runs
 
 The node that serves proves it for itself as :py:func:`failback.replication.lsyncd_status.drain` does, without
 waiting: a name appears in lsyncd's own marker folder, lsyncd notes it, and whatever was in its queue then has
-left it since. All that was changed before that name appeared is on the standby.
+left it since, or has been carried as lsyncd says. All that was changed before that name appeared is on the
+standby.
 
 It then writes that moment into a file of the same folder (:data:`NAME`), and lsyncd carries it like any other
 change: its own rsync, through the pair's SSH connection, to the daemon of the other node. So the standby
@@ -140,7 +141,9 @@ class Prover:
             if system.boottime() - self._began["boottime"] > NOTED_WITHIN:
                 self.close()
             return False
-        if not self._carried(unit_state, noted):
+        if not (
+            lsyncd_status.carried_since(self._member, self._marker.name) or self._has_left(unit_state, noted)
+        ):
             return False
         self._note()
         return True
@@ -176,7 +179,7 @@ class Prover:
         except OSError:  # a full /run: the next look tries again
             self.close()
 
-    def _carried(self, unit_state, noted):
+    def _has_left(self, unit_state, noted):
         """Whether what was in the queue when lsyncd noted the name has left it."""
         with contextlib.suppress(OSError):
             mark = os.stat(self._place.status).st_mtime_ns

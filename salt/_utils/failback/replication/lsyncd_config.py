@@ -5,8 +5,9 @@ What lsyncd is told: the replicated paths of a pair, from the primary to the sec
 
     text = lsyncd_config.render(member, replication_items)
 
-The text is a program in Lua, as lsyncd wants it. It does more than the usual ``default.rsync``
-where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in its source and tried:
+The text is a program in Lua, as lsyncd wants it: :py:mod:`failback.replication.lsyncd_program`. It does
+more than the usual ``default.rsync`` where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was
+seen in its source and tried:
 
 - It turns changed names into rsync patterns and escapes wildcards wrongly: ``b]c`` and ``x\y*`` are
   never carried, and counted as carried. The rendered ``changes`` escapes as rsync(1) says.
@@ -22,6 +23,8 @@ where lsyncd 2.2.3 (Debian 12) loses changes without a word; each was seen in it
   looks at all there is, and so does one that carries the deletion of a folder of the same name. What goes
   from it before lsyncd watches it is never reported. Here the pass that carries a new folder compares all
   of it, deletions included; it begins when lsyncd watches that folder already.
+- A file that changes while a pass carries it may be carried by a second pass at the same time, and the one
+  that has read the older content may be the last to put it in place. Here the second waits for the first.
 - "cannot delete non-empty directory" is no failure to rsync: its exit status is 0. Most often that folder has
   vanished meanwhile, and the next pass deletes it. That is not taken for granted: all of the replicated path
   is compared then.
@@ -35,6 +38,7 @@ import re
 
 from failback.decisions import addressing
 from failback.errors import FailbackError
+from failback.replication import lsyncd_program
 from failback.replication import replicated
 
 #: First line of every file of ours; a file without it is somebody else's and left alone.
@@ -49,10 +53,16 @@ TIMEOUT = 120
 #: Of the shell around an rsync that has left a folder on the standby: no exit code of rsync or of a signal.
 COMPARE = 201
 
+#: Proofs that lsyncd works on at once, and names of those that it has done.
+KEPT_PROOFS = 8
+
+#: Seconds between two looks whether something waits beside what is being carried and has changed again.
+AGAIN = 0.2
+
 #: Seconds after which an rsync is given up that carries the file of ``failback.replication.in_step``.
 IN_STEP_TIMEOUT = 20
 
-Places = collections.namedtuple("Places", "config status marker seen mounted failed connection")
+Places = collections.namedtuple("Places", "config status marker seen carried mounted failed connection")
 
 
 def places(member):
@@ -64,8 +74,8 @@ def places(member):
 
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
-    name it saw there; ``mounted``, what was mounted when it started;
-    ``failed``, the exit status of each of its rsyncs that did not end well, one a line; ``connection``,
+    name it saw there; ``carried``, the last names, one a line, of which it is proved that all has been
+    carried that waited when they were seen; ``mounted``, what was mounted when it started; ``failed``, the exit status of each of its rsyncs that did not end well, one a line; ``connection``,
     the socket of the SSH connection that its rsyncs share.
     """
     volatile = member.volatile
@@ -74,6 +84,7 @@ def places(member):
         status=volatile / "lsyncd.status",
         marker=volatile / "lsyncd.marker",
         seen=volatile / "lsyncd.seen",
+        carried=volatile / "lsyncd.carried",
         mounted=volatile / "lsyncd.mounted",
         failed=volatile / "lsyncd.failed",
         connection=volatile / "lsyncd.ssh",
@@ -260,7 +271,7 @@ def render(member, items):
     host = addressing.in_brackets(config["secondary"]["host"])
     root = str(member.paths.root).rstrip("/")
     carried = [
-        _CARRY.format(
+        lsyncd_program.CARRY.format(
             path=quote(each.path),
             source=quote(_source(root, each)),
             target=quote(f"{host}::{each.module}/"),
@@ -270,7 +281,7 @@ def render(member, items):
         )
         for each in items
     ]
-    return _CONFIG.format(
+    return lsyncd_program.CONFIG.format(
         mark=MARK,
         pair=_comment(member.pair),
         primary=_comment(config["primary"]["id"]),
@@ -278,6 +289,9 @@ def render(member, items):
         status=quote(str(place.status)),
         marker=quote(f"{place.marker}/"),
         seen=quote(str(place.seen)),
+        proved=quote(str(place.carried)),
+        kept_proofs=KEPT_PROOFS,
+        again=AGAIN,
         mounted=quote(str(place.mounted)),
         failed=quote(str(place.failed)),
         sources=_list([_source(root, each) for each in items]),
@@ -291,7 +305,7 @@ def render(member, items):
         in_step_source=quote(f"{place.marker}/{replicated.IN_STEP}"),
         in_step_target=quote(f"{host}::{replicated.in_step(member.pair).module}/"),
         in_step_timeout=quote(f"--timeout={IN_STEP_TIMEOUT}"),
-        carried="\n".join(carried),
+        paths="\n".join(carried),
     )
 
 
@@ -312,227 +326,3 @@ def _list(texts):
 def _comment(text):
     # A comment ends at the line's end, so a name must not bring one along.
     return quote(text)[1:-1]
-
-
-_CARRY = """\
-carry{{ -- {path}
-	source = {source},
-	target = {target},
-	filters = {filters},
-	watch = {watch},
-	match = {match},
-}}
-"""
-
-_CONFIG = r"""{mark}, pair {pair}. Changes are overwritten by highstate.
--- {primary} to {secondary}; systemd starts it when `failback gate {pair}` says yes.
-
-io.stdout:setvbuf("line")
-
-settings{{
-	statusFile = {status},
-	statusInterval = {heartbeat},
-	insist = true, -- an absent standby is tried again
-	inotifyMode = "CloseWrite or Modify",
-}}
-
--- lsyncd writes the status file only in a cycle, and goes through one only when something happens.
-local function heartbeat()
-	alarm(now() + {heartbeat}, heartbeat)
-end
-heartbeat()
-
--- What lsyncd does after rsync has ended with this status.
-local exitcodes = {{
-	[0] = "ok", [24] = "ok", -- 24: a file vanished meanwhile; its deletion waits already
-	[1] = "die", [4] = "die", [25] = "die",
-	[2] = "again", -- rsync 3.5.0 at times, when one of several names of a file vanishes
-	[3] = "again", [5] = "again", [6] = "again", [10] = "again", [11] = "again", [12] = "again",
-	[13] = "again", [14] = "again", [20] = "again", [21] = "again", [22] = "again", [23] = "again",
-	[30] = "again", [35] = "again", [255] = "again",
-}}
-for signal = 1, 64 do
-	exitcodes[128 + signal] = "again"
-end
-
--- The kernel's numbers (proc_pid_mountinfo(5)) of the mount that each folder lies on, and of disks below it.
-local function mounted()
-	local own, length, below = {{ }}, {{ }}, {{ }}
-	for line in io.lines("/proc/self/mountinfo") do
-		local id, point, device = line:match("^(%d+) %d+ %S+ %S+ (%S+) .* %- %S+ (%S+)")
-		point = point:gsub("\\(%d%d%d)", function(octal) return string.char(tonumber(octal, 8)) end)
-		point = point:gsub("/?$", "/", 1)
-		for number, source in ipairs({sources}) do
-			if source:sub(1, #point) == point then
-				if #point >= (length[number] or 0) then
-					own[number], length[number] = id, #point
-				end
-			elseif point:sub(1, #source) == source and device:sub(1, 5) == "/dev/" then
-				below[#below + 1] = id
-			end
-		end
-	end
-	return table.concat(own, " ") .. " / " .. table.concat(below, " ")
-end
-
--- The gate has looked at the folders before the start. One that is unmounted since is empty, and rsync would
--- delete on the other node what is missing here. The file outlives a second reading of this configuration,
--- which lsyncd does when it has lost events.
-local function require_mounted()
-	local now, at_start, file = mounted(), nil, io.open({mounted})
-	if file then
-		at_start = file:read("a")
-	else
-		at_start = now
-		file = io.open({mounted}, "w")
-		file:write(now)
-	end
-	file:close()
-	if now ~= at_start then
-		log("Error", "something was mounted or unmounted: the gate has to look before anything is carried")
-		terminate(-1)
-	end
-end
-
--- The shell stays between: lsyncd takes a killed child for one that ended well. It also keeps failures. And
--- it hears what is no failure to rsync: a folder is still there on the other node, for something is in it
--- that this pass was not about.
-local watched = 'failed=$1 left=$2; shift 2; said=$("$0" "$@"); code=$?; printf %s "$said"; '
-	.. 'case $code:$said in 0:*"cannot delete non-empty directory"*) code=$left ;; esac; '
-	.. 'case $code in 0|24|{compare}) ;; *) echo "$code" >> "$failed" ;; esac; exit $code'
-local function rsync(agent, config, standard_input, left, arguments)
-	require_mounted()
-	spawn(agent, "/bin/sh", "<", standard_input, "-c", watched, config.rsync.binary, {failed}, left,
-		config.rsync._computed, arguments, config.source, config.target)
-end
-
--- A name as a pattern of rsync, in which a backslash means something only beside a wildcard.
-local function literal(path, beside_wildcard)
-	if beside_wildcard or path:find("[*?[]") then
-		return (path:gsub("[\\*?[]", "\\%0"))
-	end
-	return path
-end
-
-local function carry(item)
-	-- The whole of it, when lsyncd has started, and when a pass has left a folder.
-	local function first_pass(event)
-		log("Normal", "first pass of ", event.config.source, " to ", event.config.target)
-		rsync(event, event.config, "", "23", item.filters)
-	end
-
-	local queue
-	local function collect(agent, exitcode)
-		if exitcode ~= {compare} then
-			return default.collect(agent, exitcode)
-		end
-		log("Normal", "a folder is left on the other node: all of ", agent.config.source, " is compared")
-		queue.createBlanketEvent()
-		return "ok"
-	end
-
-	local function belongs(path)
-		return not item.match or string.find(string.match(path, "^/?([^/]*)"), item.match) ~= nil
-	end
-
-	-- What has changed since.
-	local function changes(inlet)
-		local first = inlet.getEvent()
-		if first and first.etype == "Blanket" then
-			first_pass(first)
-			return
-		end
-		queue = inlet
-		local foreign = {{ }}
-		local events = inlet.getEvents(function(event)
-			if event.etype == "Init" or event.etype == "Blanket" then
-				return false
-			end
-			if not belongs(event.path) then
-				foreign[#foreign + 1] = event
-				return false
-			end
-			return true
-		end)
-		for _, event in ipairs(foreign) do
-			if event.status == "wait" then
-				inlet.discardEvent(event)
-			end
-		end
-
-		local names, known = {{ }}, {{ }}
-		local function add(name)
-			if not known[name] then
-				known[name] = true
-				names[#names + 1] = name
-			end
-		end
-		local paths = events.getPaths(function(etype, path)
-			if (etype == "Delete" or etype == "Create") and path:sub(-1) == "/" then
-				-- "***" matches the folder and all in it. Of a new one, too: an earlier pass may have carried
-				-- what was in it before lsyncd watched it, and nobody reports that this has gone since.
-				add(literal(path, true) .. "***")
-			else
-				add(literal(path))
-			end
-			return path
-		end)
-		if #paths == 0 then
-			return
-		end
-		for _, path in ipairs(paths) do
-			local parent = path:match("^(.*/)[^/]+/?$")
-			while parent and not known[literal(parent)] do
-				add(literal(parent))
-				parent = parent:match("^(.*/)[^/]+/?$")
-			end
-		end
-		log("Normal", #names, " names in ", inlet.getConfig().source)
-		rsync(events, inlet.getConfig(), table.concat(names, "\0"), "{compare}",
-			{{ "--from0", "--include-from=-", "--exclude=*" }})
-	end
-
-	sync{{
-		default.rsync,
-		source = item.source,
-		target = item.target,
-		delay = {delay},
-		maxProcesses = {max_processes},
-		delete = true,
-		filter = item.watch,
-		exitcodes = exitcodes,
-		init = first_pass,
-		action = changes,
-		collect = collect,
-		rsync = {{
-			protect_args = false, -- the peer takes no arguments
-			rsh = {remote_shell},
-			_extra = {options},
-		}},
-	}}
-end
-
-{carried}
--- lsyncd reads all its events in the kernel's order: once it has seen a name appear here, every
--- earlier change of the replicated paths is in its queue.
-local function seen(event)
-	if event.basename == {in_step} then
-		-- What the standby is told travels as the files do.
-		spawn(event, "/usr/bin/rsync", "--archive", {in_step_timeout}, "--rsh", {remote_shell},
-			{in_step_source}, {in_step_target})
-		return
-	end
-	local file = io.open({seen}, "w")
-	if file then
-		file:write(event.basename)
-		file:close()
-	end
-end
-
--- One that does not arrive is not tried again: the next follows. And it keeps no name from being noted.
-local function whatever_it_says()
-	return "ok"
-end
-sync{{ source = {marker}, delay = 0, onCreate = seen, onModify = seen,
-	maxProcesses = 2, collect = whatever_it_says }}
-"""

@@ -17,6 +17,8 @@ lsyncd's status file alone proves nothing: a dead daemon leaves its last one beh
   order, so once lsyncd has written down that file's name, all earlier changes are in its queue, and
   a status file written *after that* with nothing in it proves that they have been carried.
   While others write, it is enough that each name that was in the queue then has left it once.
+- A file that is changed without a pause is always in the queue. So lsyncd itself remembers which changes
+  waited when it saw the name, and notes when the last of these has been carried, whatever came later.
 - A change leaves the queue only when rsync has ended with a status that means "all of it" (see
   :py:mod:`failback.replication.lsyncd_config`).
 
@@ -347,6 +349,8 @@ def drain(member, limit=60, unit_reader=unit, partly=None):
                 )
             if first is None:
                 first = status["waiting"]
+            if markers.carried():
+                return {"seconds": round(time.monotonic() - started, 2), "carried": first or 0, "left": []}
             if seen_at is None:
                 seen_at = markers.seen()
             elif status["trustworthy"] and written > seen_at and written != before_the_step:
@@ -390,6 +394,10 @@ class _Markers:
             self._path().touch(exist_ok=False)
             self._made = time.monotonic()
         return _seen(self._place.seen, f"{self._call}-")
+
+    def carried(self):
+        """Whether all that waited when lsyncd saw one of them has been carried."""
+        return _carried(self._place.carried, f"{self._call}-")
 
     def remove(self):
         """Remove the last one."""
@@ -471,6 +479,18 @@ def _names(syncs):
 def seen_at(member, name):
     """When lsyncd noted a name in its marker folder, in nanoseconds since 1970; None if it has not."""
     return _seen(lsyncd_config.places(member).seen, name)
+
+
+def carried_since(member, name):
+    """Whether all has been carried that waited when lsyncd saw a name in its marker folder."""
+    return _carried(lsyncd_config.places(member).carried, name)
+
+
+def _carried(path, beginning):
+    # lsyncd replaces the file as a whole.
+    with contextlib.suppress(FileNotFoundError):
+        return any(name.startswith(beginning) for name in path.read_text(errors="replace").splitlines())
+    return False
 
 
 def _seen(path, beginning):

@@ -27,6 +27,11 @@ def operation(run):
     return run.split("-")[1]
 
 
+def moved_tag(pair, run):
+    """The tag of the events in which a node says how far the files of a run are."""
+    return f"failback/{pair}/{run}/pre-sync/moved"
+
+
 def require_id(run):
     """Raise ``Refused`` for anything that is not the id of a run."""
     if not isinstance(run, str) or not ID.fullmatch(run) or ".." in run:

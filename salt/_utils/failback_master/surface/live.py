@@ -18,6 +18,8 @@ from failback_master.surface import words
 
 #: Seconds between two drawings of the line that is redrawn.
 REDRAWN_EVERY = 0.2
+#: Seconds between two lines that say how far one and the same thing is.
+LINE_EVERY = 15.0
 SPINNER = "|/-\\"
 
 GREEN, RED, PLAIN = "\033[32m", "\033[31m", "\033[0m"
@@ -39,6 +41,7 @@ class Screen:
         self._now = None
         self._began = 0.0
         self._thread = None
+        self._last_more = -LINE_EVERY
 
     @property
     def is_open(self):
@@ -95,6 +98,19 @@ class Screen:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._redraw, name="failback-screen", daemon=True)
                 self._thread.start()
+
+    def more(self, text):
+        """
+        How far it is: the seconds of the line on a terminal go on; a pipe gets a line only every
+        ``LINE_EVERY`` seconds.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if self._terminal:
+                self._now = self._now and words.safe(text)
+            elif now - self._last_more >= LINE_EVERY:
+                self._last_more = now
+                self.line(text)
 
     def done(self):
         """Nothing goes on any more: the line that was redrawn is gone."""

@@ -48,6 +48,10 @@ class Progress:
         """What a step waits for now."""
         live.SCREEN.going(f"{self._place(step)}  {text}")
 
+    def more(self, step, text):
+        """How far the step is; what it waits for is the same as before."""
+        live.SCREEN.more(f"{self._place(step)}  {text}")
+
     def ended(self, step, good, comment, seconds):
         """A step has ended; the reason of a failure is printed at the end of the run, once."""
         live.SCREEN.done()

@@ -18,6 +18,7 @@ from failback.recovery import backup
 from failback.recovery import dry_run
 from failback.recovery import final_sync
 from failback.recovery import itemize
+from failback.recovery import meter
 from failback.recovery import pull
 from failback.recovery import restore
 from failback.recovery import rsync
@@ -338,6 +339,28 @@ def test_a_closed_gate_stops_before_anything_changes(nodes, run):
     with pytest.raises(errors.Refused, match="no longer serves"):
         pull.Pull([item], nodes.peer([item]), run, gate=closed).sync()
     assert (here / "file").read_text() == "old"
+
+
+def test_it_tells_how_far_the_files_are_while_they_come(nodes, run, monkeypatch):
+    monkeypatch.setattr(meter, "EVERY", 0.05)
+    heard, lists = [], []
+    for path, size in (("/srv/salt", 40), ("/srv/other", 20)):
+        item, here, there = folder_pair(nodes, path)
+        lists.append(item)
+        (there / "large").write_bytes(os.urandom(size << 20))
+        for number in range(50):
+            (there / f"small {number}").write_text("x")
+    peer = nodes.peer(lists)
+    pulled = pull.Pull(lists, peer, run, ALL, tell=lambda *what: heard.append(what))
+    pulled.sync()
+    assert len(heard) > 1 and len({whole for _, whole, _ in heard}) == 1
+    assert heard[0][1] == (60 << 20) + 100
+    done = [one[0] for one in heard]
+    assert done == sorted(done) and 0 < done[0] <= heard[0][1] and all(one[2] > 0 for one in heard)
+    # And it is over with the sync.
+    count = len(heard)
+    time.sleep(0.3)
+    assert len(heard) == count
 
 
 def test_several_paths_at_once(nodes, run):
