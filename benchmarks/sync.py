@@ -85,7 +85,7 @@ def lag(nodes, size):
         "ms",
         against=(f"{theirs}, p50",),
         ours="Failback, p50",
-        goal="p50 ≤ 150 ms and p99 ≤ 350 ms, with less processor time than with a connection for each rsync",
+        goal="p50 ≤ 150 ms, p99 ≤ 350 ms, and less processor time than with a connection for each rsync",
         met=lambda row: (
             at_most(150, "Failback, p50")(row)
             and at_most(350, "Failback, p99")(row)
@@ -159,8 +159,8 @@ def empty(nodes, folder):
 
 def lags_of(nodes, folder, text, rate, seconds):
     """
-    Seconds until each file was there, in the order of writing, while lsyncd ran so; how many were written; and
-    what all hosts had used of a processor meanwhile, in percent.
+    Seconds until each file was there, in the order of writing, while lsyncd ran so; how many were written;
+    and what all hosts used of a processor meanwhile, in percent.
     """
     nodes.one.run(["mkdir", "-p", "/run/failback/bench/lsyncd.marker"])
     nodes.one.write("/etc/bench.lua", text)
@@ -170,7 +170,9 @@ def lags_of(nodes, folder, text, rate, seconds):
     try:
         # Its first pass: when a file has come that was made after the start, it watches, and carries.
         nodes.one.run(["touch", f"{folder}/first"])
-        until(lambda: nodes.two.run(["rm", f"{folder}/first"], check=False).returncode == 0, 120, "a first pass")
+        until(
+            lambda: nodes.two.run(["rm", f"{folder}/first"], check=False).returncode == 0, 120, "a first pass"
+        )
         see = nodes.two.spawn(["python3", program, "see", folder, str(written), str(seconds + 60)])
         see.stdout.readline()
         begun, busy = time.monotonic(), cgroups.used()[nodes.site.name]
@@ -194,7 +196,7 @@ def options_of_library():
 
 
 def lsyncd_text(folder, delay=None, lasting=True):
-    """The shipped configuration of lsyncd for one path; or one with another delay, and without the connection."""
+    """The shipped configuration of lsyncd for one path; another delay, or a connection for each rsync."""
     from failback.pair import Member
     from failback.replication import lsyncd_config
     from failback.replication import replicated

@@ -1,8 +1,8 @@
 """
 How long a file takes to the other node: lag.py write FOLDER RATE SECONDS | lag.py see FOLDER FILES SECONDS.
 
-Both nodes share the machine's clock. ``see`` prints how long each file took until it appeared under its name, in
-the order in which they were written, when so many have or the time is over.
+Both nodes share the machine's clock. ``see`` prints how long each file took until it appeared under its name,
+in the order in which they were written, when so many have or the time is over.
 """
 
 import json

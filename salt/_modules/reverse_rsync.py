@@ -253,8 +253,8 @@ def synced(pair, run, sources=None, max_delete=None, max_change_percent=None, ta
     Bring this node's paths in step with the serving node, with a backup of all that is replaced.
 
     It is repeated until a pass is small. What a killed call had done is kept, and calling it again
-    continues. Every five seconds the master's bus gets ``failback/<pair>/<run>/pre-sync/moved`` with ``done``,
-    ``whole`` (bytes of the first pass) and ``per_second``.
+    continues. Every five seconds the master's bus gets ``failback/<pair>/<run>/pre-sync/moved`` with
+    ``done``, ``whole`` (bytes of the first pass) and ``per_second``.
 
     pair
         Name of the pair.

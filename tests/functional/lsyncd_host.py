@@ -36,6 +36,7 @@ def options(minion_opts, tmp_path_factory):
     minion_opts["failback_root"] = str(tmp_path_factory.mktemp("host") / "primary")
     return minion_opts
 
+
 #: A remote shell that lets rsync talk until the content of a file has been sent, and holds that back.
 LATE = """
 import os, pathlib, subprocess, sys, threading, time
@@ -50,6 +51,7 @@ daemon = subprocess.Popen(
 def answers():
     while data := os.read(daemon.stdout.fileno(), 65536):
         os.write(1, data)
+    os._exit(daemon.wait())
 
 
 threading.Thread(target=answers, daemon=True).start()
@@ -61,7 +63,7 @@ while data := os.read(0, 65536):
     daemon.stdin.write(data)
     daemon.stdin.flush()
 daemon.stdin.close()
-daemon.wait()
+time.sleep(60)
 """
 
 

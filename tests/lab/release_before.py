@@ -50,7 +50,7 @@ def library(host):
 
 
 def give_this_one(pair, masters):
-    """Put this release in place of the other on masters, as docs/install.md says; nothing of that one stays."""
+    """Put this release in place of the other on masters, as docs/install.md says; nothing of that stays."""
     with tarfile.open(fileobj=io.BytesIO(salt.tree(pair.site, cache.CHECKOUT))) as archive:
         names = [name for name in archive.getnames() if name.startswith("salt/")]
         new = io.BytesIO()

@@ -344,8 +344,8 @@ class Run:
     @contextlib.contextmanager
     def hearing_of_files(self, node):
         """Print how far the files are that come to a node, as it says while the block lasts."""
-        step, heard = self._at[0], heard_files.Ear(self._opts, runs.moved_tag(self.config["name"], self.id), node)
-        with heard.told(lambda text: self.progress.more(step, text)):
+        step, tag = self._at[0], runs.moved_tag(self.config["name"], self.id)
+        with heard_files.Ear(self._opts, tag, node).told(lambda text: self.progress.more(step, text)):
             yield
 
     def note(self, step, result, comment, seconds):

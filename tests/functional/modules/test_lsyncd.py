@@ -15,10 +15,9 @@ from lsyncd_host import content
 from lsyncd_host import eventually
 from salt.exceptions import CommandExecutionError
 
+import effort
 from failback.replication import in_step
 from failback.replication import lsyncd_status
-
-import effort
 
 pytestmark = pytest.mark.needs("root", "lsyncd")
 
@@ -313,7 +312,8 @@ def test_status_counts_what_waits_for_a_standby_that_does_not_answer(host, start
         started.drain("salt", 1)
     host.unblock()
     started.drain("salt", 30)
-    assert started.status("salt")["waiting"] == 0
+    # Its status file is written once a second.
+    eventually(lambda: started.status("salt")["waiting"] == 0)
     assert content(host.target) == content(host.source)
 
 
@@ -328,12 +328,13 @@ def test_drain_waits_for_a_transfer_that_hangs(host, started):
 
 @contextlib.contextmanager
 def rewritten(path):
-    """A file that is written again and again while the block lasts, each time with the next number."""
+    """A file that gets the next number a thousand times a second while the block lasts."""
     program = (
-        "import itertools, sys\n"
+        "import itertools, sys, time\n"
         "for number in itertools.count():\n"
         "    with open(sys.argv[1], 'w') as file:\n"
         "        file.write(f'{number:020}')\n"
+        "    time.sleep(0.001)\n"
     )
     with subprocess.Popen(["python3", "-S", "-c", program, str(path)]) as writer:
         try:
@@ -461,6 +462,7 @@ def test_a_hanging_daemon_is_not_believed(host, started):
 
 def test_an_idle_daemon_stays_believable(started):
     # lsyncd by itself would not write for as long as nothing happens (its issue 461).
+    eventually(lambda: started.status("salt")["waiting"] == 0)
     until = time.monotonic() + 7
     while time.monotonic() < until:
         status = started.status("salt")

@@ -15,9 +15,7 @@ import release_before
 def site(lab_name, tmp_path_factory):
     """The site ``salt`` with the release before, and this one's pillar."""
     checkout = release_before.checkout(tmp_path_factory.mktemp("before"))
-    with fresh_lab.standing(
-        lab_name, "salt", snapshot=release_before.snapshot(), checkout=checkout
-    ) as lab:
+    with fresh_lab.standing(lab_name, "salt", snapshot=release_before.snapshot(), checkout=checkout) as lab:
         yield lab
 
 

@@ -38,7 +38,10 @@ WAYS_NOT_IN = {
         "echo 'AllowUsers nobody' > /etc/ssh/sshd_config.d/allow.conf && systemctl restart ssh",
         "rm /etc/ssh/sshd_config.d/allow.conf && systemctl restart ssh",
     ),
-    "an expired password": ("cp -p /etc/shadow /root/shadow && chage -d 0 root", "mv /root/shadow /etc/shadow"),
+    "an expired password": (
+        "cp -p /etc/shadow /root/shadow && chage -d 0 root",
+        "mv /root/shadow /etc/shadow",
+    ),
 }
 
 
@@ -172,7 +175,7 @@ def test_a_standby_that_lets_lsyncd_in_no_more_is_not_ready(pair, why):
 
 
 def test_an_lsyncd_that_ends_again_and_again_carries_nothing(pair):
-    """As without inotify watches, which all hosts of a machine share: it ends with an error, and starts anew."""
+    """As without inotify watches, which all hosts of a machine share: it fails, and starts anew."""
     ends = "/run/systemd/system/lsyncd.service.d/ends.conf"
     pair.salt1.run(["mkdir", "-p", ends.rpartition("/")[0]])
     pair.salt1.write(ends, "[Service]\nExecStart=\nExecStart=/bin/false\n")

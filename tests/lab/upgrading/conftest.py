@@ -10,13 +10,11 @@ import release_before
 def site(lab_name, tmp_path_factory):
     """The site ``salt`` with the release before, and this one's pillar."""
     checkout = release_before.checkout(tmp_path_factory.mktemp("before"))
-    with fresh_lab.standing(
-        lab_name, "salt", snapshot=release_before.snapshot(), checkout=checkout
-    ) as lab:
+    with fresh_lab.standing(lab_name, "salt", snapshot=release_before.snapshot(), checkout=checkout) as lab:
         yield lab
 
 
 @pytest.fixture(scope="session")
 def pair(site):
-    """The pair: with the release before, salt1 has died and come back, and salt2 serves a client that writes."""
+    """With the release before, salt1 has died and come back, and salt2 serves a client that writes."""
     return lab_pair.Pair(site).failed_over()

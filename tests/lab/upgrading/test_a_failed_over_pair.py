@@ -1,5 +1,5 @@
 """
-A pair that has failed over gets another release by highstate: the node that serves, and the one that came back.
+A pair that has failed over gets another release: the node that serves, and the one that came back.
 
 Nobody changes hands, nothing starts on the node that came back, a client goes on writing; and the recovery by
 the new release brings the primary home.
@@ -114,7 +114,9 @@ def test_the_recovery_brings_salt1_home_with_all_that_was_acknowledged(pair, bef
     arrived, whole, each_second = map(float, far.groups())
     assert 0 < arrived < whole and 41 < whole < 100 and 0 < each_second < 8
     assert pair.holders() == ["salt1"]
-    assert {pair.ledger(host)["generation"] for host in pair.nodes} == {before["ledgers"][1]["generation"] + 1}
+    assert {pair.ledger(host)["generation"] for host in pair.nodes} == {
+        before["ledgers"][1]["generation"] + 1
+    }
     pair.writing.wait_acknowledged(20, node="salt1")
     entries, pair.writing = pair.writing.stop(), None
     pair.drain()

@@ -74,7 +74,7 @@ def process_started(pid):
 
 def written_by(pid):
     """
-    Bytes that a process and those that it has forked have written so far, into files or pipes (proc(5), ``io``).
+    Bytes that a process and its forks have written so far, into files or pipes (proc(5), ``io``).
 
     What it has started with other arguments, as rsync does ssh, does not count. 0 for one that has ended.
     """

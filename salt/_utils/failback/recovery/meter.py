@@ -2,7 +2,7 @@
 How far a sync has come, told while it lasts::
 
     with meter.telling(pulled.moved, tell):
-        ...                                    # tell(done, whole, per_second), all in bytes, every few seconds
+        ...                             # tell(done, whole, per_second), all in bytes, every few seconds
 
 It looks from outside: having rsync say it for each file takes a tenth of the time of many small ones.
 """
@@ -24,8 +24,8 @@ def telling(moved, tell, every=None):
         Function that returns how many bytes have come, and how many there are in all.
 
     tell
-        Function of both, and of the bytes that have come each second since it was called last. It may take its
-        time: nothing waits for it. ``None``: nobody wants to know.
+        Function of both, and of the bytes that have come each second since it was called last. It may take
+        its time: nothing waits for it. ``None``: nobody wants to know.
 
     every
         Seconds between two calls; :data:`EVERY` when left out.

@@ -334,9 +334,9 @@ class PathPull:
         return {each["path"] for each in listed if each["action"] == itemize.OVERWRITTEN}
 
 
-def _moved(paths):
+def _moved(pulls):
     """Bytes of all paths that have come, and all that come."""
-    done, whole = zip(*(path.moved() for path in paths))
+    done, whole = zip(*(each.moved() for each in pulls))
     return sum(done), sum(whole)
 
 

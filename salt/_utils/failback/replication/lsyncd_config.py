@@ -74,8 +74,9 @@ def places(member):
 
     Returns ``config``; and below ``/run``, gone after a reboot: ``status``, which lsyncd writes;
     ``marker``, a folder of ours that it watches beside the replicated paths; ``seen``, the last
-    name it saw there; ``carried``, the last names, one a line, of which it is proved that all has been
-    carried that waited when they were seen; ``mounted``, what was mounted when it started; ``failed``, the exit status of each of its rsyncs that did not end well, one a line; ``connection``,
+    name it saw there; ``carried``, the last names, one a line, since whose sight all has been carried that
+    waited then; ``mounted``, what was mounted when it started; ``failed``, the exit status of each of its
+    rsyncs that did not end well, one a line; ``connection``,
     the socket of the SSH connection that its rsyncs share.
     """
     volatile = member.volatile

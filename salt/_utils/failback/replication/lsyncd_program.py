@@ -106,8 +106,8 @@ local function literal(path, beside_wildcard)
 	return path
 end
 
--- The proof that all has been carried, also while a file changes without a pause. When a name is seen in our own
--- folder, every earlier change is in a queue. These very changes are remembered; later ones are not waited for.
+-- The proof that all has been carried, also while a file changes without a pause. When a name is seen in our
+-- own folder, every earlier change is in a queue. These very changes are remembered, and no later one counts.
 local inlets, proofs, proved = {{ }}, {{ }}, {{ }}
 
 local function note_proved()
@@ -204,8 +204,8 @@ local function carry(item)
 		return result
 	end
 
-	-- What waits is being carried already, and has changed since. A process that could be started, and is not,
-	-- would have lsyncd ask again at once. Another change may come meanwhile, and need not wait as long.
+	-- What waits is being carried already, and has changed since. As long as a process could be started, and
+	-- is not, lsyncd asks again at once. Another change may come meanwhile, and need not wait as long.
 	local function wait_for_a_pass(config)
 		config.maxProcesses = 1
 		alarm(now() + {again}, function()

@@ -51,7 +51,8 @@ class Ear:
         try:
             with salt.utils.event.get_master_event(self._opts, self._opts["sock_dir"], listen=True) as bus:
                 while not self._over.is_set():
-                    said = sentence(bus.get_event(wait=LISTEN, tag=self._tag, match_type="startswith"), self._node)
+                    event = bus.get_event(wait=LISTEN, tag=self._tag, match_type="startswith")
+                    said = sentence(event, self._node)
                     if said and not self._over.is_set():
                         tell(said)
         except Exception as error:
