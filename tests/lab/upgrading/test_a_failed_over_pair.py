@@ -123,11 +123,13 @@ def test_the_recovery_brings_salt1_home_with_all_that_was_acknowledged(pair, bef
     for host in pair.nodes:
         assert client.check(entries, host, doubtful=load.lost_with("salt1", pair.died, LAG)) == []
 
+    # salt1 has got the tree with the other files; its master loads the modules of it when it is told to.
+    pair.salt1.run(["salt-run", "saltutil.sync_all"], timeout=300)
+
     def ready():
         found = pair.runner(pair.salt1, "pair.status", "salt", check=False)["pairs"]["salt"]
         return found["verdict"] == "normal" and found["ready"]
 
     until(ready, 60, "the pair to be normal and ready", pause=2)
-    # salt1 has got the tree of the masters with the other files.
     assert library(pair.salt1).split("/")[-2] == library(pair.salt2).split("/")[-2]
     assert pair.highstate(pair.salt1) == {"salt1": [], "salt2": []}
