@@ -1,6 +1,11 @@
 """The identity of a machine, by which it knows that a process of an earlier boot of its own is gone."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import samples
@@ -27,6 +32,40 @@ def test_the_step_of_a_clock_is_what_somebody_has_set_it_by(monkeypatch, ahead):
     assert system.clock_step(then) == ahead
     assert system.clock_step({**then, "boot_id": "another boot"}) == 0
     assert system.clock_step({}) == system.clock_step({**then, "wall": "soon"}) == 0
+
+
+WRITER = """
+import os, sys, time
+
+child = os.fork()
+with open(sys.argv[1] + str(bool(child)), "wb", buffering=0) as file:
+    file.write(bytes(1 << 20))
+    if child:
+        os.waitpid(child, 0)
+    else:
+        # Its arguments are others: what it writes is not counted.
+        if not os.fork():
+            os.execvp("dd", ["dd", "if=/dev/zero", "of=" + sys.argv[1], "bs=1M", "count=8", "status=none"])
+        # Not reaped: what a dead child has written counts as its parent's.
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        os.write(1, b"written")
+        time.sleep(60)
+"""
+
+
+def test_what_a_process_and_its_forks_have_written(tmp_path):
+    command = [sys.executable, "-S", "-c", WRITER, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            assert process.stdout.read(7) == b"written"
+            # The first of the two may come last.
+            deadline = time.monotonic() + 20
+            while system.written_by(process.pid) < 2 << 20:
+                assert time.monotonic() < deadline
+            assert system.written_by(process.pid) < 3 << 20
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert system.written_by(process.pid) == 0
 
 
 @pytest.fixture

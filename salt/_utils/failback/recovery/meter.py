@@ -16,7 +16,7 @@ EVERY = 5.0
 
 
 @contextlib.contextmanager
-def telling(moved, tell, every=None):
+def telling(moved, tell):
     """
     Tell while the block lasts.
 
@@ -26,9 +26,6 @@ def telling(moved, tell, every=None):
     tell
         Function of both, and of the bytes that have come each second since it was called last. It may take
         its time: nothing waits for it. ``None``: nobody wants to know.
-
-    every
-        Seconds between two calls; :data:`EVERY` when left out.
     """
     if tell is None:
         yield
@@ -37,7 +34,7 @@ def telling(moved, tell, every=None):
 
     def look():
         since, before = time.monotonic(), 0
-        while not over.wait(EVERY if every is None else every):
+        while not over.wait(EVERY):
             now, (done, whole) = time.monotonic(), moved()
             if done > before:
                 tell(done, whole, (done - before) / (now - since))

@@ -336,8 +336,8 @@ class PathPull:
 
 def _moved(pulls):
     """Bytes of all paths that have come, and all that come."""
-    done, whole = zip(*(each.moved() for each in pulls))
-    return sum(done), sum(whole)
+    moved = [each.moved() for each in pulls]
+    return sum(done for done, _ in moved), sum(whole for _, whole in moved)
 
 
 @contextlib.contextmanager
