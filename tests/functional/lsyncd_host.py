@@ -128,6 +128,7 @@ class Host:
         programs.mkdir()
         (programs / "ssh").write_text(
             "#!/bin/sh\n"
+            f'case " $* " in *" -O stop "*) echo "$*" >> {self.base}/stopped; exit 0 ;; esac\n'
             f"[ -e {self.base}/blocked ] && exit 255\n"
             f"[ -e {self.base}/slow ] && sleep 60\n"
             f"while [ -e {self.base}/held ]; do touch {self.base}/holds; sleep 0.05; done\n"

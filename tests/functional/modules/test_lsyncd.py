@@ -317,6 +317,19 @@ def test_status_counts_what_waits_for_a_standby_that_does_not_answer(host, start
     assert content(host.target) == content(host.source)
 
 
+def test_after_a_failure_the_shared_connection_is_left_for_a_new_one(host, started):
+    """What sshd knew of root when it was made may be the very cause, and mended since."""
+    host.block()
+    (host.source / "file").write_text("x")
+    stopped = host.base / "stopped"
+    eventually(stopped.exists)
+    assert "-S" in stopped.read_text() and "lsyncd.ssh" in stopped.read_text()
+    assert stopped.read_text().split()[-1] == "10.0.0.12"
+    host.unblock()
+    started.drain("salt", 30)
+    assert (host.target / "file").exists()
+
+
 def test_drain_waits_for_a_transfer_that_hangs(host, started):
     host.block("slow")
     (host.source / "late").write_text("x")
@@ -508,6 +521,7 @@ def test_a_partial_transfer_is_tried_again(host, started):
         (host.source / "other").write_text("y")
         with pytest.raises(CommandExecutionError, match="obstacle/file"):
             started.drain("salt", 5)
+        assert not (host.base / "stopped").exists()  # it is about a file, not about the connection
         assert (host.target / "other").exists()
     finally:
         subprocess.run(["chattr", "-i", str(obstacle)], check=False)

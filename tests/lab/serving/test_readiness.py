@@ -178,12 +178,16 @@ def test_an_lsyncd_that_ends_again_and_again_carries_nothing(pair):
     """As without inotify watches, which all hosts of a machine share: it fails, and starts anew."""
     ends = "/run/systemd/system/lsyncd.service.d/ends.conf"
     pair.salt1.run(["mkdir", "-p", ends.rpartition("/")[0]])
-    pair.salt1.write(ends, "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    pair.salt1.write(ends, "[Service]\nExecStart=\nExecStart=/bin/sh -c 'exit 255'\n")
     pair.salt1.run(["systemctl", "daemon-reload"])
     try:
         pair.salt1.run(["systemctl", "restart", "--no-block", "lsyncd"])
-        until(lambda: said(pair.salt1, "lsyncd"), 40, "salt1 to see that lsyncd does not run")
-        assert "lsyncd" in wrong(pair)
+        until(
+            lambda: "stay up" in said(pair.salt1, "rsync"),
+            40,
+            "salt1 to see that lsyncd ends again and again",
+        )
+        assert "lsyncd does not stay up on salt1" in wrong(pair)
         recovered = pair.recover(pair.salt1)
         assert "Nothing to do" not in recovered.stdout and recovered.returncode != 0, recovered.stdout
         again = pair.recover(pair.salt1)
@@ -192,7 +196,7 @@ def test_an_lsyncd_that_ends_again_and_again_carries_nothing(pair):
         pair.salt1.run(["rm", ends])
         pair.salt1.run(["systemctl", "daemon-reload"])
         pair.salt1.run(["systemctl", "reset-failed", "lsyncd"], check=False)
-    recovered = pair.recover(pair.salt1)
+        recovered = pair.recover(pair.salt1)
     assert recovered.returncode == 0, recovered.stdout
     is_ready_again(pair)
 

@@ -23,6 +23,8 @@ seen in its source and tried:
   looks at all there is, and so does one that carries the deletion of a folder of the same name. What goes
   from it before lsyncd watches it is never reported. Here the pass that carries a new folder compares all
   of it, deletions included; it begins when lsyncd watches that folder already.
+- An SSH connection that stays would keep what sshd thought of root when it was made. Here it is left after a
+  failure of rsync that need not be about a file.
 - A file that changes while a pass carries it may be carried by a second pass at the same time, and the one
   that has read the older content may be the last to put it in place. Here the second waits for the first.
 - "cannot delete non-empty directory" is no failure to rsync: its exit status is 0. Most often that folder has
@@ -301,6 +303,9 @@ def render(member, items):
         delay=_number(config["lsyncd"]["delay"]),
         max_processes=_number(config["lsyncd"]["max_processes"]),
         options=_list([*replicated.CARRYING, f"--timeout={TIMEOUT}"]),
+        ssh_config=quote(str(member.paths.ssh_config)),
+        socket=quote(str(place.connection)),
+        host=quote(config["secondary"]["host"]),
         remote_shell=quote(replicated.lasting_ssh_command(member.paths, place.connection)),
         in_step=quote(replicated.IN_STEP),
         in_step_source=quote(f"{place.marker}/{replicated.IN_STEP}"),

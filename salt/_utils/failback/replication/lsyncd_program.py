@@ -86,16 +86,25 @@ local function require_mounted()
 	end
 end
 
+-- The shared SSH connection gets no more to do, and ends with what it has: the next rsync makes a new one.
+-- For as long as it lasts, sshd goes by what it found when that connection was made: a password that had
+-- expired, for one.
+local connection = {{ {ssh_config}, {socket}, {host} }}
+local take_connection = 'config=$1 socket=$2 host=$3; shift 3; '
+local leave_connection = 'ssh -F "$config" -S "$socket" -O stop "$host" > /dev/null 2>&1 < /dev/null'
+
 -- The shell stays between: lsyncd takes a killed child for one that ended well. It also keeps failures. And
 -- it hears what is no failure to rsync: a folder is still there on the other node, for something is in it
 -- that this pass was not about.
-local watched = 'failed=$1 left=$2; shift 2; said=$("$0" "$@"); code=$?; printf %s "$said"; '
+local watched = take_connection .. 'failed=$1 left=$2; shift 2; '
+	.. 'said=$("$0" "$@"); code=$?; printf %s "$said"; '
 	.. 'case $code:$said in 0:*"cannot delete non-empty directory"*) code=$left ;; esac; '
-	.. 'case $code in 0|24|{compare}) ;; *) echo "$code" >> "$failed" ;; esac; exit $code'
+	.. 'case $code in 0|24|{compare}) ;; *) echo "$code" >> "$failed" ;; esac; '
+	.. 'case $code in 0|2[345]|{compare}) ;; *) ' .. leave_connection .. ' ;; esac; exit $code'
 local function rsync(agent, config, standard_input, left, arguments)
 	require_mounted()
-	spawn(agent, "/bin/sh", "<", standard_input, "-c", watched, config.rsync.binary, {failed}, left,
-		config.rsync._computed, arguments, config.source, config.target)
+	spawn(agent, "/bin/sh", "<", standard_input, "-c", watched, config.rsync.binary, connection, {failed},
+		left, config.rsync._computed, arguments, config.source, config.target)
 end
 
 -- A name as a pattern of rsync, in which a backslash means something only beside a wildcard.
@@ -325,7 +334,8 @@ end
 local function seen(event)
 	if event.basename == {in_step} then
 		-- What the standby is told travels as the files do.
-		spawn(event, "/usr/bin/rsync", "--archive", {in_step_timeout}, "--rsh", {remote_shell},
+		spawn(event, "/bin/sh", "-c", take_connection .. '"$0" "$@" || ' .. leave_connection,
+			"/usr/bin/rsync", connection, "--archive", {in_step_timeout}, "--rsh", {remote_shell},
 			{in_step_source}, {in_step_target})
 		return
 	end
