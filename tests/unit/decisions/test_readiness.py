@@ -178,6 +178,21 @@ CASES = {
         True,
         "Run on salt2: salt-call state.apply pair.access",
     ),
+    **{
+        f"rsync is not let in: {said}": (
+            SERVES,
+            {"failing": {**FAILING, "code": code, "said": said}},
+            "rsync",
+            True,
+            "Run on salt2: systemctl status ssh; salt-call state.apply pair.access",
+        )
+        for code in ("5", "12", "255")
+        for said in (
+            "ssh: connect to host 10.0.0.12 port 22: Connection refused",
+            "root@10.0.0.12: Permission denied (publickey).",
+            "Password change required but no TTY available.",
+        )
+    },
     "lsyncd does not stay up": (
         SERVES,
         {"restarts": {"times": 3, "said": "Terminating since out of inotify watches"}},

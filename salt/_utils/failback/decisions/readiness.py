@@ -296,6 +296,10 @@ def _ssh(config, node, facts, role):
     )
 
 
+#: What ssh itself says of a node that lets nobody in. rsync ends with 5 then, as after a shell that prints.
+OF_SSH = ("ssh: ", "permission denied", "password", "connection closed by", "connection reset by")
+
+
 def _mend_ssh(config, other, said):
     if HOST_KEY in said.lower():
         adopt = commands.command("adopt", config["name"], {})
@@ -367,10 +371,12 @@ def _ended(text):
 def _mend_rsync(config, other, code, said):
     if " lies on " in said:
         return "The sentence says what to do; lsyncd goes on trying."
-    if HOST_KEY in said.lower() or code == "5" or "rather than greeting" in said:
-        return _mend_ssh(config, other, said if HOST_KEY in said.lower() else "prints")
+    if HOST_KEY in said.lower() or any(word in said.lower() for word in OF_SSH):
+        return _mend_ssh(config, other, said)
+    if code == "5" or "rather than greeting" in said:
+        return _mend_ssh(config, other, "prints")
     if code == "255" or code == "12":
-        return f"Run on {other}: systemctl status ssh; salt-call state.apply pair.access"
+        return _mend_ssh(config, other, said)
     return f"Fix that on {other}; lsyncd goes on trying (`journalctl -u lsyncd`)."
 
 
