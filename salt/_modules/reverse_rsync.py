@@ -324,7 +324,7 @@ def compared(pair, run):
 
 
 @salt_errors.translated
-def restored(pair, run, new_run, paths=None, test=False):
+def restored(pair, run, new_run, paths=None, test=False, conflicts=False):
     """
     Put back what a run overwrote, deleted or changed on this node.
 
@@ -342,6 +342,9 @@ def restored(pair, run, new_run, paths=None, test=False):
 
     test
         Only say what would be done.
+
+    conflicts
+        Only what the run has named as conflicts is put back; not together with ``paths``.
 
     Returns a dict: ``restored``, ``attributes``, ``created``, ``removed`` (counts), ``restored_names``,
     ``created_names`` (files that the run created: they are left alone), ``removed_names`` (the same if the
@@ -364,7 +367,11 @@ def restored(pair, run, new_run, paths=None, test=False):
     for path in paths or ():
         if not isinstance(path, str) or not path.startswith("/"):
             raise SaltInvocationError(f"paths must be absolute paths, not {path!r}")
-    return library.restore_run(_member(pair), run, new_run, paths, bool(test))
+    if paths and conflicts:
+        raise SaltInvocationError("paths and conflicts exclude each other")
+    return library.restore_run(
+        _member(pair), run, new_run, paths, bool(test), conflicts_alone=bool(conflicts)
+    )
 
 
 @salt_errors.translated

@@ -386,7 +386,7 @@ def history(pair=None):
 
 
 @command
-def undo(run=None, paths=None, test=False):
+def undo(run=None, paths=None, test=False, conflicts=False):
     """
     Put back what a run has overwritten or deleted, where its backup is kept.
 
@@ -403,6 +403,9 @@ def undo(run=None, paths=None, test=False):
     test
         Only say what would be put back.
 
+    conflicts
+        Only the conflicts of the run: what this node alone may have had when the other one took over.
+
     Returns what was put back, and what was left because somebody had put a link in place of a folder; the
     exit status is not 0 then. Raises, before anything is changed, when there is no such run, no backup of it,
     or not a whole one, and when one of ``paths`` matches nothing in it.
@@ -413,8 +416,11 @@ def undo(run=None, paths=None, test=False):
 
         salt-run pair.undo 20261122T183000-recover-salt-4f2a test=True
         salt-run pair.undo 20261122T183000-recover-salt-4f2a
+        salt-run pair.undo 20261122T183000-recover-salt-4f2a conflicts=True
     """
-    usage = "salt-run pair.undo <run> [paths=<path>] [test=True]"
+    usage = "salt-run pair.undo <run> [paths=<path>] [conflicts=True] [test=True]"
+    # A node of a release before this one knows nothing of it, and is not asked for what nobody wants.
+    chosen = {"paths": paths, **({"conflicts": True} if conflicts else {})}
     try:
         runs.require_id(run)
     except FailbackError as error:
@@ -437,7 +443,7 @@ def undo(run=None, paths=None, test=False):
     refusal = plans.undo_refusal(config, mine.verdict, keeping)
     if test:
         shown = {
-            node: mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths, test=True)
+            node: mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, test=True, **chosen)
             for node in keeping
         }
         return bad({**shown, "refused": refusal}) if refusal else shown
@@ -452,7 +458,7 @@ def undo(run=None, paths=None, test=False):
     try:
         mine.nodes.all(mine.ids, "pair.open_run", pair, mine.id, mine.record())
         for node in keeping:
-            done[node] = mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, paths=paths)
+            done[node] = mine.nodes.one(node, "reverse_rsync.restored", pair, run, mine.id, **chosen)
         left = any(one.get("left") for one in done.values())
         result = "failed" if left else "succeeded"
     finally:

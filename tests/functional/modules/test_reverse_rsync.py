@@ -229,6 +229,27 @@ def test_restored_and_its_preview(modules, nodes, pair):
     assert "/srv/salt/added.sls" in done["created_names"]
 
 
+def test_restored_conflicts_alone(modules, nodes, pair):
+    trees.make(nodes.here, {"srv/salt/own.sls": "made here since"})
+    modules.reverse_rsync.synced("salt", RUN, takeover=time.time() - 60)
+    assert not (nodes.here / "srv/salt/own.sls").exists()
+    seen = modules.reverse_rsync.restored("salt", RUN, UNDO, test=True, conflicts=True)
+    assert sorted(set(seen["restored_names"])) == [
+        f"/srv/salt/{name}.sls" for name in ("own", "removed", "top")
+    ]
+    modules.reverse_rsync.restored("salt", RUN, UNDO, conflicts=True)
+    assert (nodes.here / "srv/salt/own.sls").read_text() == "made here since"
+    with pytest.raises(SaltInvocationError, match="exclude each other"):
+        modules.reverse_rsync.restored("salt", RUN, UNDO, "/srv/salt", conflicts=True)
+
+
+def test_conflicts_of_a_run_that_had_none_are_not_taken_for_all_of_it(modules, nodes, pair):
+    modules.reverse_rsync.synced("salt", RUN)
+    with pytest.raises(CommandExecutionError, match="had no conflicts"):
+        modules.reverse_rsync.restored("salt", RUN, UNDO, conflicts=True)
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "new\n"
+
+
 def test_restored_one_path(modules, nodes, pair):
     modules.reverse_rsync.synced("salt", RUN)
     modules.reverse_rsync.restored("salt", RUN, UNDO, paths="/srv/salt/removed.sls")

@@ -1,5 +1,7 @@
 """What a person is told to do next: a table of what was found and what is said."""
 
+import dataclasses
+
 import pytest
 import samples
 
@@ -52,6 +54,32 @@ def test_a_command_names_the_master_on_which_it_works(reports, here, text, brief
     said = advice.next_step(samples.pair(), judged(*reports), here=here)
     assert (said.text, said.brief, said.master) == (text, brief, master)
     assert said.commands == ((RECOVER,) if text else ())
+
+
+STATUS = "salt-run pair.status salt"
+STOPPED = "lsyncd does not run on salt1."
+NO_WATCH = "The watch gateway-ip does not run on salt2. Run: salt 'salt2' state.apply pair.watch"
+RESTARTS = f"lsyncd does not stay up on salt1. Fix what it says, then run: {RECOVER}"
+
+
+@pytest.mark.parametrize(
+    ("drift", "unready", "text"),
+    [
+        ([STOPPED], [], RECOVER),
+        ([STOPPED, NO_WATCH], [NO_WATCH], RECOVER),
+        ([RESTARTS], [RESTARTS], RECOVER),
+        (
+            [NO_WATCH],
+            [NO_WATCH],
+            f"mend what is wrong, as it says, then look again: {STATUS}",
+        ),
+        ([], [], ""),
+    ],
+)
+def test_a_recovery_comes_next_only_where_it_mends_something(drift, unready, text):
+    normal = judged(primary(), secondary())
+    found = dataclasses.replace(normal, drift=tuple(drift), unready=tuple(unready))
+    assert advice.next_step(samples.pair(), found).text == text
 
 
 def test_a_takeover_of_a_manual_pair_is_completed_first():

@@ -114,10 +114,10 @@ def test_a_recovery_ends_with_what_it_has_brought_about():
         "files     33 overwritten, 95 deleted, 6 attributes",
         "compared  646 files, the same on both nodes",
     ]
-    assert f"undo      salt-run pair.undo {samples.RUN}" in said
+    assert f"undo      salt-run pair.undo {samples.RUN} takes back all of it" in said
     text = "\n".join(said)
     assert "conflicts 29: /srv/it's 0, /srv/it's 1, /srv/it's 2 and 26 more" in text
-    assert f"salt-run pair.undo {samples.RUN} paths='[\"/srv/it'\"'\"'s 0\"" in text
+    assert f"salt-run pair.undo {samples.RUN} conflicts=True\n" in text
 
 
 def test_a_failed_run_has_no_summary_of_success():

@@ -95,6 +95,9 @@ def next_step(config, found, run=None, here=None):
         return _start(node, f"{serves}{recover.refusal}")
     if recover.refusal:
         return _refused(config, found, recover.refusal)
+    if found.drift and not any(_recovery_mends(config, found, one) for one in found.drift):
+        again = f"salt-run pair.status {config['name']}"
+        return Advice(f"mend what is wrong, as it says, then look again: {again}", "mend, look again")
     commands, parts, brief = [], [], []
     if found.name == verdicts.FAILED_OVER and failover.steps:
         commands.append(plans.command(plans.FAILOVER, config))
@@ -116,6 +119,12 @@ def next_step(config, found, run=None, here=None):
         tuple(commands),
         master,
     )
+
+
+def _recovery_mends(config, found, wrong):
+    """Whether a recovery would mend what is wrong; what keeps a node from being ready says what does."""
+    own = found.name == verdicts.NORMAL and wrong in (*found.unready, *found.stops)
+    return not own or plans.command(plans.RECOVER, config) in wrong
 
 
 def _wait(run):

@@ -72,7 +72,8 @@ def refusal(facts):
         return f"the watch of {pair} is paused, because its pause cannot be read: {facts.pause_error}"
     if facts.pause:
         why = facts.pause.get("reason") or "no reason given"
-        run = f", run {facts.pause['run']}" if facts.pause.get("run") else ""
+        run = facts.pause.get("run")
+        run = f", run {run}" if run and run not in why else ""
         return f"the watch of {pair} is paused ({why}{run})."
     return None
 

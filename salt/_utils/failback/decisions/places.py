@@ -99,7 +99,7 @@ def kept(recorded, now):
 
 def _mount_or_record(pair):
     return (
-        f"Mount the right file system there; or if the move was meant, record it: "
+        f"Mount the right file system there, or unmount what covers it; or if the move was meant, record it: "
         f"salt-run state.orch orch.adopt pillar='{{pair: {pair}, moved: true}}'"
     )
 
@@ -118,7 +118,7 @@ def misplaced_sentence(node, found, pair="PAIR", otherwise=None):
         return f"{node}: {found['error']}"
     told = "; ".join(f"{path} on {node} {what}" for path, what in sorted(found.items()))
     if otherwise:
-        return f"{told}. Mount the right file system there; {otherwise}"
+        return f"{told}. Mount the right file system there, or unmount what covers it; {otherwise}"
     return f"{told}. {_mount_or_record(pair)}"
 
 

@@ -345,12 +345,15 @@ def _carrier(config, report, facts):
     failing = facts.get("failing")
     if failing:
         said = failing.get("said") or ""
+        if " lies on " in said:
+            said = "the place of a path there is another one"
         yield Finding(
             node,
             "rsync",
             f"lsyncd on {node} has not carried all to {other} since {iso(failing['since'])}: rsync has "
             f"failed {_times(failing['times'])}, with exit code {failing['code']}{_said(said)} What was "
-            f"written since would be lost with {node}. {_mend_rsync(config, other, failing['code'], said)}",
+            f"written since would be lost with {node}. "
+            f"{_mend_rsync(config, node, other, failing['code'], said)}",
             stops=failing["times"] > 1,
         )
 
@@ -368,9 +371,9 @@ def _ended(text):
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _mend_rsync(config, other, code, said):
-    if " lies on " in said:
-        return "The sentence says what to do; lsyncd goes on trying."
+def _mend_rsync(config, node, other, code, said):
+    if "the place of a path" in said:
+        return f"What to do is said of that path; lsyncd goes on trying (`journalctl -u lsyncd` on {node})."
     if HOST_KEY in said.lower() or any(word in said.lower() for word in OF_SSH):
         return _mend_ssh(config, other, said)
     if code == "5" or "rather than greeting" in said:

@@ -477,7 +477,7 @@ def _held_back(observation, settings):
         )
     pause = observation.pause
     why = pause.get("reason") or "no reason given"
-    run = f", run {pause['run']}" if pause.get("run") else ""
+    run = f", run {pause['run']}" if pause.get("run") and pause["run"] not in why else ""
     return (
         f"{settings.pair}: the watch is paused ({why}{run}). It ends by itself, or with "
         f"salt-run pair.resume {settings.pair}."

@@ -299,7 +299,7 @@ def _brought(member, takeover):
     return files_brought
 
 
-def restore_run(member, run, new_run, select=None, preview=False, gate=None):
+def restore_run(member, run, new_run, select=None, preview=False, gate=None, conflicts_alone=False):
     """
     Put back what a run overwrote, deleted or changed on this node; see
     :py:func:`failback.recovery.restore.restore`.
@@ -307,12 +307,22 @@ def restore_run(member, run, new_run, select=None, preview=False, gate=None):
     new_run
         Id of the run that keeps what this overwrites.
 
+    conflicts_alone
+        Only the conflicts of the run, in place of ``select``.
+
     gate
         Function without arguments that raises unless files may be put back here; not asked for a preview.
         The default is the pair's gate.
     """
     if not preview:
         (gate or (lambda: gates.require_undo(member, new_run)))()
+    if conflicts_alone:
+        select = conflicts_of(backup.Folder(member.run_folder(run)))
+        if not select:
+            raise errors.Refused(
+                f"Run {run} had no conflicts, so there is nothing to put back. All that it has overwritten "
+                f"or deleted: salt-run pair.undo {run} test=True"
+            )
     return restore.restore(
         member.run_folder(run),
         member.run_folder(new_run),
@@ -320,6 +330,13 @@ def restore_run(member, run, new_run, select=None, preview=False, gate=None):
         preview=preview,
         root=str(member.paths.root),
     )
+
+
+def conflicts_of(folder):
+    """The paths of the conflicts that a run has found, sorted; see :py:mod:`failback.decisions.conflicts`."""
+    passes = ((item, number) for item in folder.items() for number in folder.passes(item.module))
+    entries = (each for item, number in passes for each in backup.entries(folder, item.module, number))
+    return sorted({each["path"] for each in entries if each.get("conflict")})
 
 
 def prune(member, spare=()):
@@ -391,7 +408,7 @@ def _sentence(report, member, run):
     if missed:
         text += (
             f". {missed} of those had been changed here, or were newer here: what they held is in the "
-            f"backup. In {member.run_folder(run) / 'lists'} on {member.node} they have `conflict`. To bring "
-            f"one back, once the pair is home: salt-run pair.undo {run} paths=<path>"
+            f"backup. To see them, and to bring all of them back once the pair is home: salt-run pair.undo "
+            f"{run} conflicts=True test=True, and without test=True"
         )
     return text + "."

@@ -218,6 +218,8 @@ def _row(pair, one, now):
 def page(pair, one, now, width):
     """All that a person needs of one pair, what counts first."""
     state = words.safe(one["verdict"])
+    # A pair that is normal and could not fail over is not what somebody reads who reads one line.
+    state += ", but not ready" if one["verdict"] == "normal" and one["ready"] is False else ""
     text = [f"{pair} is {state}"]
     text += words.paragraph(one["sentence"], width, "  ")
     if one["run"] and one["next"]:

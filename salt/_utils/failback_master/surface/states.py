@@ -5,9 +5,6 @@ Salt's own outputter prints ten lines a state, and after a refusal one "requisit
 followed. Here a refusal is printed once, a run that succeeded as what it has brought about.
 """
 
-import json
-import shlex
-
 from failback_master.surface import words
 
 #: What Salt says of a state that was not run because another one failed.
@@ -151,7 +148,7 @@ def summary(facts, sentence, width):
     if facts.get("compared") is not None:
         found.append(("compared", f"{words.plural(facts['compared'], 'file')}, the same on both nodes"))
     if counts.get("overwritten") or counts.get("deleted"):
-        found.append(("undo", f"salt-run pair.undo {facts['run']}"))
+        found.append(("undo", f"salt-run pair.undo {facts['run']} takes back all of it"))
     found += _conflicts(facts)
     slow = sorted(facts["seconds"].items(), key=lambda one: -one[1])[:NAMES]
     took = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in slow)
@@ -166,9 +163,12 @@ def _conflicts(facts):
         return []
     names = missed["names"][:NAMES]
     more = f" and {missed['count'] - len(names)} more" if missed["count"] > len(names) else ""
-    paths = shlex.quote(json.dumps(names, ensure_ascii=False))
     return [
         ("conflicts", f"{missed['count']}: {', '.join(names)}{more}"),
-        ("", f"their other version is in the backup on {missed['node']}, to bring these back:"),
-        ("", f"salt-run pair.undo {facts['run']} paths={paths}"),
+        (
+            "",
+            f"their other version is in the backup on {missed['node']}. To see all; to bring them back:",
+        ),
+        ("", f"salt-run pair.undo {facts['run']} conflicts=True test=True"),
+        ("", f"salt-run pair.undo {facts['run']} conflicts=True"),
     ]
