@@ -33,8 +33,9 @@ def see(folder, files, seconds):
         while len(lags) < files and (left := end - time.monotonic()) > 0:
             if select.select([opened], [], [], left)[0]:
                 now = time.monotonic()
-                names = [float(event.name) for event in opened.events()]
-                lags.update((name, now - name) for name in names)
+                # The file that has shown that lsyncd carries may come twice.
+                names = [event.name for event in opened.events() if event.name != b"first"]
+                lags.update((float(name), now - float(name)) for name in names)
     print(json.dumps([lag for _, lag in sorted(lags.items())]))
 
 
