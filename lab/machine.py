@@ -37,6 +37,11 @@ NETLINK_NETFILTER, NFT_MSG_GETGEN = 12, (10 << 8) | 16
 LACKING = "this machine: "
 
 
+#: In the environment: names of what whoever has started this has tried already, with success. A machine that
+#: is busy with just that would take too long for some of the trials.
+TRIED = "FAILBACK_TRIED"
+
+
 class Lacks(RuntimeError):
     """The machine lacks something; the message says what, in words that follow "needs root, but"."""
 
@@ -49,6 +54,8 @@ def lacks(need):
     need
         A name of ``TRIALS``, or the name of a program.
     """
+    if need in os.environ.get(TRIED, "").split():
+        return None
     if need not in TRIALS:
         return None if shutil.which(need, path=SEARCHED) else f"{need} is not installed"
     try:

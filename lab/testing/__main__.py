@@ -145,6 +145,8 @@ class Run:
         environment = dict(os.environ, LAB=lab, PYTHONPYCACHEPREFIX=str(self.results / "bytecode"))
         if self.options.thorough:
             environment["FAILBACK_THOROUGH"] = "1"
+        if part.lab and machine.lacks("lab") is None:
+            environment[machine.TRIED] = "lab"
         command, environment = self._command(part, name, environment)
         begun = time.monotonic()
         cache.say(part.name)

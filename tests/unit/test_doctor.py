@@ -100,3 +100,16 @@ def test_every_finding_that_is_not_good_has_a_remedy(monkeypatch):
 def test_a_program_that_is_not_there_is_named():
     assert machine.lacks("no-such-program-4f2a") == "no-such-program-4f2a is not installed"
     assert machine.lacks("sh") is None
+
+
+def test_what_has_been_tried_is_not_tried_again(monkeypatch):
+    def trial():
+        raise machine.Lacks("no answer within 60 s")
+
+    monkeypatch.setitem(machine.TRIALS, "tried-4f2a", trial)
+    machine.lacks.cache_clear()
+    assert machine.lacks("tried-4f2a") == "no answer within 60 s"
+    machine.lacks.cache_clear()
+    monkeypatch.setenv(machine.TRIED, "root tried-4f2a")
+    assert machine.lacks("tried-4f2a") is None
+    machine.lacks.cache_clear()
