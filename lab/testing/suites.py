@@ -53,8 +53,8 @@ LABS = {
     "moving": Lab(memory=1500, busy=0.75, seconds=950, snapshot="salt"),
     "masters": Lab(memory=1500, busy=0.75, seconds=580, snapshot="salt"),
     "recovery": Lab(memory=1500, busy=0.8, seconds=300, snapshot="salt"),
-    "serving": Lab(memory=1500, busy=0.65, seconds=700, snapshot="before"),
-    "upgrading": Lab(memory=1500, busy=0.7, seconds=200, snapshot="before"),
+    "serving": Lab(memory=1500, busy=0.65, seconds=800, snapshot="before"),
+    "upgrading": Lab(memory=1500, busy=0.7, seconds=260, snapshot="before"),
     "faults": Lab(memory=1500, busy=1.2, seconds=330),
 }
 OTHER = Lab(memory=1500, busy=0.5, seconds=300)
