@@ -1,5 +1,6 @@
 """The release before this one: a lab that it has set up, and how masters get this one."""
 
+import contextlib
 import io
 import pathlib
 import re
@@ -7,6 +8,7 @@ import shutil
 import tarfile
 import tempfile
 
+import fresh_lab
 import lab_pair
 
 from lab import cache
@@ -36,6 +38,14 @@ def snapshot():
     """The disks of a pair that it has adopted, and that was never booted."""
     with tempfile.TemporaryDirectory() as folder:
         return snapshots.ready("salt", lab_pair.set_up, checkout(pathlib.Path(folder)))
+
+
+@contextlib.contextmanager
+def standing(lab_name, folder):
+    """A lab of the site ``salt`` with it, and this one's pillar; ``folder`` is for its tree."""
+    tree = checkout(folder)
+    with fresh_lab.standing(lab_name, "salt", snapshot=snapshot(), checkout=tree) as lab:
+        yield lab
 
 
 def exists(host, path):

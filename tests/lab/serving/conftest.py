@@ -5,7 +5,6 @@ Then its masters get this release, and highstate brings it to the nodes (test_a_
 after that are about a pair that was upgraded.
 """
 
-import fresh_lab
 import lab_pair
 import pytest
 import release_before
@@ -14,8 +13,7 @@ import release_before
 @pytest.fixture(scope="session")
 def site(lab_name, tmp_path_factory):
     """The site ``salt`` with the release before, and this one's pillar."""
-    checkout = release_before.checkout(tmp_path_factory.mktemp("before"))
-    with fresh_lab.standing(lab_name, "salt", snapshot=release_before.snapshot(), checkout=checkout) as lab:
+    with release_before.standing(lab_name, tmp_path_factory.mktemp("before")) as lab:
         yield lab
 
 
