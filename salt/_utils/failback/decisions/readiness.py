@@ -300,6 +300,10 @@ def _ssh(config, node, facts, role):
 OF_SSH = ("ssh: ", "permission denied", "password", "connection closed by", "connection reset by")
 
 
+#: What is said of a path that is not where it was; see ``failback.decisions.places``.
+OF_A_PLACE = " lies on "
+
+
 def _mend_ssh(config, other, said):
     if HOST_KEY in said.lower():
         adopt = commands.command("adopt", config["name"], {})
@@ -345,13 +349,13 @@ def _carrier(config, report, facts):
     failing = facts.get("failing")
     if failing:
         said = failing.get("said") or ""
-        if " lies on " in said:
-            said = "the place of a path there is another one"
+        # In full it stands beside this, where the path itself is found wrong.
+        shown = "the place of a path there is another one" if OF_A_PLACE in said else said
         yield Finding(
             node,
             "rsync",
             f"lsyncd on {node} has not carried all to {other} since {iso(failing['since'])}: rsync has "
-            f"failed {_times(failing['times'])}, with exit code {failing['code']}{_said(said)} What was "
+            f"failed {_times(failing['times'])}, with exit code {failing['code']}{_said(shown)} What was "
             f"written since would be lost with {node}. "
             f"{_mend_rsync(config, node, other, failing['code'], said)}",
             stops=failing["times"] > 1,
@@ -372,7 +376,7 @@ def _ended(text):
 
 
 def _mend_rsync(config, node, other, code, said):
-    if "the place of a path" in said:
+    if OF_A_PLACE in said:
         return f"What to do is said of that path; lsyncd goes on trying (`journalctl -u lsyncd` on {node})."
     if HOST_KEY in said.lower() or any(word in said.lower() for word in OF_SSH):
         return _mend_ssh(config, other, said)

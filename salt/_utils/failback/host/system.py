@@ -72,33 +72,33 @@ def process_started(pid):
     return int(text.rpartition(")")[2].split()[19])
 
 
+def children(pid):
+    """The folders below ``/proc`` of the processes that one has started and not yet collected."""
+    for folder in pathlib.Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                # The second field of stat, in parentheses, may hold anything (proc(5)).
+                fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+                if int(fields[1]) == pid:
+                    yield folder
+
+
 def written_by(pid):
     """
     Bytes that a process and its forks have written so far, into files or pipes (proc(5), ``io``).
 
     What it has started with other arguments, as rsync does ssh, does not count. 0 for one that has ended.
     """
-    try:
-        folders = [pathlib.Path(f"/proc/{pid}")]
-        own = (folders[0] / "cmdline").read_bytes()
-        folders += [folder for folder in pathlib.Path("/proc").iterdir() if _is_fork_of(pid, own, folder)]
-    except OSError:
-        return 0
+    own = pathlib.Path(f"/proc/{pid}")
     written = 0
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            fields = dict(line.split(": ") for line in (folder / "io").read_text().splitlines())
-            written += int(fields["wchar"])
-    return written
-
-
-def _is_fork_of(pid, own, folder):
-    if not folder.name.isdigit():
-        return False
     with contextlib.suppress(OSError):
-        parent = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
-        return int(parent) == pid and (folder / "cmdline").read_bytes() == own
-    return False
+        arguments = (own / "cmdline").read_bytes()
+        for folder in (own, *children(pid)):
+            with contextlib.suppress(OSError):
+                if (folder / "cmdline").read_bytes() == arguments:
+                    fields = dict(line.split(": ") for line in (folder / "io").read_text().splitlines())
+                    written += int(fields["wchar"])
+    return written
 
 
 def package_digest(folder):

@@ -29,7 +29,6 @@ writes through ``mmap`` without a close. The comparison at the end of a run is f
 
 import contextlib
 import os
-import pathlib
 import re
 import secrets
 import time
@@ -135,15 +134,10 @@ def unit(name=UNIT):
 def children(pid):
     """Command lines of the processes that lsyncd has started and not yet collected, as a list."""
     found = []
-    for folder in pathlib.Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
+    for folder in system.children(pid):
         with contextlib.suppress(OSError):
-            # The second field of stat, in parentheses, may hold anything (proc(5)).
-            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if int(fields[1]) == pid:
-                words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-                found.append(os.fsdecode(b" ".join(words)))
+            words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            found.append(os.fsdecode(b" ".join(words)))
     return found
 
 
