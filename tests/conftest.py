@@ -20,7 +20,10 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "needs(*what): powers or programs of the machine, see lab/machine.py")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    items[:], left = effort.for_this_release(items)
+    if left:
+        config.hook.pytest_deselected(items=left)
     for item in items:
         for marker in item.iter_markers("needs"):
             for what in marker.args:

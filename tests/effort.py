@@ -7,6 +7,7 @@ import hypothesis
 #: Times as many examples.
 THOROUGH = 20
 _thorough = bool(os.environ.get("FAILBACK_THOROUGH"))
+_older = bool(os.environ.get("FAILBACK_OLDER_RELEASE"))
 
 
 def examples(number, thorough=THOROUGH):
@@ -17,6 +18,25 @@ def examples(number, thorough=THOROUGH):
 def rounds(few, many):
     """So many attacks in ``make test``, where each takes a while; and so many in ``make test-thorough``."""
     return many if _thorough else few
+
+
+def for_this_release(items):
+    """
+    The tests that this run is for, of those that were collected, and those that the newest release runs.
+
+    A test that is marked ``one_release`` is decided by what is Failback's own, or rsync's, lsyncd's and the
+    kernel's: an older release of Salt runs none of it, or with ``but="the first case"`` one case of it.
+    """
+    if not _older:
+        return items, []
+    wanted, left, begun = [], [], set()
+    for item in items:
+        marker = item.get_closest_marker("one_release")
+        function = item.nodeid.partition("[")[0]
+        first = bool(marker and marker.kwargs.get("but")) and function not in begun
+        begun.add(function)
+        (left if marker and not first else wanted).append(item)
+    return wanted, left
 
 
 def load_profile():

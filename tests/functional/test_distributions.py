@@ -129,6 +129,7 @@ def named(found, identifier):
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))
+@pytest.mark.one_release(but="the first case")
 def test_a_node_gets_what_its_distribution_calls_things(node, tree, name):
     expected = TABLE[name]
     opts = node(expected["grains"])
@@ -199,6 +200,7 @@ def test_selinux_and_firewalld_allow_what_is_needed_where_they_are_on(node, monk
 
 
 @pytest.mark.parametrize("name", ["Debian 12", "Rocky 9", "SLES 15"])
+@pytest.mark.one_release(but="the first case")
 def test_a_member_of_etcd_gets_the_package_of_its_distribution_or_is_told_that_there_is_none(node, name):
     expected = TABLE[name]
     state = salt.state.HighState(node(expected["grains"]))

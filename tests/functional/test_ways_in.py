@@ -26,7 +26,7 @@ def made(tmp_path_factory):
     return release.make(tmp_path_factory.mktemp("release"))
 
 
-@pytest.fixture(params=["tarball", "wheel"])
+@pytest.fixture(params=["wheel", "tarball"])
 def installed(request, made, tmp_path):
     """``(folder of the tree, what Python must find it by)``."""
     tarball, _, wheel, _ = made
@@ -41,6 +41,7 @@ def installed(request, made, tmp_path):
     return target / "share/failback", target
 
 
+@pytest.mark.one_release
 def test_the_debian_package_has_the_tree_of_the_wheel(made, tmp_path):
     _, deb, wheel, _ = made
     subprocess.run(["dpkg-deb", "--extract", deb, tmp_path / "deb"], check=True)
@@ -50,6 +51,7 @@ def test_the_debian_package_has_the_tree_of_the_wheel(made, tmp_path):
     assert (len(trees), done.returncode) == (2, 0), done.stdout
 
 
+@pytest.mark.one_release(but="the first case")
 def test_pair_check_runs_from_it(installed, tmp_path):
     tree, path = installed
     pillar = tmp_path / "pillar"
@@ -95,6 +97,7 @@ def test_pair_check_runs_from_it(installed, tmp_path):
     assert "orch/boot.sls" in done.stdout and "another file" in done.stdout
 
 
+@pytest.mark.one_release
 def test_a_release_has_one_version_and_checksums_that_are_right(made):
     names = [path.name for path in made]
     assert names == [
@@ -108,6 +111,7 @@ def test_a_release_has_one_version_and_checksums_that_are_right(made):
     assert control.stdout.strip() == VERSION
 
 
+@pytest.mark.one_release
 def test_the_version_is_that_of_the_changelog():
     text = (cache.CHECKOUT / "CHANGELOG.md").read_text()
     assert re.search(r"^## \[(.+?)\]", text, re.MULTILINE).group(1) == VERSION

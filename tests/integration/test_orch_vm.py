@@ -117,6 +117,7 @@ def test_bad_words_are_refused(guests):
         ({}, {}, "/srv/vms on salt1 is missing"),
     ],
 )
+@pytest.mark.one_release(but="the first case")
 def test_what_the_hosts_say_is_no_good(guests, primary, secondary, why):
     say(guests.primary, **primary)
     say(guests.secondary, **secondary)
@@ -124,6 +125,7 @@ def test_what_the_hosts_say_is_no_good(guests, primary, secondary, why):
     untouched(guests)
 
 
+@pytest.mark.one_release
 def test_all_refusals_are_said_at_once(guests):
     say(guests.secondary, memory=2)
     guests.run(*vm(vm="all", host="salt1")).refused(
@@ -139,6 +141,7 @@ def test_nothing_to_do(guests):
     untouched(guests)
 
 
+@pytest.mark.one_release
 def test_a_split_of_the_pair_is_no_matter_of_its_guests(guests):
     """Its recovery reboots the loser, and is refused while guests run there."""
     guests.ledgers((7, "salt1", True), (7, "salt2", True))
@@ -150,6 +153,7 @@ def test_a_split_of_the_pair_is_no_matter_of_its_guests(guests):
     untouched(guests)
 
 
+@pytest.mark.one_release
 def test_a_pair_that_is_held_is_left_alone(guests):
     for node in guests.nodes:
         node.set_lock("20261122T183000-recover-salt-4f2a", {"user": "anna", "master": "salt2_master"})
@@ -175,6 +179,7 @@ def test_status_shows_where_they_run(guests):
         ({"pair": "all", "vms": "move"}, "vms: move is for one pair at a time"),
     ],
 )
+@pytest.mark.one_release(but="the first case")
 def test_words_about_guests_are_checked_before_a_recovery(guests, words, why):
     for orchestration in ("orch.recover", "orch.failover"):
         said = guests.run("state.orch", orchestration, f"pillar={json.dumps(words)}")

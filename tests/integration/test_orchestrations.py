@@ -92,6 +92,7 @@ def test_in_test_mode_nothing_is_changed(site, command, ledgers):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_pair_on_its_secondary_is_not_moved_for_practice(site):
     site.ledgers((6, "salt1", False), (7, "salt2", True))
     before = site.trees()
@@ -100,6 +101,7 @@ def test_a_pair_on_its_secondary_is_not_moved_for_practice(site):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_pair_of_which_it_is_not_clear_who_is_newer_is_not_retired(site):
     site.ledgers((7, "salt1"), (7, "salt2"))
     before = site.trees()
@@ -126,6 +128,7 @@ def test_a_second_run_is_refused_and_names_the_first(cold):
     assert cold.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
     """The renewals are a thread's, with a client of Salt's of its own."""
     monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.2)
@@ -148,6 +151,7 @@ def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
     assert not any(place.exists() for place in places)
 
 
+@pytest.mark.one_release
 def test_a_lock_on_the_second_node_alone_stops_a_run_as_well(cold):
     cold.secondary.set_lock(OTHER_RUN, owner(os.getpid(), system.process_started(os.getpid())))
     cold.run(*BOOT).refused("Refused, nothing was changed", f"is locked by run {OTHER_RUN}")
@@ -155,6 +159,7 @@ def test_a_lock_on_the_second_node_alone_stops_a_run_as_well(cold):
     assert ledger_of(cold.primary)["boot_id"] == "an earlier boot"
 
 
+@pytest.mark.one_release
 def test_of_two_runs_at_once_one_does_the_work(cold):
     first, second = cold.run_together(BOOT, BOOT)
     worked = [one for one in (first, second) if "salt is served by salt1" in one.flat]
@@ -171,6 +176,7 @@ def test_of_two_runs_at_once_one_does_the_work(cold):
         assert ledger_of(node)["generation"] == 6
 
 
+@pytest.mark.one_release
 def test_what_moves_between_the_look_and_the_lock_is_not_overrun(cold):
     """Another run ends while this one waits for the lock: its look is then old."""
     gate = cold.primary.member.state / ".lock.flock"
@@ -217,6 +223,7 @@ def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
     site.run("pair.history", "salt").good("failed", "which is no unit on salt2")
 
 
+@pytest.mark.one_release
 def test_a_service_that_starts_and_dies_at_once_fails_the_step(site):
     site.begin(services=["scribe", "reader"])
     site.ledgers((6, "salt1", False), (6, "salt1", False))
@@ -234,6 +241,7 @@ def test_a_service_that_starts_and_dies_at_once_fails_the_step(site):
         assert not node.member.lock.path.exists()
 
 
+@pytest.mark.one_release
 def test_an_interface_that_is_missing_is_named_before_anything_is_changed(site):
     site.begin(**pair_site.ADDRESS)
     site.ledgers((6, "salt1", False), (6, "salt1", False))
@@ -264,6 +272,7 @@ def test_an_interface_that_is_missing_is_named_before_anything_is_changed(site):
     ],
     ids=["a pair of one node", "a node in two pairs", "a circle"],
 )
+@pytest.mark.one_release(but="the first case")
 def test_pairs_that_cannot_be_are_named_before_anything_is_changed(cold, changes, web, wrong, words):
     """By its name, and as one of several; the slip in one file stops no other pair."""
     cold.pillar.write({**pair_site.PLAIN, **changes})
@@ -277,6 +286,7 @@ def test_pairs_that_cannot_be_are_named_before_anything_is_changed(cold, changes
     assert cold.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_node_with_a_broken_configuration_stops_the_run_and_says_so(cold):
     cold.secondary.paths.pair_config("salt").write_text('{"name": "salt", ')
     before = cold.trees()
@@ -287,6 +297,7 @@ def test_a_node_with_a_broken_configuration_stops_the_run_and_says_so(cold):
     assert cold.trees() == before
 
 
+@pytest.mark.one_release
 def test_nodes_of_another_release_are_refused(cold):
     (cold.secondary.paths.release / "failback/decisions/verdict.py").write_text("# of last year\n")
     before = cold.trees()
@@ -332,6 +343,7 @@ def test_one_pair_that_fails_does_not_stop_the_others(cold):
     again.good("boot of 1 pairs: 1 had nothing to do: salt.")
 
 
+@pytest.mark.one_release
 def test_pairs_that_are_adopted_at_once_are_each_told_of(site):
     """Highstate is not for the machine that runs the tests, so it is what the adoption would do."""
     site.pillar.write({"primary": "mx1", "secondary": "mx2"}, "mx")
@@ -353,6 +365,7 @@ def test_pairs_that_are_adopted_at_once_are_each_told_of(site):
         ({"pair": "all", "at_once": 0}, ["at_once must be a whole number from 1"]),
     ],
 )
+@pytest.mark.one_release(but="the first case")
 def test_several_pairs_that_are_none(cold, given, words):
     before = cold.trees()
     cold.run(*orchestrate("orch.recover", **given)).refused(*words)
@@ -379,6 +392,7 @@ def test_several_pairs_that_are_none(cold, given, words):
         ),
     ],
 )
+@pytest.mark.one_release(but="the first case")
 def test_a_failover_that_is_refused(site, given, ledgers, words):
     site.begin()
     site.ledgers(*ledgers)
@@ -387,6 +401,7 @@ def test_a_failover_that_is_refused(site, given, ledgers, words):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_pair_that_has_moved_already_is_left_alone(site):
     site.begin()
     site.ledgers((6, "salt1", False), (7, "salt2", True))
@@ -405,6 +420,7 @@ def test_a_pair_that_has_moved_already_is_left_alone(site):
         ({"winner": "salt1", "reason": "two\nlines"}, ["one line"]),
     ],
 )
+@pytest.mark.one_release(but="the first case")
 def test_a_split_without_a_proper_word(site, given, words):
     site.begin()
     site.ledgers((7, "salt1", True), (7, "salt2", True))
@@ -413,6 +429,7 @@ def test_a_split_without_a_proper_word(site, given, words):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_run_is_held_to_the_plan_whose_digest_it_is_given(site):
     """What the digest is of is tested in tests/unit/decisions; here, that a run looks at it anew."""
     # Both nodes are this machine, which no run reboots under itself.
@@ -431,6 +448,7 @@ def test_a_run_is_held_to_the_plan_whose_digest_it_is_given(site):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_the_history_keeps_the_reason_of_a_winner(site):
     site.begin()
     words = {"winner": "salt2", "reason": "the clients were on salt2"}

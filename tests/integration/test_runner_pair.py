@@ -206,6 +206,7 @@ def test_no_ledger_is_unknown_and_names_the_command_that_adopts(site):
     recover.refused("Refused, nothing was changed", adopt)
 
 
+@pytest.mark.one_release
 def test_one_lost_ledger_is_unknown_where_nobody_serves(site):
     site.secondary.set_ledger(3, "salt2", admitted=False)
     status, boot = refuse_all(site, STATUS, BOOT)
@@ -213,6 +214,7 @@ def test_one_lost_ledger_is_unknown_where_nobody_serves(site):
     boot.refused("Refused, nothing was changed", "salt1 has no ledger")
 
 
+@pytest.mark.one_release
 def test_a_node_that_has_lost_its_ledger_is_behind_the_one_that_serves(site):
     site.secondary.set_ledger(3, "salt2")
     status, boot = refuse_all(site, STATUS, BOOT)
@@ -220,6 +222,7 @@ def test_a_node_that_has_lost_its_ledger_is_behind_the_one_that_serves(site):
     boot.refused("Refused, nothing was changed", "orch.recover")
 
 
+@pytest.mark.one_release
 def test_cold_is_for_boot_and_not_for_recover(site):
     site.ledgers((6, "salt1", False), (7, "salt2", False))
     status, plan, recover = refuse_all(site, STATUS, PLAN, RECOVER)
@@ -228,6 +231,7 @@ def test_cold_is_for_boot_and_not_for_recover(site):
         one.refused("salt-run state.orch orch.boot pillar='{pair: salt}'")
 
 
+@pytest.mark.one_release
 def test_a_split_is_refused_by_all_and_shows_both_histories(site):
     site.ledgers((7, "salt1"), (7, "salt2"))
     histories = (
@@ -238,6 +242,7 @@ def test_a_split_is_refused_by_all_and_shows_both_histories(site):
         one.refused("split-brain", *histories)
 
 
+@pytest.mark.one_release
 def test_a_damaged_ledger_proves_nothing(site):
     site.ledgers((7, "salt1"), (7, "salt1"))
     whole = site.secondary.member.ledger.path.read_text()
@@ -247,6 +252,7 @@ def test_a_damaged_ledger_proves_nothing(site):
         one.refused("unknown", str(site.secondary.member.ledger.path), "is damaged", "bytes")
 
 
+@pytest.mark.one_release
 def test_a_ledger_of_a_newer_release_is_left_alone(site):
     site.ledgers((7, "salt1"), (7, "salt1"))
     site.primary.set_ledger(7, "salt1", version=2)
@@ -265,6 +271,7 @@ def test_normal_is_good_and_nothing_to_recover(site):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_status_shows_what_is_not_as_it_should_be(site):
     """The verdict stays normal; the exit status does not."""
     site.begin(services=["scribe"])
@@ -277,6 +284,7 @@ def test_status_shows_what_is_not_as_it_should_be(site):
     )
 
 
+@pytest.mark.one_release
 def test_an_address_on_an_interface_that_is_missing_is_said(site):
     site.begin(**pair_site.ADDRESS)
     site.ledgers((7, "salt1"), (7, "salt1"))
@@ -287,6 +295,7 @@ def test_an_address_on_an_interface_that_is_missing_is_said(site):
 
 
 @pytest.mark.parametrize("name", ["pair.pause", "pair.hold"], ids=["pause", "its former name"])
+@pytest.mark.one_release(but="the first case")
 def test_a_pause_is_shown_until_it_is_resumed(site, name):
     site.run(name, "salt", "30", "reason=switch maintenance").good("switch maintenance")
     for node in site.nodes:
@@ -297,6 +306,7 @@ def test_a_pause_is_shown_until_it_is_resumed(site, name):
         assert not node.member.pause.path.exists()
 
 
+@pytest.mark.one_release
 def test_a_pause_ends_by_itself(site):
     site.run("pair.pause", "salt", "0.01").good("paused by an operator")
     time.sleep(0.6)  # what is waited for is time itself

@@ -378,3 +378,40 @@ def test_everything_runs_somewhere():
     for path in here.rglob("test_*.py"):
         folders = {f"tests/{parent.relative_to(here)}" for parent in path.parents if here in parent.parents}
         assert folders & places, path
+
+
+RELEASES = """
+import effort
+import pytest
+
+def pytest_collection_modifyitems(items):
+    items[:], _ = effort.for_this_release(items)
+"""
+
+OF_RELEASES = """
+import pytest
+
+def test_each(): pass
+@pytest.mark.one_release
+def test_once(): pass
+@pytest.mark.one_release(but="the first case")
+@pytest.mark.parametrize("case", ["first", "second", "third"])
+def test_cases(case): pass
+"""
+
+
+@pytest.mark.parametrize("older, number", [("", 5), ("1", 2)])
+def test_an_older_release_leaves_what_cannot_differ_to_the_newest(tmp_path, older, number):
+    (tmp_path / "conftest.py").write_text(RELEASES)
+    words = ["-o", "markers=one_release", "-o", f"pythonpath={suites.cache.CHECKOUT / 'tests'}"]
+    _, found = recorded(tmp_path, OF_RELEASES, *words, FAILBACK_OLDER_RELEASE=older)
+    assert len(found) == number and {"test_each", "test_cases[first]"} <= set(found)
+
+
+def test_no_file_is_left_to_one_release_alone():
+    """Every module, state, runner and orchestration is loaded by each release."""
+    here = suites.cache.CHECKOUT / "tests"
+    for path in [*(here / "functional").rglob("test_*.py"), *(here / "integration").rglob("test_*.py")]:
+        if suites.PURE not in str(path):
+            text = path.read_text()
+            assert len(re.findall(r"^def test_", text, re.M)) > text.count("@pytest.mark.one_release\n"), path

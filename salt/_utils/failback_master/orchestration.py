@@ -21,7 +21,7 @@ from failback.state import lock as locks
 from failback.state import runs
 from failback_master import minions
 from failback_master import witnesses
-from failback_master.surface import heard_files
+from failback_master.surface import ear
 from failback_master.surface import progress
 
 log = logging.getLogger(__name__)
@@ -345,7 +345,7 @@ class Run:
     def hearing_of_files(self, node):
         """Print how far the files are that come to a node, as it says while the block lasts."""
         step, tag = self._at[0], runs.moved_tag(self.config["name"], self.id)
-        with heard_files.Ear(self._opts, tag, node).told(lambda text: self.progress.more(step, text)):
+        with ear.Ear(self._opts, tag, node).told(lambda text: self.progress.more(step, text)):
             yield
 
     def note(self, step, result, comment, seconds):

@@ -77,6 +77,7 @@ def test_first_pass_and_every_kind_of_change_arrive(host, lsyncd):
     assert (host.target / "b/new").stat().st_uid == 12345
 
 
+@pytest.mark.one_release
 def test_what_the_standby_has_lost_since_is_sent_again_by_an_lsyncd_that_starts_anew(host, lsyncd):
     (host.source / "carried").write_text("1")
     lsyncd.start("salt")
@@ -89,6 +90,7 @@ def test_what_the_standby_has_lost_since_is_sent_again_by_an_lsyncd_that_starts_
     assert content(host.target) == {b"carried": b"1"}
 
 
+@pytest.mark.one_release
 def test_a_first_pass_that_cannot_end_is_not_waited_for(host, lsyncd):
     (host.source / "a").write_text("1")
     host.block()
@@ -104,6 +106,7 @@ def test_a_first_pass_that_cannot_end_is_not_waited_for(host, lsyncd):
 
 
 @pytest.mark.needs("mounts")
+@pytest.mark.one_release
 def test_nothing_is_carried_from_a_folder_that_is_unmounted_while_lsyncd_runs(host, lsyncd, tmp_path):
     """The empty folder below would make rsync delete what has changed last."""
     names = ("a", "b", "c")
@@ -132,6 +135,7 @@ def test_nothing_is_carried_from_a_folder_that_is_unmounted_while_lsyncd_runs(ho
     assert content(host.target) == dict.fromkeys((b"a", b"b", b"c"), b"22")
 
 
+@pytest.mark.one_release
 def test_what_goes_from_a_new_folder_before_lsyncd_watches_it_goes_from_the_standby(host, started):
     """
     Seen in churn: a pass that carried the deletion of a folder carried the new one of that name too, with
@@ -154,6 +158,7 @@ def test_what_goes_from_a_new_folder_before_lsyncd_watches_it_goes_from_the_stan
     assert content(host.target) == content(host.source) == {b"folder": None}
 
 
+@pytest.mark.one_release
 def test_a_pass_that_has_left_a_folder_has_all_compared(host, started):
     """rsync's exit status is 0, though the folder is still there with what the pass was not about."""
     folder = host.source / "folder"
@@ -175,6 +180,7 @@ def test_a_pass_that_has_left_a_folder_has_all_compared(host, started):
 
 
 @pytest.mark.parametrize("number", range(effort.rounds(1, 50)))
+@pytest.mark.one_release
 def test_churn_leaves_both_sides_alike(host, lsyncd, number):
     """Folders made, filled, renamed and removed, from lsyncd's start on, and through a crash of it."""
     chance = random.Random(number)
@@ -190,6 +196,7 @@ def test_churn_leaves_both_sides_alike(host, lsyncd, number):
     assert churn.described(host.target) == churn.described(host.source)
 
 
+@pytest.mark.one_release
 def test_a_rewrite_of_the_same_size_in_the_same_second_arrives(host, started):
     path = host.source / "state.sls"
     for number in range(3):
@@ -225,6 +232,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.one_release
 def test_hostile_names_arrive_and_go(host, started):
     source = os.fsencode(host.source)
     for name in HOSTILE:
@@ -249,6 +257,7 @@ def test_hostile_names_arrive_and_go(host, started):
     assert content(host.target) == content(host.source)
 
 
+@pytest.mark.one_release
 def test_a_glob_and_a_single_file_leave_their_neighbours_alone(host, lsyncd):
     here, there = host.primary / "etc", host.standby / "etc"
     (here / "qemu/shared-a").write_text("1")
@@ -294,7 +303,7 @@ def test_a_glob_and_a_single_file_leave_their_neighbours_alone(host, lsyncd):
     assert not (there / "hosts--cluster").exists()
     assert not (there / "qemu/shared-b").exists()
     # /srv/salt, /etc/qemu, shared-b while it was there, /etc and the marker; not /etc/unrelated.
-    assert lsyncd.status("salt")["watched"] == 4
+    eventually(lambda: lsyncd.status("salt")["watched"] == 4)
 
 
 def test_status_counts_what_waits_for_a_standby_that_does_not_answer(host, started):
@@ -317,6 +326,7 @@ def test_status_counts_what_waits_for_a_standby_that_does_not_answer(host, start
     assert content(host.target) == content(host.source)
 
 
+@pytest.mark.one_release
 def test_after_a_failure_the_shared_connection_is_left_for_a_new_one(host, started):
     """What sshd knew of root when it was made may be the very cause, and mended since."""
     host.block()
@@ -334,8 +344,7 @@ def test_drain_waits_for_a_transfer_that_hangs(host, started):
     host.block("slow")
     (host.source / "late").write_text("x")
     eventually(lambda: started.status("salt")["waiting"])
-    with pytest.raises(CommandExecutionError, match="still wait"):
-        started.drain("salt", 3)
+    drain_says_what_waits(started, 3)
     assert not (host.target / "late").exists()
 
 
@@ -362,6 +371,7 @@ def number_in(path):
     return eventually(lambda: path.read_text() or None)
 
 
+@pytest.mark.one_release
 def test_drain_ends_while_a_file_is_rewritten_without_a_pause(host, started):
     with rewritten(host.source / "log"):
         for number in range(3):
@@ -373,6 +383,7 @@ def test_drain_ends_while_a_file_is_rewritten_without_a_pause(host, started):
             assert eventually(lambda before=before: int((host.target / "log").read_text() or 0) >= before)
 
 
+@pytest.mark.one_release
 def test_the_proof_of_in_step_ends_while_a_file_is_rewritten_without_a_pause(host, started):
     prover = in_step.Prover(host.member)
     with rewritten(host.source / "log"):
@@ -382,19 +393,31 @@ def test_the_proof_of_in_step_ends_while_a_file_is_rewritten_without_a_pause(hos
         assert prover.lag() < 30
 
 
+def drain_says_what_waits(started, seconds):
+    """On a busy machine lsyncd may not have read its events by then, which is another sentence."""
+
+    def said():
+        with pytest.raises(CommandExecutionError) as refused:
+            started.drain("salt", seconds)
+        return "still wait" in str(refused.value)
+
+    eventually(said, 60)
+
+
+@pytest.mark.one_release
 def test_what_was_changed_before_is_waited_for_however_much_comes_later(host, started):
     host.block("held")
     (host.source / "old").write_text("x")
     eventually((host.base / "holds").exists)
     with rewritten(host.source / "log"):
-        with pytest.raises(CommandExecutionError, match="still wait"):
-            started.drain("salt", 3)
+        drain_says_what_waits(started, 3)
         assert not (host.target / "old").exists()
         host.unblock("held")
         started.drain("salt", 30)
         assert (host.target / "old").exists()
 
 
+@pytest.mark.one_release
 def test_a_name_that_goes_and_comes_while_its_going_waits_is_carried_before_drain_ends(host, started):
     (host.source / "name").write_text("first")
     started.drain("salt", 30)
@@ -404,17 +427,16 @@ def test_a_name_that_goes_and_comes_while_its_going_waits_is_carried_before_drai
         (host.source / other).write_text("x")
         eventually(lambda other=other: len(lsyncd_status.children(host.process.pid)) >= 1 and other)
     (host.source / "name").unlink()
-    with pytest.raises(CommandExecutionError, match="still wait"):
-        started.drain("salt", 2)
+    drain_says_what_waits(started, 2)
     (host.source / "name").write_text("second")
     with rewritten(host.source / "log"):
-        with pytest.raises(CommandExecutionError, match="still wait"):
-            started.drain("salt", 2)
+        drain_says_what_waits(started, 2)
         host.unblock("held")
         started.drain("salt", 30)
         assert (host.target / "name").read_text() == "second"
 
 
+@pytest.mark.one_release
 def test_an_older_content_is_never_put_in_place_last(host, started):
     """A pass that has read a file, and is slow to put it in place, while the file changes again."""
     host.block("late")
@@ -432,6 +454,7 @@ def test_an_older_content_is_never_put_in_place_last(host, started):
     assert (host.target / "file").read_text() == "newer content"
 
 
+@pytest.mark.one_release
 def test_another_file_does_not_wait_for_the_pass_of_one_that_has_changed_again(host, started):
     host.block("late")
     (host.source / "file").write_text("older")
@@ -446,6 +469,7 @@ def test_another_file_does_not_wait_for_the_pass_of_one_that_has_changed_again(h
     assert (host.target / "file").read_text() == "newer content"
 
 
+@pytest.mark.one_release
 def test_a_dead_daemons_status_file_is_not_believed(host, started):
     assert started.status("salt")["trustworthy"]
     host.kill()
@@ -457,6 +481,7 @@ def test_a_dead_daemons_status_file_is_not_believed(host, started):
         started.drain("salt", 5)
 
 
+@pytest.mark.one_release
 def test_a_hanging_daemon_is_not_believed(host, started):
     os.kill(host.process.pid, signal.SIGSTOP)
     (host.source / "unseen").write_text("x")
@@ -473,6 +498,7 @@ def test_a_hanging_daemon_is_not_believed(host, started):
     assert (host.target / "unseen").exists()
 
 
+@pytest.mark.one_release
 def test_an_idle_daemon_stays_believable(started):
     # lsyncd by itself would not write for as long as nothing happens (its issue 461).
     eventually(lambda: started.status("salt")["waiting"] == 0)
@@ -484,6 +510,7 @@ def test_an_idle_daemon_stays_believable(started):
         time.sleep(0.2)
 
 
+@pytest.mark.one_release
 def test_a_killed_rsync_is_not_taken_for_success(host, started):
     host.block("slow")
     (host.source / "file").write_text("x")
@@ -504,6 +531,7 @@ def test_a_killed_rsync_is_not_taken_for_success(host, started):
     assert (host.target / "file").read_text() == "x"
 
 
+@pytest.mark.one_release
 def test_a_partial_transfer_is_tried_again(host, started):
     obstacle = host.target / "obstacle"
     (host.source / "obstacle").mkdir()
@@ -529,6 +557,7 @@ def test_a_partial_transfer_is_tried_again(host, started):
     assert (obstacle / "file").read_text() == "x"
 
 
+@pytest.mark.one_release
 def test_a_refused_write_of_the_standby_ends_lsyncd(host, lsyncd):
     config = host.base / "rsyncd.conf"
     config.write_text(config.read_text().replace("read only = no", "read only = yes"))
@@ -548,6 +577,7 @@ def test_a_refused_write_of_the_standby_ends_lsyncd(host, lsyncd):
     [("salt2", "salt2 is active"), (None, "has no ledger")],
     ids=["standby", "no ledger"],
 )
+@pytest.mark.one_release(but="the first case")
 def test_the_gate_refuses_and_nothing_starts(host, lsyncd, active, said):
     host.member.ledger.path.unlink()
     if active:
@@ -621,6 +651,7 @@ def test_a_broken_configuration_never_replaces_a_working_one(host, lsyncd, monke
         ("do return end", "nothing to watch"),
     ],
 )
+@pytest.mark.one_release(but="the first case")
 def test_lsyncd_itself_refuses(lsyncd, text, said):
     with pytest.raises(CommandExecutionError, match=said):
         lsyncd.check(text)

@@ -100,6 +100,7 @@ def test_what_nobody_carries_is_found_and_only_then_repaired(host):
     assert verification(host).run()["differing"] == 0
 
 
+@pytest.mark.one_release
 def test_a_repair_deletes_no_more_than_it_may(host):
     for number in range(3):
         (host.target / f"by-hand-{number}").touch()
@@ -111,6 +112,7 @@ def test_a_repair_deletes_no_more_than_it_may(host):
     assert not (host.target / "by-hand-0").exists()
 
 
+@pytest.mark.one_release
 def test_what_is_on_its_way_is_no_difference(host, monkeypatch):
     """Clients write all the time, one file of them without a pause: only the flipped bit is listed."""
     monkeypatch.setattr(verify, "PARTLY", 2.0)
@@ -134,6 +136,7 @@ def test_what_is_on_its_way_is_no_difference(host, monkeypatch):
     assert found(record) == {("one", verified.DIFFERS)}, record
 
 
+@pytest.mark.one_release
 def test_a_change_that_waits_for_lsyncd_is_no_difference(host):
     with host.stopped():
         (host.source / "one").write_text("newer\n")
@@ -143,6 +146,7 @@ def test_a_change_that_waits_for_lsyncd_is_no_difference(host):
     later.join()
 
 
+@pytest.mark.one_release
 def test_nothing_is_known_without_lsyncd_or_without_the_standby(host):
     flip_a_bit(host.target / "one")
     host.kill()
@@ -154,6 +158,7 @@ def test_nothing_is_known_without_lsyncd_or_without_the_standby(host):
     assert proofs.verified(host.member) is None
 
 
+@pytest.mark.one_release
 def test_it_makes_way_for_a_run_and_ends_in_time(host):
     silent = host.base / "silent"
     silent.write_text("#!/bin/sh\nexec 3>&1\nexec cat > /dev/null\n")
@@ -166,6 +171,7 @@ def test_it_makes_way_for_a_run_and_ends_in_time(host):
         verification(host, shell=silent).run()
 
 
+@pytest.mark.one_release
 def test_two_at_once_are_refused(host):
     host.block("held")
     first = threading.Thread(target=lambda: verification(host).run())
@@ -179,12 +185,14 @@ def test_two_at_once_are_refused(host):
         first.join()
 
 
+@pytest.mark.one_release
 def test_a_node_that_does_not_serve_compares_nothing(host):
     host.admit("salt2", 4)
     with pytest.raises(errors.Refused, match="salt2 is active"):
         verification(host).run()
 
 
+@pytest.mark.one_release
 def test_a_record_of_an_earlier_generation_is_known_for_what_it_is(host):
     flip_a_bit(host.target / "one")
     verification(host).run()
@@ -197,6 +205,7 @@ def test_a_record_of_an_earlier_generation_is_known_for_what_it_is(host):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", json.dumps({"version": 1, "at": "now"}), "\0"])
+@pytest.mark.one_release
 def test_a_damaged_record_proves_nothing(host, text):
     (host.member.state / "verified.json").write_text(text)
     assert proofs.verified(host.member) is None

@@ -17,11 +17,14 @@ class Systemd:
 
     def __init__(self):
         self.pid = os.getpid()
+        #: The process that it runs once it has been asked for the one before.
+        self.then = None
         self.restarted = []
 
     def run(self, argv, timeout, what, **options):
         if "--property=MainPID" in argv:
-            return f"{self.pid}\n"
+            now, self.pid = self.pid, self.then or self.pid
+            return f"{now}\n"
         assert argv == ["systemctl", "restart", "--", "salt-minion.service"]
         self.restarted.append(time.monotonic())
         return ""
@@ -107,20 +110,11 @@ def test_a_process_with_the_same_number_later_is_not_waited_for(modules, systemd
 
 
 def test_a_minion_that_somebody_has_restarted_meanwhile_is_not_restarted_again(modules, systemd, job):
-    import threading
-
-    asked, new = job("state.apply", 0.5, recorded=False), job("daemon", 20, recorded=False)
-
-    def other():
-        asked.wait()
-
-    def replace():
-        time.sleep(0.2)
-        systemd.pid = new.pid
-
-    for one in (other, replace):
-        threading.Thread(target=one).start()
-    assert restart(modules, *named(asked)) is True
+    asked, new = job("state.apply", 0, recorded=False), job("daemon", 20, recorded=False)
+    pid, started = named(asked)
+    asked.wait()
+    systemd.then = new.pid
+    assert restart(modules, pid, started or 1) is True
     assert systemd.restarted == []
 
 

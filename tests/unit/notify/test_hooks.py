@@ -95,6 +95,13 @@ def test_bad_hooks_delay_and_break_no_other_and_each_is_a_line_in_the_log(member
     assert all(line.startswith("salt: the hook ") for line in logged)
 
 
+def test_a_hook_that_floods_leaves_the_processors_to_others(member):
+    hook(member, "floods", "#!/bin/sh\nexec yes 2>&1\n")
+    before = sum(os.times()[:4])
+    assert "no end within 1.5 seconds" in hooks.deliver(member, TOLD)["floods"]
+    assert sum(os.times()[:4]) - before < 0.5
+
+
 def test_a_shipped_hook_that_the_pair_does_not_name_is_not_run(member, tmp_path):
     hook(member, "failback-mail", f"#!/bin/sh\necho mail >> {tmp_path}/told\n")
     hook(member, "failback-webhook", f"#!/bin/sh\necho webhook >> {tmp_path}/told\n")

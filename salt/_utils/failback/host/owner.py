@@ -31,6 +31,9 @@ _LINKS = 40
 
 #: Seconds for the last words of a program that has ended: a child of it may have its output open for ever.
 _LAST_WORDS = 1.0
+#: Seconds between two looks at what is not kept: a program that floods waits for its pipe, and the node's
+#: processors are there for its services.
+_UNHURRIED = 0.05
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -206,6 +209,8 @@ class Reader:
         with self._stream as stream:
             while data := os.read(stream.fileno(), 1 << 16):
                 self._kept += data[: max(0, KEPT - len(self._kept))]
+                if len(self._kept) >= KEPT:
+                    time.sleep(_UNHURRIED)
 
     def text(self, wait):
         """What has come by now, if need be after a wait of so many seconds for its end."""
