@@ -18,6 +18,9 @@ from lab import sites
 from lab.roles import salt
 from lab.site import Site
 
+#: Seconds for the hosts of a site to boot, of the largest one beside other work.
+BOOTED_WITHIN = 600
+
 
 def ready(name, prepare, checkout=cache.CHECKOUT):
     """
@@ -56,7 +59,7 @@ def _make(place, name, prepare, checkout):
     lab.trusts_keys = True
     lab.down()
     try:
-        prepare(lab.up())
+        prepare(lab.up(limit=BOOTED_WITHIN))
         lab.give(place)
     finally:
         lab.down()

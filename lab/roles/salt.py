@@ -22,15 +22,17 @@ EXAMPLE = re.compile(r"# ([\w-]+ ([\w.-]+) ([\w.-]+)\n?)")
 TRUSTING = pathlib.Path(__file__).resolve().parent.parent / "files" / "salt"
 #: A lab's minions boot before there is a master; Salt's own pause between two attempts is 10 s.
 PATIENCE = {"acceptance_wait_time": 1, "acceptance_wait_time_max": 2}
-BEFORE_MINION = """\
+#: Is there from a host's first boot on.
+HAS_BOOTED = "/var/lib/lab-has-booted"
+BEFORE_MINION = f"""\
 #!/bin/sh
 setting=/etc/salt/minion.d/startup.conf
-if [ ! -e /var/lib/lab-has-booted ] || [ -e /run/lab-minion-has-run ]; then
+if [ ! -e {HAS_BOOTED} ] || [ -e /run/lab-minion-has-run ]; then
     rm -f "$setting"
 else
     echo 'startup_states: highstate' > "$setting"
 fi
-touch /var/lib/lab-has-booted /run/lab-minion-has-run
+touch {HAS_BOOTED} /run/lab-minion-has-run
 """
 BEFORE_MINION_UNIT = """\
 [Service]

@@ -147,8 +147,8 @@ class Run:
             environment["FAILBACK_THOROUGH"] = "1"
         # Who names a release or a test, or has a free evening, gets every test.
         everything = self.options.only or self.options.release or self.options.thorough
-        if part.release != environments.RELEASE and not everything:
-            environment["FAILBACK_OLDER_RELEASE"] = "1"
+        if part.is_older and not everything:
+            environment["FAILBACK_OLDER"] = "1"
         if part.lab and machine.lacks("lab") is None:
             environment[machine.TRIED] = "lab"
         command, environment = self._command(part, name, environment)

@@ -53,7 +53,7 @@ LABS = {
     "moving": Lab(memory=1500, busy=0.75, seconds=950, snapshot="salt"),
     "masters": Lab(memory=1500, busy=0.75, seconds=580, snapshot="salt"),
     "recovery": Lab(memory=1500, busy=0.8, seconds=300, snapshot="salt"),
-    "serving": Lab(memory=1500, busy=0.65, seconds=800, snapshot="before"),
+    "serving": Lab(memory=1500, busy=0.7, seconds=850, snapshot="before"),
     "upgrading": Lab(memory=1500, busy=0.7, seconds=260, snapshot="before"),
     "faults": Lab(memory=1500, busy=1.2, seconds=330),
 }
@@ -90,6 +90,13 @@ class Part:
     def hosts(self):
         """Whether it runs masters and minions, of a lab or of its own, whose time-outs must hold."""
         return bool(self.lab) or self.suite == "integration"
+
+    @property
+    def is_older(self):
+        """Whether another part runs the same tests on the newest release, or on the newest Python."""
+        if self.interpreter in environments.PYTHONS:
+            return self.interpreter != list(environments.PYTHONS)[-1]
+        return self.release != environments.RELEASE
 
     @property
     def needs(self):

@@ -404,7 +404,7 @@ def test_cases(case): pass
 def test_an_older_release_leaves_what_cannot_differ_to_the_newest(tmp_path, older, number):
     (tmp_path / "conftest.py").write_text(RELEASES)
     words = ["-o", "markers=one_release", "-o", f"pythonpath={suites.cache.CHECKOUT / 'tests'}"]
-    _, found = recorded(tmp_path, OF_RELEASES, *words, FAILBACK_OLDER_RELEASE=older)
+    _, found = recorded(tmp_path, OF_RELEASES, *words, FAILBACK_OLDER=older)
     assert len(found) == number and {"test_each", "test_cases[first]"} <= set(found)
 
 

@@ -12,6 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import dalma  # noqa: E402
 import fresh_lab  # noqa: E402
 
+from lab import snapshots  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def site(lab_name):
@@ -22,8 +24,10 @@ def site(lab_name):
     """
     asked = (os.environ.get("FAILBACK_PAIRS") or "all").split()
     pairs = None if asked == ["all"] else asked
+    # What makes the snapshot adopts the whole cluster for real, once for each content of the tree.
+    begin_with = snapshots.ready("dalma", dalma.set_up) if pairs is None else None
     started = time.monotonic()
-    with fresh_lab.standing(lab_name, "dalma", pairs, limit=600) as lab:
+    with fresh_lab.standing(lab_name, "dalma", pairs, limit=600, snapshot=begin_with) as lab:
         yield lab
         print(f"The lab was up for {time.monotonic() - started:.0f} s.")
 
