@@ -23,11 +23,15 @@ from lab import network
 from lab import provision
 from lab import sites
 from lab.host import DISKS
+from lab.host import SHARED
 from lab.host import STATE
 from lab.host import Host
 from lab.host import HostOff
 from lab.host import until
 from lab.roles import salt
+
+#: Files of a lab's state that all of its hosts agree on: Salt's keys, and munge's.
+KEPT_SECRETS = ("keys.json", "munge.key")
 
 
 class Site:
@@ -97,6 +101,9 @@ class Site:
             sites.remember(self.state, self.description)
             if snapshot and not (self.state / "keys.json").exists():
                 shutil.copytree(snapshot / "state", self.state, dirs_exist_ok=True)
+                if (snapshot / SHARED).exists():
+                    (DISKS / self.name).mkdir(parents=True, exist_ok=True)
+                    cache.call(["cp", "-a", "-T", snapshot / SHARED, DISKS / self.name / SHARED])
             for each in self.hosts:
                 cgroups.create(each.group)
                 cgroups.create(each.keeper_group)
@@ -192,8 +199,12 @@ class Site:
         for each in self.hosts:
             each.give_disk(folder / "disks" / each.name)
         (folder / "state").mkdir()
-        shutil.copy(self.state / "keys.json", folder / "state")
+        for name in KEPT_SECRETS:
+            if (self.state / name).exists():
+                shutil.copy(self.state / name, folder / "state")
         shutil.copytree(self.state / "site.git", folder / "state/site.git", symlinks=True)
+        if (DISKS / self.name / SHARED).exists():
+            cache.call(["mv", DISKS / self.name / SHARED, folder / SHARED])
 
     def down(self):
         """Remove all of it: hosts, mounts, namespace, control groups, state. Nothing if not there.
