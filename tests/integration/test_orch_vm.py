@@ -133,6 +133,7 @@ def test_all_refusals_are_said_at_once(guests):
     )
 
 
+@pytest.mark.one_release
 def test_nothing_to_do(guests):
     say(guests.primary, idm=(RUNNING, 1))
     there, off = guests.run_together(vm(vm="idm", host="salt1"), vm(vm="repo", away_from="salt2"))

@@ -109,6 +109,7 @@ def test_a_pair_of_which_it_is_not_clear_who_is_newer_is_not_retired(site):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_recover_does_not_reboot_the_host_that_it_runs_on(site):
     # To this test both nodes and the master are one machine.
     site.ledgers((6, "salt1", False), (7, "salt2", True))

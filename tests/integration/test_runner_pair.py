@@ -83,6 +83,7 @@ def test_check_says_that_the_shipped_pillar_is_right(site):
     assert "pair mgmt" not in said.flat
 
 
+@pytest.mark.one_release
 def test_check_finds_what_top_and_the_files_say_of_each_other(site):
     site.pillar.write({"primary": "salt1", "secondary": "salt2"}, "spare")
     site.pillar.write_text(site.pillar.shipped().replace("  salt:", "  tlas:"), "other")
@@ -149,12 +150,14 @@ def test_check_names_file_key_found_and_wanted_of_every_mistake_at_once(site):
     ],
     ids=["YAML cut off", "a key twice", "a tab", "a list", "wrong Jinja", "empty"],
 )
+@pytest.mark.one_release(but="the first case")
 def test_a_pillar_that_cannot_be_read_is_a_sentence(site, text, words):
     site.pillar.write_text(text)
     # What Salt itself logs of it is for the log.
     site.run("pair.check", "--log-level=quiet").refused(*words)
 
 
+@pytest.mark.one_release
 def test_the_file_of_a_first_pair_is_printed_and_is_right(site):
     """Both minions are this one machine, so they have no network between them; that is said."""
     site.run("pair.new", "web", "salt1", "salt3").refused(
@@ -165,6 +168,7 @@ def test_the_file_of_a_first_pair_is_printed_and_is_right(site):
     )
 
 
+@pytest.mark.one_release
 def test_a_wrong_pillar_stops_what_would_use_it(site):
     site.begin()
     site.ledgers((1, "salt1", False), (1, "salt1", False))
