@@ -28,7 +28,7 @@ sys.exit(1)
 def member(folder, body="", nodes=None, mode=0o755, **fence):
     """salt2 with an agent for salt1 below a folder; ``body`` is what else the agent does."""
     nodes = {"salt1": {"agent": "fence_test"}} if nodes is None else nodes
-    settings = {"policy": "required", "timeout": 5, "delay": 10, "nodes": nodes, **fence}
+    settings = {"policy": "required", "timeout": 60, "delay": 10, "nodes": nodes, **fence}
     found = Member.of(samples.pair("salt2", fence=settings), Paths(folder))
     place = found.paths.fence_agent("salt")
     place.parent.mkdir(parents=True)
