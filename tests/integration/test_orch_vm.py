@@ -36,7 +36,7 @@ DEFINITION = (
     "<source file='/srv/vms/{0}.img'/><target dev='vda'/></disk></devices></domain>"
 )
 RUNNING, PAUSED, OFF = 1, 3, 5
-STATUS = ("pair.status", "salt", "timeout=20")
+STATUS = ("pair.status", "salt", "timeout=60")
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_a_second_run_is_refused_and_names_the_first(cold):
     for node in cold.nodes:
         node.set_lock(OTHER_RUN, living)
     before = cold.trees()
-    boot, status = cold.run_together(BOOT, ("pair.status", "salt", "timeout=20"))
+    boot, status = cold.run_together(BOOT, ("pair.status", "salt", "timeout=60"))
     boot.refused("Refused, nothing was changed", f"is locked by run {OTHER_RUN}", "salt2_master")
     status.refused(OTHER_RUN)
     assert cold.trees() == before
@@ -292,7 +292,7 @@ def test_a_node_with_a_broken_configuration_stops_the_run_and_says_so(cold):
     cold.secondary.paths.pair_config("salt").write_text('{"name": "salt", ')
     before = cold.trees()
     damaged = (str(cold.secondary.paths.pair_config("salt")), "is damaged")
-    status, plan = ("pair.status", "salt", "timeout=20"), ("pair.plan", "salt", "operation=boot")
+    status, plan = ("pair.status", "salt", "timeout=60"), ("pair.plan", "salt", "operation=boot")
     for said in cold.run_together(BOOT, status, plan):
         said.refused(*damaged)
     assert cold.trees() == before

@@ -187,7 +187,7 @@ def test_a_wrong_pillar_stops_what_would_use_it(site):
 # --- verdicts from real reports ---------------------------------------------------------------------
 
 # The tests have more patience than a person: a machine under load is no node that is off.
-STATUS = ("pair.status", "salt", "timeout=20")
+STATUS = ("pair.status", "salt", "timeout=60")
 PLAN = ("pair.plan", "salt")
 RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
 BOOT = ("state.orch", "orch.boot", "pillar={pair: salt}")

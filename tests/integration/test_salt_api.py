@@ -121,7 +121,7 @@ def test_an_operator_boots_a_pair_and_the_history_names_him(api, site):
     _, said = api.run(pair_site.OPERATOR, "pair.pause", pair="salt", minutes=30, reason="switch maintenance")
 
     assert re.search(r"paused until [0-9: -]+ by alice: switch maintenance", said["comment"]), said
-    _, said = api.run(pair_site.OPERATOR, "pair.status", pair="salt", timeout=20)
+    _, said = api.run(pair_site.OPERATOR, "pair.status", pair="salt", timeout=60)
     assert said["pairs"]["salt"]["pause"]["user"] == pair_site.OPERATOR, said
     api.run(pair_site.OPERATOR, "pair.resume", pair="salt")
 
