@@ -129,7 +129,6 @@ def test_a_second_run_is_refused_and_names_the_first(cold):
     assert cold.trees() == before
 
 
-@pytest.mark.one_release
 def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
     """The renewals are a thread's, with a client of Salt's of its own."""
     monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.2)
