@@ -22,6 +22,9 @@ EXAMPLE = re.compile(r"# ([\w-]+ ([\w.-]+) ([\w.-]+)\n?)")
 TRUSTING = pathlib.Path(__file__).resolve().parent.parent / "files" / "salt"
 #: A lab's minions boot before there is a master; Salt's own pause between two attempts is 10 s.
 PATIENCE = {"acceptance_wait_time": 1, "acceptance_wait_time_max": 2}
+#: What a host is does not change while it stands. Each salt-run, salt-call and minion would find it out anew,
+#: with some twenty programs: a third of what a short command costs.
+GRAINS = {"grains_cache": True, "grains_cache_expiration": 24 * 60 * 60, "enable_fqdns_grains": False}
 #: Is there from a host's first boot on.
 HAS_BOOTED = "/var/lib/lab-has-booted"
 BEFORE_MINION = f"""\
@@ -49,10 +52,9 @@ MASTER = {
     "ping_on_rotate": True,
     # Salt 3008 warns on each command of objects of its own that nobody has closed.
     "log_level": "error",
-    "enable_fqdns_grains": False,
     "file_roots": {"base": ["/srv/salt/salt"]},
     "pillar_roots": {"base": ["/srv/salt/pillar"]},
-}
+} | GRAINS
 
 
 def provide(site, host):
@@ -172,7 +174,7 @@ def _unpack(packed, folder):
 def _minion(site, host, keys):
     roles = host.machine.roles
     # How it finds a master that has moved is highstate's to say: salt/minion/init.sls.
-    config = {"id": host.name, "enable_fqdns_grains": False} | PATIENCE
+    config = {"id": host.name} | GRAINS | PATIENCE
     if "master" in roles:
         config["startup_states"] = "highstate"
     elif host.machine.pair:
