@@ -161,6 +161,7 @@ def test_a_pair_that_is_held_is_left_alone(guests):
     guests.run(*vm(vm="idm", host="salt1")).refused("locked by run 20261122T183000-recover-salt-4f2a", "anna")
 
 
+@pytest.mark.one_release
 def test_status_shows_where_they_run(guests):
     say(guests.primary, idm=(RUNNING, 1))
     before = asked(guests)

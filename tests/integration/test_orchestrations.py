@@ -72,6 +72,7 @@ def test_boot_starts_a_cold_pair_and_history_tells_of_it(cold):
     assert re.search(r"salt +boot +succeeded +\w+ +2", history.good().text), history
 
 
+@pytest.mark.one_release(but="the first case")
 @pytest.mark.parametrize(
     "command, ledgers",
     [
@@ -118,6 +119,7 @@ def test_recover_does_not_reboot_the_host_that_it_runs_on(site):
     assert site.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_second_run_is_refused_and_names_the_first(cold):
     living = owner(os.getpid(), system.process_started(os.getpid()))
     for node in cold.nodes:
@@ -129,6 +131,7 @@ def test_a_second_run_is_refused_and_names_the_first(cold):
     assert cold.trees() == before
 
 
+@pytest.mark.one_release
 def test_a_living_run_renews_its_lock_beside_what_it_asks(cold, monkeypatch):
     """The renewals are a thread's, with a client of Salt's of its own."""
     monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.2)
@@ -207,6 +210,7 @@ def wait_for_lock(handle, limit=60):
     raise AssertionError(f"Nobody waited for the lock within {limit} s.")
 
 
+@pytest.mark.one_release
 def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
     site.begin(services=["scribe"])
     site.ledgers((6, "salt1", False), (6, "salt1", False))

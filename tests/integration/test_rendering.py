@@ -79,6 +79,7 @@ def test_the_highstate_of_a_node_renders_and_starts_nothing(full, role):
     assert "floating_ip.present" not in names
 
 
+@pytest.mark.one_release
 def test_a_host_of_virtual_machines_gets_its_locks_and_starts_no_guest(site):
     site.begin(**FULL)
     without = {one["__sls__"] for one in salt_call(site, site.primary, "state.show_lowstate")}

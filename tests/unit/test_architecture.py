@@ -9,6 +9,8 @@ import pathlib
 
 import pytest
 
+pytestmark = pytest.mark.one_release
+
 SALT = pathlib.Path(__file__).resolve().parents[2] / "salt"
 UTILS = SALT / "_utils"
 

@@ -18,6 +18,8 @@ from benchmarks.row import at_most
 from benchmarks.row import at_most_times
 from lab import sites
 
+pytestmark = pytest.mark.one_release
+
 
 @pytest.mark.parametrize(
     ("notices", "expected"),

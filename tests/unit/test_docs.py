@@ -22,6 +22,8 @@ from failback.pillar import schema
 from failback.state import ledger
 from lab import sites
 
+pytestmark = pytest.mark.one_release
+
 TREE = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*TREE.glob("*.md"), *(TREE / "docs").glob("*.md")])
 #: Written by programs; the words in them are those of the programs.

@@ -10,6 +10,8 @@ import pytest
 from lab import doctor
 from lab import machine
 
+pytestmark = pytest.mark.one_release
+
 TREE = pathlib.Path(__file__).resolve().parents[2]
 #: A process that may not mount and make networks, as one in a container.
 POWERLESS = ["setpriv", "--bounding-set", "-sys_admin,-net_admin", "--inh-caps", "-sys_admin,-net_admin"]

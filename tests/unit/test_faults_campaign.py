@@ -19,6 +19,8 @@ from lab.faults import injectors  # noqa: E402
 from lab.faults import moments  # noqa: E402
 from lab.faults import rehearsal  # noqa: E402
 
+pytestmark = pytest.mark.one_release
+
 
 def test_the_random_runs_are_those_of_their_seed():
     assert campaign.random_runs(30, 7) == campaign.random_runs(30, 7)

@@ -21,6 +21,8 @@ from lab import load  # noqa: E402
 from lab.faults import campaign  # noqa: E402
 from lab.faults import checker  # noqa: E402
 
+pytestmark = pytest.mark.one_release
+
 
 def broken(changed):
     return sorted({name for name, _ in checker.judge(changed)["broken"]})

@@ -12,6 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 
 from lab import load  # noqa: E402
 
+pytestmark = pytest.mark.one_release
+
 
 def entries_of_a_full_disk():
     """An overwrite, three appends for which there was no room, one that was answered: recover, seed 47."""

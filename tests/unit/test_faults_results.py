@@ -7,6 +7,8 @@ import pytest
 from lab.faults import campaign
 from lab.faults import results
 
+pytestmark = pytest.mark.one_release
+
 TREE = pathlib.Path(__file__).resolve().parents[2]
 
 

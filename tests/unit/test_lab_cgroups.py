@@ -4,6 +4,8 @@ import pytest
 
 from lab import cgroups
 
+pytestmark = pytest.mark.one_release
+
 OLD = ("cpuacct", "pids", "systemd", "unified")
 
 

@@ -12,6 +12,8 @@ sys.path.insert(0, str(TREE))
 from lab import sites  # noqa: E402
 from lab.roles import salt as salt_role  # noqa: E402
 
+pytestmark = pytest.mark.one_release
+
 DALMA = sites.DALMA.chosen()
 MACHINES = {machine.name: machine for machine in DALMA.machines}
 PAIRS = {

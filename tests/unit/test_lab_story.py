@@ -6,6 +6,8 @@ import pytest
 
 from lab import story
 
+pytestmark = pytest.mark.one_release
+
 
 class Master:
     """A host whose master prints what it was told to."""

@@ -9,6 +9,8 @@ from lab.mutants import covering
 from lab.mutants import sample
 from lab.mutants import sites
 
+pytestmark = pytest.mark.one_release
+
 
 def mutants(source):
     return [site.applied(source) for site in sites.of(source) if site.is_valid(source)]

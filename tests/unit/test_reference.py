@@ -7,6 +7,8 @@ import pytest
 
 from lab import reference
 
+pytestmark = pytest.mark.one_release
+
 TREE = pathlib.Path(__file__).resolve().parents[2]
 
 MODULE = '''

@@ -18,6 +18,8 @@ from lab.testing.outcomes import Outcome
 from lab.testing.outcomes import Result
 from lab.testing.scheduler import Job
 
+pytestmark = pytest.mark.one_release
+
 FILE = """
 import os
 import pytest

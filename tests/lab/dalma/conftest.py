@@ -27,7 +27,9 @@ def site(lab_name):
     # What makes the snapshot adopts the whole cluster for real, once for each content of the tree.
     begin_with = snapshots.ready("dalma", dalma.set_up) if pairs is None else None
     started = time.monotonic()
-    with fresh_lab.standing(lab_name, "dalma", pairs, limit=snapshots.BOOTED_WITHIN, snapshot=begin_with) as lab:
+    with fresh_lab.standing(
+        lab_name, "dalma", pairs, limit=snapshots.BOOTED_WITHIN, snapshot=begin_with
+    ) as lab:
         yield lab
         print(f"The lab was up for {time.monotonic() - started:.0f} s.")
 

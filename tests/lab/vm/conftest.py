@@ -5,11 +5,14 @@ import fresh_lab
 import lab_guests
 import pytest
 
+from lab import snapshots
+
 
 @pytest.fixture(scope="session")
 def vm_site(lab_name):
     """The hosts of virtual machines and their masters."""
-    with fresh_lab.standing(lab_name, "vm") as lab:
+    begin_with = snapshots.ready("vm", lab_guests.set_up)
+    with fresh_lab.standing(lab_name, "vm", snapshot=begin_with, keeps_modules=True) as lab:
         yield lab
 
 

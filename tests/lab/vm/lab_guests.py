@@ -10,6 +10,18 @@ from lab.roles import salt
 DEFINITIONS = "/etc/libvirt/qemu"
 
 
+def set_up(lab):
+    """Bring a new lab of the site into the state that its snapshot keeps: adopted, and never booted."""
+    guests = Guests(lab)
+    for host in (guests.salt1, guests.salt2):
+        host.run(["salt-run", "saltutil.sync_all"], timeout=300)
+    guests.wait_answers()
+    guests.orchestrate("adopt")
+    for host in lab.hosts:
+        # The next boot is the first one of a lab that begins with these disks.
+        host.run(["rm", "-f", salt.HAS_BOOTED])
+
+
 class Guests:
     """The pair ``mgmt`` and its guests."""
 
@@ -24,15 +36,9 @@ class Guests:
     # --- its states
 
     def begun(self):
-        """The pair is adopted and started; both hosts know the definitions."""
-        for host in (self.salt1, self.salt2):
-            host.run(["salt-run", "saltutil.sync_all"], timeout=300)
-        # Those that run read it when they start anew, and have had their modules by then.
-        for host in (self.salt1, self.salt2, *self.hosts):
-            salt.keep_modules(host)
-        if self.mgmt1.run(["ls", "/var/lib/failback/mgmt/ledger.json"], check=False).returncode:
-            self._orchestrate("adopt")
-            self._orchestrate("boot")
+        """The pair is started; both hosts know the definitions."""
+        self.wait_answers()
+        self.serving()
         until(lambda: self.known(self.mgmt2) == set(hypervisor.GUESTS), 60, "mgmt2 to know all definitions")
         return self
 
@@ -40,9 +46,10 @@ class Guests:
         """mgmt1 serves the pair, whatever has happened to both before: a lost power leaves it with nobody."""
         repair = {"cold": "boot", "failed_over": "recover"}.get(self.status()["verdict"])
         if repair:
-            self._orchestrate(repair)
+            self.orchestrate(repair)
 
-    def _orchestrate(self, what):
+    def orchestrate(self, what):
+        """An orchestration of the pair."""
         command = ["salt-run", "--no-color", "state.orch", f"orch.{what}", "pillar={pair: mgmt}"]
         self.salt1.run(command, timeout=900)
 

@@ -10,6 +10,7 @@ import os
 import pathlib
 import tempfile
 
+import pytest
 import samples
 from _pytest.monkeypatch import MonkeyPatch  # pytest 6 has it here alone
 from hypothesis import settings
@@ -27,6 +28,8 @@ from failback.host import system
 from failback.network import address_holder
 from failback.replication import on_disk
 from failback.state import ledger
+
+pytestmark = pytest.mark.one_release
 
 NODES = ("salt1", "salt2")
 

@@ -22,6 +22,8 @@ from simulation.histories import mend
 from simulation.histories import operate
 from simulation.histories import part
 
+pytestmark = pytest.mark.one_release
+
 #: Who serves, and what happens, with the time before it.
 CHANGES = {
     "a takeover": ("salt1", [(1, lose_power("salt1"))]),

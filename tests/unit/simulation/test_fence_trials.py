@@ -1,9 +1,13 @@
 """The watch tries the fence agents of its pairs while all is well."""
 
+import pytest
+
 from failback.watch import trials
 from simulation import here
 from simulation import histories
 from simulation.configurations import ROUTER_ASKED
+
+pytestmark = pytest.mark.one_release
 
 
 def test_an_agent_is_tried_soon_after_the_watch_has_begun_and_again_and_again(monkeypatch):

@@ -27,6 +27,8 @@ from simulation.histories import slow_disk
 from simulation.histories import stop_at
 from simulation.judge import Broken
 
+pytestmark = pytest.mark.one_release
+
 
 def not_promised(sentence):
     return pytest.mark.xfail(raises=Broken, strict=True, reason=sentence)

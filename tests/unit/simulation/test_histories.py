@@ -13,6 +13,8 @@ from effort import examples
 from simulation import configurations
 from simulation import histories
 
+pytestmark = pytest.mark.one_release
+
 
 @pytest.mark.parametrize("configuration", configurations.ALL, ids=lambda one: one.name)
 def test_whatever_happens_the_invariants_hold(configuration):
