@@ -29,7 +29,8 @@ def for_this_release(items):
     The tests that this run is for, of those that were collected, and those that the newest release runs.
 
     A test that is marked ``one_release`` is decided by what is Failback's own, or rsync's, lsyncd's and the
-    kernel's: an older release of Salt runs none of it, or with ``but="the first case"`` one case of it.
+    kernel's: an older release of Salt runs none of it, or with ``but="the first case"`` one case of it. An
+    older Python does the same.
     """
     if not _older:
         return items, []

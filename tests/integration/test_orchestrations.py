@@ -10,10 +10,12 @@ import time
 
 import pair_site
 import pytest
+import salt.client
 import salt.config
 
 from failback.host import system
 from failback.pillar import normalise
+from failback_master import minions
 from failback_master import orchestration
 
 RECOVER = ("state.orch", "orch.recover", "pillar={pair: salt}")
@@ -208,6 +210,20 @@ def wait_for_lock(handle, limit=60):
                 return
         time.sleep(0.05)
     raise AssertionError(f"Nobody waited for the lock within {limit} s.")
+
+
+def test_a_run_that_waits_leaves_the_processor_to_others(site):
+    """Those of nine pairs wait beside each other. Salt's own client looks a hundred times a second."""
+    conf = site.master.config["conf_file"]
+    salts, ours = salt.client.get_local_client(conf), minions.Nodes({"conf_file": conf})
+
+    def used(wait):
+        begun = time.process_time()
+        assert wait()
+        return time.process_time() - begun
+
+    usual = used(lambda: salts.cmd(["salt1"], "test.sleep", [3], tgt_type="list"))
+    assert used(lambda: ours.one("salt1", "test.sleep", 3)) < usual / 2
 
 
 @pytest.mark.one_release
