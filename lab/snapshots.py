@@ -15,6 +15,8 @@ import pathlib
 from lab import cache
 from lab import image
 from lab import sites
+from lab.host import DISKS
+from lab.host import STATE
 from lab.roles import salt
 from lab.site import Site
 
@@ -57,7 +59,7 @@ def _make(place, name, prepare, checkout):
     lab = Site(_lab(), name)
     lab.checkout = checkout
     lab.trusts_keys = True
-    lab.down()
+    _remove_abandoned()
     try:
         prepare(lab.up(limit=BOOTED_WITHIN))
         lab.give(place)
@@ -68,7 +70,15 @@ def _make(place, name, prepare, checkout):
 
 def _lab():
     # Two processes may make two of them at once.
-    return f"snapshot-{os.getpid() % 1000000}"
+    return f"snapshot-{os.getpid()}"
+
+
+def _remove_abandoned():
+    """The labs of processes that were killed while they made one, and one of this process's name."""
+    for name in sorted({path.name for place in (STATE, DISKS) for path in place.glob("snapshot-*")}):
+        number = name.rpartition("-")[2]
+        if number == str(os.getpid()) or not os.path.exists(f"/proc/{number}"):
+            Site(name).down()
 
 
 def _code():
