@@ -240,6 +240,11 @@ class Run:
                 with log.open("rb") as output:
                     shutil.copyfileobj(output, sys.stdout.buffer)
                 sys.stdout.flush()
+            if outcome.ended:
+                # pytest says why a test failed at its own end, which did not come.
+                for test in outcome.tests:
+                    if test.outcome == "failed":
+                        print(f"\n{test.name}\n{test.detail}", flush=True)
         return outcome
 
     def _stop(self):

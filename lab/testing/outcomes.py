@@ -14,12 +14,13 @@ NAMED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """One test: its outcome (one of ``KINDS``), its seconds, and why, if it did not pass."""
+    """One test: its outcome (one of ``KINDS``), its seconds, and why it failed: a line, and all of it."""
 
     name: str
     outcome: str
     seconds: float = 0.0
     reason: str = ""
+    detail: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,8 @@ def read(place):
             begun.add(entry["begun"])
         else:
             name = entry["ended"]
-            tests[name] = Result(name, entry["outcome"], entry["seconds"], entry["reason"])
+            why = entry["reason"], entry.get("detail", "")
+            tests[name] = Result(name, entry["outcome"], entry["seconds"], *why)
     for name in collected:
         if name not in tests:
             why = "its process ended in the middle of it" if name in begun else "its process had ended"

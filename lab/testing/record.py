@@ -4,11 +4,14 @@ A plugin of pytest that writes down what comes of each test, as it happens.
     pytest -p lab.testing.record --record=FILE
 
 A line of JSON each: ``{"collected": [test, …]}`` before the first test; ``{"begun": test}``; and
-``{"ended": test, "outcome": …, "seconds": …, "reason": …}``. So a process that is killed leaves what it had,
-and what it had still to do. ``lab.testing.outcomes`` reads it.
+``{"ended": test, "outcome": …, "seconds": …, "reason": …}``, of what failed with all of it as ``detail``. So
+a process that is killed leaves what it had, and what it had still to do. ``lab.testing.outcomes`` reads it.
 """
 
 import json
+
+#: Characters of a failure that are kept: its end.
+DETAIL = 20_000
 
 
 def pytest_addoption(parser):
@@ -62,6 +65,8 @@ class Record:
         if report.outcome != "passed" and test["outcome"] != "failed":
             test["outcome"] = report.outcome
             test["reason"] = _reason(report)
+            if report.failed:
+                test["detail"] = str(report.longrepr)[-DETAIL:]
         if report.when == "teardown":
             self._write(ended=report.nodeid, **self._tests.pop(report.nodeid))
 

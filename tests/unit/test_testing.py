@@ -62,7 +62,7 @@ def test_what_came_of_each_test_is_there_though_their_process_died(tmp_path):
         "test_dies": "not run",
         "test_never_seen": "not run",
     }
-    assert "a reason" in found["test_bad"].reason
+    assert "a reason" in found["test_bad"].reason and "test_it.py" in found["test_bad"].detail
     assert found["test_skipped"].reason == "no moon"
     assert found["test_not_begun"].reason.startswith("RuntimeError: no hosts")
     assert "in the middle" in found["test_dies"].reason

@@ -143,7 +143,7 @@ class Cluster:
 
     def status(self, *pairs, master=None):
         """``pair.status`` as a dict, its exit status under ``status``."""
-        command = ["salt-run", "--out=json", "pair.status", *pairs, "timeout=10"]
+        command = ["salt-run", "--out=json", "pair.status", *pairs, "timeout=60"]
         done = (master or self.salt1).run(command, check=False, timeout=300)
         try:
             return {**json.loads(done.stdout)["pairs"], "status": done.returncode}
