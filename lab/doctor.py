@@ -78,7 +78,7 @@ def findings(names=("salt",), registries=None):
         _tried(
             "kvm",
             machine.kvm,
-            "virtual machines of the lab run on an emulated processor; give it /dev/kvm to have them fast",
+            "all virtual machines of the lab have an emulated processor; give it /dev/kvm to try KVM as well",
             optional=True,
         )
     )

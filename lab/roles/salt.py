@@ -18,7 +18,7 @@ PKI = "etc/salt/pki"
 #: An example in the list of pillar/top.sls: a pair's name, its primary and its secondary.
 EXAMPLE = re.compile(r"# ([\w-]+ ([\w.-]+) ([\w.-]+)\n?)")
 
-#: What makes Salt's Python take a private key as it is.
+#: What has Salt leave out what a test's lab can do without.
 TRUSTING = pathlib.Path(__file__).resolve().parent.parent / "files" / "salt"
 #: A lab's minions boot before there is a master; Salt's own pause between two attempts is 10 s.
 PATIENCE = {"acceptance_wait_time": 1, "acceptance_wait_time_max": 2}

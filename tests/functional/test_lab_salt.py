@@ -1,4 +1,4 @@
-"""lab/files/salt: what lets the labs' Salt read its key without proving it anew each time."""
+"""lab/files/salt: what the labs' Salt leaves out."""
 
 import pathlib
 import subprocess
@@ -27,15 +27,37 @@ except ValueError:
 """
 
 
-@pytest.mark.parametrize("first, outcome", [("", "refused"), ("import lab_keys", "taken")])
+@pytest.mark.parametrize("first, outcome", [("", "refused"), ("import lab_salt", "taken")])
 def test_a_key_is_proved_everywhere_but_in_a_lab(first, outcome):
     program = f"import sys; sys.path.insert(0, {str(PLACE)!r})\n{first}\n{PROGRAM}"
     done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == outcome, done.stderr
 
 
+#: Prints the intervals at which a minion looks at what it was to look at 5 times a second, and each minute.
+LOOKS = """
+import types
+import lab_salt
+import salt.minion
+intervals = []
+given = types.SimpleNamespace(Minion=type("Minion", (), {
+    "add_periodic_callback": lambda self, name, method, interval=1: intervals.append(interval)
+}))
+lab_salt.look_seldom(given)
+given.Minion().add_periodic_callback("cleanup", print, interval=0.2)
+given.Minion().add_periodic_callback("ping", print, 60)
+print(*intervals, salt.minion.Minion.add_periodic_callback.__module__)
+"""
+
+
+def test_a_minion_that_has_nothing_to_do_looks_once_a_second():
+    program = f"import sys; sys.path.insert(0, {str(PLACE)!r})\n{LOOKS}"
+    done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["1", "60", "lab_salt"], done.stderr
+
+
 def test_python_reads_it_at_its_start():
     """Lines of a ``.pth`` that begin with ``import`` are run: nothing else would bring it into Salt."""
-    lines = (PLACE / "lab_keys.pth").read_text().splitlines()
-    assert lines == ["import lab_keys"]
-    assert (PLACE / "lab_keys.py").exists()
+    lines = (PLACE / "lab_salt.pth").read_text().splitlines()
+    assert lines == ["import lab_salt"]
+    assert (PLACE / "lab_salt.py").exists()
