@@ -90,7 +90,7 @@ class Run:
         wanted = suites.QUICK if self.options.check else suites.SUITES
         if self.options.suites:
             wanted = [suite for suite in suites.SUITES if suite in self.options.suites]
-        return suites.parts(wanted, releases, self.options.check)
+        return suites.parts(wanted, releases, self.options.check, self.options.thorough)
 
     def done(self):
         """Run everything, print the table; the exit status."""

@@ -1,8 +1,9 @@
 """
 What ``make test`` runs, as data: the suites, and the jobs that each consists of.
 
-What touches no Salt runs on the oldest and the newest Python; what loads Salt runs on each release of it;
-what boots hosts runs on one release, each folder of ``tests/lab`` in a lab of its own.
+What touches no Salt runs on the oldest and the newest Python; modules and states run on each release of Salt;
+what starts masters runs on the oldest and the newest release, or on all of them on a free evening; what boots
+hosts runs on one release, each folder of ``tests/lab`` in a lab of its own.
 """
 
 import dataclasses
@@ -112,22 +113,25 @@ class Part:
         return tuple(needs)
 
 
-def parts(suites, releases=None, check=False):
+def parts(suites, releases=None, check=False, thorough=False):
     """
     All that the suites consist of, as a list of ``Part``.
 
     releases
-        Of Salt; all by default.
+        Of Salt; all by default, but for ``integration`` the newest and the oldest.
 
     check
         One release, one Python, and several processes of pytest for each suite.
+
+    thorough
+        ``integration`` on all of them as well.
     """
-    releases = list(releases or environments.RELEASES)
-    if check:
-        releases = releases[:1]
+    every = list(environments.RELEASES)
     found = []
     for suite in suites:
-        found += PARTS[suite](releases, check)
+        mine = [every[0], every[-1]] if suite == "integration" and not thorough else every
+        mine = list(releases or mine)
+        found += PARTS[suite](mine[:1] if check else mine, check)
     return found
 
 

@@ -374,6 +374,21 @@ def test_what_loads_salt_is_no_test_of_the_library():
     assert len(pure) > 10 and [path.name for path in pure if loads.search(path.read_text())] == []
 
 
+@pytest.mark.parametrize(
+    "suite, given, wanted",
+    [
+        ("functional", {}, ["3008", "3007", "3006"]),
+        ("integration", {}, ["3008", "3006"]),
+        ("integration", {"thorough": True}, ["3008", "3007", "3006"]),
+        ("integration", {"releases": ["3007"]}, ["3007"]),
+        ("integration", {"check": True}, ["3008"]),
+    ],
+)
+def test_masters_run_on_the_oldest_and_the_newest_release_or_on_all(suite, given, wanted):
+    parts = suites.parts([suite], **given)
+    assert [part.release for part in parts if part.interpreter == "machine"] == wanted
+
+
 def test_everything_runs_somewhere():
     places = {word for part in suites.parts(suites.SUITES) for word in part.words}
     here = suites.cache.CHECKOUT / "tests"
