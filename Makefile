@@ -2,7 +2,7 @@
 #
 #   LAB=name     the lab's name: several labs can be up at once       (default: failback)
 #   ONLY=tests/unit/decisions/test_plan.py::test_x    for make test: one test, file or folder; RELEASE=3006
-#   SUITES='unit functional'    for make test: only these             (default: all)
+#   SUITES='unit functional'    for make test: only these             (default: all but bench)
 #   KEEP=1       for make test: the labs stay up afterwards, for a look
 #   REQUIRE=all  for make test: what this machine cannot run is a failure, not a skip
 #   N=300 SEED=7 SINCE=v0.1.0 IN=state/    for make mutants: how many, which, in what has changed, in which files
@@ -43,7 +43,7 @@ check: deps         ## the inner loop: lint, unit and functional tests on one re
 	@$(TESTS) --check
 
 test-thorough: deps ## the properties again, with 20 times as many examples; SEED=7 makes the same again
-	@$(TESTS) --thorough $(if $(SEED),--seed $(SEED)) $(or $(SUITES),unit functional)
+	@$(TESTS) --thorough $(if $(SEED),--seed $(SEED)) $(or $(SUITES),unit functional bench)
 
 mutants: deps       ## what the suite does not see: N=300 SEED=7 things made wrong, one at a time
 	@$(PYTHON) -m lab.mutants $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) \

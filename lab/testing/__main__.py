@@ -3,8 +3,8 @@ All tests, as ``make test`` runs them; exits non-zero if one fails or could not 
 
     python3 -m lab.testing [--check] [--thorough] [--only TEST] [suite …]
 
-Suites: lint, unit, functional, integration, lab, bench; all by default. Parts of them run side by side
-(``suites``, ``scheduler``). Each part's output and what came of each test are kept in the folder
+Suites: lint, unit, functional, integration, lab, bench; all but bench by default. Parts of them run side by
+side (``suites``, ``scheduler``). Each part's output and what came of each test are kept in the folder
 ``results/<LAB>`` of the cache until the next run with that ``LAB``.
 
 What this machine cannot run is skipped by name; ``REQUIRE=all`` in the environment makes that a failure.
@@ -51,7 +51,7 @@ NICENESS = "-10"
 
 def main(arguments=None):
     parser = argparse.ArgumentParser("python3 -m lab.testing", description=__doc__.strip().split("\n")[0])
-    parser.add_argument("suites", nargs="*", help=f"of {', '.join(suites.SUITES)}; all by default")
+    parser.add_argument("suites", nargs="*", help=f"of {', '.join(suites.SUITES)}; all but bench by default")
     parser.add_argument("--check", action="store_true", help="lint, unit and functional on one release")
     parser.add_argument("--only", metavar="TEST", help="one test, file or folder of tests")
     parser.add_argument("--release", choices=list(environments.RELEASES), help="on this release of Salt")
@@ -87,7 +87,8 @@ class Run:
         releases = [self.options.release] if self.options.release else None
         if self.options.only:
             return [suites.only(self.options.only, self.options.release or environments.RELEASE)]
-        wanted = suites.QUICK if self.options.check else suites.SUITES
+        usual = [suite for suite in suites.SUITES if suite not in suites.EVENING]
+        wanted = suites.QUICK if self.options.check else usual
         if self.options.suites:
             wanted = [suite for suite in suites.SUITES if suite in self.options.suites]
         return suites.parts(wanted, releases, self.options.check, self.options.thorough)

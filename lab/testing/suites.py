@@ -15,6 +15,8 @@ from lab import environments
 from lab import machine
 
 SUITES = ("lint", "unit", "functional", "integration", "lab", "bench")
+#: Those that ``make test`` leaves to a free evening: it has all that says something of Failback.
+EVENING = ("bench",)
 #: Those that are folders of ``tests``.
 TESTED = ("unit", "functional", "integration", "lab")
 #: What ``make check`` runs, on one release: the inner loop.
