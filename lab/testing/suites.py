@@ -58,7 +58,7 @@ LABS = {
     "recovery": Lab(memory=1500, busy=0.8, seconds=300, snapshot="salt"),
     "serving": Lab(memory=1500, busy=0.7, seconds=850, snapshot="before"),
     "upgrading": Lab(memory=1500, busy=0.7, seconds=260, snapshot="before"),
-    "faults": Lab(memory=1500, busy=1.2, seconds=200),
+    "faults": Lab(memory=1500, busy=0.8, seconds=150),
 }
 OTHER = Lab(memory=1500, busy=0.5, seconds=300)
 
