@@ -67,8 +67,9 @@ class Meter:
         if not self._is_its_own:
             return
         found = {lab: seconds for lab, seconds in cgroups.used().items() if self._is_its_own(lab)}
-        for lab, seconds in self._labs.items():
-            # A lab of the same name that was made anew counts from zero.
-            if found.get(lab, 0.0) < seconds:
-                self._before += seconds
-        self._labs = found
+        for lab, seconds in found.items():
+            # A lab of the same name that was made anew counts from zero. One that is not seen for a moment
+            # is the same when it is seen again.
+            if seconds < self._labs.get(lab, 0.0):
+                self._before += self._labs[lab]
+        self._labs |= found

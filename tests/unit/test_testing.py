@@ -163,8 +163,8 @@ def started(text):
 
 def test_what_a_part_costs_is_that_of_its_processes_and_of_its_labs(monkeypatch):
     monkeypatch.setattr(meter, "PAUSE", 0.01)
-    # The lab is made anew in the middle; another one is somebody else's.
-    looks = iter([{"mine": 5.0, "other": 70.0}, {"mine": 8.0}, {}, {"mine": 1.5}])
+    # The lab is not seen once, and later made anew; another one is somebody else's.
+    looks = iter([{"mine": 5.0, "other": 70.0}, {"mine": 7.0}, {}, {"mine": 8.0}, {}, {"mine": 1.5}])
     last = {"mine": 2.0, "other": 90.0}
     monkeypatch.setattr(meter.cgroups, "used", lambda: next(looks, last))
     measured = meter.Meter(started(WORKS), lambda lab: lab == "mine")
