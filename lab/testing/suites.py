@@ -2,8 +2,8 @@
 What ``make test`` runs, as data: the suites, and the jobs that each consists of.
 
 What touches no Salt runs on the oldest and the newest Python; modules and states run on each release of Salt;
-what starts masters runs on the oldest and the newest release, or on all of them on a free evening; what boots
-hosts runs on one release, each folder of ``tests/lab`` in a lab of its own.
+what starts masters runs on the oldest and the newest release, with ``--thorough`` on all;
+what boots hosts runs on one release, each folder of ``tests/lab`` in a lab of its own.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from lab import environments
 from lab import machine
 
 SUITES = ("lint", "unit", "functional", "integration", "lab", "bench")
-#: Those that ``make test`` leaves to a free evening: it has all that says something of Failback.
+#: Left out of ``make test``: they test nothing in ``salt/``.
 EVENING = ("bench",)
 #: Those that are folders of ``tests``.
 TESTED = ("unit", "functional", "integration", "lab")
