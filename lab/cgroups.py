@@ -15,6 +15,10 @@ TOP = "failback-lab"
 #: What all labs together get of the processors when others want them too, as so many programs of their own:
 #: hosts stand for machines that have a processor each, and what is measured on them is time.
 SHARE = 20
+#: What all other programs of the tests together get beside a lab, which has 1.
+SHARE_OF_TESTS = 0.5
+#: What says so, in the older kind of hierarchy and in the unified one; and what a program or a new group has.
+SHARES = {"cpu.shares": 1024, "cpu.weight": 100}
 
 
 def hierarchies():
@@ -31,12 +35,38 @@ def hierarchies():
 def create(group):
     """Make a group in all hierarchies."""
     for hierarchy in hierarchies():
-        (hierarchy / TOP / group).mkdir(parents=True, exist_ok=True)
-        # One program has 1024 in the older kind of hierarchy, 100 in the unified one.
-        for name, one in (("cpu.shares", 1024), ("cpu.weight", 100)):
-            setting = hierarchy / TOP / name
-            if setting.exists():
-                setting.write_text(f"{SHARE * one}\n")
+        _create(hierarchy, group)
+
+
+def _create(hierarchy, group):
+    (hierarchy / TOP / group).mkdir(parents=True, exist_ok=True)
+    _share(hierarchy / TOP, SHARE)
+
+
+def _share(folder, share):
+    for name, one in SHARES.items():
+        if (folder / name).exists():
+            (folder / name).write_text(f"{int(share * one)}\n")
+
+
+def beside_labs(group):
+    """
+    Make a group for programs that are no hosts: together they get ``SHARE_OF_TESTS`` of the processors.
+
+    A niceness would not do: it holds within a session only (see sched(7), "The autogroup feature").
+
+    Returns the files by which a process enters it: it stays where it is in what does not share processors.
+    """
+    places = [hierarchy for hierarchy in hierarchies() if _shares_processors(hierarchy)]
+    for hierarchy in places:
+        _create(hierarchy, group)
+        _share(hierarchy / TOP / group, SHARE_OF_TESTS)
+    return [str(hierarchy / TOP / group / "cgroup.procs") for hierarchy in places]
+
+
+def _shares_processors(hierarchy):
+    given = hierarchy / "cgroup.subtree_control"
+    return (hierarchy / "cpu.shares").exists() or (given.exists() and "cpu" in given.read_text().split())
 
 
 def entrance(group):

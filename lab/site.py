@@ -48,8 +48,9 @@ class Site:
         self.name = name
         #: Whose salt/ and pillar/ its masters get.
         self.checkout = cache.CHECKOUT
-        #: Whether Salt on a new host takes its key as it is (lab/files/salt): not where times are published.
-        self.trusts_keys = False
+        #: Whether Salt on a new host leaves out what a test can do without: not where times are published.
+        #: See lab/files/salt and lab/roles/salt.py.
+        self.is_for_tests = False
         #: Whether highstate leaves the modules of minions that begin from a snapshot as they are: where the
         #: tree stays as it was when the snapshot was made. See lab/roles/salt.py.
         self.keeps_modules = False
@@ -195,6 +196,8 @@ class Site:
 
     def give(self, folder):
         """Shut all hosts down, and move their disks into a folder: a snapshot. The lab is of no use then."""
+        for each in self.hosts:
+            salt.forget_boots(each)
         in_parallel(Host.shut_down, self.hosts)
         for each in self.hosts:
             each.give_disk(folder / "disks" / each.name)

@@ -58,7 +58,7 @@ def _make(place, name, prepare, checkout):
     place.mkdir(parents=True)
     lab = Site(_lab(), name)
     lab.checkout = checkout
-    lab.trusts_keys = True
+    lab.is_for_tests = True
     _remove_abandoned()
     try:
         prepare(lab.up(limit=BOOTED_WITHIN))

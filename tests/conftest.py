@@ -18,6 +18,9 @@ effort.load_profile()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs(*what): powers or programs of the machine, see lab/machine.py")
+    # What a test's thread does not do fails the test. The oldest pytest that runs here does not look.
+    if hasattr(pytest, "PytestUnhandledThreadExceptionWarning"):
+        config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
 
 
 def pytest_collection_modifyitems(config, items):

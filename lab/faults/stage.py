@@ -41,7 +41,7 @@ class Lab:
 
     def __init__(self, name):
         self.site = Site(name, "salt")
-        self.site.trusts_keys = True
+        self.site.is_for_tests = True
         self.primary, self.secondary, self.client = (
             self.site.host(one) for one in ("salt1", "salt2", "client")
         )

@@ -22,9 +22,10 @@ EXAMPLE = re.compile(r"# ([\w-]+ ([\w.-]+) ([\w.-]+)\n?)")
 TRUSTING = pathlib.Path(__file__).resolve().parent.parent / "files" / "salt"
 #: A lab's minions boot before there is a master; Salt's own pause between two attempts is 10 s.
 PATIENCE = {"acceptance_wait_time": 1, "acceptance_wait_time_max": 2}
+GRAINS = {"enable_fqdns_grains": False}
 #: What a host is does not change while it stands. Each salt-run, salt-call and minion would find it out anew,
 #: with some twenty programs: a third of what a short command costs.
-GRAINS = {"grains_cache": True, "grains_cache_expiration": 24 * 60 * 60, "enable_fqdns_grains": False}
+KEPT_GRAINS = {"grains_cache": True, "grains_cache_expiration": 24 * 60 * 60}
 #: Is there from a host's first boot on.
 HAS_BOOTED = "/var/lib/lab-has-booted"
 BEFORE_MINION = f"""\
@@ -54,14 +55,14 @@ MASTER = {
     "log_level": "error",
     "file_roots": {"base": ["/srv/salt/salt"]},
     "pillar_roots": {"base": ["/srv/salt/pillar"]},
-} | GRAINS
+}
 
 
 def provide(site, host):
     """Salt's configuration and keys; on a master also the tree and a bare repository."""
     roles = host.machine.roles
     keys = _keys(site, host.root)
-    if site.trusts_keys:
+    if site.is_for_tests:
         (packages,) = host.root.glob("opt/saltstack/salt/lib/python3.*/site-packages")
         shutil.copytree(TRUSTING, packages, dirs_exist_ok=True)
     if "minion" in roles:
@@ -70,6 +71,15 @@ def provide(site, host):
         _master(site, host, keys)
         shutil.copytree(_repository(site), host.root / "srv/git/site.git", symlinks=True)
         _unpack(tree(site), host.root / "srv/salt")
+
+
+def forget_boots(host):
+    """The next boot is the first one: that of a lab which begins with the host's disk."""
+    host.run(["rm", "-f", HAS_BOOTED])
+
+
+def _grains(site):
+    return GRAINS | (KEPT_GRAINS if site.is_for_tests else {})
 
 
 def tree(site, checkout=None):
@@ -174,7 +184,7 @@ def _unpack(packed, folder):
 def _minion(site, host, keys):
     roles = host.machine.roles
     # How it finds a master that has moved is highstate's to say: salt/minion/init.sls.
-    config = {"id": host.name} | GRAINS | PATIENCE
+    config = {"id": host.name} | _grains(site) | PATIENCE
     if "master" in roles:
         config["startup_states"] = "highstate"
     elif host.machine.pair:
@@ -201,7 +211,7 @@ def _highstate_at_boot(host):
 
 
 def _master(site, host, keys):
-    disk.write(host, "etc/salt/master.d/lab.conf", _yaml(MASTER))
+    disk.write(host, "etc/salt/master.d/lab.conf", _yaml(MASTER | _grains(site)))
     disk.write(host, f"{PKI}/master/master.pem", keys["master"][0], 0o400)
     disk.write(host, f"{PKI}/master/master.pub", keys["master"][1])
     for name, (_, public) in keys.items():

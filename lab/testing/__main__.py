@@ -25,6 +25,7 @@ import threading
 import time
 
 from lab import cache
+from lab import cgroups
 from lab import environments
 from lab import image
 from lab import kinds
@@ -44,9 +45,7 @@ MEMORY_USED = 0.8
 #: So much average work (``busy``) is begun for each processor that there is: what waits leaves it to others.
 CROWDED = 1.1
 #: And so much of it by hosts: when those of several labs boot at once, Salt's own time-outs must hold.
-CROWDED_HOSTS = 0.8
-#: Others on the machine wait for the tests, which measure times; see also lab/cgroups.py.
-NICENESS = "-10"
+CROWDED_HOSTS = 0.85
 
 
 def main(arguments=None):
@@ -81,6 +80,9 @@ class Run:
         self._printing = threading.Lock()
         self.seed = options.seed if options.seed is not None else random.randrange(1 << 32)
         self.parts = self._parts()
+        # Others on the machine wait for the tests, which measure times.
+        self._group = f"{self.base}-tests"
+        self._share = cgroups.beside_labs(self._group) if machine.lacks("lab") is None else []
         self._temporary = tempfile.mkdtemp(prefix="fb")
 
     def _parts(self):
@@ -206,7 +208,7 @@ class Run:
         Returns its exit status, or None if it was killed, and the seconds of a processor that it and the
         hosts of its lab have used.
         """
-        command = [*_first(), *(str(word) for word in command)]
+        command = cgroups.entering(self._share, [str(word) for word in command])
         with contextlib.ExitStack() as stack:
             output = None if self.options.only else stack.enter_context(log.open("wb"))
             process = subprocess.Popen(
@@ -257,16 +259,14 @@ class Run:
     def _end(self):
         """Nothing that was started goes on, whatever has happened."""
         self._stop()
+        if self._share:
+            cgroups.empty(self._group)
+            cgroups.remove(self._group)
         shutil.rmtree(self._temporary, ignore_errors=True)
         if not os.environ.get("FAILBACK_KEEP"):
             for part in self.parts:
                 if part.lab:
                     remove_labs(suites.lab_name(self.base, part))
-
-
-def _first():
-    """The words before a command that let it run before others on the machine, where that is allowed."""
-    return ["nice", "-n", NICENESS] if "SYS_NICE" not in machine.missing_capabilities() else []
 
 
 def _kill(process):

@@ -29,7 +29,7 @@ def standing(name, site, pairs=None, limit=180, snapshot=None, checkout=None, ke
     keep = os.environ.get("FAILBACK_KEEP")
     lab = Site(name[:16], site, pairs)
     lab.checkout = checkout or lab.checkout
-    lab.trusts_keys = True
+    lab.is_for_tests = True
     lab.keeps_modules = keeps_modules
     if not keep:
         lab.down()

@@ -60,3 +60,24 @@ def test_what_the_labs_have_used_in_the_unified_kind(machine):
     fill("unified", "mine", cpu_stat="usage_usec 2500000\nuser_usec 1\n")
     fill("unified", "empty", cpu_stat="")
     assert cgroups.used() == {"mine": 2.5}
+
+
+@pytest.mark.parametrize(
+    "names, given, wanted",
+    [(("cpu", "pids"), {"cpu": {"cpu.shares": "1024"}}, "cpu"),
+     (("unified",), {"unified": {"cgroup.subtree_control": "cpu io memory\n"}}, "unified"),
+     (("unified",), {"unified": {"cgroup.subtree_control": "cpuset memory\n"}}, None),
+     (("pids",), {}, None)],
+    ids=["older", "unified", "unified, without", "none"],
+)  # fmt: skip
+def test_programs_beside_the_labs_share_the_processors_and_nothing_else(
+    machine, tmp_path, names, given, wanted
+):
+    machine(names)
+    for hierarchy in names:
+        (tmp_path / hierarchy).mkdir()
+        for name, text in given.get(hierarchy, {}).items():
+            (tmp_path / hierarchy / name).write_text(text)
+    files = cgroups.beside_labs("mine")
+    assert files == ([str(tmp_path / wanted / cgroups.TOP / "mine/cgroup.procs")] if wanted else [])
+    assert all((tmp_path / each / cgroups.TOP).exists() == (each == wanted) for each in names)

@@ -235,7 +235,7 @@ def run(jobs, makers=None, memory=1000, processors=2.0, for_hosts=1.6):
     return scheduler.run(jobs, makers or {}, scheduler.Room(memory, processors, for_hosts))
 
 
-def test_results_come_in_the_jobs_order_and_the_longest_begins_first():
+def test_results_come_in_the_jobs_order_and_the_largest_begins_first():
     machine = Machine()
     jobs = [machine.job("short", seconds=1, busy=2), machine.job("long", seconds=100, busy=2)]
     assert run(jobs) == ["result of short", "result of long"]

@@ -8,7 +8,8 @@ That is as long as all the rest of it. The lab has made the key itself.
 A minion that has nothing to do looks once a second for jobs in its queues and for children that have ended.
 Salt 3008 looks 13 times a second, once more for each further master: half a processor for twenty minions.
 
-The benchmarks' labs and the demo go without: what is measured there is Salt as everybody has it.
+The benchmarks' labs and the demo go without, and collect their grains each time: what is measured there is
+Salt as everybody has it.
 """
 
 import importlib.util

@@ -51,18 +51,18 @@ class _Client(salt.client.LocalClient):
 
     def get_returns_no_block(self, tag, match_type=None):
         """The events of a job as they come; None when there is none, which its caller takes for the time."""
-        none = False
+        idle = False
         while True:
             # Whoever has all answers sees it by the first None, which therefore comes at once.
             event = self.event.get_event(
-                wait=SLEEP if none else 0.01,
+                wait=SLEEP if idle else 0.01,
                 tag=tag,
                 match_type=match_type,
                 full=True,
-                no_block=not none,
+                no_block=not idle,
                 auto_reconnect=self.auto_reconnect,
             )
-            none = event is None
+            idle = event is None
             yield event
 
 
@@ -121,10 +121,15 @@ class Nodes:
                 answers[node] = one["ret"]
         return answers, errors
 
-    def begin(self, nodes, function):
-        """Have a function begin on several nodes. Nobody waits: its effect shows where it is needed."""
+    def begin(self, nodes, *functions):
+        """
+        Have functions without arguments begin on several nodes, one after the other there.
+
+        Nobody waits: their effect shows where it is needed.
+        """
         if nodes:
-            self._ask(self._client.run_job, nodes, function, timeout=ANSWER_WITHIN)
+            none = [[] for _ in functions]
+            self._ask(self._client.run_job, nodes, list(functions), none, timeout=ANSWER_WITHIN)
 
     def _ask(self, how, nodes, *words, **options):
         self._require_master(MASTER_WITHIN if self._master_within is None else self._master_within)

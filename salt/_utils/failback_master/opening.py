@@ -86,5 +86,6 @@ def take(run, reports):
         raise
     run.opened = True
     run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())
-    # A third host gets no highstate from here, so it would not know the question, many steps from now.
-    run.nodes.begin(run.config["witnesses"], "saltutil.sync_all")
+    # A third host gets no highstate from here, so it would not know the question, many steps from now. It is
+    # given what it needs for that; sync_all would also have all that is the site's own, and its pillar anew.
+    run.nodes.begin(run.config["witnesses"], "saltutil.sync_utils", "saltutil.sync_modules")

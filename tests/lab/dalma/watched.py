@@ -74,7 +74,7 @@ define service {
     service_description      failback
     check_command            failback-by-ssh
     check_interval           0.08
-    retry_interval           0.08
+    retry_interval           0.02
     check_period             24x7
     notification_interval    0
     notification_period      24x7
@@ -85,12 +85,13 @@ define service {
 define service {
     use                      failback-of-a-node
     host_name                salt1
-    max_check_attempts       1
+    # While all minions of the site come to a node at once, a question over SSH may end after its 8 s.
+    max_check_attempts       2
 }
 define service {
     use                      failback-of-a-node
     host_name                salt2
-    # It lives. While all minions of the site come to it at once, a question over SSH may end after its 8 s.
+    # To this one they come when salt1 has died.
     max_check_attempts       3
 }
 """

@@ -5,7 +5,6 @@ import json
 from lab import cgroups
 from lab.host import until
 from lab.roles import hypervisor
-from lab.roles import salt
 
 DEFINITIONS = "/etc/libvirt/qemu"
 
@@ -17,9 +16,6 @@ def set_up(lab):
         host.run(["salt-run", "saltutil.sync_all"], timeout=300)
     guests.wait_answers()
     guests.orchestrate("adopt")
-    for host in lab.hosts:
-        # The next boot is the first one of a lab that begins with these disks.
-        host.run(["rm", "-f", salt.HAS_BOOTED])
 
 
 class Guests:

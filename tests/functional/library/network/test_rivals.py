@@ -165,7 +165,7 @@ def test_a_question_in_test_mode_makes_nobody_step_back(network):
     def ask():
         with network.inside("salt2"), Holder([GATEWAY]) as holder, contextlib.suppress(Refused):
             while not ended.is_set():
-                holder.check(wait=0.05, claim=False)
+                holder.check(wait=0.05)
 
     thread = threading.Thread(target=ask)
     thread.start()

@@ -144,7 +144,7 @@ def ready(node, *words, **settings):
     node.configure(**settings)
     node.admit()
     node.start(*words)
-    eventually(node.stands_by, 10, "the watch sees the holder")
+    eventually(node.stands_by, 60, "the watch sees the holder")
 
 
 def lose_holder(network):
