@@ -10,6 +10,7 @@ files, clocks, processes, SSH, systemd.
 ``disk``        files that a loss of power takes back to what was synced
 ``hosts``       nodes and third hosts: power, addresses, processes, units, timers, clocks
 ``segment``     who hears whom; the packets that the code asks and answers with
+``cluster``     etcd, for a pair with a lease
 ``remote``      SSH: one command, and the connection of a handover
 ``system``      the standard library as the code sees it: time, os, select, subprocess …
 ``seams``       puts these into the code's modules

@@ -6,6 +6,9 @@ from simulation.judge import SPLIT
 from simulation.judge import Configuration
 from simulation.world import CLIENT
 
+#: Of the leases here, in seconds: the least that the pillar takes is 5.
+TTL = 10.0
+
 #: Without a lease: docs/faults.md, ``one holder``, and the known limit of docs/protocol.md.
 WITHOUT_LEASE = frozenset({MUTE, SPLIT})
 
@@ -18,8 +21,15 @@ ALL = [
 ]
 NOBODY_ASKED, BOTH_WATCH, ROUTER_ASKED, _ = ALL
 
-#: A pair whose right to serve is a lease has no excuse. There is none yet: this asks the code as it is.
-LEASE = Configuration("no excuse", reachable=(CLIENT,))
+#: What a lease excuses nobody from, asked of a pair without one.
+NO_EXCUSE = Configuration("no excuse", reachable=(CLIENT,))
+
+#: A pair whose right to serve is a lease: never two holders, nothing rolled back.
+WITH_LEASE = [
+    Configuration("lease, secondary watches", reachable=(CLIENT,), ttl=TTL),
+    Configuration("lease, both watch, nobody is asked", on="both", ttl=TTL),
+]
+LEASE = WITH_LEASE[0]
 
 
 def without(configuration, *excuses):

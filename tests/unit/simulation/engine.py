@@ -264,6 +264,8 @@ class Engine:
     def close(self):
         """End every process, so that its thread is free for the next world."""
         self.failure = None
+        # Nobody starts one of them anew.
+        self.on_end = lambda process: None
         self.current = self.driver
         for process in list(self._live.values()):
             self.kill(process)

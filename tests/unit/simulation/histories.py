@@ -16,6 +16,8 @@ from hypothesis import strategies
 
 from simulation import operator
 from simulation import seams
+from simulation.cluster import MEMBERS
+from simulation.cluster import USUAL
 from simulation.disk import LOST
 from simulation.disk import NAMES
 from simulation.disk import WRITTEN
@@ -140,6 +142,19 @@ def kill_watch(world, name):
     """Cron starts it again within a minute."""
     if world.nodes[name].watch is not None:
         world.engine.kill(world.nodes[name].watch)
+
+
+@fault
+def kill_guard(world, name):
+    """systemd starts it again at once."""
+    if world.nodes[name].guard is not None:
+        world.engine.kill(world.nodes[name].guard)
+
+
+@fault
+def slow_etcd(world, seconds):
+    """Each question to etcd takes so long."""
+    world.cluster.latency = seconds
 
 
 @fault
@@ -269,12 +284,14 @@ def _look(world):
 def all_is_well(world):
     """Nothing is broken from now on."""
     world.plans.clear()
+    world.cluster.latency = USUAL
     mend()(world)
     for name, node in world.nodes.items():
         node.disk.latency = 0.0
         node.wall = 0.0
         world.thaw(name)
         world.boot(name)
+        world.start_guard(node)
         world.start_cron(node)
         resume(name)(world)
 
@@ -325,14 +342,29 @@ ARGUMENTS = {
 }
 
 
-def faults(*names):
+_HOST_OR_MEMBER = strategies.sampled_from([*NODES, CLIENT, ROUTER, *MEMBERS])
+#: The same of a pair with a lease, as far as they differ. What etcd is given for one question is 2 s of a TTL
+#: of 10, and the other node 3.
+LEASED = {
+    "deafen": (_HOST_OR_MEMBER, _HOST_OR_MEMBER),
+    "part": (_HOST_OR_MEMBER, _HOST_OR_MEMBER),
+    "isolate": (_HOST_OR_MEMBER,),
+    "kill_guard": (_NODE,),
+    "slow_etcd": (strategies.sampled_from([1.0, 1.9, 3.9, 30.0]),),
+}
+
+
+def faults(*names, leased=False):
     """A strategy of faults; of all by default."""
-    assert set(ARGUMENTS) == set(FAULTS)
+    assert {*ARGUMENTS, *LEASED} == set(FAULTS)
+    known = {**ARGUMENTS, **LEASED} if leased else ARGUMENTS
     return strategies.one_of(
-        *(strategies.builds(FAULTS[name], *ARGUMENTS[name]) for name in names or sorted(FAULTS))
+        *(strategies.builds(FAULTS[name], *known[name]) for name in names or sorted(known))
     )
 
 
-def histories(*names, most=8):
-    """A strategy of histories with these faults."""
-    return strategies.lists(strategies.tuples(SECONDS, faults(*names)), min_size=1, max_size=most)
+def histories(*names, most=8, leased=False):
+    """A strategy of histories with these faults, for a pair with a lease or without one."""
+    return strategies.lists(
+        strategies.tuples(SECONDS, faults(*names, leased=leased)), min_size=1, max_size=most
+    )

@@ -8,6 +8,9 @@ from simulation.disk import Disk
 #: The number of the first interface.
 INDEX = 2
 
+#: Seconds after the end of its life in which a kernel has deleted an address.
+DELETED_WITHIN = 1.25
+
 #: Seconds between the first of January 1970 and the beginning of every history.
 EPOCH = 1_700_000_000.0
 
@@ -65,8 +68,8 @@ class Node(Host):
         #: Seconds that its wall clock is ahead.
         self.wall = 0.0
         self.disk = Disk(lambda: world.engine.now)
-        #: Addresses on its interface: bytes to :py:class:`netlink.Borne`.
-        self.borne = {}
+        #: Addresses on its interface: bytes to :py:class:`netlink.Borne`; and the end that some of them have.
+        self.borne, self._ends = {}, {}
         #: Whether its processes stand still although its kernel runs.
         self.frozen = False
         #: systemd: units that run, timers by unit, processes of the timers.
@@ -75,8 +78,8 @@ class Node(Host):
         self.timer_runs = {}
         #: By address of a neighbour: when it acknowledged something last.
         self.confirmed = {}
-        #: The processes that watch, and that keep.
-        self.watch = self.keeper = None
+        #: The processes that watch, keep, and renew the lease.
+        self.watch = self.keeper = self.guard = None
         #: Open sockets of its programs.
         self.probers, self.rivals, self.netlinks = set(), set(), set()
         #: rsyncs of the other node that write here.
@@ -122,6 +125,24 @@ class Node(Host):
             opened.changed = True
             self.world.engine.news(opened)
 
+    def lives(self, packed, seconds):
+        """
+        Its kernel deletes an address by itself after so many seconds, or not (None).
+
+        As late as it may, see ``decisions.lease.MARGIN``.
+        """
+        engine = self.world.engine
+        if packed in self._ends:
+            engine.cancel(self._ends.pop(packed))
+        if seconds is not None:
+            self._ends[packed] = engine.after(seconds + DELETED_WITHIN, lambda: self._dies(packed))
+
+    def _dies(self, packed):
+        del self._ends[packed]
+        if self.borne.pop(packed, None) is not None:
+            self.tell_kernel_news()
+            self.world.addresses_changed(self, packed)
+
     def processes(self):
         """What runs on it."""
         return self.world.engine.living(self)
@@ -133,6 +154,8 @@ class Node(Host):
         for process in self.processes():
             if process is not engine.current:
                 engine.kill_alone(process)
+        for packed in list(self._ends):
+            self.lives(packed, None)
         self.borne, self.frozen, self.confirmed = {}, False, {}
         self.units, self.timers, self.timer_runs, self.incoming = set(), {}, {}, []
         self.incoming_mark = None

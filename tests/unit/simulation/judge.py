@@ -42,6 +42,9 @@ class Configuration:
 
     excuses
         Of :data:`MUTE` and :data:`SPLIT`.
+
+    ttl
+        Of the pair's lease, in seconds; None: it has none.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Configuration:
     excuses: frozenset = frozenset()
     interval: float = 0.5
     patience: float = 2.0
+    ttl: float = None
 
 
 class Judge:
@@ -57,6 +61,8 @@ class Judge:
 
     def __init__(self, world, configuration):
         self._world, self._excuses = world, configuration.excuses
+        # What another node was granted must be over before one may take.
+        self._service_within = SERVICE_WITHIN + 2 * (configuration.ttl or 0.0)
         #: Names of the nodes that have the address.
         self.holders = set()
         #: Whether the two nodes do not hear each other, and until when a claim could not be settled.
@@ -211,7 +217,7 @@ class Judge:
             self._unserved_since = None
         elif self._unserved_since is None:
             self._unserved_since = now
-        elif now - self._unserved_since > SERVICE_WITHIN:
+        elif now - self._unserved_since > self._service_within:
             raise Broken(
                 f"nobody has the address since {self._unserved_since:.2f} s, though a node may take it"
             )
@@ -233,7 +239,7 @@ class Judge:
             with world.on(name) as member:
                 paused = member.pause.read()
                 entitled = ledger.is_admitted(member.ledger.read())
-            if entitled and not paused and world.sees_somebody_to_ask(node):
+            if entitled and not paused and world.sees_somebody_to_ask(node) and world.has_a_lease_for(node):
                 return True
         return False
 

@@ -16,6 +16,7 @@ from failback.errors import Unavailable
 from failback.handover import taker
 from failback.host import files
 from failback.host import services
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.replication import gate
@@ -211,7 +212,8 @@ class Orchestration:
                 if missing:
                     with address_holder.Holder(missing) as holder:
                         holder.check(missing)
-                        holder.take(missing, check=False)
+                        right.obtain_as_active(member, member.ledger.read()["generation"])
+                        right.take(member, holder, missing)
 
         self._on(self._plan.active, taken)
 

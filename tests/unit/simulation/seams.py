@@ -32,9 +32,10 @@ MODULES = (
     "failback.handover.way_back",
     "failback.handover.giver",
     "failback.journal.service",
+    "failback.guard.loop",
 )
 #: Wings whose modules see the simulated standard library; the pure ones need none, others do not run here.
-WINGS = ("watch", "handover", "state", "network", "peer", "host")
+WINGS = ("watch", "handover", "state", "network", "peer", "host", "lease", "guard")
 SINGLE = ("failback.cli", "failback.peer_requests", "failback.report", "failback.replication.on_disk")
 #: They speak to the kernel by the real library, and are replaced as a whole.
 LEFT_ALONE = (
@@ -96,8 +97,10 @@ def _sockets(patch):
 
 
 def _facts(patch):
+    from failback.guard import loop
     from failback.host import system
     from failback.journal import service
+    from failback.lease import right
     from failback.replication import on_disk
     from failback.watch import resident
 
@@ -110,9 +113,11 @@ def _facts(patch):
     patch.setattr(system, "log", lambda sentence, *_: here.world.log(sentence))
     patch.setattr(on_disk, "roots", lambda member: [])
     patch.setattr(service, "Client", _no_journal)
+    patch.setattr(right, "client", lambda member: here.world.cluster)
     # Nobody installs a release here.
     patch.setattr(resident.Changes, "settled", lambda changes: False)
     patch.setattr(resident.Changes, "_fingerprint", lambda changes: None)
+    patch.setattr(loop, "_mark", lambda member: None)
 
 
 def _files(patch):

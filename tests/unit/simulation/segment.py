@@ -267,11 +267,18 @@ class Netlink(Socket):
         attributes = netlink._attributes(body, 8)
         packed = attributes[netlink.LOCAL]
         if kind == netlink.NEW_ADDRESS:
+            life, _ = netlink._life(attributes.get(netlink.LIFETIME))
+            if packed in self.node.borne and flags & netlink.REPLACE:
+                self.world.step("limit", packed)
+                self.node.lives(packed, life)
+                return []
             self.world.step("take", packed)
             if packed in self.node.borne:
                 raise FileExistsError(17, "File exists")
             label = attributes.get(netlink.LABEL, b"").rstrip(b"\0").decode()
-            self.node.borne[packed] = netlink.Borne(packed, prefix, index, scope, 0, label)
+            made = int(self.world.engine.now * 100)
+            self.node.borne[packed] = netlink.Borne(packed, prefix, index, scope, 0, label, life, made)
+            self.node.lives(packed, life)
         elif kind == netlink.DELETE_ADDRESS:
             self.world.step("release", packed)
             if self.node.borne.pop(packed, None) is None:

@@ -278,10 +278,32 @@ class Thread:
             engine.wait(None if timeout is None else engine.now + timeout, [self._process])
 
 
+class Event:
+    """``threading.Event``."""
+
+    def __init__(self):
+        self._set = False
+        self.waiters = {}
+
+    def set(self):
+        self._set = True
+        here.world.engine.news(self)
+
+    def clear(self):
+        self._set = False
+
+    def wait(self, timeout=None):
+        engine = here.world.engine
+        if not self._set:
+            engine.wait(None if timeout is None else engine.now + timeout, [self])
+        return self._set
+
+
 class Threading:
     """``threading``."""
 
     Thread = Thread
+    Event = Event
 
     def __getattr__(self, name):
         return getattr(real_threading, name)

@@ -13,6 +13,7 @@ from effort import examples
 from simulation import histories
 from simulation.configurations import BOTH_WATCH
 from simulation.configurations import LEASE
+from simulation.configurations import NO_EXCUSE
 from simulation.configurations import NOBODY_ASKED
 from simulation.configurations import ROUTER_ASKED
 from simulation.histories import deafen
@@ -56,6 +57,11 @@ def test_it_does_not_win_either_if_the_router_answered_just_before():
 @pytest.mark.parametrize("cut", [part, deafen], ids=["both ways", "one way"])
 def test_a_partial_partition_does_not_make_two_holders(cut):
     """Both nodes hear the client, whom the watch asks."""
+    run([(1, cut("salt1", "salt2")), (20, mend())], NO_EXCUSE)
+
+
+@pytest.mark.parametrize("cut", [part, deafen], ids=["both ways", "one way"])
+def test_with_a_lease_it_does_not(cut):
     run([(1, cut("salt1", "salt2")), (20, mend())], LEASE)
 
 
@@ -112,11 +118,11 @@ def test_the_steps_between_ledger_and_address():
 # --- from nothing ---------------------------------------------------------------------------------------
 
 
-def search(configuration, *names, most=3):
+def search(configuration, *names, most=3, number=400):
     """Look for a history of these faults that breaks the configuration's promises."""
 
-    @settings(max_examples=examples(400), phases=[Phase.generate])
-    @given(histories.histories(*names, most=most))
+    @settings(max_examples=examples(number), phases=[Phase.generate])
+    @given(histories.histories(*names, most=most, leased=bool(configuration.ttl)))
     def lives_through(history):
         run(history, configuration)
 
@@ -132,7 +138,11 @@ def test_no_cut_lets_a_node_win_that_nobody_heard():
 
 @not_promised(TWO_HOLD)
 def test_no_cut_makes_two_holders():
-    search(LEASE, *NETWORK)
+    search(NO_EXCUSE, *NETWORK)
+
+
+def test_with_a_lease_none_does():
+    search(LEASE, *NETWORK, number=80)
 
 
 def test_no_process_that_stops_or_dies_leaves_two_holders_or_a_split_brain():

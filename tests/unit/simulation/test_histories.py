@@ -16,17 +16,25 @@ from simulation import histories
 pytestmark = pytest.mark.one_release
 
 
-@pytest.mark.parametrize("configuration", configurations.ALL, ids=lambda one: one.name)
+EACH = pytest.mark.parametrize(
+    "configuration", [*configurations.ALL, *configurations.WITH_LEASE], ids=lambda one: one.name
+)
+
+
+@EACH
 def test_whatever_happens_the_invariants_hold(configuration):
-    @settings(max_examples=examples(250, thorough=105))
-    @given(histories.histories())
+    # One with a lease takes four times as long.
+    number = examples(80, thorough=330) if configuration.ttl else examples(250, thorough=105)
+
+    @settings(max_examples=number)
+    @given(histories.histories(leased=bool(configuration.ttl)))
     def lives_through(history):
         histories.run(history, configuration)
 
     lives_through()
 
 
-@pytest.mark.parametrize("configuration", configurations.ALL, ids=lambda one: one.name)
+@EACH
 def test_when_nothing_happens_nothing_changes(configuration):
     end = histories.run([(30, histories.mend())], configuration)
     assert (end.serving, end.verdict) == ("salt1", "normal")

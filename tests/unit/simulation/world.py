@@ -16,6 +16,7 @@ from failback.decisions import hearing
 from failback.decisions import verdict
 from failback.errors import FailbackError
 from failback.errors import Unavailable
+from failback.guard import loop as guard_loop
 from failback.host import services
 from failback.host.paths import Paths
 from failback.network import floating
@@ -25,6 +26,8 @@ from failback.state import ledger
 from failback.watch import keeper
 from failback.watch import loop
 from simulation import remote
+from simulation.cluster import MEMBERS
+from simulation.cluster import Cluster
 from simulation.disk import Handle
 from simulation.engine import Engine
 from simulation.engine import Killed
@@ -42,6 +45,8 @@ CLIENT, ROUTER = "10.0.0.100", "10.0.0.1"
 CRON = "gateway-ip"
 #: Seconds between two starts of the watch by cron, and for a node to boot.
 CRON_EVERY, BOOT = 60.0, 2.0
+#: And for systemd to start the guard anew (RestartSec= in its unit).
+GUARD_AFTER = 0.2
 
 
 @functools.lru_cache(maxsize=1)
@@ -103,6 +108,8 @@ class World:
             for number, one in enumerate((CLIENT, ROUTER))
         ]
         self.others[1].gateway = ipaddress.ip_address(ROUTER).packed
+        members = MEMBERS if self.configuration.ttl else ()
+        self.cluster = Cluster([self.segment.add(Host(one, 90 + n)) for n, one in enumerate(members)])
         self.data = {name: Data() for name in NODES}
         #: The addresses of the pair; the client writes to the first.
         self.addresses = floating.of_pair(self.nodes["salt1"].config)
@@ -121,6 +128,11 @@ class World:
         }
         for one in config["floating_ips"]:
             one["watch"] = {"on": chosen.on, "cron": CRON}
+        if chosen.ttl:
+            config["lease"] = {
+                "endpoints": [], "members": list(MEMBERS), "tls": None, "ttl": chosen.ttl, "watchdog": False,
+                "prefix": "/failback/",
+            }  # fmt: skip
         return config
 
     def begin(self, active="salt1", generation=5):
@@ -132,7 +144,11 @@ class World:
             if name == active:
                 self.give_addresses(node)
         for name in NODES:
+            self.start_guard(self.nodes[name])
             self.start_cron(self.nodes[name])
+        if self.configuration.ttl:
+            # The guards have met the lease.
+            self.run_for(self.configuration.ttl / 2)
         if active == "salt1":
             self.lsyncd.start()
         self.client.begin()
@@ -208,6 +224,9 @@ class World:
         if node is not None and process in (node.watch, node.keeper) and node.power:
             boot = node.boot
             self.engine.after(CRON_EVERY, lambda: node.boot == boot and self.start_cron(node))
+        if node is not None and process is node.guard and node.power:
+            boot = node.boot
+            self.engine.after(GUARD_AFTER, lambda: node.boot == boot and self.start_guard(node))
         if node is not None and node.timer_runs.get(process.name) is process:
             self._timer_run_ended(node, process)
 
@@ -361,6 +380,16 @@ class World:
         if node.power and (node.keeper is None or node.keeper.finished or node.keeper.dead):
             node.keeper = self.start("keeper", node, lambda: keeper.main(self.member(node), foreground=True))
 
+    def start_guard(self, node):
+        """What systemd does at boot, and when the guard has ended."""
+        if self.configuration.ttl and node.power and (node.guard is None or node.guard.finished):
+            guard = guard_loop.Guard
+            node.guard = self.start("guard", node, lambda: guard(self.member(node)).run())
+
+    def has_a_lease_for(self, node):
+        """Whether a node can be granted the right to serve, where the pair has a lease."""
+        return not self.configuration.ttl or bool(self.cluster.reached(node))
+
     # --- the network ---
 
     def hears_announcement(self, host, sender, packed):
@@ -428,7 +457,11 @@ class World:
         node.boots()
         self.network_changed()
         boot = node.boot
-        self.engine.after(BOOT, lambda: node.boot == boot and self.start_cron(node))
+        self.engine.after(BOOT, lambda: node.boot == boot and self._programs_start(node))
+
+    def _programs_start(self, node):
+        self.start_guard(node)
+        self.start_cron(node)
 
     def freeze(self, name):
         """Its processes stand still; its kernel goes on answering."""
