@@ -1,4 +1,4 @@
-"""Jobs side by side: as many as the machine has memory and processors for, the largest first."""
+"""Jobs side by side: as many as the machine has memory and processors for, the longest first."""
 
 import collections
 import concurrent.futures
@@ -28,7 +28,7 @@ class Job:
         How many processors it keeps busy on average: hosts mostly wait.
 
     seconds
-        How long it takes, roughly.
+        How long it takes, roughly: the longest begin first.
 
     hosts
         It boots a lab, or runs masters and minions: these stand first in line for the processors, and are
@@ -46,11 +46,6 @@ class Job:
     seconds: float = 60.0
     hosts: bool = False
     alone: bool = False
-
-    @property
-    def work(self):
-        """Seconds of a processor, roughly: the largest begin first, and the others fill what these leave."""
-        return self.busy * self.seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +90,7 @@ def run(jobs, makers, room, stop=lambda: None):
         made = {name: pool.submit(makers[name]) for name in sorted(wanted)}
         for each in made.values():
             each.add_done_callback(lambda _: _notify(changed))
-        waiting = sorted(range(len(jobs)), key=lambda number: (jobs[number].alone, -jobs[number].work))
+        waiting = sorted(range(len(jobs)), key=lambda number: (jobs[number].alone, -jobs[number].seconds))
 
         def work(number):
             try:
@@ -125,7 +120,7 @@ def run(jobs, makers, room, stop=lambda: None):
                     running.append(number)
                     pool.submit(work, number)
 
-        # What is in the cache is there at once: then the largest job begins first, not what needs nothing.
+        # What is in the cache is there at once: then the longest job begins first, not what needs nothing.
         concurrent.futures.wait(made.values(), timeout=SOON)
         try:
             with changed:

@@ -1,9 +1,9 @@
 """
 What ``make test`` runs, as data: the suites, and the jobs that each consists of.
 
-What touches no Salt runs on the oldest and the newest Python; modules and states run on each release of Salt;
-what starts masters runs on the oldest and the newest release, with ``--thorough`` on all;
-what boots hosts runs on one release, each folder of ``tests/lab`` in a lab of its own.
+What touches no Salt runs on the oldest and the newest Python, what loads Salt on its oldest and its newest
+release, with ``--thorough`` on all. What boots hosts runs on one release, each folder of ``tests/lab`` in
+its own lab.
 """
 
 import dataclasses
@@ -121,19 +121,18 @@ def parts(suites, releases=None, check=False, thorough=False):
     All that the suites consist of, as a list of ``Part``.
 
     releases
-        Of Salt; all by default, but for ``integration`` the newest and the oldest.
+        Of Salt; the newest and the oldest by default.
 
     check
         One release, one Python, and several processes of pytest for each suite.
 
     thorough
-        ``integration`` on all of them as well.
+        On all of them.
     """
     every = list(environments.RELEASES)
     found = []
     for suite in suites:
-        mine = [every[0], every[-1]] if suite == "integration" and not thorough else every
-        mine = list(releases or mine)
+        mine = list(releases or (every if thorough else [every[0], every[-1]]))
         found += PARTS[suite](mine[:1] if check else mine, check)
     return found
 
