@@ -6,7 +6,7 @@ from simulation.judge import SPLIT
 from simulation.judge import Configuration
 from simulation.world import CLIENT
 
-#: Of the leases here, in seconds: the least that the pillar takes is 5.
+#: Of the leases here, in seconds.
 TTL = 10.0
 
 #: Without a lease: docs/faults.md, ``one holder``, and the known limit of docs/protocol.md.
