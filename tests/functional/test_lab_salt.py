@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+# The labs have the newest release.
+pytestmark = pytest.mark.one_release
+
 PLACE = pathlib.Path(__file__).resolve().parent.parent.parent / "lab/files/salt"
 #: Prints whether a key is read whose two halves do not belong together.
 PROGRAM = """
@@ -54,6 +57,39 @@ def test_a_minion_that_has_nothing_to_do_looks_once_a_second():
     program = f"import sys; sys.path.insert(0, {str(PLACE)!r})\n{LOOKS}"
     done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["1", "60", "lab_salt"], done.stderr
+
+
+#: Prints what a job finds of the library in memory: at first, when a file has changed, where none is to stay.
+LOADS = """
+import os, sys, types
+import lab_salt
+folder = sys.argv[1]
+lab_salt.LIBRARY, lab_salt.KEPT = folder, folder + "/kept.conf"
+found = lambda: getattr(sys.modules.get("lab_example.part"), "TEXT", None)
+handle = {"_handle_decoded_payload": lambda self, data: found()}
+given = types.SimpleNamespace(Minion=type("Minion", (), handle))
+lab_salt.load_before(given)
+minion, part = given.Minion(), folder + "/lab_example/part.py"
+os.mkdir(folder + "/lab_example")
+open(folder + "/lab_example/__init__.py", "w").close()
+open(folder + "/broken.py", "w").write("raise ValueError(1)")
+open(part, "w").write("TEXT = 'one'")
+said = [minion._handle_decoded_payload({})]
+open(lab_salt.KEPT, "w").close()
+said += [minion._handle_decoded_payload({}), minion._handle_decoded_payload({})]
+open(part, "w").write("TEXT = 'another'")
+said.append(minion._handle_decoded_payload({}))
+os.unlink(lab_salt.KEPT)
+said.append(minion._handle_decoded_payload({}))
+print(*said, folder in sys.path)
+"""
+
+
+def test_the_library_is_in_a_minions_memory_as_it_is_on_the_disk(tmp_path):
+    program = f"import sys; sys.path.insert(0, {str(PLACE)!r})\n{LOADS}"
+    command = [sys.executable, "-B", "-c", program, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["None", "one", "one", "another", "None", "False"], done.stderr
 
 
 def test_python_reads_it_at_its_start():
