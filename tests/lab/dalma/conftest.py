@@ -28,7 +28,7 @@ def site(lab_name):
     begin_with = snapshots.ready("dalma", dalma.set_up) if pairs is None else None
     started = time.monotonic()
     with fresh_lab.standing(
-        lab_name, "dalma", pairs, limit=snapshots.BOOTED_WITHIN, snapshot=begin_with
+        lab_name, "dalma", pairs, limit=snapshots.BOOTED_WITHIN, snapshot=begin_with, keeps_modules=True
     ) as lab:
         yield lab
         print(f"The lab was up for {time.monotonic() - started:.0f} s.")
