@@ -23,6 +23,8 @@ import sys
 
 #: Where Salt puts the tree's library on a minion.
 LIBRARY = "/var/cache/salt/minion/extmods/utils"
+#: What a master's programs need of it, and bring much of Salt with them.
+MASTERS = "/failback_master/"
 #: Is there where highstate leaves the modules as they are.
 KEPT = "/etc/salt/minion.d/lab-modules.conf"
 
@@ -74,7 +76,7 @@ class Library:
         importlib.invalidate_caches()
         sys.path.insert(0, LIBRARY)
         try:
-            for place in sorted(found):
+            for place in sorted(one for one in found if MASTERS not in one):
                 name = os.path.relpath(place, LIBRARY)[: -len(".py")].replace(os.sep, ".")
                 try:
                     importlib.import_module(name.removesuffix(".__init__"))
