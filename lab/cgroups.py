@@ -51,7 +51,7 @@ def _share(folder, share):
 
 def beside_labs(group):
     """
-    Make a group for programs that are no hosts: together they get ``SHARE_OF_TESTS`` of the processors.
+    Make a group for programs that are no hosts: together they get half of what one lab gets.
 
     A niceness would not do: it holds within a session only (see sched(7), "The autogroup feature").
 

@@ -22,7 +22,6 @@ EXAMPLE = re.compile(r"# ([\w-]+ ([\w.-]+) ([\w.-]+)\n?)")
 TRUSTING = pathlib.Path(__file__).resolve().parent.parent / "files" / "salt"
 #: A lab's minions boot before there is a master; Salt's own pause between two attempts is 10 s.
 PATIENCE = {"acceptance_wait_time": 1, "acceptance_wait_time_max": 2}
-GRAINS = {"enable_fqdns_grains": False}
 #: What a host is does not change while it stands. Each salt-run, salt-call and minion would find it out anew,
 #: with some twenty programs: a third of what a short command costs.
 KEPT_GRAINS = {"grains_cache": True, "grains_cache_expiration": 24 * 60 * 60}
@@ -79,7 +78,7 @@ def forget_boots(host):
 
 
 def _grains(site):
-    return GRAINS | (KEPT_GRAINS if site.is_for_tests else {})
+    return {"enable_fqdns_grains": False} | (KEPT_GRAINS if site.is_for_tests else {})
 
 
 def tree(site, checkout=None):

@@ -128,8 +128,8 @@ class Nodes:
         Nobody waits: their effect shows where it is needed.
         """
         if nodes:
-            none = [[] for _ in functions]
-            self._ask(self._client.run_job, nodes, list(functions), none, timeout=ANSWER_WITHIN)
+            no_arguments = [[] for _ in functions]
+            self._ask(self._client.run_job, nodes, list(functions), no_arguments, timeout=ANSWER_WITHIN)
 
     def _ask(self, how, nodes, *words, **options):
         self._require_master(MASTER_WITHIN if self._master_within is None else self._master_within)
