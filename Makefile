@@ -54,7 +54,8 @@ doctor: deps        ## what this machine lacks for a lab, and what to do about i
 
 faults: deps        ## faults at every step of every orchestration; a table; or N=50 SEED=7, BRIEF=1
 	@$(PYTHON) -m lab.faults $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(BRIEF),--brief --missing) $(if $(MINUTES),--minutes $(MINUTES))
+		$(if $(BRIEF),--brief --missing) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(foreach operation,$(OPERATION),--operation $(operation))
 
 bench: deps         ## beside keepalived, pacemaker and a script: docs/benchmarks.md (QUICK=1: does it work?)
 	@$(PYTHON) -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--only $(ROWS))

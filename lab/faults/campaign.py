@@ -18,9 +18,10 @@ from lab.faults import rehearsal
 from lab.faults import results
 from lab.faults import stage
 
-OPERATIONS = ("recover", "failover", "boot")
+OPERATIONS = tuple(moments.PHASES)
 #: Phases, the one in which most can go wrong first.
 WORST = ("handover", "taking", "pre-sync", "draining", "settling", "opening", "static", "closing")
+WORST += ("20 s", "5 s", "90 s")
 
 
 def every_run(operations=OPERATIONS):
@@ -29,7 +30,7 @@ def every_run(operations=OPERATIONS):
         (operation, fault, moment)
         for operation in operations
         for fault in injectors.ALL
-        for moment in injectors.at_all_moments(fault, moments.BY_OPERATION[operation])
+        for moment in injectors.at_all_moments(fault, operation)
         if fault != "none"
     ]
 
@@ -46,7 +47,7 @@ def brief_runs(seed, operations=OPERATIONS, phases=None):
         known = moments.PHASES[operation]
         for name in phases or sorted(known, key=lambda name: WORST.index(name)):
             for fault in injectors.ALL:
-                there = injectors.at_all_moments(fault, known.get(name, ()))
+                there = injectors.at_all_moments(fault, operation, known.get(name, ()))
                 if fault != "none" and there:
                     chosen = random.Random(f"{seed}/{operation}/{fault}/{name}").choice(there)
                     runs.append((operation, fault, chosen))
@@ -63,16 +64,22 @@ def missing(runs, reports):
     return [one for one in runs if cell(*one) not in made]
 
 
-def random_runs(number, seed, operations=OPERATIONS):
+def random_runs(number, seed, operations=moments.ORCHESTRATIONS):
     """So many runs by chance: half of them at a boundary, half at a random moment."""
     generator = random.Random(seed)
-    faults = [one for one in injectors.ALL if one != "none"]
+    faults = [
+        fault
+        for fault in injectors.ALL
+        if fault != "none" and any(injectors.at_all_moments(fault, operation) for operation in operations)
+    ]
     runs = []
     while len(runs) < number:
-        operation = generator.choice([*operations, "recover", "recover"])
+        twice = [one for one in operations if one == "recover"] * 2
+        operation = generator.choice([*operations, *twice])
         fault = generator.choice(faults)
-        choice = moments.BY_OPERATION[operation] if generator.random() < 0.6 else moments.RANDOM
-        moment = generator.choice(injectors.at_all_moments(fault, moments.BY_OPERATION[operation]) or [None])
+        at_a_boundary = generator.random() < 0.6 or operation in moments.SERVING
+        choice = moments.BY_OPERATION[operation] if at_a_boundary else moments.RANDOM
+        moment = generator.choice(injectors.at_all_moments(fault, operation) or [None])
         if moment is None:
             continue
         if fault not in injectors.ONLY_AT:
@@ -164,7 +171,7 @@ def main(arguments=None):
     parser.add_argument("--missing", action="store_true", help="only what no report kept so far has covered")
     parser.add_argument("--minutes", type=float, help="begin no other run after so many minutes")
     parser.add_argument("--table", action="store_true", help="the table of all reports kept so far")
-    parser.add_argument("--results", action="store_true", help="write the same to docs/faults-results.md")
+    parser.add_argument("--results", action="store_true", help="write the same to its pages in docs/")
     parser.add_argument("--judge", metavar="FILE", help="judge the facts of a broken run once more")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
     parser.add_argument("--follow", action="store_true", help="print what happens as it happens")
@@ -176,10 +183,9 @@ def main(arguments=None):
         print(checker.table(kept))
         return 0
     if options.results:
-        try:
-            results.write(kept)
-        except results.Fewer as problem:
-            sys.exit(str(problem))
+        said = results.write_all(kept)
+        if said:
+            sys.exit("\n".join(said))
         return 0
     if options.judge:
         report = checker.judge(pickle.loads(pathlib.Path(options.judge).read_bytes()))
@@ -191,7 +197,7 @@ def main(arguments=None):
     except machine.Lacks as problem:
         sys.exit(str(problem))
     seed = int(time.time()) % 100000 if options.seed is None else options.seed
-    operations = tuple(options.operation or OPERATIONS)
+    operations = tuple(options.operation or (moments.ORCHESTRATIONS if options.n else OPERATIONS))
     if options.only:
         runs = [tuple(one.split("/")) for one in options.only]
     elif options.brief:

@@ -3,8 +3,10 @@
 Invariants, by the names in the table:
 
 ``one holder``      at no moment two nodes bear the address, nor does the client see both of them answer for
-                    it, unless one of them is cut off, or was, and the claim is not settled yet
-``service``         nobody died who served: then somebody serves again within ``BACK_WITHIN`` seconds
+                    it, unless one of them is cut off, or was, and the claim is not settled yet; with a lease
+                    nothing excuses two
+``service``         nobody died who served: then somebody serves again within ``BACK_WITHIN`` seconds. Where
+                    the pair just served, whatever died: within its patience, its lease and ``REACTS``
 ``promises``        every acknowledged write is on both nodes at the end; or, if it was acknowledged by a node
                     that was lost before it was carried, what the file was then is in a backup, and the plan
                     had named it
@@ -26,6 +28,8 @@ SETTLES = 20.0
 CLAIMS = 5.0
 #: Seconds after which somebody must serve again whose server did not die.
 BACK_WITHIN = 20.0
+#: Seconds in which the other node serves, after it has waited for what it must wait for.
+REACTS = 2.0
 #: Both monitors write down when their process read of a change, on a busy machine: an overlap up to this is
 #: measured, but may be one that read late.
 JITTER = 0.05
@@ -61,6 +65,7 @@ def judge(facts):
     broken += [["one holder", one] for one in sentences]
     gap, sentences = gaps(facts, spans)
     broken += [["service", one] for one in sentences]
+    broken += [["service", one] for one in unserved(facts)]
     broken += [["one direction", one] for one in directions(facts)]
     if not facts["failed"]:
         if facts["exit"] is None:
@@ -167,8 +172,10 @@ def _excused(facts, both):
     Spans in which two nodes may serve: one of them is cut off or mute, or has been until just now.
 
     Nobody else's outage excuses anything: the nodes hear each other while a client hears neither. A node
-    without power bears nothing, and one that has it again has to ask.
+    without power bears nothing, and one that has it again has to ask. With a lease nothing excuses two.
     """
+    if facts.get("configuration") == "lease":
+        return []
     cut = [one[:3] for one in facts["outages"] if one[3] == "cut"] + facts["silences"]
     found = []
     for node, begin, heard in cut:
@@ -218,9 +225,7 @@ def seen_by_client(facts, spans):
     both = _common(*(_answering(asked, node, spans[node]) for node in nodes))
     counted = _without(both, _excused(facts, both))
     split = _without(both, counted)
-    # What the client did not hear because it was cut off itself is nobody's gap.
-    own = [[one[1] - 0.5, (one[2] or facts["ended"]) + 1] for one in facts["outages"] if one[0] not in nodes]
-    free = _without(_unanswered(asked), own)
+    free = _without(_unanswered(asked), _own(facts))
     from_start = _without(free, [[facts["begun"] - 1, facts["started"] or facts["ended"]]])
     measured = {
         "overlap": _longest(counted),
@@ -231,6 +236,15 @@ def seen_by_client(facts, spans):
         "gaps": _measured(free, facts),
     }
     return measured, _two(counted, LATE, "The client saw both nodes answer for the address", facts)
+
+
+def _own(facts):
+    """What the client does not hear because it is cut off itself is nobody's gap."""
+    return [
+        [one[1] - 0.5, (one[2] or facts["ended"]) + 1]
+        for one in facts["outages"]
+        if one[0] not in facts["observed"]
+    ]
 
 
 def _answering(asked, node, held):
@@ -299,6 +313,39 @@ def gaps(facts, spans):
             f"{' and '.join(sorted(servers)) or 'nobody'} had served and was not lost."
         )
     return longest, wrong
+
+
+def unserved(facts):
+    """
+    Sentences about clients that nobody answered for too long while the pair just served.
+
+    From the fault to its end. Nobody can serve while both nodes are without power, nor after that before an
+    operator has booted the pair.
+    """
+    if facts["label"].split("/")[0] not in moments.SERVING or not facts.get("arp") or not facts.get("mended"):
+        return []
+    asked = [
+        (one["time"], [mac for mac in one["macs"] if mac in facts["macs"]])
+        for one in facts["arp"]
+        if facts["started"] - 1 <= one["time"] <= facts["mended"]
+    ]
+    dark = [
+        [begin, facts["ended"]] for begin, _ in _common(*(_dead(facts, one) for one in facts["observed"]))
+    ]
+    allowed = facts["patience"] + facts["ttl"] + REACTS
+    return [
+        f"The client was answered by nobody for {end - begin:.1f} s, from {begin - facts['begun']:.1f} s on; "
+        f"{allowed:.0f} s are allowed."
+        for begin, end in _without(_without(_unanswered(asked), _own(facts)), dark)
+        if end - begin > allowed
+    ]
+
+
+def _dead(facts, node):
+    """Spans in which a node was without power."""
+    return [
+        [one[1], one[2] or facts["ended"]] for one in facts["outages"] if one[0] == node and one[3] == "power"
+    ]
 
 
 def _unheld(facts, spans, begin):

@@ -8,14 +8,23 @@ switch, cable, signal or mount; it knows nothing of how Failback works.
 import contextlib
 import dataclasses
 import subprocess
+import time
 import typing
 
 from lab.faults import clock
+from lab.faults import moments
+from lab.faults import throttle
 from lab.faults import volumes
 from lab.host import HostOff
 from lab.host import kill_session
 
 HOUR = 3600
+#: Of a hundred packets, how many a bad cable loses.
+LOST = 30
+#: Of a second, what a host that is only slow gets of a processor.
+SLOW = 0.05
+#: Seconds between the primary's loss of power and the site's.
+LATER = 3
 KILL = ["systemctl", "kill", "--signal=KILL"]
 
 
@@ -38,6 +47,9 @@ class Fault:
 
     clock
         Role of the node whose clock can be set during the run.
+
+    operations
+        In which it can be made.
     """
 
     name: str
@@ -46,6 +58,7 @@ class Fault:
     mend: typing.Callable
     cut_off: tuple = ()
     clock: str = None
+    operations: tuple = tuple(moments.PHASES)
 
 
 def _quietly(host, argv, **options):
@@ -162,6 +175,135 @@ def _watch_calm(rehearsal):
         rehearsal.muted = None
 
 
+def _frozen(role):
+    def inject(rehearsal):
+        host = getattr(rehearsal, role)
+        rehearsal.stands_still(host)
+        rehearsal.effects.enter_context(host.freeze())
+
+    def mend(rehearsal):
+        rehearsal.effects.close()
+        rehearsal.goes_on(getattr(rehearsal, role))
+
+    return inject, mend
+
+
+def _slow(role):
+    def inject(rehearsal):
+        rehearsal.effects.enter_context(throttle.slow(getattr(rehearsal, role).group, SLOW))
+
+    return inject, lambda rehearsal: rehearsal.effects.close()
+
+
+def _apart(*roles):
+    """A partial partition: two hosts do not hear each other, and all others hear both."""
+
+    def inject(rehearsal):
+        hosts = [getattr(rehearsal, role) for role in roles]
+        for host in hosts:
+            host.keep_apart()
+        rehearsal.apart(hosts)
+
+    def mend(rehearsal):
+        hosts = [getattr(rehearsal, role) for role in roles]
+        for host in hosts:
+            host.keep_apart(False)
+        rehearsal.together(hosts)
+
+    return inject, mend
+
+
+def _drops(host, which):
+    hook = "type filter hook ingress device eth0 priority 0;"
+    _quietly(host, ["nft", f"table netdev lab {{ chain in {{ {hook} {which} drop; }} }}"])
+
+
+def _one_way(role, hears, share=100):
+    """
+    What others send to a node is lost, or what it sends.
+
+    hears
+        Whether it hears the others: then it is not heard.
+
+    share
+        Percent of the packets.
+    """
+    chance = f"numgen random mod 100 < {share}" if share < 100 else ""
+
+    def others(rehearsal):
+        return [one for one in rehearsal.lab.site.hosts if one is not getattr(rehearsal, role)]
+
+    def inject(rehearsal):
+        host = getattr(rehearsal, role)
+        if share == 100:
+            rehearsal.is_cut(host)
+        if hears:
+            sent = f"ether saddr {host.mac()}"
+            for one in others(rehearsal):
+                _drops(one, f"{sent} {chance}")
+        else:
+            _drops(host, chance)
+
+    def mend(rehearsal):
+        host = getattr(rehearsal, role)
+        for one in others(rehearsal) if hears else [host]:
+            _quietly(one, ["nft", "delete table netdev lab"])
+        if share == 100:
+            rehearsal.heard_again(host)
+
+    return inject, mend
+
+
+def _link_lost(role):
+    """Its own interface goes down and up again: the kernel forgets the IPv6 addresses on it."""
+
+    def inject(rehearsal):
+        for state in ("down", "up"):
+            _quietly(getattr(rehearsal, role), ["ip", "link", "set", "eth0", state])
+
+    return inject, lambda rehearsal: None
+
+
+def _site_power(rehearsal):
+    rehearsal.lost(rehearsal.primary)
+    time.sleep(LATER)
+    rehearsal.lost(rehearsal.secondary)
+
+
+def _site_power_back(rehearsal):
+    for host in (rehearsal.primary, rehearsal.secondary):
+        rehearsal.back(host)
+
+
+def _members_gone(*roles):
+    """These members of etcd stop."""
+
+    def inject(rehearsal):
+        for role in roles:
+            _quietly(getattr(rehearsal, role), ["systemctl", "stop", "etcd"])
+
+    def mend(rehearsal):
+        for role in roles:
+            _quietly(getattr(rehearsal, role), ["systemctl", "start", "--no-block", "etcd"])
+
+    return inject, mend
+
+
+def _while_serving():
+    """Faults that are made while the pair just serves."""
+    for role in ("primary", "secondary"):
+        whose = f"the {role}"
+        yield f"{role}_deaf", f"{whose} hears nobody, and is heard", *_one_way(role, hears=False)
+        yield f"{role}_mute", f"{whose} is heard by nobody, and hears", *_one_way(role, hears=True)
+        yield f"{role}_lossy", f"{whose} loses {LOST} % of what it is sent", *_one_way(role, False, LOST)
+        yield f"{role}_frozen", f"{whose} stands still, and its kernel answers", *_frozen(role)
+        yield f"{role}_slow", f"{whose} gets a twentieth of a processor", *_slow(role)
+        yield f"{role}_off_client", f"{whose} and the clients do not hear each other", *_apart(role, "client")
+    yield "apart", "the nodes do not hear each other, and others hear both", *_apart("primary", "secondary")
+    yield "link", "the primary's interface goes down and up again", *_link_lost("primary")
+    yield "site_power", "the primary loses power, and the site does soon after", _site_power, _site_power_back
+
+
 ALL = {
     one.name: one
     for one in (
@@ -174,7 +316,11 @@ ALL = {
         ),
         Fault("master", "the orchestrating master is killed", *_unit_killed("salt-master", "operator")),
         Fault(
-            "salt_run", "the orchestrating salt-run is killed", _orchestration_killed, lambda rehearsal: None
+            "salt_run",
+            "the orchestrating salt-run is killed",
+            _orchestration_killed,
+            lambda rehearsal: None,
+            operations=moments.ORCHESTRATIONS,
         ),
         Fault("ssh_cut", "SSH between the nodes is cut", _ssh_cut, _ssh_mended),
         Fault("primary_cut", "the primary is cut from everything", *_cut("primary", True), ("primary",)),
@@ -194,9 +340,24 @@ ALL = {
             for role in ("primary", "secondary")
             for name, how, seconds in (("ahead", "an hour ahead", HOUR), ("behind", "back an hour", -HOUR))
         ),
-        Fault("second_recover", "a second operator starts a recovery", *_second("recover")),
-        Fault("second_failover", "a second operator starts a failover", *_second("failover")),
-        Fault("second_boot", "a second operator boots the pair", *_second("boot")),
+        Fault(
+            "second_recover",
+            "a second operator starts a recovery",
+            *_second("recover"),
+            operations=moments.ORCHESTRATIONS,
+        ),
+        Fault(
+            "second_failover",
+            "a second operator starts a failover",
+            *_second("failover"),
+            operations=moments.ORCHESTRATIONS,
+        ),
+        Fault(
+            "second_boot",
+            "a second operator boots the pair",
+            *_second("boot"),
+            operations=moments.ORCHESTRATIONS,
+        ),
         Fault("watch", "the watch is not held, and the serving node not heard", _watch_fires, _watch_calm),
         Fault(
             "primary_gone",
@@ -210,6 +371,13 @@ ALL = {
             lambda rehearsal: rehearsal.power_cycled(rehearsal.primary),
             lambda rehearsal: None,
         ),
+        *(Fault(*words, operations=moments.SERVING) for words in _while_serving()),
+        Fault(
+            "members",
+            "two of etcd's three members stop",
+            *_members_gone("secondary", "client"),
+            operations=("serving_lease",),
+        ),
     )
 }
 
@@ -217,6 +385,9 @@ ALL = {
 ONLY_AT = {"primary_gone": ("down",), "primary_quick": ("pair.reboot:new", "pair.reboot:ret")}
 
 
-def at_all_moments(fault, moments):
-    """The moments of a list at which a fault is made."""
-    return [moment for moment in moments if moment in ONLY_AT.get(fault, moments)]
+def at_all_moments(fault, operation, among=None):
+    """The moments of an operation, or those ``among`` them, at which a fault is made."""
+    if operation not in ALL[fault].operations:
+        return []
+    found = moments.BY_OPERATION[operation] if among is None else among
+    return [moment for moment in found if moment in ONLY_AT.get(fault, found)]

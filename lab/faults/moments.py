@@ -3,6 +3,8 @@
 A moment is ``<function>:new`` (a master publishes that job), ``<function>:ret`` (its answer has come), or
 the phase of a handover on the node that serves (its state file). ``<moment>#2`` is the second time.
 ``random:<n>`` is n tenths of the time that an undisturbed run takes: as measured, else ``UNDISTURBED``.
+
+Where the pair just serves there is no run: the fault comes at once, and ``lasts:<n>`` is how long it lasts.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ _SETTLING = (
     "pair.activate:ret",
 )
 _CLOSING = ("pair.close_run:new", "pair.close_run:ret")
+ORCHESTRATIONS = ("recover", "failover", "boot")
+#: What is no orchestration: the pair serves, as it is shipped and with a lease.
+SERVING = ("serving", "serving_lease")
+_LASTING = {f"{seconds} s": (f"lasts:{seconds}",) for seconds in (5, 20, 90)}
 #: Only with ``recovery: {reboot: true}``.
 REBOOT = ("pair.reboot:new", "pair.reboot:ret", "down", "up")
 PHASES = {
@@ -75,6 +81,7 @@ PHASES = {
         ),
         "closing": _CLOSING,
     },
+    **dict.fromkeys(SERVING, _LASTING),
 }
 BY_OPERATION = {
     operation: tuple(moment for group in phases.values() for moment in group)
@@ -83,6 +90,16 @@ BY_OPERATION = {
 RANDOM = tuple(f"random:{tenths}" for tenths in range(1, 10))
 #: Seconds that an undisturbed run takes on a machine that is not busy, where none has been measured.
 UNDISTURBED = {"recover": 30.0, "failover": 25.0, "boot": 30.0}
+
+
+def configuration(operation):
+    """How the pair is configured: as it is shipped (an empty string), or with a ``lease``."""
+    return operation.removeprefix("serving_") if operation in SERVING[1:] else ""
+
+
+def lasts(moment):
+    """Seconds that a fault lasts while the pair just serves."""
+    return int(moment.removeprefix("lasts:"))
 
 
 def phase(operation, moment):

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 
+from lab import cache
 from lab import client
 from lab.faults import checker
 from lab.faults import clock
@@ -19,7 +20,6 @@ from lab.faults import moments
 from lab.faults import stage
 from lab.faults.evidence import Evidence
 from lab.faults.operator import Operator
-from lab.host import HostOff
 from lab.host import kill_session
 from lab.host import until
 from lab.site import in_parallel
@@ -41,16 +41,17 @@ class Rehearsal(Operator, Evidence):
         self.primary, self.secondary, self.client = lab.primary, lab.secondary, lab.client
         self.returned = lab.primary
         self.operator = lab.secondary
+        self.configuration = moments.configuration(operation)
         self.far_end = lab.secondary
         self.random = random.Random(f"{seed}")
         self.label = f"{operation}/{fault}/{moment}"
         self.timeline = []
-        self.outages = []  # [node, from, to]: cut off, or without power
+        self.outages = []  # [host, from, to, how]: "cut" off, "frozen", or without "power"
         self.silences = []  # [node, from, to]: it answers nobody's ARP
         self.process = self.second = self.jobs = self.muted = self.took = None
-        self.undisturbed = lab.undisturbed.get(operation, moments.UNDISTURBED[operation])
+        self.undisturbed = lab.undisturbed.get(operation, moments.UNDISTURBED.get(operation))
         self.plans = []
-        self.clocks = contextlib.ExitStack()
+        self.clocks, self.effects = contextlib.ExitStack(), contextlib.ExitStack()
         self.begun = time.time()
 
     def note(self, text):
@@ -81,12 +82,41 @@ class Rehearsal(Operator, Evidence):
         self._wait_highstate_at_boot(host)
 
     def cut(self, host, silent=True):
-        self.outages.append([host.name, time.time(), None, "cut"])
+        self.is_cut(host)
         host.cut("eth0", silent=silent)
 
     def mended(self, host):
         host.mend("eth0")
+        self.heard_again(host)
+
+    def is_cut(self, host):
+        self.outages.append([host.name, time.time(), None, "cut"])
+
+    def heard_again(self, host):
         self._ended(self.outages, host)
+
+    def stands_still(self, host):
+        self.outages.append([host.name, time.time(), None, "frozen"])
+
+    def goes_on(self, host):
+        self._ended(self.outages, host)
+
+    def apart(self, hosts):
+        """
+        Two hosts do not hear each other.
+
+        If one is the client, it cannot see who serves. Of two nodes each may take the other for dead, which
+        nothing but a lease prevents: with one there is no excuse.
+        """
+        if self.client in hosts:
+            self.is_cut(self.client)
+        elif not self.configuration:
+            for host in hosts:
+                self.is_cut(host)
+
+    def together(self, hosts):
+        for host in hosts:
+            self._ended(self.outages, host)
 
     def unheard(self, host):
         self.silences.append([host.name, time.time(), None])
@@ -101,11 +131,7 @@ class Rehearsal(Operator, Evidence):
 
     def holder(self):
         """The node that bears the address, as its kernel says."""
-        for host in self.lab.nodes:
-            with contextlib.suppress(HostOff, subprocess.SubprocessError):
-                if f" {stage.ADDRESS}/" in host.run(["ip", "-4", "-o", "addr"], timeout=10).stdout:
-                    return host
-        return None
+        return next((host for host in self.lab.nodes if self._bears(host)), None)
 
     def second_operator(self, what):
         pillar = json.dumps({"pair": "salt", **(stage.ALLOWED if what == "recover" else {})})
@@ -133,17 +159,22 @@ class Rehearsal(Operator, Evidence):
             if self.fault.clock:
                 self.clocks.enter_context(clock.settable(getattr(self, self.fault.clock)))
                 self._ready(self.operator)
+            self.lab.configure(self.configuration)
             self._load()
-            getattr(self, f"_before_{self.operation}")()
-            self._orchestrate()
-            self._observe()
-            self._mend()
+            if self.operation in moments.SERVING:
+                self._serve()
+            else:
+                getattr(self, f"_before_{self.operation}")()
+                self._orchestrate()
+                self._observe()
+                self._mend()
             self._repeat()
         except Exception as error:  # the report says what it was; the campaign goes on
             self.note(f"the rehearsal itself failed: {type(error).__name__}: {error}")
             self.failed = f"{type(error).__name__}: {error}"
         else:
             self.failed = None
+        self._quietly(self.effects.close)
         facts = self._facts()
         self._quietly(self.clocks.close)
         report = checker.judge(facts)
@@ -197,8 +228,7 @@ class Rehearsal(Operator, Evidence):
         self.how = self.random.choice(("cut", "cut", "power"))
         if self.moment in moments.REBOOT:
             self.how = "cut"
-        # The run before may have died, and its pause outlives it by a minute: nobody takes over until then.
-        until(lambda: not self._paused(self.secondary), 90, "the watch of salt2 to go on", pause=1)
+        self._wait_watched()
         self.note(f"salt1 is gone ({self.how})")
         if self.how == "power":
             self.lost(self.primary)
@@ -243,7 +273,7 @@ class Rehearsal(Operator, Evidence):
 
     def _before_boot(self):
         """Both nodes lose power, salt1 last; no master runs until the operator starts it."""
-        self.expected_bait, self.kept_bait = {str(n): f"before {n}\n" for n in range(1, 7)}, {}
+        self._same_files_in_the_end()
         self.lost(self.secondary)
         self.lost(self.primary)
         self.operator = self.primary
@@ -257,8 +287,45 @@ class Rehearsal(Operator, Evidence):
         in_parallel(begin, self.lab.nodes)
         self._ready(self.primary)
 
-    def _before_failover(self):
+    def _serve(self):
+        """No orchestration: the fault comes, lasts, and goes; and the nodes find out who serves."""
+        self.how = f"with a {self.configuration}" if self.configuration else "as shipped"
+        self._same_files_in_the_end()
+        self._wait_watched()
+        self.started = self.injected = time.time()
+        self.held_at_fault, self.hit, self.ended, self.said = self._holders_now(), True, 0, ""
+        self.note(self.fault.text)
+        self.fault.inject(self)
+        # The time it lasts is what is tried here.
+        time.sleep(max(0.0, self.injected + moments.lasts(self.moment) - time.time()))
+        self.note("mended")
+        self.fault.mend(self)
+        self.mended_at = time.time()
+        with contextlib.suppress(TimeoutError):  # the checker says so
+            self._wait_settled()
+
+    def _wait_watched(self):
+        # The run before may have died, and its pause outlives it by a minute: nobody takes over until then.
+        until(lambda: not self._paused(self.secondary), 90, "the watch of salt2 to go on", pause=1)
+
+    def _wait_settled(self):
+        """Until one node alone has had the address for as long as a claim may take."""
+        since = {}
+
+        def settled():
+            holders = self._holders_now()
+            if len(holders) != 1 or since.get("who") != holders:
+                since.update(who=holders, when=time.monotonic())
+            return len(holders) == 1 and time.monotonic() - since["when"] > checker.CLAIMS + 1
+
+        until(settled, checker.SETTLES + 20, "one node alone to have the address", pause=0.1)
+
+    def _same_files_in_the_end(self):
+        """Nobody changes the bait."""
         self.expected_bait, self.kept_bait = {str(n): f"before {n}\n" for n in range(1, 7)}, {}
+
+    def _before_failover(self):
+        self._same_files_in_the_end()
         self.far_end = self.primary
         self._ready(self.secondary)
 
@@ -318,8 +385,13 @@ class Rehearsal(Operator, Evidence):
         return [host.name for host in self.lab.nodes if self._bears(host)]
 
     def _bears(self, host):
-        with contextlib.suppress(HostOff, subprocess.SubprocessError):
-            return f" {stage.ADDRESS}/" in host.run(["ip", "-4", "-o", "addr"], timeout=10).stdout
+        """Whether its kernel has the address; asked from the machine, for a host may stand still."""
+        init = host.init()
+        if init is None:
+            return False
+        command = ["nsenter", f"--net=/proc/{init}/ns/net", "ip", "-4", "-o", "addr"]
+        with contextlib.suppress(RuntimeError):  # it goes down at this moment
+            return f" {stage.ADDRESS}/" in cache.call(command)
         return False
 
     def _paused(self, host):

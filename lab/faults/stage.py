@@ -17,6 +17,8 @@ TOOLS = "/usr/local/lib/failback-lab"
 PILLAR = "/srv/salt/pillar/pairs/salt.sls"
 CLIENT_FILES = "/srv/salt/files"
 SMALL = volumes.PLACES["small"]
+#: Seconds without an answer after which a node takes over (the pillar's default), and that a lease lasts.
+PATIENCE, TTL = 2, 6
 #: Seconds that an orchestration may take with a fault in it, before it counts as hanging.
 LIMIT = 300
 #: Allowed to one run: the load deletes and overwrites what it likes.
@@ -53,6 +55,7 @@ class Lab:
         """A pair that is ``normal``, with volumes that can be filled, and observers on its nodes."""
         fresh = not (self.site.state / "faults").exists()
         if fresh:
+            (self.site.state / "faults-configuration").unlink(missing_ok=True)
             self.site.down()
             self.site.up(masters=False)
             in_parallel(lambda host: host.power_off(), self.nodes)
@@ -121,6 +124,29 @@ class Lab:
             self.orchestrate(self.primary, what)
         (self.site.state / "faults").touch()
 
+    def configure(self, wanted):
+        """
+        Give the pair, which is ``normal``, a lease, or take it away.
+
+        wanted
+            As ``moments.configuration`` says.
+        """
+        place = self.site.state / "faults-configuration"
+        if wanted == (place.read_text() if place.exists() else ""):
+            return
+        line = ""
+        if wanted == "lease":
+            members = [{"id": host.name, "host": host.address()} for host in self.site.hosts]
+            line = f"    lease: {json.dumps({'members': members, 'ttl': TTL})}\n"
+        for host in self.nodes:
+            lines = [one for one in host.read(PILLAR).splitlines(True) if "    lease:" not in one]
+            host.write(PILLAR, "".join(lines).replace("    mode: manual\n", f"    mode: manual\n{line}", 1))
+        if line:
+            self.orchestrate(self.primary, "lease")
+        else:
+            self._highstate()
+        place.write_text(wanted)
+
     def push(self):
         """The checkout's tree on both masters, and what it makes of the nodes."""
         pillars = [host.read(PILLAR) for host in self.nodes]
@@ -128,6 +154,9 @@ class Lab:
         for host, text in zip(self.nodes, pillars):
             host.write(PILLAR, text)
             host.run(["salt-run", "saltutil.sync_all"], timeout=120)
+        self._highstate()
+
+    def _highstate(self):
         done = self.primary.run(["salt", "-L", "salt1,salt2", "state.apply"], timeout=300, check=False)
         if done.returncode:
             raise RuntimeError(f"highstate failed: {done.stdout[-3000:]}")

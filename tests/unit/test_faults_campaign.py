@@ -35,6 +35,23 @@ def test_every_fault_is_made_at_every_moment_of_every_orchestration():
     assert {fault for _, fault, _ in runs} == set(injectors.ALL) - {"none"}
 
 
+def test_while_the_pair_serves_every_fault_that_needs_no_run_is_made_for_each_time():
+    runs = campaign.every_run(moments.SERVING)
+    faults = {fault for _, fault, _ in runs}
+    assert {"primary_power", "lsyncd", "watch", "apart", "primary_frozen", "secondary_lossy"} <= faults
+    assert not faults & {"salt_run", "second_recover", "primary_gone", "primary_quick"}
+    assert {moments.lasts(moment) for _, _, moment in runs} == {5, 20, 90}
+    # One needs the members of etcd.
+    assert {operation for operation, fault, _ in runs if fault == "members"} == {"serving_lease"}
+    assert [moments.configuration(one) for one in ("recover", *moments.SERVING)] == ["", "", "lease"]
+    # And those faults are of no orchestration.
+    others = {fault for _, fault, _ in campaign.every_run(moments.ORCHESTRATIONS)}
+    assert not others & {"apart", "members", "primary_frozen", "site_power"}
+    chosen = campaign.random_runs(30, 7, moments.SERVING)
+    assert {operation for operation, _, _ in chosen} == set(moments.SERVING)
+    assert set(chosen) <= set(runs)
+
+
 def test_a_moment_by_chance_is_one_of_the_operation_or_of_its_time():
     found = {moments.at_random("boot", random.Random(seed)) for seed in range(200)}
     assert found == set(moments.BY_OPERATION["boot"]) | set(moments.RANDOM)
@@ -44,7 +61,8 @@ def test_what_a_moment_is_named_after_is_a_job_of_an_orchestration():
     tree = pathlib.Path(__file__).resolve().parents[2] / "salt"
     sources = [tree / "_states/pair_run.py", *(tree / "_utils/failback_master").glob("*.py")]
     text = "".join(source.read_text() for source in sources)
-    named = {one.partition(":")[0] for each in moments.BY_OPERATION.values() for one in each if ":" in one}
+    boundaries = [one for operation in moments.ORCHESTRATIONS for one in moments.BY_OPERATION[operation]]
+    named = {one.partition(":")[0] for one in boundaries if ":" in one}
     assert {one for one in named if f'"{one}"' not in text} == set()
     assert {"lsyncd.drain", "lsyncd.first_pass", "pair.renew", "pair.admit"} <= named
 
@@ -56,7 +74,7 @@ def test_a_failover_has_its_boundaries_before_and_after_the_handover():
         assert any(one.startswith(function) for one in phases["draining"])
     for function in ("pair.push_git", "reverse_rsync.compared", "pair.stand_by", "pair.activate"):
         assert any(one.startswith(function) for one in phases["settling"])
-    for each in moments.PHASES.values():
+    for each in (moments.PHASES[operation] for operation in moments.ORCHESTRATIONS):
         assert "pair.renew:ret" in each["opening"] and "pair.close_run:ret" in each["closing"]
     for operation in ("recover", "boot"):
         assert "lsyncd.first_pass:new" in moments.PHASES[operation]["settling"]
@@ -71,7 +89,7 @@ def test_the_second_time_of_a_moment_may_be_in_another_phase():
 
 
 def test_a_second_operator_may_start_each_orchestration():
-    assert {f"second_{operation}" for operation in moments.PHASES} <= set(injectors.ALL)
+    assert {f"second_{operation}" for operation in moments.ORCHESTRATIONS} <= set(injectors.ALL)
     started = []
     lab = types.SimpleNamespace(second_operator=started.append)
     injectors.ALL["second_failover"].inject(lab)
@@ -155,7 +173,7 @@ def a_rehearsal(seed=7, undisturbed=(), fault="rsync"):
 def test_a_rehearsal_waits_for_a_share_of_that_time():
     assert a_rehearsal(undisturbed={"failover": 17.0}).undisturbed == 17.0
     assert a_rehearsal().undisturbed == moments.UNDISTURBED["failover"]
-    assert set(moments.UNDISTURBED) == set(moments.PHASES)
+    assert set(moments.UNDISTURBED) == set(moments.ORCHESTRATIONS)
     ended = types.SimpleNamespace(poll=lambda: 0)
     assert moments.wait("random:5", None, ended, 17.0, 300).time is None
     assert moments.wait("random:5", None, ended, 0.0, 300).time is not None

@@ -334,3 +334,51 @@ def test_a_run_that_ended_before_its_moment_has_not_held():
     assert checker.shown(checker.judge(one)).startswith("BROKEN ")
     assert campaign.exit_status([report, checker.judge(one)]) == 1
     assert campaign.exit_status([checker.judge(facts())]) == 0
+
+
+def serving(operation="serving_lease", **changes):
+    """salt1 is cut off for 20 s while the pair serves; salt2 takes over after 8 s."""
+    one = facts()
+    more = {
+        "label": f"{operation}/primary_cut/lasts:20",
+        "configuration": "lease" if operation == "serving_lease" else "",
+        "patience": 2,
+        "ttl": 6 if operation == "serving_lease" else 0,
+        "started": 110.0,
+        "mended": 130.0,
+        "arp": arp((95, ["salt1"]), (110, []), (118, ["salt2"]), (130, ["salt2"])),
+    }
+    return one | more | changes
+
+
+def test_clients_may_wait_for_the_patience_and_the_lease():
+    assert checker.unserved(serving()) == []
+    (said,) = checker.unserved(serving("serving"))
+    assert said == "The client was answered by nobody for 8.0 s, from 10.0 s on; 4 s are allowed."
+    # An orchestration is judged by what the kernels say, and as long as nothing is mended there is no end.
+    assert checker.unserved(facts()) == checker.unserved(serving("serving", mended=None)) == []
+
+
+def test_nobody_can_be_answered_who_is_cut_off_himself_nor_by_nodes_without_power():
+    nobody = arp((95, ["salt1"]), (110, []), (130, ["salt2"]))
+    assert len(checker.unserved(serving(arp=nobody))) == 1
+    cut = [["client", 110.0, 130.0, "cut"]]
+    assert checker.unserved(serving(arp=nobody, outages=cut)) == []
+    power = [["salt1", 110.0, 130.0, "power"]]
+    assert len(checker.unserved(serving(arp=nobody, outages=power))) == 1
+    both = [*power, ["salt2", 113.0, 130.0, "power"]]
+    assert checker.unserved(serving(arp=nobody, outages=both)) == []
+
+
+def test_with_a_lease_no_cut_excuses_two_holders():
+    def two(configuration):
+        one = serving(configuration=configuration)
+        one["observed"] = {"salt1": [holds(100, True), holds(122, False)], "salt2": [holds(115, True)]}
+        spans = {node: checker.holding(lines, one, node) for node, lines in one["observed"].items()}
+        return checker.overlaps(one, spans)
+
+    counted, excused, said = two("")
+    assert (counted, excused, said) == ([], [[115, 122]], [])
+    counted, excused, said = two("lease")
+    assert (counted, excused) == ([[115, 122]], [])
+    assert said == ["Both nodes bore the address for 7.00 s, from 15.00 s on."]

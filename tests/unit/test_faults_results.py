@@ -42,9 +42,23 @@ def test_the_command_line_says_so_in_one_sentence(tmp_path, monkeypatch):
     assert "delete the page to begin anew" in str(ended.value)
 
 
-def test_the_page_of_this_tree_is_of_that_form():
-    text = (TREE / results.PAGE).read_text()
+def test_each_page_has_its_own_runs_and_says_alone_what_it_would_forget(tmp_path):
+    (tmp_path / "docs").mkdir()
+    orchestrations, serving = (tmp_path / one for one in results.PAGES)
+    assert results.write_all([report()] * 2, tmp_path) == []
+    assert results.counted(orchestrations.read_text()) == 2 and not serving.exists()
+    (said,) = results.write_all([report("serving/apart/lasts:20")], tmp_path)
+    assert "docs/faults-results.md counts 2 runs" in said
+    assert results.counted(orchestrations.read_text()) == 2
+    text = serving.read_text()
+    assert results.counted(text) == 1 and "| serving | 5 s | 20 s | 90 s |" in text
+
+
+@pytest.mark.parametrize("page", [one for one in results.PAGES if (TREE / one).exists()])
+def test_the_pages_of_this_tree_are_of_that_form(page):
+    text = (TREE / page).read_text()
     assert text.startswith(results.HEAD)
     assert results.counted(text) > 0
-    heads = [line.split(" ")[1] for line in text.splitlines() if " | opening | " in line]
-    assert heads == list(campaign.OPERATIONS)
+    lines = text.splitlines()
+    heads = [line.split(" ")[1] for line in lines if " | opening | " in line or " | 5 s | " in line]
+    assert heads == list(results.PAGES[page])
