@@ -220,7 +220,7 @@ def main(arguments=None):
         reports = make(lab, runs, seed, lambda text: print(text, flush=True), folder, options.minutes)
     finally:
         if not options.keep:
-            lab.site.down()
+            lab.down()
     print(checker.table(reports))
     return exit_status(reports)
 

@@ -3,8 +3,8 @@
 Invariants, by the names in the table:
 
 ``one holder``      at no moment two nodes bear the address, nor does the client see both of them answer for
-                    it, unless one of them is cut off, or was, and the claim is not settled yet; with a lease
-                    nothing excuses two
+                    it, unless one of them is cut off, or was, and the claim is not settled yet; with a
+                    lease nothing excuses two
 ``service``         nobody died who served: then somebody serves again within ``BACK_WITHIN`` seconds. Where
                     the pair just served, whatever died: within its patience, its lease and ``REACTS``
 ``promises``        every acknowledged write is on both nodes at the end; or, if it was acknowledged by a node
@@ -174,7 +174,7 @@ def _excused(facts, both):
     Nobody else's outage excuses anything: the nodes hear each other while a client hears neither. A node
     without power bears nothing, and one that has it again has to ask. With a lease nothing excuses two.
     """
-    if facts.get("configuration") == "lease":
+    if facts.get("configuration"):
         return []
     cut = [one[:3] for one in facts["outages"] if one[3] == "cut"] + facts["silences"]
     found = []
@@ -332,7 +332,7 @@ def unserved(facts):
     dark = [
         [begin, facts["ended"]] for begin, _ in _common(*(_dead(facts, one) for one in facts["observed"]))
     ]
-    allowed = facts["patience"] + facts["ttl"] + REACTS
+    allowed = facts["patience"] + facts["waits"] + REACTS
     return [
         f"The client was answered by nobody for {end - begin:.1f} s, from {begin - facts['begun']:.1f} s on; "
         f"{allowed:.0f} s are allowed."

@@ -41,7 +41,7 @@ class Evidence:
             "mended": getattr(self, "mended_at", None),
             "configuration": self.configuration,
             "patience": stage.PATIENCE,
-            "ttl": stage.TTL if self.configuration == "lease" else 0,
+            "waits": stage.WAITS[self.configuration],
             "hit": getattr(self, "hit", False),
             "fault": self.fault.name,
             "exit": getattr(self, "ended", None),
@@ -85,7 +85,8 @@ class Evidence:
         return [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")]
 
     def _observed(self, host):
-        return checker.since(host.read(stage.OBSERVED), self.begun - 5)
+        lines = checker.since(host.read(stage.OBSERVED), self.begun - 5)
+        return sorted([*lines, *self.from_outside[host.name]], key=lambda one: one["time"])
 
     def _arp(self):
         text = self.client.run(["tail", "-n", "20000", "/var/log/arp.jsonl"]).stdout

@@ -67,6 +67,16 @@ def _quietly(host, argv, **options):
         return host.run(argv, check=False, timeout=30, **options)
 
 
+def _rule(host, chain, family="inet", name="in"):
+    """A host that is on gets a rule of nftables, until :py:func:`_no_rule`; a refused one is an error."""
+    with contextlib.suppress(HostOff):
+        host.run(["nft", f"table {family} lab {{ chain {name} {{ {chain} }}; }}"], timeout=30)
+
+
+def _no_rule(host, family="inet"):
+    _quietly(host, ["nft", f"delete table {family} lab"])
+
+
 def _power_off(role):
     def inject(rehearsal):
         rehearsal.lost(getattr(rehearsal, role))
@@ -102,13 +112,11 @@ def _orchestration_killed(rehearsal):
 
 
 def _ssh_cut(rehearsal):
-    chain = "type filter hook input priority 0; tcp dport 22 drop; tcp sport 22 drop;"
-    rules = f"table inet lab {{ chain in {{ {chain} }} }}"
-    _quietly(rehearsal.secondary, ["nft", rules])
+    _rule(rehearsal.secondary, "type filter hook input priority 0; tcp dport 22 drop; tcp sport 22 drop;")
 
 
 def _ssh_mended(rehearsal):
-    _quietly(rehearsal.secondary, ["nft", "delete table inet lab"])
+    _no_rule(rehearsal.secondary)
 
 
 def _cut(role, silent):
@@ -161,16 +169,15 @@ def _watch_fires(rehearsal):
     """Nobody holds the watch back any more, and the node that serves is not heard for some seconds."""
     for host in (rehearsal.primary, rehearsal.secondary):
         _quietly(host, ["rm", "-f", "/var/lib/failback/salt/hold.json"])
-    rules = "table arp lab { chain out { type filter hook output priority 0; arp operation reply drop; } }"
     rehearsal.muted = rehearsal.holder()
     if rehearsal.muted:
-        _quietly(rehearsal.muted, ["nft", rules])
+        _rule(rehearsal.muted, "type filter hook output priority 0; arp operation reply drop;", "arp", "out")
         rehearsal.unheard(rehearsal.muted)
 
 
 def _watch_calm(rehearsal):
     if rehearsal.muted:
-        _quietly(rehearsal.muted, ["nft", "delete table arp lab"])
+        _no_rule(rehearsal.muted, "arp")
         rehearsal.heard(rehearsal.muted)
         rehearsal.muted = None
 
@@ -207,15 +214,16 @@ def _apart(*roles):
     def mend(rehearsal):
         hosts = [getattr(rehearsal, role) for role in roles]
         for host in hosts:
-            host.keep_apart(False)
+            # One that is off has no interface; its next one is as the others are.
+            if host.running:
+                host.keep_apart(False)
         rehearsal.together(hosts)
 
     return inject, mend
 
 
 def _drops(host, which):
-    hook = "type filter hook ingress device eth0 priority 0;"
-    _quietly(host, ["nft", f"table netdev lab {{ chain in {{ {hook} {which} drop; }} }}"])
+    _rule(host, f"type filter hook ingress device eth0 priority 0; {which} drop;", "netdev")
 
 
 def _one_way(role, hears, share=100):
@@ -247,7 +255,7 @@ def _one_way(role, hears, share=100):
     def mend(rehearsal):
         host = getattr(rehearsal, role)
         for one in others(rehearsal) if hears else [host]:
-            _quietly(one, ["nft", "delete table netdev lab"])
+            _no_rule(one, "netdev")
         if share == 100:
             rehearsal.heard_again(host)
 

@@ -3,6 +3,7 @@
 Nothing here knows how Failback works. It types what docs/operations.md says, and looks from outside.
 """
 
+import collections
 import contextlib
 import json
 import pickle
@@ -17,6 +18,7 @@ from lab.faults import checker
 from lab.faults import clock
 from lab.faults import injectors
 from lab.faults import moments
+from lab.faults import outside
 from lab.faults import stage
 from lab.faults.evidence import Evidence
 from lab.faults.operator import Operator
@@ -52,6 +54,7 @@ class Rehearsal(Operator, Evidence):
         self.undisturbed = lab.undisturbed.get(operation, moments.UNDISTURBED.get(operation))
         self.plans = []
         self.clocks, self.effects = contextlib.ExitStack(), contextlib.ExitStack()
+        self.from_outside = collections.defaultdict(list)  # by node: lines of a monitor that is not on it
         self.begun = time.time()
 
     def note(self, text):
@@ -70,12 +73,12 @@ class Rehearsal(Operator, Evidence):
         """Off, and on again at once: gone for so short a time that nobody need notice."""
         self.lost(host)
         host.power_on(wait=False)
-        self._ended(self.outages, host)
+        self._outage_ends(host, "power")
 
     def on(self, host):
         if not host.switched_on:
             host.power_on(limit=120)
-            self._ended(self.outages, host)
+            self._outage_ends(host, "power")
 
     def back(self, host):
         self.on(host)
@@ -93,13 +96,15 @@ class Rehearsal(Operator, Evidence):
         self.outages.append([host.name, time.time(), None, "cut"])
 
     def heard_again(self, host):
-        self._ended(self.outages, host)
+        self._outage_ends(host, "cut")
 
     def stands_still(self, host):
         self.outages.append([host.name, time.time(), None, "frozen"])
+        monitor = outside.Monitor(host, stage.ADDRESS)
+        self.effects.callback(lambda: self.from_outside[host.name].extend(monitor.stop()))
 
     def goes_on(self, host):
-        self._ended(self.outages, host)
+        self._outage_ends(host, "frozen")
 
     def apart(self, hosts):
         """
@@ -116,13 +121,16 @@ class Rehearsal(Operator, Evidence):
 
     def together(self, hosts):
         for host in hosts:
-            self._ended(self.outages, host)
+            self.heard_again(host)
 
     def unheard(self, host):
         self.silences.append([host.name, time.time(), None])
 
     def heard(self, host):
         self._ended(self.silences, host)
+
+    def _outage_ends(self, host, how):
+        self._ended([one for one in self.outages if one[3] == how], host)
 
     def _ended(self, spans, host):
         for span in spans:
@@ -152,6 +160,7 @@ class Rehearsal(Operator, Evidence):
 
     def run(self):
         """Everything; returns the report, a dict (see ``checker.judge``)."""
+        self.lab.configure(self.configuration)
         self.begun = time.time()
         if self.lab.follow:
             print(f"{self.label} seed {self.seed}", flush=True)
@@ -159,7 +168,6 @@ class Rehearsal(Operator, Evidence):
             if self.fault.clock:
                 self.clocks.enter_context(clock.settable(getattr(self, self.fault.clock)))
                 self._ready(self.operator)
-            self.lab.configure(self.configuration)
             self._load()
             if self.operation in moments.SERVING:
                 self._serve()
@@ -289,7 +297,7 @@ class Rehearsal(Operator, Evidence):
 
     def _serve(self):
         """No orchestration: the fault comes, lasts, and goes; and the nodes find out who serves."""
-        self.how = f"with a {self.configuration}" if self.configuration else "as shipped"
+        self.how = {"": "as shipped", "lease": "with a lease"}[self.configuration]
         self._same_files_in_the_end()
         self._wait_watched()
         self.started = self.injected = time.time()

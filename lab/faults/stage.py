@@ -17,8 +17,10 @@ TOOLS = "/usr/local/lib/failback-lab"
 PILLAR = "/srv/salt/pillar/pairs/salt.sls"
 CLIENT_FILES = "/srv/salt/files"
 SMALL = volumes.PLACES["small"]
-#: Seconds without an answer after which a node takes over (the pillar's default), and that a lease lasts.
-PATIENCE, TTL = 2, 6
+#: Seconds without an answer after which a node takes over (the pillar's default), and what it has to wait
+#: for then: until a lease ends.
+PATIENCE = 2
+WAITS = {"": 0, "lease": 6}
 #: Seconds that an orchestration may take with a fault in it, before it counts as hanging.
 LIMIT = 300
 #: Allowed to one run: the load deletes and overwrites what it likes.
@@ -134,18 +136,25 @@ class Lab:
         place = self.site.state / "faults-configuration"
         if wanted == (place.read_text() if place.exists() else ""):
             return
-        line = ""
-        if wanted == "lease":
-            members = [{"id": host.name, "host": host.address()} for host in self.site.hosts]
-            line = f"    lease: {json.dumps({'members': members, 'ttl': TTL})}\n"
+        keys = {"": {}, "lease": {"lease": self._lease()}}[wanted]
+        added = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in keys.items())
         for host in self.nodes:
-            lines = [one for one in host.read(PILLAR).splitlines(True) if "    lease:" not in one]
-            host.write(PILLAR, "".join(lines).replace("    mode: manual\n", f"    mode: manual\n{line}", 1))
-        if line:
+            lines = host.read(PILLAR).splitlines(True)
+            text = "".join(one for one in lines if not one.startswith("    lease:"))
+            host.write(PILLAR, text.replace("    mode: manual\n", f"    mode: manual\n{added}", 1))
+        # It ends what was there before, and sets up etcd, which has to begin on all its members at once.
+        self._highstate()
+        if wanted == "lease":
             self.orchestrate(self.primary, "lease")
-        else:
-            self._highstate()
         place.write_text(wanted)
+
+    def _lease(self):
+        members = [{"id": host.name, "host": host.address()} for host in self.site.hosts]
+        return {"members": members, "ttl": WAITS["lease"]}
+
+    def down(self):
+        """Remove the lab."""
+        self.site.down()
 
     def push(self):
         """The checkout's tree on both masters, and what it makes of the nodes."""
@@ -157,7 +166,9 @@ class Lab:
         self._highstate()
 
     def _highstate(self):
-        done = self.primary.run(["salt", "-L", "salt1,salt2", "state.apply"], timeout=300, check=False)
+        # Behind a highstate at boot, if there is one.
+        command = ["salt", "-L", "salt1,salt2", "state.apply", "queue=True"]
+        done = self.primary.run(command, timeout=300, check=False)
         if done.returncode:
             raise RuntimeError(f"highstate failed: {done.stdout[-3000:]}")
 

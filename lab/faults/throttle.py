@@ -17,10 +17,12 @@ def slow(group, share):
         1.0 is a whole processor.
     """
     quota = int(PERIOD * share)
-    _set(group, {"cpu.max": f"{quota} {PERIOD}", "cpu.cfs_quota_us": f"{quota}"})
+    if not _set(group, {"cpu.max": f"{quota} {PERIOD}", "cpu.cfs_quota_us": f"{quota}"}):
+        raise RuntimeError(f"No control group of this machine limits the processors of {group}.")
     try:
         yield
     finally:
+        # The group may be gone with its host.
         _set(group, {"cpu.max": "max", "cpu.cfs_quota_us": "-1"})
 
 
@@ -31,5 +33,5 @@ def _set(group, settings):
             place = hierarchy / cgroups.TOP / group / name
             if place.exists():
                 place.write_text(value)
-                return
-    raise RuntimeError(f"No control group of this machine limits the processors of {group}.")
+                return True
+    return False

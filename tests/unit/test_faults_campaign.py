@@ -2,6 +2,7 @@
 
 import pathlib
 import random
+import subprocess
 import sys
 import types
 
@@ -17,7 +18,9 @@ from lab.faults import campaign  # noqa: E402
 from lab.faults import checker  # noqa: E402
 from lab.faults import injectors  # noqa: E402
 from lab.faults import moments  # noqa: E402
+from lab.faults import outside  # noqa: E402
 from lab.faults import rehearsal  # noqa: E402
+from lab.faults import stage  # noqa: E402
 
 pytestmark = pytest.mark.one_release
 
@@ -43,7 +46,8 @@ def test_while_the_pair_serves_every_fault_that_needs_no_run_is_made_for_each_ti
     assert {moments.lasts(moment) for _, _, moment in runs} == {5, 20, 90}
     # One needs the members of etcd.
     assert {operation for operation, fault, _ in runs if fault == "members"} == {"serving_lease"}
-    assert [moments.configuration(one) for one in ("recover", *moments.SERVING)] == ["", "", "lease"]
+    configurations = [moments.configuration(one) for one in ("recover", *moments.SERVING)]
+    assert configurations == ["", "", "lease"] and set(configurations) == set(stage.WAITS)
     # And those faults are of no orchestration.
     others = {fault for _, fault, _ in campaign.every_run(moments.ORCHESTRATIONS)}
     assert not others & {"apart", "members", "primary_frozen", "site_power"}
@@ -217,3 +221,36 @@ def test_the_load_of_a_run_is_told_the_seed_of_the_run():
     assert told[-1]["seed"] == "7/client"
     written = load.LocalWriter("10.0.0.5", "/", "log", prefix="salt1-1795431726", seed="7/salt1")
     assert written.choice.random() == random.Random("7/salt1").random()
+
+
+def test_what_a_kernel_says_is_heard_while_its_host_stands_still():
+    said = (
+        "[2026-11-28T11:30:00.500000] 7: eth0    inet 10.0.0.5/24 scope global secondary eth0:0\\\n"
+        "[2026-11-28T11:30:02.250000] Deleted 7: eth0    inet 10.0.0.5/24 scope global secondary eth0:0\\\n"
+        "[2026-11-28T11:30:03.000000] Deleted 7: eth0    inet 10.0.0.55/24 scope global secondary eth0:1\\\n"
+    )
+    begun = 1795865400.0
+    assert list(outside.heard(said, "10.0.0.5")) == [
+        {"time": begun + 0.5, "what": "holds", "holds": True},
+        {"time": begun + 2.25, "what": "holds", "holds": False},
+    ]
+
+
+@pytest.mark.parametrize("fault", ["ssh_cut", "watch", "primary_deaf", "primary_mute", "secondary_lossy"])
+def test_a_rule_that_nft_refuses_is_no_fault_that_was_made(fault):
+    def run(argv, check=True, **options):
+        if argv[0] == "nft" and check:
+            raise subprocess.CalledProcessError(1, argv)
+
+    def host(name):
+        return types.SimpleNamespace(name=name, run=run, mac=lambda: "02:00:00:00:00:01")
+
+    hosts = [host(name) for name in ("salt1", "salt2", "client")]
+    site = types.SimpleNamespace(hosts=hosts)
+    lab = types.SimpleNamespace(
+        primary=hosts[0], secondary=hosts[1], client=hosts[2], site=site, undisturbed={}
+    )
+    one = rehearsal.Rehearsal(lab, "recover", fault, "armed", 7)
+    one.holder = lambda: hosts[0]
+    with pytest.raises(subprocess.CalledProcessError):
+        one.fault.inject(one)

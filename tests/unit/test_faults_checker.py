@@ -343,7 +343,7 @@ def serving(operation="serving_lease", **changes):
         "label": f"{operation}/primary_cut/lasts:20",
         "configuration": "lease" if operation == "serving_lease" else "",
         "patience": 2,
-        "ttl": 6 if operation == "serving_lease" else 0,
+        "waits": 6 if operation == "serving_lease" else 0,
         "started": 110.0,
         "mended": 130.0,
         "arp": arp((95, ["salt1"]), (110, []), (118, ["salt2"]), (130, ["salt2"])),
