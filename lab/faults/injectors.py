@@ -197,9 +197,14 @@ def _frozen(role):
 
 def _slow(role):
     def inject(rehearsal):
+        rehearsal.is_slow(getattr(rehearsal, role))
         rehearsal.effects.enter_context(throttle.slow(getattr(rehearsal, role).group, SLOW))
 
-    return inject, lambda rehearsal: rehearsal.effects.close()
+    def mend(rehearsal):
+        rehearsal.effects.close()
+        rehearsal.is_quick_again(getattr(rehearsal, role))
+
+    return inject, mend
 
 
 def _apart(*roles):

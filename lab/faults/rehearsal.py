@@ -26,6 +26,9 @@ from lab.host import kill_session
 from lab.host import until
 from lab.site import in_parallel
 
+#: Seconds that the primary is away at least before a recovery.
+OUTAGE = 6.0
+
 
 class Rehearsal(Operator, Evidence):
     """One run.
@@ -48,7 +51,7 @@ class Rehearsal(Operator, Evidence):
         self.random = random.Random(f"{seed}")
         self.label = f"{operation}/{fault}/{moment}"
         self.timeline = []
-        self.outages = []  # [host, from, to, how]: "cut" off, "frozen", or without "power"
+        self.outages = []  # [host, from, to, how]: "cut" off, "frozen", "slow", or without "power"
         self.silences = []  # [node, from, to]: it answers nobody's ARP
         self.process = self.second = self.jobs = self.muted = self.took = None
         self.undisturbed = lab.undisturbed.get(operation, moments.UNDISTURBED.get(operation))
@@ -97,6 +100,12 @@ class Rehearsal(Operator, Evidence):
 
     def heard_again(self, host):
         self._outage_ends(host, "cut")
+
+    def is_slow(self, host):
+        self.outages.append([host.name, time.time(), None, "slow"])
+
+    def is_quick_again(self, host):
+        self._outage_ends(host, "slow")
 
     def stands_still(self, host):
         self.outages.append([host.name, time.time(), None, "frozen"])
@@ -245,6 +254,8 @@ class Rehearsal(Operator, Evidence):
         until(lambda: self.holder_seen() == "salt2", 30, "salt2 to answer", pause=0)
         self.note("salt2 answers")
         self.writing.wait_acknowledged(10, node="salt2")
+        # Not just as salt2 takes over: what becomes of so young a claim is tried while the pair serves.
+        time.sleep(max(0.0, self.outages[-1][1] + OUTAGE - time.time()))
         if self.how == "power":
             self.back(self.primary)
             self._local_writer(self.primary)
