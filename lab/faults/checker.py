@@ -320,7 +320,7 @@ def unserved(facts):
     Sentences about clients that nobody answered for too long while the pair just served.
 
     From the fault to its end. Nobody can serve while both nodes are without power, nor after that before an
-    operator has booted the pair.
+    operator has booted the pair; nor, with a lease, while the one that renews it answers no ARP.
     """
     if facts["label"].split("/")[0] not in moments.SERVING or not facts.get("arp") or not facts.get("mended"):
         return []
@@ -332,6 +332,8 @@ def unserved(facts):
     dark = [
         [begin, facts["ended"]] for begin, _ in _common(*(_dead(facts, one) for one in facts["observed"]))
     ]
+    if facts["configuration"]:
+        dark += [[begin - 0.5, (end or facts["ended"]) + 1] for _, begin, end in facts["silences"]]
     allowed = facts["patience"] + facts["waits"] + REACTS
     return [
         f"The client was answered by nobody for {end - begin:.1f} s, from {begin - facts['begun']:.1f} s on; "

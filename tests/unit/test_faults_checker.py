@@ -370,6 +370,13 @@ def test_nobody_can_be_answered_who_is_cut_off_himself_nor_by_nodes_without_powe
     assert checker.unserved(serving(arp=nobody, outages=both)) == []
 
 
+def test_a_node_that_is_made_mute_is_heard_by_nobody_and_with_a_lease_nobody_else_may_serve():
+    mute = [["salt1", 110.0, 130.0]]
+    nobody = arp((95, ["salt1"]), (110, []), (130, ["salt1"]))
+    assert checker.unserved(serving(arp=nobody, outages=[], silences=mute)) == []
+    assert len(checker.unserved(serving("serving", arp=nobody, outages=[], silences=mute))) == 1
+
+
 def test_with_a_lease_no_cut_excuses_two_holders():
     def two(configuration):
         one = serving(configuration=configuration)
