@@ -190,19 +190,20 @@ def _frozen(role):
 
     def mend(rehearsal):
         rehearsal.effects.close()
-        rehearsal.goes_on(getattr(rehearsal, role))
+        rehearsal.outage_ends(getattr(rehearsal, role), "frozen")
 
     return inject, mend
 
 
 def _slow(role):
     def inject(rehearsal):
-        rehearsal.is_slow(getattr(rehearsal, role))
-        rehearsal.effects.enter_context(throttle.slow(getattr(rehearsal, role).group, SLOW))
+        host = getattr(rehearsal, role)
+        rehearsal.outage_begins(host, "slow")
+        rehearsal.effects.enter_context(throttle.slow(host.group, SLOW))
 
     def mend(rehearsal):
         rehearsal.effects.close()
-        rehearsal.is_quick_again(getattr(rehearsal, role))
+        rehearsal.outage_ends(getattr(rehearsal, role), "slow")
 
     return inject, mend
 
@@ -249,7 +250,7 @@ def _one_way(role, hears, share=100):
     def inject(rehearsal):
         host = getattr(rehearsal, role)
         if share == 100:
-            rehearsal.is_cut(host)
+            rehearsal.outage_begins(host, "cut")
         if hears:
             sent = f"ether saddr {host.mac()}"
             for one in others(rehearsal):
@@ -262,7 +263,7 @@ def _one_way(role, hears, share=100):
         for one in others(rehearsal) if hears else [host]:
             _no_rule(one, "netdev")
         if share == 100:
-            rehearsal.heard_again(host)
+            rehearsal.outage_ends(host, "cut")
 
     return inject, mend
 
@@ -353,23 +354,18 @@ ALL = {
             for role in ("primary", "secondary")
             for name, how, seconds in (("ahead", "an hour ahead", HOUR), ("behind", "back an hour", -HOUR))
         ),
-        Fault(
-            "second_recover",
-            "a second operator starts a recovery",
-            *_second("recover"),
-            operations=moments.ORCHESTRATIONS,
-        ),
-        Fault(
-            "second_failover",
-            "a second operator starts a failover",
-            *_second("failover"),
-            operations=moments.ORCHESTRATIONS,
-        ),
-        Fault(
-            "second_boot",
-            "a second operator boots the pair",
-            *_second("boot"),
-            operations=moments.ORCHESTRATIONS,
+        *(
+            Fault(
+                f"second_{what}",
+                f"a second operator {does}",
+                *_second(what),
+                operations=moments.ORCHESTRATIONS,
+            )
+            for what, does in (
+                ("recover", "starts a recovery"),
+                ("failover", "starts a failover"),
+                ("boot", "boots the pair"),
+            )
         ),
         Fault("watch", "the watch is not held, and the serving node not heard", _watch_fires, _watch_calm),
         Fault(

@@ -69,51 +69,42 @@ class Rehearsal(Operator, Evidence):
 
     def lost(self, host):
         if host.switched_on:
-            self.outages.append([host.name, time.time(), None, "power"])
+            self.outage_begins(host, "power")
             host.power_off()
 
     def power_cycled(self, host):
         """Off, and on again at once: gone for so short a time that nobody need notice."""
         self.lost(host)
         host.power_on(wait=False)
-        self._outage_ends(host, "power")
+        self.outage_ends(host, "power")
 
     def on(self, host):
         if not host.switched_on:
             host.power_on(limit=120)
-            self._outage_ends(host, "power")
+            self.outage_ends(host, "power")
 
     def back(self, host):
         self.on(host)
         self._wait_highstate_at_boot(host)
 
     def cut(self, host, silent=True):
-        self.is_cut(host)
+        self.outage_begins(host, "cut")
         host.cut("eth0", silent=silent)
 
     def mended(self, host):
         host.mend("eth0")
-        self.heard_again(host)
+        self.outage_ends(host, "cut")
 
-    def is_cut(self, host):
-        self.outages.append([host.name, time.time(), None, "cut"])
+    def outage_begins(self, host, how):
+        self.outages.append([host.name, time.time(), None, how])
 
-    def heard_again(self, host):
-        self._outage_ends(host, "cut")
-
-    def is_slow(self, host):
-        self.outages.append([host.name, time.time(), None, "slow"])
-
-    def is_quick_again(self, host):
-        self._outage_ends(host, "slow")
+    def outage_ends(self, host, how):
+        self._ended([one for one in self.outages if one[3] == how], host)
 
     def stands_still(self, host):
-        self.outages.append([host.name, time.time(), None, "frozen"])
+        self.outage_begins(host, "frozen")
         monitor = outside.Monitor(host, stage.ADDRESS)
         self.effects.callback(lambda: self.from_outside[host.name].extend(monitor.stop()))
-
-    def goes_on(self, host):
-        self._outage_ends(host, "frozen")
 
     def apart(self, hosts):
         """
@@ -123,23 +114,20 @@ class Rehearsal(Operator, Evidence):
         nothing but a lease prevents: with one there is no excuse.
         """
         if self.client in hosts:
-            self.is_cut(self.client)
+            self.outage_begins(self.client, "cut")
         elif not self.configuration:
             for host in hosts:
-                self.is_cut(host)
+                self.outage_begins(host, "cut")
 
     def together(self, hosts):
         for host in hosts:
-            self.heard_again(host)
+            self.outage_ends(host, "cut")
 
     def unheard(self, host):
         self.silences.append([host.name, time.time(), None])
 
     def heard(self, host):
         self._ended(self.silences, host)
-
-    def _outage_ends(self, host, how):
-        self._ended([one for one in self.outages if one[3] == how], host)
 
     def _ended(self, spans, host):
         for span in spans:
