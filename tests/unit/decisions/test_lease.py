@@ -114,6 +114,9 @@ def test_the_same_write_keeps_the_moment_at_which_it_was_seen_first():
 
 SERVES = lease.Observation(now=101.0, generation=4, active=True, right=right(), key=key(), asked_last=100.0)
 
+#: Its right has run out.
+RELEASED = {"now": 110.0, "released": 4, "ended": 108.5}
+
 
 @pytest.mark.parametrize(
     ("changes", "action", "sentence"),
@@ -125,9 +128,21 @@ SERVES = lease.Observation(now=101.0, generation=4, active=True, right=right(), 
         ({"now": 108.5, "released": 3}, lease.RELEASE, "may not serve"),
         ({"now": 108.5, "released": 4}, lease.ACQUIRE, "it asks again"),
         ({"now": 108.5, "released": 4, "asked_last": 108.0}, lease.NOTHING, "it asks again"),
+        # Its own programs ran late before the release, or have since: the other node has the first turn.
+        ({**RELEASED, "late": 107.0}, lease.LOOK, "the other node goes first"),
+        ({**RELEASED, "late": 109.0}, lease.LOOK, "the other node goes first"),
+        ({**RELEASED, "late": 109.0, "asked_last": 109.5}, lease.NOTHING, "the other node goes first"),
+        ({**RELEASED, "late": 98.0}, lease.ACQUIRE, "it asks again"),
+        ({**RELEASED, "late": 109.0, "now": 108.5 + 1.5 * TTL}, lease.ACQUIRE, "it asks again"),
+        ({**RELEASED, "late": 109.0, "ended": None}, lease.ACQUIRE, "it asks again"),
+        ({**RELEASED, "late": 109.0, "key": key("salt2", 5)}, lease.STEP_DOWN, "salt2 has the lease"),
         ({"released": 4}, lease.RESUME, "nobody else has had it since"),
         ({"released": 4, "busy": "the watch is paused"}, lease.NOTHING, "the watch is paused"),
         ({"released": 4, "busy": "a handover", "now": 102.0}, lease.RENEW, "a handover"),
+        ({"lacks": True}, lease.PUT_BACK, "not all of its addresses"),
+        ({"lacks": True, "busy": "a handover"}, lease.NOTHING, "by the lease"),
+        ({"lacks": True, "now": 108.5}, lease.RELEASE, "may not serve"),
+        ({"lacks": True, "active": False}, lease.NOTHING, "does not serve"),
         ({"right": None, "now": 102.0}, lease.ACQUIRE, "without a lease so far"),
         ({"right": None}, lease.NOTHING, "without a lease so far"),
         ({"right": lease.Right(0, 0.0, 0.0)}, lease.RELEASE, "may not serve"),

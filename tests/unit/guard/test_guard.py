@@ -274,3 +274,50 @@ def test_a_guard_that_is_stopped_while_the_lease_stays_leaves_all_as_it_is(world
     with world.on("salt2") as member:
         assert loop.main(member) == 0
     assert right.place(world.members["salt2"]).exists()
+
+
+def test_a_node_whose_programs_run_late_lets_the_other_one_go_first(guarded, world):
+    guarded.run(1)
+    world.now += TTL  # it stood still for so long
+    guarded.run(TTL / 2)
+    assert "the other node goes first" in guarded.says()
+    assert right.in_force(world.members["salt2"]) is None
+    # The other one is dead, or does not want it.
+    guarded.run(TTL + 4)
+    assert guarded.says() == "salt2 serves salt by the lease"
+
+
+def test_a_node_that_was_on_time_asks_again_as_soon_as_etcd_is_back(guarded, world):
+    guarded.run(1)
+    world.cluster.gone = True
+    guarded.run(TTL)
+    assert "it asks again" in guarded.says()
+    world.cluster.gone = False
+    guarded.run(TTL / 2)
+    assert guarded.says() == "salt2 serves salt by the lease"
+
+
+def test_an_address_that_the_kernel_has_deleted_too_early_is_put_back(world, monkeypatch):
+    """It counts whole seconds; the right was renewed in the last of them, so nothing was released."""
+    limit = actions.limit
+    guarded = Guarded(world, "salt2", monkeypatch)
+    monkeypatch.setattr(actions, "limit", limit)
+    guarded.run(2)
+    for holders in world.holders.values():
+        holders.discard("salt2")
+    guarded.run(4)
+    assert world.serving() == "salt2"
+    assert world.units["salt2"] == {WORK, "sshd.service"}
+    assert world.ledgers()[1] == (4, "salt2")
+
+
+def test_nothing_is_put_back_while_a_handover_takes_it_away(world, monkeypatch):
+    limit = actions.limit
+    guarded = Guarded(world, "salt2", monkeypatch)
+    monkeypatch.setattr(actions, "limit", limit)
+    guarded.run(2)
+    monkeypatch.setattr(actions, "busy", lambda member: "a handover is under way")
+    for holders in world.holders.values():
+        holders.discard("salt2")
+    guarded.run(4)
+    assert world.serving() == "nobody"

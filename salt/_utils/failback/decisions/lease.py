@@ -31,12 +31,16 @@ MARGIN = 1.5
 #: force.
 RENEW_AFTER, ASK_ETCD_WITHIN, ASK_PEER_WITHIN = 0.2, 0.2, 0.3
 
+#: For how many TTL a slow node leaves the lease to the other one, from its end on. That one has seen its
+#: last write up to ``RENEW_AFTER`` late, waits for a whole TTL, and needs a look of its watch.
+STANDS_BACK = 1.5
+
 #: Where a right comes from.
 LEASE, PROMISE = "lease", "promise"
 
 #: What the guard does next.
-NOTHING, LOOK, RENEW, ACQUIRE, RELEASE, RESUME, STEP_DOWN = (
-    "nothing", "look", "renew", "acquire", "release", "resume", "step down",
+NOTHING, LOOK, RENEW, ACQUIRE, RELEASE, RESUME, PUT_BACK, STEP_DOWN = (
+    "nothing", "look", "renew", "acquire", "release", "resume", "put back", "step down",
 )  # fmt: skip
 
 
@@ -121,14 +125,21 @@ class Observation:
     right, key
         The last :class:`Right` and :class:`Key`, or None.
 
-    released
-        The generation in which the guard has released the addresses, or None: it has not.
+    released, ended
+        The generation in which the guard has released the addresses, and when the right to serve had run out;
+        None: it has not released them, or not said when.
+
+    late
+        When a step of the guard came later than it should, the last time.
 
     asked_last
         When it asked last for anything.
 
     busy
         Why the node changes hands or is paused at this moment, or None: then nothing is taken up again.
+
+    lacks
+        Whether an address was not on the node when its last right was granted.
     """
 
     now: float
@@ -138,8 +149,11 @@ class Observation:
     right: Right = None
     key: Key = None
     released: int = None
+    ended: float = None
+    late: float = float("-inf")
     asked_last: float = float("-inf")
     busy: str = None
+    lacks: bool = False
 
 
 def lifetime(right, now):
@@ -292,6 +306,9 @@ def judge(observation, node, ttl, pair="the pair"):
     if not in_force:
         if observation.released != observation.generation:
             return RELEASE, f"{node} may not serve {pair} any more: what it was granted last has run out"
+        if _stands_back(observation, ttl):
+            sentence = f"{node} has released {pair}, and its own programs run late: the other node goes first"
+            return (LOOK if due else NOTHING), sentence
         sentence = (
             f"{node} has released {pair}, because it could not renew its right to serve it; it asks again"
         )
@@ -300,8 +317,23 @@ def judge(observation, node, ttl, pair="the pair"):
         if observation.busy:
             return (RENEW if due else NOTHING), f"{node} takes {pair} not up again yet: {observation.busy}"
         return RESUME, f"{node} has the right to serve {pair} again, and nobody else has had it since"
+    if observation.lacks and not observation.busy:
+        return PUT_BACK, f"{node} has the right to serve {pair}, and not all of its addresses"
     what = "the lease" if right.source == LEASE else "the other node's promise, because etcd does not answer"
     return (RENEW if due else NOTHING), f"{node} serves {pair} by {what}"
+
+
+def _stands_back(observation, ttl):
+    """
+    Whether a node that has released its addresses leaves the lease to the other one for a while.
+
+    One that gets too little of a processor to renew its right in time may get it again, and be too slow to
+    serve by it: then nobody serves, again and again.
+    """
+    ended = observation.ended
+    if ended is None or observation.late < ended - ttl:
+        return False
+    return observation.now < ended + STANDS_BACK * ttl
 
 
 def _taken_by_another(key, node, generation):

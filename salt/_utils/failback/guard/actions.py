@@ -40,17 +40,50 @@ def limit(member, right, seconds):
 
     seconds
         Whole seconds from now.
+
+    Returns the addresses that it does not have: the kernel may have deleted them just before.
     """
     wanted = floating.of_pair(member.config)
     if not wanted:
-        return
+        return []
     with address_holder.Holder(wanted) as holder:
-        if holder.limit(seconds) and not right.in_force(system.boottime()):
+        limited = holder.limit(seconds)
+        if limited and not right.in_force(system.boottime()):
             # Frozen between the look at the clock and the kernel, which may have put back what had run out.
             holder.release()
             raise Unavailable(
                 f"{member.node} stood still while it renewed {member.pair}, and has released it."
             )
+    return [one.address for one in wanted if one.address not in limited]
+
+
+def put_back(member, generation):
+    """
+    Take addresses again that the kernel has deleted although this node has the right to serve.
+
+    The kernel counts whole seconds, so an address may go up to a second before the right ends; when that is
+    renewed in this second, nothing is released, and nobody else can have served.
+
+    generation
+        In which it serves.
+
+    Returns a sentence. Raises ``FailbackError`` when another host answers, or something else is in the way.
+    """
+    wanted = floating.of_pair(member.config)
+    with member.ledger.changing_hands():
+        own, record = member.ledger.read(), rights.read(member)
+        if not ledger.is_active(own, member.node) or own["generation"] != generation or record.released:
+            return f"{member.node} has nothing to put back of {member.pair}: its ledger has changed."
+        reason = busy(member)
+        if reason:
+            raise Refused(f"{member.node} puts nothing back of {member.pair} yet: {reason}.")
+        with address_holder.Holder(wanted) as holder:
+            holder.check()
+            rights.take(member, holder, wanted)
+    address_holder.announce_later(member)
+    sentence = f"{member.node} has put back the addresses of {member.pair}, which the kernel had deleted"
+    system.log(sentence)
+    return sentence
 
 
 def without_lease(member):
@@ -79,7 +112,9 @@ def release(member, generation):
         holder.release()
     record = rights.read(member)
     stopped = record.released["stopped"] if record.released else []
-    rights.change(member, right=None, released={"generation": generation, "stopped": stopped})
+    ended = record.right.until if record.right else system.boottime()
+    released = {"generation": generation, "stopped": stopped, "ended": ended}
+    rights.change(member, right=None, released=released)
     sentence = (
         f"{member.node} has released the addresses of {member.pair}: its right to serve has run out, and it "
         f"could not renew it. It serves again by itself when etcd, or {member.peer['id']}, answers and "

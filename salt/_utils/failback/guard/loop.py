@@ -29,6 +29,8 @@ from failback.state import ledger
 
 #: Seconds between two looks at the files. A right that another process was granted is found within this time.
 LOOK_EVERY = 0.25
+#: Seconds between two steps after which the later one is late: a step waits for nothing but the processor.
+LATE = 1.0
 #: Exit status that tells systemd not to start the guard anew (RestartPreventExitStatus= in its unit).
 NO_LEASE = 4
 #: Seconds between two lines in the log about what goes on failing.
@@ -88,9 +90,12 @@ class Guard:
         self._wakened = threading.Event()
         self._ended = False
         self._asking = self._stopping = None
-        self._asked_last = float("-inf")
+        self._asked_last = self._late = float("-inf")
+        self._stepped_last = None
         self._sentence = self._problem = None
         self._limited = self._fed = None
+        #: Whether an address was not there when the last right was granted.
+        self._lacks = False
         self._configuration = _mark(member)
 
     def end(self):
@@ -115,6 +120,7 @@ class Guard:
 
     def step(self):
         """Look, judge, do. Nothing in it waits for the network or for another process."""
+        self._look_at_the_clock()
         observation = self._observe()
         action, sentence = lease.judge(observation, self._member.node, self._ttl, self._member.pair)
         self._note(sentence)
@@ -123,9 +129,15 @@ class Guard:
             self._release(observation)
         elif action in (lease.RENEW, lease.ACQUIRE, lease.LOOK):
             self._ask(action, observation)
-        elif action in (lease.RESUME, lease.STEP_DOWN):
+        elif action in (lease.RESUME, lease.PUT_BACK, lease.STEP_DOWN):
             self._change_hands(action, observation)
         self._feed(observation)
+
+    def _look_at_the_clock(self):
+        now = system.boottime()
+        if self._stepped_last is not None and now > self._stepped_last + LATE:
+            self._late = now
+        self._stepped_last = now
 
     def _observe(self):
         member = self._member
@@ -146,8 +158,11 @@ class Guard:
             right=record.right,
             key=record.key,
             released=record.released and record.released["generation"],
+            ended=record.released and record.released.get("ended"),
+            late=self._late,
             asked_last=self._asked_last,
-            busy=actions.busy(member) if record.released else None,
+            busy=actions.busy(member) if record.released or self._lacks else None,
+            lacks=self._lacks,
         )
 
     def _limit(self, right):
@@ -157,7 +172,7 @@ class Guard:
         seconds = lease.lifetime(right, system.boottime())
         if not seconds:
             return
-        actions.limit(self._member, right, seconds)
+        self._lacks = bool(actions.limit(self._member, right, seconds))
         self._limited = right
 
     def _release(self, observation):
@@ -188,6 +203,9 @@ class Guard:
         self._asked_last = observation.now
         if action == lease.RESUME:
             self._asking = self._begin(actions.resume, self._member)
+        elif action == lease.PUT_BACK:
+            self._lacks = False  # found again with the next right, if it fails
+            self._asking = self._begin(actions.put_back, self._member, observation.generation)
         else:
             self._asking = self._begin(actions.step_down, self._member, observation.key)
 
