@@ -28,10 +28,16 @@ BASE = Kind(
         *("python3", "python3-venv"),
         # For pairs with a lease; a test says which hosts are members.
         "etcd-server",
+        # What sets the network up on other sites; a test says where.
+        *("network-manager", "netplan.io"),
     ),
     at_boot=("salt-minion.service", "ssh.service", "cron.service", "networking.service"),
     # Failback decides when these start, or nobody.
-    not_at_boot=("lsyncd.service", "salt-master.service", "etcd.service"),
+    not_at_boot=(
+        *("lsyncd.service", "salt-master.service", "etcd.service"),
+        *("NetworkManager.service", "NetworkManager-dispatcher.service"),
+        *("NetworkManager-wait-online.service", "wpa_supplicant.service"),
+    ),
 )
 
 #: And what a cluster runs: a batch system with its database, monitoring, mail, virtual machines.
@@ -62,10 +68,14 @@ PEERS = Kind(
     packages=(
         *BASE.packages,
         *("keepalived", "corosync", "pacemaker", "pacemaker-cli-utils", "resource-agents"),
+        *("fence-agents", "ipmitool", "openipmi"),
+        # For its etcdctl.
+        "etcd-client",
     ),
     at_boot=("ssh.service", "networking.service"),
     not_at_boot=(
         *BASE.not_at_boot,
+        *("ipmievd.service", "openipmi.service"),
         *("salt-minion.service", "keepalived.service", "corosync.service", "pacemaker.service"),
     ),
 )

@@ -154,6 +154,11 @@ FILES = {
             ("eth0", "fd00::6", 14),
         ],
     ),
+    "what NetworkManager has found and noted": (
+        "NetworkManager",
+        f"{KEYFILE}\n[.nmmeta]\nnm-generated=true\nvolatile=true\nexternal=true\n",
+        [],
+    ),
     "network scripts of RHEL": (
         "network scripts",
         RHEL,
@@ -228,3 +233,21 @@ def test_an_interfaces_file_names_others():
 )
 def test_what_systemd_networkd_leaves_alone(texts, keeps):
     assert network_files.keeps(texts) is keeps
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("/etc/systemd/network/eth0.network", "/etc/systemd/network/eth0.network"),
+        (
+            "/run/systemd/network/10-netplan-eth0.network",
+            "/etc/systemd/network/10-netplan-eth0.network.d/keep.conf",
+        ),
+        (
+            "/usr/lib/systemd/network/80-wired.network",
+            "/etc/systemd/network/80-wired.network.d/keep.conf",
+        ),
+    ],
+)
+def test_a_setting_is_added_where_no_program_writes_it_anew(file, place):
+    assert network_files.place_of_a_setting(file) == place

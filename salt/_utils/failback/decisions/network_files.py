@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import posixpath
 import re
 
 from failback.decisions import scripts
@@ -134,6 +135,9 @@ def _networkd(lines):
 
 def _keyfile(lines):
     entries = list(_entries(lines))
+    if (".nmmeta", "nm-generated", "true") in [one[:3] for one in entries]:
+        # What NetworkManager itself has found on an interface and written down: it takes nothing by it.
+        return
     names = [
         value for section, key, value, _ in entries if (section, key) == ("connection", "interface-name")
     ]
@@ -158,6 +162,17 @@ def keeps(texts):
         if (section, key) == ("Network", "KeepConfiguration")
     ]
     return bool(said) and (said[-1] in KEEPS or said[-1] in TRUE)
+
+
+def place_of_a_setting(file):
+    """
+    Where an administrator adds a setting to a ``.network`` file of systemd-networkd.
+
+    A file outside ``/etc`` is another program's, such as netplan's, which writes it anew: a drop-in stays.
+    """
+    if file.startswith("/etc/"):
+        return file
+    return f"/etc/systemd/network/{posixpath.basename(file)}.d/keep.conf"
 
 
 # --- ifcfg: the network scripts of RHEL up to 9, and wicked's of SUSE

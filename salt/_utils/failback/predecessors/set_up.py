@@ -114,7 +114,7 @@ def dropped(links, root="/"):
     root
         Folder that stands for ``/``.
 
-    Returns the file that it goes by, by interface.
+    Returns the file in which to say that it shall not, by interface.
     """
     root, found = pathlib.Path(root), {}
     for name, index in links.items():
@@ -130,7 +130,7 @@ def dropped(links, root="/"):
         if above is None:
             continue
         if not network_files.keeps([above, *_drop_ins(root, path.name)]):
-            found[name] = file
+            found[name] = network_files.place_of_a_setting(file)
     return found
 
 
