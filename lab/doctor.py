@@ -35,7 +35,7 @@ PROGRAMS = {
     "chroot": "coreutils",
 }
 #: Megabytes of memory that must be free for the hosts of a site: estimates, on the safe side.
-MEMORY = {"bench": 700, "salt": 1800, "vm": 2600, "dalma": 8000}
+MEMORY = {"bench": 700, "salt": 1800, "faults": 1800, "vm": 2600, "dalma": 8000}
 #: Megabytes of disk: an image, an environment of the tests, and what a lab's hosts write.
 IMAGE_DISK = {"base": 900, "peers": 900, "services": 2100}
 ENVIRONMENT_DISK, LAB_DISK = 700, 1500

@@ -135,6 +135,25 @@ class Host:
             raise HostOff(f"{self.name} has gone off, so {argv[0]} cannot run in it.") from None
         return cgroups.entering(groups, arguments)
 
+    def beside(self, argv):
+        """
+        The argument list that runs ``argv``, a program of the machine, in the host's network only.
+
+        It stands in none of the host's groups, so that it goes on while the host is frozen.
+        """
+        pid = self.init()
+        if pid is None:
+            raise HostOff(f"{self.name} is not running, so it has no network.")
+        return ["nsenter", f"--net=/proc/{pid}/ns/net", *argv]
+
+    def lifetimes(self):
+        """The IPv4 addresses that its kernel has, each with the seconds for which it is kept."""
+        try:
+            links = json.loads(cache.call(self.beside(["ip", "-j", "-4", "addr"])))
+        except (HostOff, RuntimeError):  # it is off, or goes off at this moment
+            return {}
+        return {one["local"]: one["valid_life_time"] for link in links for one in link.get("addr_info", [])}
+
     def read(self, path):
         """A file's content as str; also when the host is off (its disk is there)."""
         return os.fsdecode(self.read_bytes(path))

@@ -70,6 +70,7 @@ class Description:
     master_address: str = ""  # what minions other than the masters themselves call their master
     spare: tuple = ()  # pairs that are left out unless they are asked for
     absent: tuple = ()  # machines of the site that this lab does without
+    boards: tuple = ()  # (host, UDP port): its management board, on the host with the role bmc
 
     @property
     def pairs(self):
@@ -150,6 +151,18 @@ SALT = Description(
     master_address="10.0.0.5",
 )
 
+#: For the fault campaign: the same, and boards that switch its nodes off.
+FAULTS = dataclasses.replace(
+    SALT,
+    name="faults",
+    image="services",
+    machines=(
+        *SALT.machines[:2],
+        Machine("client", 100, roles=("minion", "witness", "bmc"), shared=(("boards", "/srv/boards"),)),
+    ),
+    boards=(("salt1", 9011), ("salt2", 9012)),
+)
+
 
 def _two(pair, first, second, **settings):
     """The two hosts of a pair, each given as (name, number)."""
@@ -222,6 +235,7 @@ DALMA = Description(
     master_address="10.0.0.5",
     # A pair that is added to the running cluster, to show that it can be done.
     spare=("web",),
+    boards=(("archive3", 9003), ("archive4", 9004)),
 )
 
 #: The hosts of the virtual machines alone; both masters reach them, so that two operators can be at them.
@@ -240,10 +254,11 @@ VM = Description(
             shared=(("vms", "/srv/vms"),),
             devices=("/dev/kvm",),
         ),
-        Machine("client", 100, roles=("minion", "witness")),
+        Machine("client", 100, roles=("minion", "witness", "bmc"), shared=(("boards", "/srv/boards"),)),
     ),
     floating=(("mgmt-gw", "eth0", 1), ("salt-gw", "eth0", 5)),
     master_address="10.0.0.5",
+    boards=(("mgmt1", 9021), ("mgmt2", 9022)),
 )
 
 #: For benchmarks/: two nodes and a third host that watches them, without Salt.
@@ -254,12 +269,13 @@ BENCH = Description(
     machines=(
         Machine("one", 11, roles=(), pair="bench"),
         Machine("two", 12, roles=(), pair="bench"),
-        Machine("client", 100, roles=()),
+        Machine("client", 100, roles=("bmc",), shared=(("boards", "/srv/boards"),)),
     ),
     floating=(("gw", "eth0", 5),),
+    boards=(("one", 9031), ("two", 9032)),
 )
 
-SITES = {"bench": BENCH, "salt": SALT, "dalma": DALMA, "vm": VM}
+SITES = {one.name: one for one in (BENCH, SALT, FAULTS, DALMA, VM)}
 
 
 def remember(folder, description):

@@ -25,11 +25,8 @@ class Monitor:
 
     def __init__(self, host, address):
         self._node, self._address = host.name, address
-        # In the host's network and in none of its groups: it is not frozen with the host.
-        command = ["nsenter", f"--net=/proc/{host.init()}/ns/net"]
-        command += ["stdbuf", "-oL", "ip", "-ts", "-o", "-4", "monitor", "address"]
         self._process = subprocess.Popen(
-            command,
+            host.beside(["stdbuf", "-oL", "ip", "-ts", "-o", "-4", "monitor", "address"]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

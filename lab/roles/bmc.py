@@ -1,7 +1,7 @@
 """
 The management boards of hosts of the lab: OpenIPMI's simulator, which switches real hosts off and on.
 
-On the host with the role ``bmc`` a simulator for each host of ``BOARDS`` speaks IPMI. What it is told to do
+On the host with the role ``bmc`` a simulator for each of the site's boards speaks IPMI. What it is told to do
 with the power it writes into a folder that the machine sees as well; :class:`Boards` does it from there.
 While nobody does, a board does not know its host's power, as if it were broken.
 """
@@ -11,11 +11,10 @@ import threading
 import time
 
 from lab import disk
+from lab.host import until
 
 #: Where the folder is in the host; on the machine see ``Host.shared_folders``.
 FOLDER = "/srv/boards"
-#: Host to the UDP port of its board.
-BOARDS = {"archive3": 9003, "archive4": 9004}
 USER, PASSWORD = "failback", "b0ard-Secret"
 #: Seconds between two looks for what a board was told.
 EVERY = 0.05
@@ -76,12 +75,24 @@ def provide(site, host):
     """For the role ``bmc``."""
     if "bmc" not in host.machine.roles:
         return
-    for name, port in BOARDS.items():
+    for name, port in site.description.boards:
         text = LAN.format(name=name, port=port, user=USER, password=PASSWORD)
         disk.write(host, f"etc/boards/{name}.conf", text, mode=0o600)
         disk.write(host, f"etc/boards/{name}.emu", EMULATOR)
     disk.write(host, "usr/local/sbin/board-power", POWER.format(folder=FOLDER), mode=0o755)
     disk.write(host, "etc/systemd/system/board@.service", UNIT)
+
+
+def fence(site):
+    """What a pair has as ``fence`` in the pillar whose nodes are all that have boards."""
+    (host,) = (one for one in site.hosts if "bmc" in one.machine.roles)
+    login = {"username": USER, "password": PASSWORD, "lanplus": True, "cipher": 3}
+    return {
+        "nodes": {
+            node: {"agent": "fence_ipmilan", "options": {"ip": host.address(), "ipport": port, **login}}
+            for node, port in site.description.boards
+        }
+    }
 
 
 class Boards(contextlib.AbstractContextManager):
@@ -93,10 +104,14 @@ class Boards(contextlib.AbstractContextManager):
 
     host
         The host with the role ``bmc``; it runs.
+
+    tell
+        Called with the name of a host that was switched and ``off`` or ``on``, before its board shows it.
     """
 
-    def __init__(self, site, host):
-        self._hosts = {name: site.host(name) for name in BOARDS}
+    def __init__(self, site, host, tell=lambda name, what: None):
+        self._hosts = {name: site.host(name) for name, _ in site.description.boards}
+        self._site, self._tell = site, tell
         self._board_host = host
         self._folder = host.shared_folders()[FOLDER]
         self._ended = threading.Event()
@@ -105,22 +120,33 @@ class Boards(contextlib.AbstractContextManager):
         self.done = []
 
     def __enter__(self):
-        for name in BOARDS:
+        for name in self._hosts:
             (self._folder / f"{name}.told").unlink(missing_ok=True)
             self._show(name)
         self._board_host.run(["systemctl", "start", *self._units()])
         self._thread.start()
+        for _, port in self._site.description.boards:
+            self._wait_answers(port)
         return self
 
     def __exit__(self, *_):
         self._ended.set()
         self._thread.join()
         self._board_host.run(["systemctl", "stop", *self._units()])
-        for name in BOARDS:
+        for name in self._hosts:
             (self._folder / f"{name}.is").unlink(missing_ok=True)
 
     def _units(self):
-        return [f"board@{name}.service" for name in BOARDS]
+        return [f"board@{name}.service" for name in self._hosts]
+
+    def _wait_answers(self, port):
+        asked = ["ipmitool", "-I", "lanplus", "-H", self._board_host.address(), "-p", str(port), "-C", "3"]
+        asked += ["-U", USER, "-P", PASSWORD, "chassis", "power", "status"]
+        until(
+            lambda: " is o" in self._board_host.run(asked, check=False).stdout,
+            60,
+            f"the board at port {port} to know its host's power",
+        )
 
     def _work(self):
         while not self._ended.wait(EVERY):
@@ -130,11 +156,15 @@ class Boards(contextlib.AbstractContextManager):
                     (self._folder / f"{name}.told").unlink()
                     if told == "0" and host.running:
                         host.power_off()
-                        self.done.append((time.monotonic(), name, "off"))
+                        self._was_switched(name, "off")
                     elif told == "1" and not host.running:
                         host.power_on(wait=False)
-                        self.done.append((time.monotonic(), name, "on"))
+                        self._was_switched(name, "on")
                 self._show(name)
+
+    def _was_switched(self, name, what):
+        self.done.append((time.monotonic(), name, what))
+        self._tell(name, what)
 
     def _show(self, name):
         place = self._folder / f"{name}.is"

@@ -8,42 +8,15 @@ from lab.host import until
 from lab.roles import bmc
 
 FILE = "/srv/salt/pillar/pairs/archive.sls"
-FENCE = """\
-    fence:
-      nodes:
-"""
-NODE = """\
-        {node}:
-          agent: fence_ipmilan
-          options:
-            ip: 10.0.0.100
-            ipport: {port}
-            username: {user}
-            password: {password}
-            lanplus: true
-            cipher: 3
-"""
 OPTIONS = "/etc/failback/fence/archive.json"
 
 
 @pytest.fixture(scope="module")
 def boards(booted):
     """The pair ``archive`` serves, and its nodes know each other's boards."""
-    lines = [
-        NODE.format(node=node, port=port, user=bmc.USER, password=bmc.PASSWORD)
-        for node, port in bmc.BOARDS.items()
-    ]
-    text = booted.salt1.read(FILE)
-    booted.salt1.write(FILE, text + FENCE + "".join(lines))
+    fence = json.dumps(bmc.fence(booted.site))
+    booted.salt1.write(FILE, f"{booted.salt1.read(FILE)}    fence: {fence}\n")
     with bmc.Boards(booted.site, booted.client) as boards:
-        for node, port in bmc.BOARDS.items():
-            asked = ["ipmitool", "-I", "lanplus", "-H", "10.0.0.100", "-p", str(port), "-C", "3"]
-            asked += ["-U", bmc.USER, "-P", bmc.PASSWORD, "chassis", "power", "status"]
-            until(
-                lambda asked=asked: booted.client.run(asked, check=False).stdout.endswith("is on\n"),
-                60,
-                f"the board of {node} to answer",
-            )
         boards.said = _highstate(booted)
         yield boards
 

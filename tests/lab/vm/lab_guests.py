@@ -1,12 +1,15 @@
 """The guests of the site ``vm``: put into the state that a test needs, asked, and looked at from outside."""
 
+import contextlib
 import json
 
 from lab import cgroups
 from lab.host import until
+from lab.roles import bmc
 from lab.roles import hypervisor
 
 DEFINITIONS = "/etc/libvirt/qemu"
+PILLAR = "/srv/salt/pillar/pairs/mgmt.sls"
 
 
 def set_up(lab):
@@ -79,6 +82,23 @@ class Guests:
 
         for master in (self.salt1, self.salt2):
             until(lambda master=master: answered(master), limit, "both minions to answer", pause=0.5)
+
+    @contextlib.contextmanager
+    def fenced(self):
+        """While this lasts, both hosts know each other's boards, and the boards do what they are told."""
+        before = self.salt1.read(PILLAR)
+        client = self.site.host("client")
+        try:
+            with bmc.Boards(self.site, client) as boards:
+                self.salt1.write(PILLAR, f"{before}    fence: {json.dumps(bmc.fence(self.site))}\n")
+                self._highstate()
+                yield boards
+        finally:
+            self.salt1.write(PILLAR, before)
+            self._highstate()
+
+    def _highstate(self):
+        self.salt1.run(["salt", "-L", "mgmt1,mgmt2", "state.apply"], timeout=300)
 
     # --- what an operator does
 

@@ -148,6 +148,26 @@ def test_the_host_that_is_left_in_a_migration_goes_on(guests):
     _runs_on(guests, guests.salt2, "mgmt2", fenced="mgmt1", reason=REASON)
 
 
+def test_the_board_s_word_that_a_host_is_off(guests):
+    """mgmt1 is silent and its guest runs: its board switches it off, and no person need know anything."""
+    guests.virsh(guests.mgmt1, "start", "shared-idm")
+    guests.wait_beats("idm")
+    with guests.fenced() as boards:
+        guests.mgmt1.cut(silent=True)
+        try:
+            done = guests.vm(guests.salt1, vm="idm", host="mgmt2", fenced="mgmt1")
+            assert done.returncode == 0, done.stdout
+            assert [(host, what) for _, host, what in boards.done] == [("mgmt1", "off")]
+            assert guests.runs_on("idm") == ["mgmt2"]
+            guests.wait_beats("idm")
+            history = guests.salt1.run(["salt-run", "pair.history", "mgmt"], check=False, timeout=300).stdout
+            assert "mgmt1 was switched off by fence_ipmilan" in " ".join(history.split())
+        finally:
+            guests.mgmt1.mend()
+        guests.mgmt1.power_on()
+        guests.wait_answers()
+
+
 def _lose_power(guests, process, fact, victim):
     assert at(guests, process, fact), process.communicate()[0].decode()
     victim.power_off()
