@@ -193,7 +193,7 @@ def main(arguments=None):
         print(checker.shown(report))
         return 1 if report["broken"] else 0
     try:
-        doctor.require("salt")
+        doctor.require("faults")
     except machine.Lacks as problem:
         sys.exit(str(problem))
     seed = int(time.time()) % 100000 if options.seed is None else options.seed

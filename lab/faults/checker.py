@@ -4,9 +4,10 @@ Invariants, by the names in the table:
 
 ``one holder``      at no moment two nodes bear the address, nor does the client see both of them answer for
                     it, unless one of them is cut off, or was, and the claim is not settled yet; with a
-                    lease nothing excuses two
+                    lease, or agents that fence, nothing excuses two
 ``service``         nobody died who served: then somebody serves again within ``BACK_WITHIN`` seconds. Where
-                    the pair just served, whatever died: within its patience, its lease and ``REACTS``
+                    the pair just served, whatever died: within its patience, its lease or what fencing
+                    takes, and ``REACTS``
 ``promises``        every acknowledged write is on both nodes at the end; or, if it was acknowledged by a node
                     that was lost before it was carried, what the file was then is in a backup, and the plan
                     had named it
@@ -172,7 +173,8 @@ def _excused(facts, both):
     Spans in which two nodes may serve: one of them is cut off or mute, or has been until just now.
 
     Nobody else's outage excuses anything: the nodes hear each other while a client hears neither. A node
-    without power bears nothing, and one that has it again has to ask. With a lease nothing excuses two.
+    without power bears nothing, and one that has it again has to ask. With a lease, or agents that fence,
+    nothing excuses two.
     """
     if facts.get("configuration"):
         return []

@@ -220,7 +220,7 @@ def _apart(*roles):
     def mend(rehearsal):
         hosts = [getattr(rehearsal, role) for role in roles]
         for host in hosts:
-            # One that is off has no interface; its next one is as the others are.
+            # One that was fenced has no interface; its next one is as the others are.
             if host.running:
                 host.keep_apart(False)
         rehearsal.together(hosts)

@@ -36,8 +36,8 @@ _SETTLING = (
 )
 _CLOSING = ("pair.close_run:new", "pair.close_run:ret")
 ORCHESTRATIONS = ("recover", "failover", "boot")
-#: What is no orchestration: the pair serves, as it is shipped and with a lease.
-SERVING = ("serving", "serving_lease")
+#: What is no orchestration: the pair serves, as it is shipped, with a lease, and with agents that fence.
+SERVING = ("serving", "serving_lease", "serving_fence")
 _LASTING = {f"{seconds} s": (f"lasts:{seconds}",) for seconds in (5, 20, 90)}
 #: Only with ``recovery: {reboot: true}``.
 REBOOT = ("pair.reboot:new", "pair.reboot:ret", "down", "up")
@@ -93,7 +93,7 @@ UNDISTURBED = {"recover": 30.0, "failover": 25.0, "boot": 30.0}
 
 
 def configuration(operation):
-    """How the pair is configured: as it is shipped (an empty string), or with a ``lease``."""
+    """How the pair is configured: as it is shipped (an empty string), with a ``lease`` or with ``fence``."""
     return operation.removeprefix("serving_") if operation in SERVING[1:] else ""
 
 

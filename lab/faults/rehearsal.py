@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 
-from lab import cache
 from lab import client
 from lab.faults import checker
 from lab.faults import clock
@@ -58,6 +57,7 @@ class Rehearsal(Operator, Evidence):
         self.plans = []
         self.clocks, self.effects = contextlib.ExitStack(), contextlib.ExitStack()
         self.from_outside = collections.defaultdict(list)  # by node: lines of a monitor that is not on it
+        lab.switched = self.switched
         self.begun = time.time()
 
     def note(self, text):
@@ -71,6 +71,14 @@ class Rehearsal(Operator, Evidence):
         if host.switched_on:
             self.outage_begins(host, "power")
             host.power_off()
+
+    def switched(self, name, what):
+        """A board has switched a host."""
+        self.note(f"the board of {name} has switched it {what}")
+        if what == "off":
+            self.outage_begins(self.lab.site.host(name), "power")
+        else:
+            self.outage_ends(self.lab.site.host(name), "power")
 
     def power_cycled(self, host):
         """Off, and on again at once: gone for so short a time that nobody need notice."""
@@ -111,7 +119,7 @@ class Rehearsal(Operator, Evidence):
         Two hosts do not hear each other.
 
         If one is the client, it cannot see who serves. Of two nodes each may take the other for dead, which
-        nothing but a lease prevents: with one there is no excuse.
+        nothing but a lease or fencing prevents: with them there is no excuse.
         """
         if self.client in hosts:
             self.outage_begins(self.client, "cut")
@@ -296,7 +304,7 @@ class Rehearsal(Operator, Evidence):
 
     def _serve(self):
         """No orchestration: the fault comes, lasts, and goes; and the nodes find out who serves."""
-        self.how = {"": "as shipped", "lease": "with a lease"}[self.configuration]
+        self.how = {"": "as shipped", "lease": "with a lease", "fence": "fenced"}[self.configuration]
         self._same_files_in_the_end()
         self._wait_watched()
         self.started = self.injected = time.time()
@@ -392,14 +400,8 @@ class Rehearsal(Operator, Evidence):
         return [host.name for host in self.lab.nodes if self._bears(host)]
 
     def _bears(self, host):
-        """Whether its kernel has the address; asked from the machine, for a host may stand still."""
-        init = host.init()
-        if init is None:
-            return False
-        command = ["nsenter", f"--net=/proc/{init}/ns/net", "ip", "-4", "-o", "addr"]
-        with contextlib.suppress(RuntimeError):  # it goes down at this moment
-            return f" {stage.ADDRESS}/" in cache.call(command)
-        return False
+        """Whether its kernel has the address; a host may stand still meanwhile."""
+        return stage.ADDRESS in host.lifetimes()
 
     def _paused(self, host):
         report = json.loads(host.run(["/usr/local/sbin/failback", "report", "salt"]).stdout)

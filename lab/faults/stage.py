@@ -1,13 +1,17 @@
 """The hosts on which the runs of a campaign are made, and where things lie on them."""
 
+import contextlib
 import json
 import pathlib
+import subprocess
 
 from lab import cache
 from lab import load
 from lab.faults import clock
 from lab.faults import volumes
+from lab.host import HostOff
 from lab.host import until
+from lab.roles import bmc
 from lab.site import Site
 from lab.site import in_parallel
 
@@ -18,9 +22,9 @@ PILLAR = "/srv/salt/pillar/pairs/salt.sls"
 CLIENT_FILES = "/srv/salt/files"
 SMALL = volumes.PLACES["small"]
 #: Seconds without an answer after which a node takes over (the pillar's default), and what it has to wait
-#: for then: until a lease ends.
+#: for then: until a lease ends, or until a board has switched the other node off and says so.
 PATIENCE = 2
-WAITS = {"": 0, "lease": 6}
+WAITS = {"": 0, "lease": 6, "fence": 10}
 #: Seconds that an orchestration may take with a fault in it, before it counts as hanging.
 LIMIT = 300
 #: Allowed to one run: the load deletes and overwrites what it likes.
@@ -44,7 +48,7 @@ class Lab:
     """The hosts of a campaign, used by one run after the other: each ends as the next one begins."""
 
     def __init__(self, name):
-        self.site = Site(name, "salt")
+        self.site = Site(name, "faults")
         self.site.is_for_tests = True
         self.primary, self.secondary, self.client = (
             self.site.host(one) for one in ("salt1", "salt2", "client")
@@ -52,6 +56,8 @@ class Lab:
         self.nodes = (self.primary, self.secondary)
         self.follow = False  # print what happens as it happens
         self.undisturbed = {}  # operation to seconds, for random moments
+        self.switched = lambda name, what: None  # what a board has done with a host's power
+        self._boards = contextlib.ExitStack()
 
     def up(self):
         """A pair that is ``normal``, with volumes that can be filled, and observers on its nodes."""
@@ -128,19 +134,22 @@ class Lab:
 
     def configure(self, wanted):
         """
-        Give the pair, which is ``normal``, a lease, or take it away.
+        Give the pair, which is ``normal``, a lease or agents that fence, or take them away.
 
         wanted
             As ``moments.configuration`` says.
         """
         place = self.site.state / "faults-configuration"
+        self._boards.close()
+        if wanted == "fence":
+            self._boards.enter_context(bmc.Boards(self.site, self.client, self._told))
         if wanted == (place.read_text() if place.exists() else ""):
             return
-        keys = {"": {}, "lease": {"lease": self._lease()}}[wanted]
+        keys = {"": {}, "lease": {"lease": self._lease()}, "fence": {"fence": bmc.fence(self.site)}}[wanted]
         added = "".join(f"    {key}: {json.dumps(value)}\n" for key, value in keys.items())
         for host in self.nodes:
             lines = host.read(PILLAR).splitlines(True)
-            text = "".join(one for one in lines if not one.startswith("    lease:"))
+            text = "".join(one for one in lines if not one.startswith(("    lease:", "    fence:")))
             host.write(PILLAR, text.replace("    mode: manual\n", f"    mode: manual\n{added}", 1))
         # It ends what was there before, and sets up etcd, which has to begin on all its members at once.
         self._highstate()
@@ -152,8 +161,13 @@ class Lab:
         members = [{"id": host.name, "host": host.address()} for host in self.site.hosts]
         return {"members": members, "ttl": WAITS["lease"]}
 
+    def _told(self, name, what):
+        self.switched(name, what)  # each run has its own
+
     def down(self):
         """Remove the lab."""
+        with contextlib.suppress(HostOff, subprocess.SubprocessError):
+            self._boards.close()
         self.site.down()
 
     def push(self):

@@ -47,7 +47,7 @@ def test_while_the_pair_serves_every_fault_that_needs_no_run_is_made_for_each_ti
     # One needs the members of etcd.
     assert {operation for operation, fault, _ in runs if fault == "members"} == {"serving_lease"}
     configurations = [moments.configuration(one) for one in ("recover", *moments.SERVING)]
-    assert configurations == ["", "", "lease"] and set(configurations) == set(stage.WAITS)
+    assert configurations == ["", "", "lease", "fence"] and set(configurations) == set(stage.WAITS)
     # And those faults are of no orchestration.
     others = {fault for _, fault, _ in campaign.every_run(moments.ORCHESTRATIONS)}
     assert not others & {"apart", "members", "primary_frozen", "site_power"}

@@ -29,7 +29,7 @@ def faults(lab_name):
         yield lab.up()
     finally:
         if not os.environ.get("FAILBACK_KEEP"):
-            lab.site.down()
+            lab.down()
 
 
 @pytest.mark.parametrize("operation, fault, moment", RUNS, ids=["/".join(one) for one in RUNS])
