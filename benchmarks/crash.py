@@ -51,9 +51,14 @@ nft delete table netdev lossy
 
 
 @contextlib.contextmanager
-def watching(nodes):
-    """Node one serves, and the watch on node two has seen it."""
-    nodes.begin(nodes.one)
+def watching(nodes, begin=None):
+    """
+    Node one serves, and the watch on node two has seen it.
+
+    begin
+        In place of ``nodes.begin``.
+    """
+    (begin or nodes.begin)(nodes.one)
     process = nodes.two.spawn(["/usr/local/sbin/failback", "watch", "gateway-ip"])
     try:
         status = f"/run/failback/watch-{'gateway-ip'}.json"

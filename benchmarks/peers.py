@@ -58,6 +58,21 @@ RESOURCE = """<primitive class="ocf" id="gw" provider="heartbeat" type="IPaddr2"
 </primitive>
 """
 
+
+def board(node, agent, options):
+    """The resource that switches a node off."""
+    # The agents read a truth as 1 or 0.
+    values = {name: int(value) if value is True else value for name, value in options.items()}
+    pairs = "".join(
+        f'<nvpair id="{node}-{name}" name="{name}" value="{value}"/>'
+        for name, value in {**values, "pcmk_host_list": node}.items()
+    )
+    return (
+        f'<primitive class="stonith" id="board-{node}" type="{agent}">'
+        f'<instance_attributes id="board-{node}-values">{pairs}</instance_attributes></primitive>'
+    )
+
+
 #: The manual steps, as an administrator writes them down. Run on the node that becomes active.
 SCRIPT = """set -e
 {syncs}
@@ -107,12 +122,18 @@ class Keepalived:
 
 
 class Pacemaker:
-    """pacemaker 2.1 on corosync 3.1, one resource IPaddr2, no fencing."""
+    """
+    pacemaker 2.1 on corosync 3.1, one resource IPaddr2.
+
+    fence
+        What switches a node off, as a pair's pillar has it: ``agent`` and ``options`` by node.
+    """
 
     name = "pacemaker"
 
-    def __init__(self, nodes):
+    def __init__(self, nodes, fence=None):
         self.nodes = nodes
+        self.fence = fence or {}
 
     def start(self, preferred):
         """Both run; the preferred one has the address."""
@@ -128,8 +149,13 @@ class Pacemaker:
 
         host = self.nodes.one
         until(together, 90, "the cluster to form", pause=0.3)
-        for name, value in (("stonith-enabled", "false"), ("no-quorum-policy", "ignore")):
+        settings = {"no-quorum-policy": "ignore", "stonith-action": "off"}
+        settings["stonith-enabled"] = "true" if self.fence else "false"
+        for name, value in settings.items():
             host.run(["crm_attribute", "-n", name, "-v", value])
+        for node, one in self.fence.items():
+            if f'id="board-{node}"' not in host.run(["cibadmin", "-Q", "-o", "resources"]).stdout:
+                host.run(["cibadmin", "-C", "-o", "resources", "-X", board(node, **one)])
         if 'id="gw"' not in host.run(["cibadmin", "-Q", "-o", "resources"]).stdout:
             text = RESOURCE.format(address=ADDRESS, prefix=PREFIX, interface=INTERFACE)
             host.run(["cibadmin", "-C", "-o", "resources", "-X", text])

@@ -1,6 +1,7 @@
 """What is compared: one function a row of the table. Each returns a :py:class:`benchmarks.row.Row`."""
 
 from benchmarks import crash
+from benchmarks import proved
 from benchmarks import rendering
 from benchmarks import salt_rows
 from benchmarks import sync
@@ -18,6 +19,8 @@ ROWS = {
         window.clients,
         crash.crash,
         crash.no_flip,
+        proved.planned_leased,
+        proved.crash_proved,
         sync.pre_sync,
         sync.preview,
         sync.lag,

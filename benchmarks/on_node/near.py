@@ -9,6 +9,7 @@ sys.path.insert(0, "/usr/local/lib/failback/current")
 
 from failback.handover import taker  # noqa: E402
 from failback.journal import service  # noqa: E402
+from failback.lease import right  # noqa: E402
 from failback.network import address_holder  # noqa: E402
 from failback.network import floating  # noqa: E402
 from failback.pair import Member  # noqa: E402
@@ -40,7 +41,8 @@ def begin(member, generation, active):
     wanted = floating.of_pair(member.config)
     with address_holder.Holder(wanted) as holder:
         if active == member.node:
-            holder.take(wanted, check=False)
+            right.obtain_as_active(member, int(generation))
+            right.take(member, holder, wanted)
             holder.announce(wanted)
         else:
             holder.release(wanted)
