@@ -265,9 +265,10 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     moved
         The operator's word that this node's data are where they lie now, although they lay elsewhere.
 
-    Returns ``{"generation": n, "addresses": [...], "why": sentence}``, the addresses that were taken: none
-    where this node serves already. Raises ``CommandExecutionError`` when the other node answers after all,
-    when this node was not admitted in this boot, or when another host answers for one of the addresses.
+    Returns ``{"generation": n, "addresses": [...], "why": sentence, "reason": text}``: the addresses that
+    were taken, none where this node serves already; and how it is known that the other one is off, as the
+    history keeps it. Raises ``CommandExecutionError`` when that one answers after all, when this node was not
+    admitted in this boot, or when another host answers for one of the addresses.
 
     CLI Example:
 
@@ -279,11 +280,12 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     word = __salt__["fencing.declare"](pair, fenced, reason, run, owner)
     own = member.ledger.read()
     held = [one for one in floating.of_pair(member.config) if floating.status(one)["held"]]
+    said = {"why": fencing.said(word), "reason": word["reason"]}
     if ledger.is_active(own, member.node) and (held or not member.config["floating_ips"]):
-        return {"generation": own["generation"], "addresses": take(pair, run), "why": fencing.said(word)}
+        return {"generation": own["generation"], "addresses": take(pair, run), **said}
     if moved:
         source_facts.record_moved(member)
-    return {**takeovers.take_over(member, fencing.said(word), run), "why": fencing.said(word)}
+    return {**takeovers.take_over(member, said["why"], run), **said}
 
 
 @salt_errors.translated

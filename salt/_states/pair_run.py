@@ -206,7 +206,7 @@ def winner_settled(name):
 
 def taken_over(name):
     """
-    Make the secondary active while the primary is off by the operator's word.
+    Make the secondary active while the primary is off: by its fence agent, or the operator's word.
 
     name
         What this step is, in words.
@@ -223,6 +223,7 @@ def taken_over(name):
             run.reason,
             moved=run.moved,
         )
+        run.known_by = found.pop("reason")
         if not found["addresses"]:
             return f"{run.plan.alone} serves already, in generation {found['generation']}."
         changes[run.plan.alone] = found

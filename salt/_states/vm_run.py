@@ -173,7 +173,7 @@ def _take(run):
     __context__[CONTEXT] = run
     run.nodes.all(run.members, "pair.open_run", pair, run.id, run.record())
     if run.word and not run.word.get("kept"):
-        run.nodes.one(
+        kept = run.nodes.one(
             run.target,
             "fencing.declare",
             pair,
@@ -182,6 +182,7 @@ def _take(run):
             run.id,
             run.owner,
         )
+        run.known_by = kept["reason"]
     run.look()
     run.require_possible()
     if [(one.guest, one.action, one.source) for one in run.plans] != [

@@ -104,6 +104,18 @@ def test_the_record_of_a_run_keeps_what_the_operator_has_said(monkeypatch):
     }
 
 
+def test_the_record_says_by_which_proof_a_node_was_off(monkeypatch):
+    """A fence agent's; and who runs it again types what he typed, not what the agent has said."""
+    monkeypatch.setattr(minions, "Nodes", lambda opts: None)
+    config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
+    opts = {"id": "salt2_master", "conf_file": "x", "user": "root"}
+    run = orchestration.Run(opts, config, "failover", {"fenced": "salt1"})
+    assert "reason" not in run.record()
+    run.known_by = "salt1 was switched off by fence_x, which says that it is off"
+    assert run.record()["reason"] == run.known_by
+    assert run.overrides == {"fenced": "salt1"}
+
+
 # --- the lock of a living run is renewed -----------------------------------------------------------
 
 

@@ -108,6 +108,8 @@ class Run:
         self.fenced = overrides.get("fenced")
         self.reason = overrides.get("reason")
         self.moved = bool(overrides.get("moved"))
+        #: How it is known that a node is off, once it is: what its fence agent has said, and that reason.
+        self.known_by = None
         self.plan = None
         self.verdict = None
         self.opened = False
@@ -311,6 +313,7 @@ class Run:
             "facts": dict(self.facts),
             "window": self.window,
             **self.overrides,
+            **({"reason": self.known_by} if self.known_by else {}),
             "master": self.owner["master"],
             "user": self.owner["user"],
         }

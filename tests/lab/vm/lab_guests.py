@@ -95,6 +95,11 @@ class Guests:
                 yield boards
         finally:
             self.salt1.write(PILLAR, before)
+            # A test that has failed leaves a host cut off, or off.
+            for host in self.hosts:
+                host.mend()
+                host.power_on()
+            self.wait_answers()
             self._highstate()
 
     def _highstate(self):
