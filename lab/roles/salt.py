@@ -144,7 +144,12 @@ def with_examples(top, chosen=lambda nodes: True):
 
 def push_tree(site, host):
     """Replace the tree on a running host."""
-    script = "rm -rf /srv/salt/salt /srv/salt/pillar && mkdir -p /srv/salt && tar -x -C /srv/salt"
+    # Unpacked beside it: lsyncd deletes on a standby what the active node has just deleted, also below a tar.
+    script = (
+        "rm -rf /srv/.pushed && mkdir -p /srv/.pushed /srv/salt && tar -x -C /srv/.pushed && "
+        "for name in salt pillar; do rm -rf /srv/salt/$name && "
+        "mv -T /srv/.pushed/$name /srv/salt/$name || exit; done && rmdir /srv/.pushed"
+    )
     host.run(["/bin/sh", "-c", script], input=tree(site))
 
 

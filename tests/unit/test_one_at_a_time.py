@@ -56,6 +56,7 @@ WHO_WAITS = {
             member, {"requests": [claims.CARRIED]}
         ),
         "the guard serves again": actions.resume,
+        "the guard puts an address back": lambda member: actions.put_back(member, 5),
     },
     "state/.ledger.flock": {
         "an entry is written": lambda member: member.ledger.write(ledger.Entry(6, "salt2", None, "a test")),
