@@ -3,6 +3,7 @@
 #   LAB=name     the lab's name: several labs can be up at once       (default: failback)
 #   ONLY=tests/unit/decisions/test_plan.py::test_x    for make test: one test, file or folder; RELEASE=3006
 #   SUITES='unit functional'    for make test: only these             (default: all but bench)
+#   RELEASE=trixie    for make test and what boots a lab: all hosts have this Debian, or bookworm
 #   KEEP=1       for make test: the labs stay up afterwards, for a look
 #   REQUIRE=all  for make test: what this machine cannot run is a failure, not a skip
 #   N=300 SEED=7 SINCE=v0.1.0 IN=state/    for make mutants: how many, which, in what has changed, in which files
@@ -17,9 +18,11 @@ SITE ?= salt
 PAIRS ?=
 HOST ?= salt1
 PYTHON := /usr/bin/python3
-TESTS = $(PYTHON) -m lab.testing $(if $(ONLY),--only '$(ONLY)') $(if $(RELEASE),--release $(RELEASE))
+DEBIAN := $(filter bookworm trixie,$(RELEASE))
+TESTS = $(PYTHON) -m lab.testing $(if $(ONLY),--only '$(ONLY)') $(addprefix --release ,$(filter-out $(DEBIAN),$(RELEASE)))
 export LAB REQUIRE
 export FAILBACK_KEEP ?= $(KEEP)
+export FAILBACK_DEBIAN ?= $(DEBIAN)
 
 # What the machine itself needs. gcc and the headers compile one small library that Salt wants.
 PACKAGES := \

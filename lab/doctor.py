@@ -14,6 +14,7 @@ import typing
 from lab import cache
 from lab import environments
 from lab import image
+from lab import kinds
 from lab import machine
 from lab import sites
 from lab.host import DISKS
@@ -125,8 +126,8 @@ def _counted(wrong):
 
 def to_make(names):
     """What the cache does not have yet of what these sites need: a list of names."""
-    kinds = sorted({sites.SITES[name].image for name in names})
-    return [f"image-{kind}" for kind in kinds if not image.is_ready(kind)] + [
+    images = sorted({sites.SITES[name].image for name in names})
+    return [f"image-{name}" for name in images if not image.is_ready(name)] + [
         f"tests-{release}" for release in environments.RELEASES if not environments.is_ready(release)
     ]
 
@@ -170,9 +171,9 @@ def _memory(names):
 
 
 def _disks(names):
-    kinds = {sites.SITES[name].image for name in names}
     missing = to_make(names)
-    made = sum(IMAGE_DISK[kind] for kind in kinds if f"image-{kind}" in missing)
+    kinds_of = {sites.SITES[name].image: sites.SITES[name].kind for name in names}
+    made = sum(IMAGE_DISK[kind] for name, kind in kinds_of.items() if f"image-{name}" in missing)
     made += ENVIRONMENT_DISK * len([one for one in missing if one.startswith("tests-")])
     for folder, needed in ((cache.place(), made), (DISKS, LAB_DISK)):
         free = machine.disk(folder)
@@ -224,7 +225,7 @@ def _registries(missing):
 
 def _asks_debian():
     """Fetches the list of one suite into a folder of its own; the machine's own lists stay as they are."""
-    command = ["mmdebstrap", "--quiet", "--simulate", "--variant=essential", "--mode=root", image.SUITE, "-"]
+    command = ["mmdebstrap", "--quiet", "--simulate", "--variant=essential", "--mode=root", kinds.DEBIAN, "-"]
     return command + ([environments.mirror()] if environments.mirror() else [])
 
 

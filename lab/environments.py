@@ -13,6 +13,8 @@ RELEASE = "3008"
 PYTHON = "/usr/bin/python3"
 #: The oldest and the newest Python that the library runs on, and the Debian that has it.
 PYTHONS = {"3.9": "bullseye", "3.13": "trixie"}
+#: And the Debian of each that a machine can have.
+DEBIANS = {**PYTHONS, "3.11": "bookworm"}
 #: What the tests that need no Salt are made with, and call.
 PACKAGES = (
     *("python3", "python3-pytest", "python3-hypothesis", "python3-jsonschema", "python3-yaml"),
@@ -148,6 +150,16 @@ def prometheus():
 def mirror():
     """``FAILBACK_MIRROR`` if a nearer Debian mirror is wanted; else mmdebstrap's own default."""
     return os.environ.get("FAILBACK_MIRROR", "")
+
+
+def python_name():
+    """The machine's Python as Debian calls it, e.g. ``python3.11``."""
+    return "python" + ".".join(python_version().split()[1].split(".")[:2])
+
+
+def debian_of_python():
+    """The Debian that has the machine's Python, e.g. ``bookworm``."""
+    return DEBIANS[python_name().removeprefix("python")]
 
 
 def python_version():

@@ -1,6 +1,14 @@
-"""What is in the images, as data: a site names the kind of image that its hosts are copies of."""
+"""What is in the images, as data: a site names the kind of image that its hosts copy, and its Debian."""
 
 import dataclasses
+
+#: The Debian of the hosts of most sites.
+DEBIAN = "bookworm"
+#: All that hosts can have. What came in a package there, and is in these besides it.
+DEBIANS = {
+    "bookworm": {},
+    "trixie": {"libvirt-daemon-system": ("libvirt-daemon-lock", "libvirt-daemon-plugin-lockd")},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +25,11 @@ class Kind:
     packages: tuple
     at_boot: tuple
     not_at_boot: tuple
+
+    def packages_of(self, debian):
+        """All packages, as that Debian has them."""
+        beside = DEBIANS[debian]
+        return (*self.packages, *(each for name in self.packages for each in beside.get(name, ())))
 
 
 #: Enough for Salt, and for Failback itself.
@@ -81,3 +94,7 @@ PEERS = Kind(
 )
 
 KINDS = {"base": BASE, "peers": PEERS, "services": SERVICES}
+
+
+#: The names of all images, e.g. ``services-trixie``.
+IMAGES = [f"{kind}-{debian}" for kind in KINDS for debian in DEBIANS]

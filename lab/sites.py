@@ -3,6 +3,9 @@
 import dataclasses
 import ipaddress
 import json
+import os
+
+from lab import kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +68,18 @@ class Description:
     name: str
     networks: tuple
     machines: tuple
-    image: str = "base"  # a name of lab.kinds.KINDS
+    kind: str = "base"  # a name of lab.kinds.KINDS
+    debian: str = kinds.DEBIAN
     floating: tuple = ()  # (name, network, number): in /etc/hosts; Failback configures them
     master_address: str = ""  # what minions other than the masters themselves call their master
     spare: tuple = ()  # pairs that are left out unless they are asked for
     absent: tuple = ()  # machines of the site that this lab does without
     boards: tuple = ()  # (host, UDP port): its management board, on the host with the role bmc
+
+    @property
+    def image(self):
+        """The name of the image that its hosts are copies of."""
+        return f"{self.kind}-{self.debian}"
 
     @property
     def pairs(self):
@@ -155,7 +164,7 @@ SALT = Description(
 FAULTS = dataclasses.replace(
     SALT,
     name="faults",
-    image="services",
+    kind="services",
     machines=(
         *SALT.machines[:2],
         Machine("client", 100, roles=("minion", "witness", "bmc"), shared=(("boards", "/srv/boards"),)),
@@ -175,7 +184,7 @@ def _two(pair, first, second, **settings):
 
 DALMA = Description(
     name="dalma",
-    image="services",
+    kind="services",
     networks=(ETH0, IB0, PUBLIC),
     machines=(
         *_two("salt", ("salt1", 11), ("salt2", 12), roles=("master", "writer")),
@@ -238,10 +247,12 @@ DALMA = Description(
     boards=(("archive3", 9003), ("archive4", 9004)),
 )
 
-#: The hosts of the virtual machines alone; both masters reach them, so that two operators can be at them.
+#: The hosts of the virtual machines alone; both masters reach them, so that two operators can be at them. All
+#: on the newer Debian: the other sites are on the older one.
 VM = Description(
     name="vm",
-    image="services",
+    kind="services",
+    debian="trixie",
     networks=(ETH0,),
     machines=(
         *_two("salt", ("salt1", 11), ("salt2", 12), roles=("master",)),
@@ -264,7 +275,7 @@ VM = Description(
 #: For benchmarks/: two nodes and a third host that watches them, without Salt.
 BENCH = Description(
     name="bench",
-    image="peers",
+    kind="peers",
     networks=(ETH0,),
     machines=(
         Machine("one", 11, roles=(), pair="bench"),
@@ -275,16 +286,25 @@ BENCH = Description(
     boards=(("one", 9031), ("two", 9032)),
 )
 
-SITES = {one.name: one for one in (BENCH, SALT, FAULTS, DALMA, VM)}
+
+def _all():
+    debian = os.environ.get("FAILBACK_DEBIAN")
+    for one in (BENCH, SALT, FAULTS, DALMA, VM):
+        yield one.name, dataclasses.replace(one, debian=debian or one.debian)
+
+
+#: By their names. ``FAILBACK_DEBIAN`` in the environment is the Debian of all of them, whatever they say.
+SITES = dict(_all())
 
 
 def remember(folder, description):
-    """Note in a lab's state which site it is, and which of its pairs it has."""
-    noted = {"site": description.name, "pairs": description.pairs}
+    """Note in a lab's state which site it is, which of its pairs it has, and its Debian."""
+    noted = {"site": description.name, "pairs": description.pairs, "debian": description.debian}
     (folder / "site.json").write_text(json.dumps(noted) + "\n")
 
 
 def recall(folder):
     """The description that was noted; FileNotFoundError if there is none."""
     noted = json.loads((folder / "site.json").read_text())
-    return SITES[noted["site"]].chosen(noted["pairs"])
+    site = dataclasses.replace(SITES[noted["site"]], debian=noted["debian"])
+    return site.chosen(noted["pairs"])

@@ -295,7 +295,7 @@ def makers():
     """By name, what makes something that a part needs."""
     made = {f"tests-{each}": lambda each=each: environments.tests(each) for each in environments.RELEASES}
     made |= {f"python-{each}": lambda each=each: environments.python(each) for each in environments.PYTHONS}
-    made |= {f"image-{each}": lambda each=each: image.ready(each) for each in kinds.KINDS}
+    made |= {f"image-{each}": lambda each=each: image.ready(each) for each in kinds.IMAGES}
     return made | {
         "snapshot-salt": lambda: _snapshot(
             "import lab_pair; from lab import snapshots; snapshots.ready('salt', lab_pair.set_up)"

@@ -13,6 +13,7 @@ import os
 from lab import cache
 from lab import environments
 from lab import machine
+from lab import sites
 
 SUITES = ("lint", "unit", "functional", "integration", "lab", "bench")
 #: Left out of ``make test``: they test nothing in ``salt/``.
@@ -34,8 +35,8 @@ class Lab:
         As for ``scheduler.Job``. Seconds and busy were measured on two cores, where each run says them again;
         the memory is estimated.
 
-    images
-        The kinds of image that its hosts are copies of.
+    site
+        Whose hosts it boots: a name of ``lab.sites.SITES``.
 
     snapshot
         The name of the snapshot that they begin from.
@@ -44,7 +45,7 @@ class Lab:
     memory: int
     busy: float
     seconds: int
-    images: tuple = ("base",)
+    site: str = "salt"
     snapshot: str = ""
     alone: bool = False
 
@@ -52,14 +53,14 @@ class Lab:
 #: By the name of the folder. One that is not listed is taken for one like ``OTHER``.
 LABS = {
     # Nineteen hosts keep two processors busy when they boot: with less of them a master is too late for Salt.
-    "dalma": Lab(memory=5000, busy=1.5, seconds=1000, images=("services",), alone=True),
-    "vm": Lab(memory=2000, busy=0.7, seconds=1250, images=("services",)),
+    "dalma": Lab(memory=5000, busy=1.5, seconds=1000, site="dalma", alone=True),
+    "vm": Lab(memory=2000, busy=0.7, seconds=1250, site="vm"),
     "moving": Lab(memory=1500, busy=0.75, seconds=950, snapshot="salt"),
     "masters": Lab(memory=1500, busy=0.75, seconds=580, snapshot="salt"),
     "recovery": Lab(memory=1500, busy=0.8, seconds=300, snapshot="salt"),
     "serving": Lab(memory=1500, busy=0.7, seconds=850, snapshot="before"),
     "upgrading": Lab(memory=1500, busy=0.7, seconds=260, snapshot="before"),
-    "faults": Lab(memory=1500, busy=0.8, seconds=150),
+    "faults": Lab(memory=1500, busy=0.8, seconds=150, site="faults"),
 }
 OTHER = Lab(memory=1500, busy=0.5, seconds=300)
 
@@ -111,7 +112,7 @@ class Part:
         elif self.interpreter:
             needs.append(f"python-{self.interpreter}")
         if self.lab and machine.lacks("lab") is None:
-            needs += [f"image-{kind}" for kind in self.lab.images]
+            needs += [f"image-{sites.SITES[self.lab.site].image}"]
             needs += [f"snapshot-{self.lab.snapshot}"] if self.lab.snapshot else []
         return tuple(needs)
 
@@ -228,7 +229,7 @@ def _labs(releases, check):
 
 
 def _bench(releases, check):
-    lab = Lab(memory=900, busy=0.3, seconds=430, images=("peers",))
+    lab = Lab(memory=900, busy=0.3, seconds=430, site="bench")
     command = ("/usr/bin/python3", "-B", "-m", "benchmarks", "--quick")
     return [
         Part(

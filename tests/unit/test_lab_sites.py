@@ -1,5 +1,6 @@
 """lab/sites.py: the lab's hosts and networks are those that the shipped pillar speaks of."""
 
+import dataclasses
 import pathlib
 import sys
 
@@ -9,6 +10,7 @@ import yaml
 TREE = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(TREE))
 
+from lab import kinds  # noqa: E402
 from lab import sites  # noqa: E402
 from lab.roles import salt as salt_role  # noqa: E402
 
@@ -80,9 +82,10 @@ def test_a_pair_that_there_is_not_is_named():
         sites.DALMA.chosen(["wbe"])
 
 
+@pytest.mark.parametrize("debian", kinds.DEBIANS)
 @pytest.mark.parametrize("name", sites.SITES)
-def test_a_lab_remembers_what_it_is(tmp_path, name):
-    description = sites.SITES[name].chosen()
+def test_a_lab_remembers_what_it_is(tmp_path, name, debian):
+    description = dataclasses.replace(sites.SITES[name].chosen(), debian=debian)
     sites.remember(tmp_path, description)
     assert sites.recall(tmp_path) == description
 

@@ -15,7 +15,7 @@ from lab.host import until
 REPOSITORY = "/srv/git/site.git"
 CONFIGURATION = "/etc/salt/master.d/failback.conf"
 LAB = "/etc/salt/master.d/lab.conf"
-PIP = "/opt/saltstack/salt/bin/pip"
+PIP = ("/opt/saltstack/salt/bin/python", "-m", "pip")
 
 
 def block(page, first):
@@ -41,7 +41,7 @@ def gitfs(running, tree):
         for wheel in wheels.glob("*.whl"):
             host.write(f"/root/wheels/{wheel.name}", wheel.read_bytes())
         # `salt-pip install GitPython`: the lab has no network to fetch it from.
-        host.run([PIP, "install", "--quiet", "--no-index", "--find-links", "/root/wheels", "GitPython"])
+        host.run([*PIP, "install", "--quiet", "--no-index", "--find-links", "/root/wheels", "GitPython"])
         before[host.name] = host.read(LAB)
         host.write(LAB, "".join(line for line in before[host.name].splitlines(True) if "_roots" not in line))
         host.write(CONFIGURATION, settings)

@@ -1,6 +1,12 @@
 """Guests and orchestrations of their pair: taken along when wanted, else left alone, never rebooted."""
 
 import json
+import time
+
+from lab.host import until
+
+#: The pair's floating address.
+ADDRESS = "10.0.0.1"
 
 
 def orchestrate(guests, what, **pillar):
@@ -8,6 +14,28 @@ def orchestrate(guests, what, **pillar):
     return guests.salt1.run(
         [*words, f"pillar={json.dumps({'pair': 'mgmt', **pillar})}"], check=False, timeout=900
     )
+
+
+def holders(guests):
+    return [host.name for host in guests.hosts if ADDRESS in host.lifetimes()]
+
+
+def test_the_host_that_serves_dies_and_comes_home(guests):
+    """No guest is started by it; what was changed meanwhile comes home."""
+    guests.serving()
+    begun = time.monotonic()
+    guests.mgmt1.power_off()
+    until(lambda: holders(guests) == ["mgmt2"], 20, "mgmt2 to take the address")
+    print(f"mgmt2 had the address after {time.monotonic() - begun:.1f} s")
+    memory = guests.give_memory(guests.mgmt2, "syslog")
+    guests.mgmt1.power_on()
+    guests.wait_answers()
+    home = orchestrate(guests, "recover")
+    assert home.returncode == 0, home.stdout + home.stderr
+    assert holders(guests) == ["mgmt1"]
+    guests.wait_memory(guests.mgmt1, "syslog", memory)
+    assert guests.runs_on("idm") == []
+    assert guests.status()["verdict"] == "normal"
 
 
 def test_there_and_back(guests):
