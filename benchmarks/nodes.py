@@ -216,8 +216,9 @@ def overlap(notices):
     notices
         ``(moment, node, added)``. Pure.
     """
-    added = [moment for moment, _, is_added in notices if is_added]
-    deleted = [moment for moment, _, is_added in notices if not is_added]
+    deleted = {node: moment for moment, node, is_added in sorted(notices) if not is_added}
+    # A node with a lease is told to keep what it has for a while longer: its kernel notices that as well.
+    added = [moment for moment, node, is_added in notices if is_added and node not in deleted]
     if not added or not deleted:
         return None
-    return max(deleted) - min(added)
+    return max(deleted.values()) - min(added)

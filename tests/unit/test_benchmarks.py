@@ -28,8 +28,11 @@ pytestmark = pytest.mark.one_release
         ([(1.0, "one", False)], None),
         ([(1.0, "one", False), (1.5, "two", True)], -0.5),
         ([(1.0, "two", True), (1.25, "one", False)], 0.25),
-        # Three addresses would be three pairs; the earliest holder and the latest release count.
-        ([(1.0, "one", False), (1.1, "one", True), (1.2, "one", False), (1.3, "two", True)], 0.1),
+        # The latest release counts, and when the other one took it.
+        ([(1.0, "one", False), (1.1, "one", True), (1.2, "one", False), (1.3, "two", True)], -0.1),
+        # By a lease: a node that renews the address it has, takes nothing.
+        ([(0.2, "one", True), (1.0, "one", False), (1.5, "two", True), (2.2, "two", True)], -0.5),
+        ([(0.2, "one", True), (1.0, "two", True), (1.2, "one", True), (1.5, "one", False)], 0.5),
     ],
 )
 def test_how_long_two_held_the_address(notices, expected):
