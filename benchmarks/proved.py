@@ -151,21 +151,12 @@ def planned_leased(nodes, size):
         ),
     )
     overlaps = {}
-
-    def handovers(what, begin):
-        begin(nodes.one)
-        active = nodes.one
-        for _ in range(size.runs):
-            near = nodes.other(active)
-            with nodes.watched() as seen:
-                window.hand_over(nodes, near)
-            window.note_window(row, what, seen, overlaps)
-            active = near
-
     nodes.configure()
-    handovers("Failback", nodes.begin)
+    nodes.begin(nodes.one)
+    window.handovers(nodes, size.runs, row, "Failback", overlaps)
     with Lease(nodes) as lease:
-        handovers("Failback, a lease of 6 s", lease.begin)
+        lease.begin(nodes.one)
+        window.handovers(nodes, size.runs, row, "Failback, a lease of 6 s", overlaps)
     for what, found in overlaps.items():
         row.notes.append(f"{what}: on none of the nodes for at least {-max(found):.2f} ms")
     nodes.configure()

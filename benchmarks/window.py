@@ -31,6 +31,18 @@ def note_window(row, what, seen, overlaps):
         row.notes.append(f"{what}: two hosts answered {seen['both']} probes.")
 
 
+def handovers(nodes, runs, row, what, overlaps):
+    """Failback's, there and back, noted by :func:`note_window`; node one is active. Returns who is then."""
+    active = nodes.one
+    for _ in range(runs):
+        near = nodes.other(active)
+        with nodes.watched() as seen:
+            hand_over(nodes, near)
+        note_window(row, what, seen, overlaps)
+        active = near
+    return active
+
+
 def planned_without_paths(nodes, size):
     """The address moves, and nothing else."""
     row = Row(
@@ -42,13 +54,7 @@ def planned_without_paths(nodes, size):
     overlaps = {}
     nodes.configure()
     nodes.begin(nodes.one)
-    active = nodes.one
-    for _ in range(size.runs):
-        near = nodes.other(active)
-        with nodes.watched() as seen:
-            hand_over(nodes, near)
-        note_window(row, "Failback", seen, overlaps)
-        active = near
+    active = handovers(nodes, size.runs, row, "Failback", overlaps)
     for opened, what in ((False, "script over ssh"), (True, "script, connection open")):
         for _ in range(size.runs):
             near = nodes.other(active)

@@ -38,7 +38,7 @@ PROGRAMS = {
 #: Megabytes of memory that must be free for the hosts of a site: estimates, on the safe side.
 MEMORY = {"bench": 700, "salt": 1800, "faults": 1800, "vm": 2600, "dalma": 8000}
 #: Megabytes of disk: an image, an environment of the tests, and what a lab's hosts write.
-IMAGE_DISK = {"base": 900, "peers": 900, "services": 2100}
+IMAGE_DISK = {"base": 900, "peers": 1500, "services": 3200}
 ENVIRONMENT_DISK, LAB_DISK = 700, 1500
 #: Why a machine that cannot mount or make namespaces is most often like that.
 PRIVILEGES = "use a real or virtual machine, or a container that may do this (docker run --privileged)"

@@ -15,6 +15,7 @@ import shutil
 
 from lab import cache
 from lab import environments
+from lab.kinds import IMAGES
 from lab.kinds import KINDS
 
 SALT = environments.RELEASE
@@ -24,7 +25,7 @@ PROGRAMS = ["salt", "salt-call", "salt-cp", "salt-key", "salt-master", "salt-min
 
 def ready(name):
     """The folder of an image, by its name; made first if it is not there. Never write to it."""
-    kind, debian = name.split("-")
+    kind, debian = IMAGES[name]
     return cache.made(f"image-{name}", ingredients(name), lambda root: make(root, KINDS[kind], debian))
 
 
@@ -35,7 +36,7 @@ def is_ready(name):
 
 def ingredients(name):
     """All that an image is made from."""
-    kind, debian = name.split("-")
+    kind, debian = IMAGES[name]
     return {
         "suite": debian,
         "kind": dataclasses.asdict(KINDS[kind]),

@@ -4,7 +4,7 @@ import dataclasses
 
 #: The Debian of the hosts of most sites.
 DEBIAN = "bookworm"
-#: All that hosts can have. What came in a package there, and is in these besides it.
+#: All that hosts can have. Each with the packages into which it has split one of those below.
 DEBIANS = {
     "bookworm": {},
     "trixie": {"libvirt-daemon-system": ("libvirt-daemon-lock", "libvirt-daemon-plugin-lockd")},
@@ -28,8 +28,8 @@ class Kind:
 
     def packages_of(self, debian):
         """All packages, as that Debian has them."""
-        beside = DEBIANS[debian]
-        return (*self.packages, *(each for name in self.packages for each in beside.get(name, ())))
+        split = DEBIANS[debian]
+        return (*self.packages, *(each for name in self.packages for each in split.get(name, ())))
 
 
 #: Enough for Salt, and for Failback itself.
@@ -95,6 +95,5 @@ PEERS = Kind(
 
 KINDS = {"base": BASE, "peers": PEERS, "services": SERVICES}
 
-
-#: The names of all images, e.g. ``services-trixie``.
-IMAGES = [f"{kind}-{debian}" for kind in KINDS for debian in DEBIANS]
+#: All images, e.g. ``services-trixie``: kind and Debian by name.
+IMAGES = {f"{kind}-{debian}": (kind, debian) for kind in KINDS for debian in DEBIANS}

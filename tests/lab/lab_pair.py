@@ -191,7 +191,7 @@ class Pair:
 
     def bears(self, host):
         """Whether the kernel of a host has the address."""
-        return f" {ADDRESS}/" in host.run(["ip", "-4", "-o", "addr"]).stdout
+        return ADDRESS in host.lifetimes()
 
     def active(self, host, unit):
         """Whether systemd says that a unit is active."""

@@ -175,8 +175,11 @@ def _journal(arguments, member):
 
 def _take_back(arguments, member):
     from failback.handover import way_back
+    from failback.host import system
 
     print(way_back.take_back(member, arguments.run))
+    # What it has started to announce this node and to tell the other one: systemd ends it with this unit.
+    system.wait_for_started()
 
 
 def _nagios(arguments, paths):

@@ -7,6 +7,7 @@ master is asked for anything, and no watch is paused.
 
 import json
 import time
+import zlib
 
 import pytest
 
@@ -65,12 +66,16 @@ class Handover:
 @pytest.fixture
 def handover(pair, request):
     """A handover that is armed."""
-    number = f"{abs(hash(request.node.name)) % 65536:04x}"
-    one = Handover(pair, f"20260101T000000-recover-salt-{number}")
-    assert one.hello["ready"]
-    assert one.ask("arm", seconds=SECONDS)["ok"]
-    yield one
-    one.end()
+    number = zlib.crc32(request.node.name.encode()) % 65536
+    one = Handover(pair, f"20260101T000000-recover-salt-{number:04x}")
+    try:
+        assert one.hello["ready"]
+        said = one.ask("arm", seconds=SECONDS)
+        assert said["ok"], said
+        yield one
+    finally:
+        # Also of one that cannot be armed: its locks would refuse all that comes later in this lab.
+        one.end()
 
 
 def released(pair, handover):
@@ -80,6 +85,11 @@ def released(pair, handover):
     assert not pair.bears(pair.salt2)
     assert pair.holders(0.3) == []
     return time.monotonic()
+
+
+def giver_dies(pair):
+    """Also the session's sshd: nothing of this connection can act any more."""
+    pair.salt2.run(["pkill", "-KILL", "-f", "failback far-end salt"])
 
 
 def serves_again(pair, since, what):
@@ -100,8 +110,30 @@ def test_the_near_end_dies(pair, handover):
 
 def test_the_far_end_dies(pair, handover):
     since = released(pair, handover)
-    # Also the session's sshd: nothing of this connection can act any more.
-    pair.salt2.run(["pkill", "-KILL", "-f", "failback far-end salt"])
+    giver_dies(pair)
+    serves_again(pair, since, "giver killed")
+
+
+def test_both_ends_die_after_the_commit(pair, handover):
+    """The timer's program alone takes the addresses back, and tells salt1, which was given the pair."""
+    since = released(pair, handover)
+    said = handover.ask("commit")
+    assert said["ok"], said
+    kill_session(handover.process)
+    giver_dies(pair)
+    serves_again(pair, since, "both killed")
+    again = said["generation"] + 1
+    assert pair.ledger(pair.salt2)["generation"] == again
+    until(lambda: pair.ledger(pair.salt1)["generation"] == again, 20, "salt1 to be told who serves")
+
+
+def test_the_time_of_an_earlier_handover_is_up_at_this_moment(pair, handover):
+    assert handover.ask("disarm")["ok"]
+    pair.salt2.run(["systemd-run", "--quiet", "--collect", "--unit=failback-take-back-salt", "sleep", "60"])
+    said = handover.ask("arm", seconds=SECONDS)
+    assert said["ok"], said
+    since = released(pair, handover)
+    giver_dies(pair)
     serves_again(pair, since, "giver killed")
 
 

@@ -234,3 +234,14 @@ def test_what_a_handover_leaves_in_run_is_for_root_alone(working):
     modes = {str(one): oct(stat.S_IMODE(one.lstat().st_mode)) for one in found}
     assert len({one.name for one in found} & {"handover.json", "incoming"}) == 2
     assert modes == {str(one): "0o700" if one.is_dir() else "0o600" for one in found}
+
+
+def test_the_program_of_an_earlier_timer_is_no_obstacle(world):
+    """An end at its deadline, and the next handover in that very second."""
+    node, unit = world.nodes["salt2"], "failback-take-back-salt"
+    earlier = node.timer_runs[unit] = world.start(unit, node, lambda: world.engine.wait(3600))
+    world.far_end("arm", samples.RUN, 10.0)
+    assert earlier.dead
+    world.release()
+    world.deadline()
+    assert (world.serving(), world.phase()) == ("salt2", "taken back")

@@ -110,3 +110,17 @@ def test_the_package_is_the_whole_one():
     assert (system.PACKAGE / "cli.py").is_file()
     modules = list(system.PACKAGE.rglob("*.py"))
     assert len(modules) > 40
+
+
+def test_what_a_program_has_started_has_ended_before_it_does(tmp_path):
+    """systemd ends with a unit what its program leaves behind."""
+    script = (
+        "import sys\n"
+        "from failback.host import system\n"
+        "system.start_detached(['sh', '-c', 'sleep 0.3; touch \"$1\"', 'sh', sys.argv[1]])\n"
+        "system.start_detached(['true'])\n"
+        "system.wait_for_started()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(system.PACKAGE.parent)}
+    subprocess.run([sys.executable, "-c", script, tmp_path / "told"], env=environment, check=True, timeout=30)
+    assert (tmp_path / "told").exists()

@@ -110,6 +110,8 @@ def _facts(patch):
     patch.setattr(system, "sync_file_systems", lambda folders: here.world.sync_file_systems())
     patch.setattr(system, "run", lambda argv, *rest, **more: here.world.run(argv, *rest, **more))
     patch.setattr(system, "start_detached", lambda argv: here.world.start_detached(argv))
+    # Programs that are started go on by themselves here.
+    patch.setattr(system, "wait_for_started", lambda: None)
     patch.setattr(system, "log", lambda sentence, *_: here.world.log(sentence))
     patch.setattr(on_disk, "roots", lambda member: [])
     patch.setattr(service, "Client", _no_journal)

@@ -295,9 +295,9 @@ class World:
         node = self.node
         if argv[0] == "systemd-run":
             self._arm(argv)
-        elif argv[:2] == ["systemctl", "stop"] and argv[-1].endswith(".timer"):
+        elif argv[:2] == ["systemctl", "stop"] and argv[2].endswith(".timer"):
             self.step("stop timer")
-            self.engine.cancel(node.timers.pop(argv[-1][: -len(".timer")], [None] * 4))
+            self._stop_timer(argv[2:])
         elif argv[:2] == ["systemctl", "show"]:
             return _shown(argv[2:], node.units)
         elif argv[:2] == ["systemctl", "stop"]:
@@ -333,6 +333,14 @@ class World:
         node.timers[unit] = self.engine.after(
             float(options["on-active"]), lambda: self._timer_fires(node, unit, words)
         )
+
+    def _stop_timer(self, units):
+        """A timer does not take along the program that it has started: that is the service."""
+        for unit, kind in (one.rsplit(".", 1) for one in units):
+            if kind == "timer":
+                self.engine.cancel(self.node.timers.pop(unit, [None] * 4))
+            elif unit in self.node.timer_runs:
+                self.engine.kill(self.node.timer_runs.pop(unit))
 
     def _timer_fires(self, node, unit, words):
         node.timers.pop(unit, None)

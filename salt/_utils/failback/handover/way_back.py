@@ -128,10 +128,12 @@ def disarm(member, run):
 
 
 def _stop_timer(config):
-    # One that goes off all the same finds that there is nothing to do; one that does not exist is no error.
+    # Its service too: that may have begun, waits for the caller then, and would find that there is nothing to
+    # do; meanwhile no timer of this name could be set. One that does not exist is no error.
+    units = [f"{_timer(config)}.timer", f"{_timer(config)}.service"]
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(
-            ["systemctl", "stop", f"{_timer(config)}.timer"],
+            ["systemctl", "stop", *units],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -190,7 +192,7 @@ def _nothing_to_take_back(member, run):
         # Once more, after an end in which not everything had been started again.
         _start_again(member)
     if phase not in (phases.RELEASED, phases.COMMITTED):
-        return f"Nothing to take back in {member.pair}: the handover is {state.get('phase', 'unknown')}."
+        return f"Nothing to take back in {member.pair}: the handover of run {run} has ended."
     if floating.of_pair(member.config):
         return None
     if phase == phases.RELEASED:

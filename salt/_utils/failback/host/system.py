@@ -154,6 +154,13 @@ def start_detached(argv):
     )
 
 
+def wait_for_started():
+    """Wait until every program that this one has started has ended. Each has a limit of its own."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
 def exit_status(argv, timeout, what):
     """
     Run a program whose exit status is its answer.
