@@ -27,7 +27,7 @@ PAIR = {
         {"path": "/etc/qemu/shared-[a-z]*", "then": None},
         {"path": "/etc/hosts--cluster", "then": None},
     ],
-    "lsyncd": {"delay": 0.2, "max_processes": 2},
+    "lsyncd": {"delay": 0.22, "max_processes": 2},
 }
 
 

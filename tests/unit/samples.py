@@ -30,7 +30,7 @@ PAIR = {
     "fence": {"nodes": {}, "policy": "required", "timeout": 30, "delay": 10},
     "witness_hosts": {},
     "watch": {"interval": 0.5, "patience": 2.0, "reachable": "nobody"},
-    "lsyncd": {"delay": 0.2, "max_processes": 2},
+    "lsyncd": {"delay": 0.22, "max_processes": 2},
     "recovery": {
         "reboot": True,
         "boot_timeout": 1200,

@@ -86,7 +86,7 @@ def test_the_smallest_pair_gets_every_default():
             "max_lag": 30,
             "beyond_max_lag": "serve",
         },
-        "lsyncd": {"delay": 0.2, "max_processes": 2},
+        "lsyncd": {"delay": 0.22, "max_processes": 2},
         "recovery": {
             "reboot": True,
             "boot_timeout": 1200,

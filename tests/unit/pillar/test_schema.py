@@ -34,7 +34,7 @@ SOUND = {
     "after": ["mgmt"],
     "witnesses": ["client"],
     "watch": {"interval": 0.5, "patience": 2, "reachable": ["10.0.0.254"]},
-    "lsyncd": {"delay": 0.2, "max_processes": 2},
+    "lsyncd": {"delay": 0.22, "max_processes": 2},
     "recovery": {"reboot": False, "boot_timeout": 300, "max_change_percent": 12.5},
 }
 

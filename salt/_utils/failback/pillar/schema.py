@@ -496,7 +496,7 @@ PAIR = {
                     "type": "number",
                     "minimum": 0,
                     "maximum": 3600,
-                    "default": 0.2,
+                    "default": 0.22,
                 },
                 "max_processes": {
                     "description": "How many rsync processes it runs at once for each path.",
