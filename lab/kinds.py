@@ -37,7 +37,7 @@ BASE = Kind(
     packages=(
         *("systemd", "systemd-sysv", "dbus", "kmod", "procps", "less", "netbase"),
         *("iproute2", "iputils-ping", "iputils-arping", "ifupdown", "nftables"),
-        *("cron", "rsync", "lsyncd", "openssh-server", "openssh-client", "git", "acl", "attr"),
+        *("cron", "rsync", "lsyncd", "openssh-server", "openssh-client", "sudo", "git", "acl", "attr"),
         *("python3", "python3-venv"),
         # For pairs with a lease; a test says which hosts are members.
         "etcd-server",

@@ -221,7 +221,8 @@ DALMA = Description(
             interfaces=(("eth0", "eth0"), ("ib0", "ib0")),
         ),
         *_two("archive", ("archive3", 93), ("archive4", 94)),
-        *_two("web", ("web1", 97), ("web2", 98)),
+        # The second interface is for what goes between the two nodes.
+        *_two("web", ("web1", 97), ("web2", 98), interfaces=(("eth0", "eth0"), ("ib0", "ib0"))),
         Machine(
             "client",
             100,

@@ -8,6 +8,9 @@ Functions of the module ``pair``, by its virtual name; highstate and ``orch.adop
     salt 'salt1' pair.reaches_peer salt
 """
 
+import pathlib
+import pwd
+
 import salt_errors
 from failback.decisions import roles
 from failback.host import root_shell
@@ -19,6 +22,9 @@ from salt_node import member as _member
 from salt_node import paths as _paths
 
 __virtualname__ = "pair"
+
+#: Where highstate's block in a file of keys begins.
+KEYS_BEGIN = "# failback: begin (managed by Salt)"
 
 
 def __virtual__():
@@ -161,13 +167,91 @@ def authorized_keys():
         salt 'salt1' pair.authorized_keys
     """
     floating = {name: [each["address"] for each in one["floating_ips"]] for name, one in _own_pairs().items()}
-    return trusts.authorized_keys(_peers(), trusted(), _paths(), floating)
+    return trusts.authorized_keys(_peers(), trusted(), trusts.program(_paths(), ssh_user()), floating)
+
+
+@salt_errors.translated
+def ssh_user():
+    """
+    Name the account of this node with which the other node of its pair logs in.
+
+    Returns ``root``, unless the pillar has an ``ssh_user``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.ssh_user
+    """
+    return next((roles.ssh_user(roles.own(one)) for one in _own_pairs().values()), roles.ROOT)
+
+
+@salt_errors.translated
+def sudo_rules():
+    """
+    Render the rules of sudo that let ``ssh_user`` become root for the verbs of a peer, and for nothing else.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.sudo_rules
+    """
+    return trusts.sudo_rules(_own_pairs(), trusts.program(_paths()), ssh_user())
+
+
+@salt_errors.translated
+def former_key_files(of_root, now=None):
+    """
+    List the files of authorized keys that let the other node in and need not any more.
+
+    of_root
+        Root's, as the distribution has it.
+
+    now
+        The one in use.
+
+    Returns a list of paths: of ``of_root``, and of the file of the account that the rules of sudo name, those
+    that have Failback's block and are not ``now``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.former_key_files /root/.ssh/authorized_keys
+    """
+    rules = _paths().sudo_rules
+    account = trusts.sudo_user(rules.read_text()) if rules.exists() else None
+    found = [of_root, *([key_file(account)] if account else [])]
+    marked = [one for one in found if one != now and pathlib.Path(one).exists()]
+    return [one for one in marked if KEYS_BEGIN in pathlib.Path(one).read_text(errors="replace")]
+
+
+@salt_errors.translated
+def key_file(account):
+    """
+    Name the file in which sshd looks up the keys of an account other than root, as it is by default.
+
+    account
+        Its name. One that is not there yet will have its home in ``/home``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.key_file failback
+    """
+    try:
+        home = pwd.getpwnam(account).pw_dir
+    except KeyError:
+        home = f"/home/{account}"
+    return f"{home}/.ssh/authorized_keys"
 
 
 @salt_errors.translated
 def shell_noise():
     """
-    Find out whether root's shell on this node prints something when sshd starts it for a command.
+    Find out whether the shell of ``ssh_user`` prints something when sshd starts it for a command.
 
     Returns a sentence with the line and the file likely to blame; None for a shell that keeps silent. Raises
     ``CommandExecutionError`` for one that cannot be started or does not end.
@@ -178,8 +262,9 @@ def shell_noise():
 
         salt 'salt1' pair.shell_noise
     """
-    found = root_shell.noise()
-    return root_shell.sentence(found, __opts__["id"]) if found else None
+    user = ssh_user()
+    found = root_shell.noise(user)
+    return root_shell.sentence(found, __opts__["id"], user) if found else None
 
 
 @salt_errors.translated

@@ -1,6 +1,39 @@
 {%- from 'pair/map.jinja' import node with context %}
+{%- set account = salt['pair.ssh_user']() %}
+{%- set keys = node.authorized_keys if account == 'root' else salt['pair.key_file'](account) %}
 # The two nodes reach each other with a key of their own, which may do what the other one allows and
 # nothing else. `orch.adopt` tells each node once how to recognise the other.
+{%- if account != 'root' %}
+# Root may not log in here: an account may, and becomes root for what the other node may ask for.
+  {%- if not salt['user.info'](account) %}
+The account {{ account }} is there for the other node:
+  user.present:
+    - name: {{ account }}
+    - system: true
+    - home: /home/{{ account }}
+    - shell: /bin/sh
+    - require_in:
+      - pair: Whoever comes over SSH hears nothing but the answer
+      - file: The file of authorized keys exists
+  {%- endif %}
+
+The package of sudo is installed:
+  pkg.installed:
+    - name: sudo
+
+The account {{ account }} may ask for the verbs of a peer and nothing else:
+  file.managed:
+    - name: /etc/sudoers.d/failback
+    - contents: {{ salt['pair.sudo_rules']() | tojson }}
+    - contents_newline: false
+    - mode: '0440'
+    - check_cmd: /usr/sbin/visudo -c -f
+    - require:
+      - pkg: The package of sudo is installed
+    - require_in:
+      - file: The file of authorized keys exists
+{%- endif %}
+
 Whoever comes over SSH hears nothing but the answer:
   pair.shell_silent: []
 
@@ -28,10 +61,10 @@ The node connects to its peers with that key alone:
       - pair: The node has a key of its own for its pair
 
 # In a test on a new node the file may not be there yet.
-{%- if not opts['test'] or salt['file.file_exists'](node.authorized_keys) %}
+{%- if not opts['test'] or salt['file.file_exists'](keys) %}
 The peer's key may ask for the verbs of a peer:
   file.blockreplace:
-    - name: {{ node.authorized_keys }}
+    - name: {{ keys }}
     - marker_start: '# failback: begin (managed by Salt)'
     - marker_end: '# failback: end'
     - content: {{ salt['pair.authorized_keys']() | tojson }}
@@ -40,10 +73,29 @@ The peer's key may ask for the verbs of a peer:
       - file: The file of authorized keys exists
 {%- endif %}
 
+# An account's is root's if it is made here: sshd takes that, and the account cannot change it.
 The file of authorized keys exists:
   file.managed:
-    - name: {{ node.authorized_keys }}
+    - name: {{ keys }}
     - replace: false
-    - mode: '0600'
-    - dir_mode: '0700'
+    - mode: '{{ '0600' if account == 'root' else '0644' }}'
+    - dir_mode: '{{ '0700' if account == 'root' else '0755' }}'
     - makedirs: true
+
+{%- for file in salt['pair.former_key_files'](node.authorized_keys, now=keys) %}
+
+No key of a peer is left in {{ file }}:
+  file.blockreplace:
+    - name: {{ file }}
+    - marker_start: '# failback: begin (managed by Salt)'
+    - marker_end: '# failback: end'
+    - content: ''
+    - require:
+      - file: The file of authorized keys exists
+{%- endfor %}
+{%- if account == 'root' %}
+
+No account but root may ask for the verbs of a peer:
+  file.absent:
+    - name: /etc/sudoers.d/failback
+{%- endif %}

@@ -11,12 +11,15 @@ include:
 {#- Not by pair/map.jinja: a node whose pillar has lost what its distribution needs must leave all the same. -#}
 {%- set lookup = (pillar.get('failback') or {}).get('lookup') or {} %}
 {%- set keys = lookup.get('authorized_keys') or '/root/.ssh/authorized_keys' %}
-{%- set begin = '# failback: begin (managed by Salt)' %}
-{%- if salt['file.file_exists'](keys) and salt['file.contains'](keys, begin) %}
-Nobody's key may ask for anything any more:
+{%- for file in salt['pair.former_key_files'](keys) %}
+Nobody's key in {{ file }} may ask for anything any more:
   file.blockreplace:
-    - name: {{ keys }}
-    - marker_start: '{{ begin }}'
+    - name: {{ file }}
+    - marker_start: '# failback: begin (managed by Salt)'
     - marker_end: '# failback: end'
     - content: ''
-{%- endif %}
+{%- endfor %}
+
+No account may ask for anything any more:
+  file.absent:
+    - name: /etc/sudoers.d/failback

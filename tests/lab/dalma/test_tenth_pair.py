@@ -1,4 +1,8 @@
-"""A tenth pair joins the running cluster: one file and one line, then the usual commands."""
+"""
+A tenth pair joins the running cluster: one file and one line, then the usual commands.
+
+Its two nodes reach each other over a network of its own, and not over that of its addresses.
+"""
 
 import json
 
@@ -10,8 +14,8 @@ from lab.site import Site
 FILE = """\
 pairs:
   web:
-    primary: {id: web1, host: 10.0.0.97}
-    secondary: {id: web2, host: 10.0.0.98}
+    primary: {id: web1, host: 10.1.0.97}
+    secondary: {id: web2, host: 10.1.0.98}
     floating_ips:
       web-gw:
         address: 10.0.0.9/24
@@ -27,6 +31,11 @@ pairs:
       boot_timeout: 300
 """
 PILLAR = "/srv/salt/pillar"
+#: Nothing of the pair may go over the network of its addresses unseen: SSH does not get through there.
+DEAF = (
+    "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; };"
+    " add rule inet deaf in iifname eth0 tcp dport 22 drop"
+)
 SHORT_LIVED = "[Service]\nExecStart=/bin/false\n"
 
 
@@ -37,6 +46,8 @@ def web(booted):
     site.up(hosts=["web1", "web2"], masters=False)
     booted.wait_minions(booted.salt1, ["web1", "web2"])
     hosts = site.host("web1"), site.host("web2")
+    for host in hosts:
+        host.run(["nft", DEAF])
     hosts[0].write("/srv/www/index.html", "hello\n")
     booted.pairs["web"] = hosts
     yield hosts
@@ -73,6 +84,22 @@ def test_one_file_and_one_line_make_a_pair(booted, web):
     assert answers(booted, "10.0.0.9") and answers(booted, "fd00:0:0:1::9")
     page = ["cat", "/srv/www/index.html"]
     until(lambda: web2.run(page, check=False).stdout == "hello\n", 30, "the file on web2")
+
+
+def test_without_the_network_between_them_it_serves_on_and_says_what_is_wrong(booted, web):
+    web1, web2 = web
+    web2.cut("ib0", silent=True)
+    try:
+        web1.write("/srv/www/late.html", "late\n")
+        until(
+            lambda: booted.status("web")["status"], 60, "the status to say that nothing is carried", pause=1
+        )
+        assert (bears(web1), bears(web2)) == (BOTH, set())
+    finally:
+        web2.mend("ib0")
+    page = ["cat", "/srv/www/late.html"]
+    until(lambda: web2.run(page, check=False).stdout == "late\n", 60, "the file on web2", pause=0.3)
+    until(lambda: not booted.status("web")["status"], 60, "the pair to be normal", pause=1)
 
 
 def test_its_secondary_takes_over_with_both_addresses(booted, web):

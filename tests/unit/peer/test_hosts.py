@@ -90,7 +90,7 @@ def test_it_is_known_by_its_id_and_let_in_from_its_address(member, host, before_
     trusted = {"salt": {"public_key": KEY, "host_keys": [KEY], "addresses": ["fd00::99"]}}
     peers = {"salt": member.peer}
     assert f"salt2 {KEY}" in trust.known_hosts(peers, trusted).splitlines()
-    text = trust.authorized_keys(peers, trusted, member.paths, {"salt": ["fd00::5/64"]})
+    text = trust.authorized_keys(peers, trusted, trust.program(member.paths), {"salt": ["fd00::5/64"]})
     places = re.match(r'from="([^"]*)"', text).group(1).split(",")
     # sshd(8) writes them the one canonical way: no brackets, no capitals.
     own = [] if "example" in host else [host.lower()]

@@ -69,7 +69,7 @@ def test_what_is_not_one_public_key_is_refused(line, member, node):
 
 def test_the_other_node_is_allowed_its_far_end_and_nothing_else(member, node):
     trust.remember(member, f"{KEY} root@evil", [HOST_KEY])
-    assert trust.authorized_keys(PEERS, trust.known(node), Paths()) == (
+    assert trust.authorized_keys(PEERS, trust.known(node), trust.program(Paths())) == (
         f'restrict,command="/usr/local/sbin/failback far-end salt" {KEY} salt1'
     )
 
@@ -77,7 +77,9 @@ def test_the_other_node_is_allowed_its_far_end_and_nothing_else(member, node):
 def test_the_other_node_is_let_in_from_its_own_addresses_alone(member, node):
     """From any of them, and from those of the pair: which one its kernel takes, depends on its routes."""
     trust.remember(member, KEY, [HOST_KEY], ["fd00::11", "10.1.0.11"])
-    given = trust.authorized_keys(PEERS, trust.known(node), Paths(), {"salt": ["10.0.0.5/24", "fd00::5/64"]})
+    given = trust.authorized_keys(
+        PEERS, trust.known(node), trust.program(Paths()), {"salt": ["10.0.0.5/24", "fd00::5/64"]}
+    )
     assert given.startswith('from="10.1.0.11,fd00::11,10.0.0.11,10.0.0.5,fd00::5",restrict,command="')
 
 
@@ -91,13 +93,13 @@ def test_an_address_that_has_changed_is_news(member, node):
 def test_nobody_is_kept_out_before_the_addresses_were_exchanged(member, node, host):
     trust.remember(member, KEY, [HOST_KEY])
     peers = {"salt": {"id": "salt1", "host": host}}
-    assert trust.authorized_keys(peers, trust.known(node), Paths()).startswith("restrict,")
+    assert trust.authorized_keys(peers, trust.known(node), trust.program(Paths())).startswith("restrict,")
 
 
 def test_a_name_is_left_to_the_addresses(member, node):
     trust.remember(member, KEY, [HOST_KEY], ["10.1.0.11"])
     peers = {"salt": {"id": "salt1", "host": "salt1.example.org"}}
-    assert 'from="10.1.0.11",' in trust.authorized_keys(peers, trust.known(node), Paths())
+    assert 'from="10.1.0.11",' in trust.authorized_keys(peers, trust.known(node), trust.program(Paths()))
 
 
 @pytest.mark.parametrize("address", ['10.0.0.1",command="/bin/sh', "*", "10.0.0.0/8", "", None, "!10.0.0.1"])
@@ -114,7 +116,7 @@ def test_the_addresses_of_this_node_are_its_kernel_s():
 
 def test_a_hostile_comment_never_reaches_authorized_keys(member, node):
     trust.remember(member, f'{KEY} x" no-restrict,command="/bin/sh', [HOST_KEY])
-    text = trust.authorized_keys(PEERS, trust.known(node), Paths())
+    text = trust.authorized_keys(PEERS, trust.known(node), trust.program(Paths()))
     assert text.count("command=") == 1 and "/bin/sh" not in text and "\n" not in text
 
 
@@ -122,12 +124,12 @@ def test_each_pair_has_its_own_line_and_an_unknown_peer_none(node):
     peers = {**PEERS, "mgmt": {"id": "mgmt2", "host": "mgmt2"}, "new": {"id": "new1", "host": "new1"}}
     for pair in ("salt", "mgmt"):
         trust.remember(Member(pair, node), KEY, [HOST_KEY])
-    lines = trust.authorized_keys(peers, trust.known(node), Paths()).split("\n")
+    lines = trust.authorized_keys(peers, trust.known(node), trust.program(Paths())).split("\n")
     assert [line.split('"')[1].split()[-1] for line in lines] == ["mgmt", "salt"]
 
 
 def test_nobody_known_gives_no_line(node):
-    assert trust.authorized_keys(PEERS, {}, Paths()) == ""
+    assert trust.authorized_keys(PEERS, {}, trust.program(Paths())) == ""
 
 
 def test_host_keys_are_recorded_under_the_id(member, node):
@@ -186,6 +188,32 @@ def test_ssh_understands_the_configuration_of_the_way_to_the_other_node(node):
     assert ciphers[0] == "aes128-gcm@openssh.com"
     assert len(ciphers) > 2  # a peer that refuses these is reached with another one
     assert options["port"] == "22"
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/ssh"), reason="ssh is not installed")
+@pytest.mark.parametrize(("given", "user"), [({}, "root"), ({"ssh_user": "failback"}, "failback")])
+def test_the_other_node_is_reached_as_the_account_that_it_names(node, given, user):
+    path = node.root / "config"
+    path.write_text(ssh.client_config([{"id": "salt1", "host": "10.1.0.11", **given}], node))
+    asked = subprocess.run(
+        ["/usr/bin/ssh", "-G", "-F", path, "10.1.0.11"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert f"user {user}" in asked
+
+
+def test_an_account_that_is_not_root_becomes_root_for_the_verbs_alone(member, node):
+    trust.remember(member, KEY, [HOST_KEY])
+    paths = Paths()
+    (line,) = trust.authorized_keys(PEERS, trust.known(node), trust.program(paths, "failback")).splitlines()
+    assert 'restrict,command="/usr/bin/sudo -n /usr/local/sbin/failback far-end salt" ssh-ed25519 ' in line
+    rules = trust.sudo_rules(PEERS, trust.program(paths), "failback")
+    assert rules.splitlines()[-1] == ("failback ALL=(root) NOPASSWD: /usr/local/sbin/failback far-end salt")
+    assert trust.sudo_user(rules) == "failback"
+
+
+@pytest.mark.parametrize("text", ["", "root ALL=(ALL:ALL) ALL\n", "%sudo ALL=(ALL) NOPASSWD: ALL\n"])
+def test_rules_of_others_name_no_account_of_ours(text):
+    assert trust.sudo_user(text) is None
 
 
 @pytest.mark.skipif(not os.path.exists("/usr/bin/ssh"), reason="ssh is not installed")

@@ -25,6 +25,8 @@ class Paths:
         self.pairs = self.configuration / "pairs"
         #: What the distribution calls things; see ``failback.host.distribution``.
         self.distribution = self.configuration / "distribution.json"
+        #: What an account other than root may, as which the other node logs in; see ``failback.peer.trust``.
+        self.sudo_rules = self.root / "etc/sudoers.d/failback"
         #: Programs that are told what happens to a pair; see ``failback.notify``.
         self.hooks = self.configuration / "hooks.d"
         self.all_state = self.root / "var/lib/failback"

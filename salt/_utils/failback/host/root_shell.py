@@ -1,10 +1,11 @@
 """
-Whether root's shell keeps silent when sshd starts it, as rsync and git over SSH need it.
+Whether a login shell keeps silent when sshd starts it, as rsync and git over SSH need it: root's, most often.
 
 sshd runs a forced command by the login shell, too. bash then reads ``/etc/bash.bashrc`` and ``/root/.bashrc``
 (where it is built with SSH_SOURCE_BASHRC; the latter may read ``/etc/bashrc``), and zsh its ``zshenv``.
 """
 
+import os
 import pwd
 import re
 import subprocess
@@ -34,8 +35,12 @@ def noise(user="root", limit=LIMIT):
     Returns None for a shell that keeps silent, else ``line``, the first one, and ``file``, the one likely to
     blame or None. Raises ``Unavailable`` for a shell that cannot be started or does not end.
     """
-    account = pwd.getpwnam(user)
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError as error:
+        raise Unavailable(f"There is no account {user}: highstate makes it.") from error
     shell = account.pw_shell or "/bin/sh"
+    as_it = user != "root" and os.geteuid() == 0
     # As sshd sets it; SSH_CLIENT tells bash that it is run by sshd. SHLVL must not be there.
     environment = {
         "HOME": account.pw_dir,
@@ -56,6 +61,10 @@ def noise(user="root", limit=LIMIT):
             cwd=account.pw_dir,
             env=environment,
             check=False,
+            # What it reads is this account's: it is not run as root.
+            user=account.pw_uid if as_it else None,
+            group=account.pw_gid if as_it else None,
+            extra_groups=[] if as_it else None,
         )
     except subprocess.TimeoutExpired as error:
         raise Unavailable(
@@ -95,12 +104,12 @@ def _commands(text):
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
-def sentence(found, node):
+def sentence(found, node, user="root"):
     """What is wrong with a shell that does not keep silent, why that is dangerous, and what to do."""
     where = found["file"] or "a file that it reads then"
     return (
-        f"Root's shell on {node} prints {found['line']!r} when sshd starts it for a command. lsyncd, rsync "
-        f"and git over SSH take that for an answer and fail, so nothing is carried to {node}. It is most "
-        f"likely {where}: print only where there is a terminal, `[ -t 1 ] || return` at its top. Then run "
-        f"this again."
+        f"The shell of {user} on {node} prints {found['line']!r} when sshd starts it for a command. lsyncd, "
+        f"rsync and git over SSH take that for an answer and fail, so nothing is carried to {node}. It is "
+        f"most likely {where}: print only where there is a terminal, `[ -t 1 ] || return` at its top. Then "
+        f"run this again."
     )

@@ -64,6 +64,6 @@ def advice(said, other):
     if not any(one in said for one in SPOILT):
         return ""
     return (
-        f" Root's shell on {other} prints something before it starts what SSH asks for. Look at the files "
+        f" A login shell on {other} prints something before it starts what SSH asks for. Look at the files "
         f"that it reads then, /root/.bashrc first; `salt-call state.apply pair.access` there names the line."
     )

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 
+from failback.decisions import roles
 from failback.errors import Unavailable
 from failback.host import system
 from failback.peer import answers
@@ -16,8 +17,8 @@ def client_config(peers, paths):
     The text of the SSH client's configuration for the pair's key.
 
     peers
-        ``{"id": …, "host": …}`` of the nodes to reach, with ``ssh_port`` where it is not 22; the host name is
-        looked up by ssh.
+        ``{"id": …, "host": …}`` of the nodes to reach, with ``ssh_port`` where it is not 22 and ``ssh_user``
+        where it is not root; the host name is looked up by ssh.
 
     The file holds all options, so that rsync, lsyncd, git and this package connect alike. Nothing of
     root's own SSH configuration applies.
@@ -27,7 +28,6 @@ def client_config(peers, paths):
         f"    IdentityFile {paths.private_key}",
         f"    UserKnownHostsFile {paths.known_hosts}",
         "    GlobalKnownHostsFile /dev/null",
-        "    User root",
         "    IdentitiesOnly yes",
         "    PreferredAuthentications publickey",
         "    StrictHostKeyChecking yes",
@@ -46,7 +46,7 @@ def client_config(peers, paths):
         "    LogLevel ERROR",
     ]
     for one in peers:
-        lines += [f"Host {one['host']}", f"    HostKeyAlias {one['id']}"]
+        lines += [f"Host {one['host']}", f"    HostKeyAlias {one['id']}", f"    User {roles.ssh_user(one)}"]
         lines += [f"    Port {one['ssh_port']}"] if "ssh_port" in one else []
     return "\n".join(lines) + "\n"
 

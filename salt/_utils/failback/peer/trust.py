@@ -5,6 +5,7 @@ import ipaddress
 import pathlib
 import re
 
+from failback.decisions import roles
 from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.host import files
@@ -13,6 +14,8 @@ from failback.network import netlink
 from failback.state import ledger
 
 VERSION = 1
+
+SUDO = "/usr/bin/sudo"
 
 #: One line of an OpenSSH public key without options: sshd(8), AUTHORIZED_KEYS FILE FORMAT.
 KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+=*")
@@ -150,13 +153,21 @@ def known_hosts(peers, trusted):
     return "\n".join(lines) + "\n"
 
 
-def authorized_keys(peers, trusted, paths, floating=None):
+def program(paths, user=roles.ROOT):
+    """What sshd starts for a peer who has come as this account, which becomes root by :func:`sudo_rules`."""
+    return str(paths.program) if user == roles.ROOT else f"{SUDO} -n {paths.program}"
+
+
+def authorized_keys(peers, trusted, started, floating=None):
     """
-    Render the lines for root's authorized_keys (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Pure.
+    Render the lines for authorized_keys (sshd(8), AUTHORIZED_KEYS FILE FORMAT). Pure.
 
     ``restrict`` takes every permission away, forwarding and terminals among them; ``command`` leaves
     the verbs of ``failback.peer_requests`` for this very pair; ``from`` lets the peer in from its own
     addresses alone.
+
+    started
+        What :func:`program` returned.
 
     floating
         ``{pair: [address, …]}``: the kernel of the node that has one may connect from there.
@@ -165,12 +176,41 @@ def authorized_keys(peers, trusted, paths, floating=None):
     for pair, peer in sorted(peers.items()):
         if pair not in trusted:
             continue
-        options = f'restrict,command="{paths.program} far-end {pair}"'
+        options = f'restrict,command="{started} far-end {pair}"'
         places = _places(peer, trusted[pair], (floating or {}).get(pair, ()))
         if places:
             options = f'from="{",".join(places)}",{options}'
         lines.append(f"{options} {trusted[pair]['public_key']} {peer['id']}")
     return "\n".join(lines)
+
+
+def sudo_rules(names, started, user):
+    """
+    Render the file for /etc/sudoers.d that lets an account ask for the verbs of a peer (sudoers(5)). Pure.
+
+    names
+        Of the pairs.
+
+    started
+        What :func:`program` returned for root.
+
+    user
+        The account. lsyncd comes with it several times a second, so nothing of that goes to the log and no
+        session is opened; sshd logs who came.
+    """
+    lines = [
+        "# Managed by Salt (pair.access): what the other node of a pair may ask for, and nothing else.",
+        f"Defaults:{user} !requiretty, !use_pty, !syslog, !pam_session",
+        f'Defaults:{user} env_keep = "SSH_ORIGINAL_COMMAND"',
+        *(f"{user} ALL=(root) NOPASSWD: {started} far-end {pair}" for pair in sorted(names)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def sudo_user(text):
+    """The account of :func:`sudo_rules` that were rendered earlier; None for any other text. Pure."""
+    found = re.search(r"^([a-z_][a-z0-9_-]*) ALL=\(root\) NOPASSWD: ", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _places(peer, keys, floating):

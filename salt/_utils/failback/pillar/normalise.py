@@ -20,10 +20,11 @@ def normalise(name, data):
     data
         What the pillar says of it; it must have no ``problems``.
 
-    Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, with ``ssh_port`` where it is
-    given, floating addresses a list with their ``name``, paths ``{"path", "then"}``, services
-    ``{"name", "proof", "status"}``, ``witnesses`` a list of minion ids, and ``witness_hosts`` their addresses
-    by id, as far as the pillar has them; what is missing gets the schema's default.
+    Returns a new dict that JSON can hold. Node ids become ``{"id", "host"}``, with ``ssh_port`` and
+    ``ssh_user`` where they are given, floating addresses a list with their ``name``, paths ``{"path",
+    "then"}``, services ``{"name", "proof", "status"}``, ``witnesses`` a list of minion ids, and
+    ``witness_hosts`` their addresses by id, as far as the pillar has them; what is missing gets the schema's
+    default.
     """
     data = as_meant(data)
     return {
@@ -91,8 +92,8 @@ def as_meant(data):
 def _node(node):
     if isinstance(node, str):
         return {"id": node, "host": node}
-    port = {"ssh_port": node["ssh_port"]} if "ssh_port" in node else {}
-    return {"id": node["id"], "host": node.get("host", node["id"]), **port}
+    given = {key: node[key] for key in ("ssh_port", "ssh_user") if key in node}
+    return {"id": node["id"], "host": node.get("host", node["id"]), **given}
 
 
 def _floating_ip(name, entry):

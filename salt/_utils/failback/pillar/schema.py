@@ -59,6 +59,14 @@ _NODE = {
             "minimum": 1,
             "maximum": 65535,
         },
+        ssh_user={
+            "description": (
+                "Account with which the other node logs in here, where root may not; by default root. "
+                "Highstate lets it become root, with sudo, for the verbs of a peer alone."
+            ),
+            "type": "string",
+            "pattern": "^[a-z_][a-z0-9_-]{0,31}$",
+        },
     ),
 }
 

@@ -1,4 +1,8 @@
-"""The two nodes reach each other by IPv6 alone, and the address that moves is one of IPv6."""
+"""
+The two nodes reach each other by IPv6 alone, and the address that moves is one of IPv6.
+
+Root may not log in over SSH on either: they come as another account, which is made for that.
+"""
 
 import lab_pair
 import pytest
@@ -20,6 +24,18 @@ DEAF = (
     " add rule ip deaf in tcp dport 22 drop"
 )
 
+NO_ROOT = "/etc/ssh/sshd_config.d/no-root.conf"
+KEYS = "/home/failback/.ssh/authorized_keys"
+
+
+def root_may_log_in(pair, may):
+    for host in pair.nodes:
+        if may:
+            host.run(["rm", "-f", NO_ROOT])
+        else:
+            host.write(NO_ROOT, "PermitRootLogin no\n")
+        host.run(["systemctl", "restart", "ssh"])
+
 
 def place(pair):
     """The nodes that have the IPv6 address."""
@@ -38,17 +54,20 @@ def six(running, pair):
     before = {host: host.read(lab_pair.PILLAR) for host in pair.nodes}
     for host, text in before.items():
         for four, instead in FIXED.items():
-            text = text.replace(f"host: {four}}}", f"host: '{instead}'}}")
+            account = "" if four.endswith(".100") else ", ssh_user: failback"
+            text = text.replace(f"host: {four}}}", f"host: '{instead}'{account}}}")
         text = text.replace("    replicate:\n", ENTRY, 1)
         host.write(
             lab_pair.PILLAR, text.replace("    recovery:\n", "    recovery:\n      reboot: false\n", 1)
         )
     try:
         applied(pair)
+        root_may_log_in(pair, False)
         for host in pair.nodes:
             host.run(["nft", DEAF])
         yield pair
     finally:
+        root_may_log_in(pair, True)
         for host in pair.nodes:
             host.run(["nft", "delete", "table", "ip", "deaf"], check=False)
         for host, text in before.items():
@@ -73,3 +92,24 @@ def test_it_moves_comes_home_and_lsyncd_carries_on(six):
         20,
         "lsyncd to carry a file",
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["id"], ["/usr/local/sbin/failback", "take-back", "salt", "x"], ["/usr/local/sbin/failback", "far-end"]],
+)
+def test_that_account_becomes_root_for_the_verbs_of_a_peer_alone(six, command):
+    done = six.salt2.run(["runuser", "-u", "failback", "--", "sudo", "-n", *command], check=False)
+    assert done.returncode != 0
+    assert "a password is required" in done.stderr
+
+
+def test_its_key_lets_one_ask_for_these_verbs_alone(six):
+    ask = ["ssh", "-F", "/etc/failback/ssh/config", FIXED["10.0.0.12"], "--"]
+    assert '"node": "salt2"' in six.salt1.run([*ask, "report"], timeout=20).stdout
+    done = six.salt1.run([*ask, "touch", "/root/was-here"], check=False, timeout=20)
+    assert done.returncode != 0
+    assert six.salt2.run(["ls", "/root/was-here"], check=False).returncode != 0
+    for host in six.nodes:
+        assert "far-end" not in host.read("/root/.ssh/authorized_keys")
+        assert "far-end" in host.read(KEYS)
