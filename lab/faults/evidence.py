@@ -23,7 +23,7 @@ class Evidence:
         for host in self.lab.nodes:
             with contextlib.suppress(HostOff, subprocess.SubprocessError):
                 host.write(f"{self.local_log}.stop", "")
-        entries = self._quietly(self.writing.stop) or []
+        entries = (self.writing and self._quietly(self.writing.stop)) or []
         normal = bool(self.timeline) and any(text == "the pair is normal" for _, text in self.timeline)
         drained = None
         if normal:

@@ -1,7 +1,7 @@
 """
 Another time for every program in Python on a host: what ``/etc/lab-clock`` says, in seconds ahead.
 
-Python's ``site`` imports this where a program starts (see clock.py). The monotonic clock goes on as it does
+A module of Python's own imports this (see clock.py). The monotonic clock goes on as it does
 when somebody sets the clock of a real host. Kernels stamp files with the machine's time, so programs are told
 what a kernel of their own would have written: as the change time (ctime) of files changed since the clock was
 set, and as the time of what is renewed again and again in /run/failback. LAB_CLOCK=machine in a program's

@@ -52,7 +52,7 @@ class Rehearsal(Operator, Evidence):
         self.timeline = []
         self.outages = []  # [host, from, to, how]: "cut" off, "frozen", "slow", or without "power"
         self.silences = []  # [node, from, to]: it answers nobody's ARP
-        self.process = self.second = self.jobs = self.muted = self.took = None
+        self.writing = self.process = self.second = self.jobs = self.muted = self.took = None
         self.undisturbed = lab.undisturbed.get(operation, moments.UNDISTURBED.get(operation))
         self.plans = []
         self.clocks, self.effects = contextlib.ExitStack(), contextlib.ExitStack()
@@ -167,6 +167,7 @@ class Rehearsal(Operator, Evidence):
         """Everything; returns the report, a dict (see ``checker.judge``)."""
         self.lab.configure(self.configuration)
         self.begun = time.time()
+        self._name_what_is_written()
         if self.lab.follow:
             print(f"{self.label} seed {self.seed}", flush=True)
         try:
@@ -197,12 +198,16 @@ class Rehearsal(Operator, Evidence):
             place.write_bytes(pickle.dumps(facts))
         return report
 
-    def _load(self):
-        """Clients and local writers write from now on."""
+    def _name_what_is_written(self):
+        """Before anything can fail: the evidence of a rehearsal that fails is looked for there, too."""
         stamp = f"{int(self.begun)}"
         self.bait = f"{stage.SMALL}/bait-{stamp}"
         self.prefix = f"c{stamp}"
         self.log = f"/var/log/load-{stamp}.jsonl"
+        self.local_log = f"/var/log/local-{stamp}.jsonl"
+
+    def _load(self):
+        """Clients and local writers write from now on."""
         self.writing = client.start_writing(
             self.client,
             stage.ADDRESS,
@@ -213,7 +218,6 @@ class Rehearsal(Operator, Evidence):
             prefix=self.prefix,
             seed=f"{self.seed}/client",
         )
-        self.local_log = f"/var/log/local-{stamp}.jsonl"
         for host in self.lab.nodes:
             self._local_writer(host)
         script = 'mkdir -p "$1" && cd "$1" && for n in 1 2 3 4 5 6; do echo "before $n" > $n; done && sync'

@@ -350,7 +350,8 @@ def start(pair, limit=60, anew=False):
             ignore_retcode=True,
             output_loglevel="quiet",
         )
-    __salt__["service.restart" if running else "service.start"](SERVICE)
+    # Also where it does not run for us: one that an init script has started before is active to systemd.
+    __salt__["service.restart"](SERVICE)
     _wait_until_up(member, float(limit))
     return True
 

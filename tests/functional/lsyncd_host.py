@@ -191,7 +191,9 @@ class Host:
         return True
 
     def restart(self, name):
-        self.stop(name)
+        """What does not run is started, as systemctl(1) says."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop(name)
         return self.start(name)
 
     def kill(self, number=signal.SIGKILL):

@@ -209,7 +209,7 @@ def test_the_load_of_a_run_is_told_the_seed_of_the_run():
     client.start_writing(host, "10.0.0.5")
     assert "--seed" not in told[-1]
     one = a_rehearsal(seed=7)
-    one.local_log = "/var/log/local.jsonl"
+    one._name_what_is_written()
     one._local_writer(host)
     assert told[-1][-2:] == ["--seed", "7/salt1"]
     with MonkeyPatch().context() as patch:

@@ -127,7 +127,6 @@ def test_running_is_refused_by_the_gate(host, apply):
 
 
 def test_running_fails_and_says_what_it_has_changed(host, apply, modules, monkeypatch, path):
-    monkeypatch.setitem(modules, "service.start", lambda name: True)
     monkeypatch.setitem(modules, "service.restart", lambda name: True)
     ret = apply("running")
     assert ret.result is False
