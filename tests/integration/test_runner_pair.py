@@ -1,5 +1,6 @@
 """salt-run pair.*: what an operator types, its answer and its exit status."""
 
+import json
 import re
 import time
 
@@ -124,6 +125,23 @@ def test_check_names_file_key_found_and_wanted_of_every_mistake_at_once(site):
         "pillar/pairs/empty.sls, line 1: pair empty",
     )
     assert "folder, replicate.0" not in said.flat
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize(("most", "said"), [(7, None), ("lots", 'recovery.max_delete: found "lots", wanted')])
+def test_a_pair_that_two_files_give_is_what_both_say(site, most, said):
+    """Salt merges them, as it does with any two sources of a pillar."""
+    site.pillar.reset()
+    of_all = {"pairs": {"salt": {"recovery": {"max_delete": most}}}}
+    (site.pillar.root / "of_all_pairs.sls").write_text(json.dumps(of_all))
+    site.pillar.write_text(f"include:\n  - of_all_pairs\n\n{site.pillar.shipped()}")
+    checked = site.run("pair.check", "ask=False")
+    if said:
+        checked.refused(f"pair salt, {said}")
+    else:
+        checked.good("1 pair: the pillar is right.")
+    shown = json.loads(site.run("pillar.show_pillar", "salt1", "--out=json").text)
+    assert shown["pairs"]["salt"]["recovery"] == {"boot_timeout": 300, "max_delete": most}
 
 
 @pytest.mark.parametrize(
