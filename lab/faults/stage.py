@@ -64,7 +64,7 @@ class Lab:
         fresh = not (self.site.state / "faults").exists()
         if fresh:
             (self.site.state / "faults-configuration").unlink(missing_ok=True)
-            self.site.down()
+            self.down()
             self.site.up(masters=False)
             in_parallel(lambda host: host.power_off(), self.nodes)
             for host in self.nodes:
@@ -165,7 +165,7 @@ class Lab:
         self.switched(name, what)  # each run has its own
 
     def down(self):
-        """Remove the lab."""
+        """Remove the lab; first the boards, which look for its hosts."""
         with contextlib.suppress(HostOff, subprocess.SubprocessError):
             self._boards.close()
         self.site.down()
@@ -194,10 +194,13 @@ class Lab:
         )
 
     def status(self, host, limit=90):
-        """What ``pair.status`` says of the pair on a master; raises when it says nothing usable."""
+        """What ``pair.status`` says of the pair on a master; ValueError with what it says instead."""
         command = ["salt-run", "--out=json", "pair.status", "salt", "timeout=10"]
         done = host.run(command, check=False, timeout=limit)
-        return json.loads(done.stdout)["pairs"]["salt"]
+        try:
+            return json.loads(done.stdout)["pairs"]["salt"]
+        except (ValueError, LookupError, TypeError):
+            raise ValueError(" ".join(f"{done.stdout} {done.stderr}".split())[-400:]) from None
 
 
 def _minion(host):
