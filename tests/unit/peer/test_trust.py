@@ -207,7 +207,8 @@ def test_an_account_that_is_not_root_becomes_root_for_the_verbs_alone(member, no
     (line,) = trust.authorized_keys(PEERS, trust.known(node), trust.program(paths, "failback")).splitlines()
     assert 'restrict,command="/usr/bin/sudo -n /usr/local/sbin/failback far-end salt" ssh-ed25519 ' in line
     rules = trust.sudo_rules(PEERS, trust.program(paths), "failback")
-    assert rules.splitlines()[-1] == ("failback ALL=(root) NOPASSWD: /usr/local/sbin/failback far-end salt")
+    assert "Cmnd_Alias FAILBACK_PEER = /usr/local/sbin/failback far-end salt\n" in rules
+    assert "\nfailback ALL=(root) NOPASSWD: FAILBACK_PEER\n" in rules
     assert trust.sudo_user(rules) == "failback"
 
 

@@ -196,15 +196,17 @@ def sudo_rules(names, started, user):
 
     user
         The account. lsyncd comes with it several times a second, so nothing of that goes to the log and no
-        session is opened; sshd logs who came.
+        session is opened; sshd logs who came. All else that is tried with it is logged.
     """
-    lines = [
-        "# Managed by Salt (pair.access): what the other node of a pair may ask for, and nothing else.",
-        f"Defaults:{user} !requiretty, !use_pty, !syslog, !pam_session",
-        f'Defaults:{user} env_keep = "SSH_ORIGINAL_COMMAND"',
-        *(f"{user} ALL=(root) NOPASSWD: {started} far-end {pair}" for pair in sorted(names)),
-    ]
-    return "\n".join(lines) + "\n"
+    commands = ", ".join(f"{started} far-end {pair}" for pair in sorted(names))
+    return (
+        "# Managed by Salt (pair.access): what the other node of a pair may ask for, and nothing else.\n"
+        f"Cmnd_Alias FAILBACK_PEER = {commands}\n"
+        "Defaults!FAILBACK_PEER !syslog, !pam_session\n"
+        f"Defaults:{user} !requiretty, !use_pty\n"
+        f'Defaults:{user} env_keep = "SSH_ORIGINAL_COMMAND"\n'
+        f"{user} ALL=(root) NOPASSWD: FAILBACK_PEER\n"
+    )
 
 
 def sudo_user(text):
