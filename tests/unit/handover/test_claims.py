@@ -519,3 +519,27 @@ def test_an_answer_that_proves_nothing_makes_nobody_step_down_to_it(world, monke
     with pytest.raises(Unavailable, match="no answer that can be read|not above"):
         meet(world)
     assert world.serving() == "salt1" and own(world)["generation"] == 6
+
+
+def asks_to_yield(world, node="salt2"):
+    with world.on(node) as member:
+        return takeover.ask_to_yield(member)
+
+
+@pytest.mark.parametrize("meets", [meet, asks_to_yield], ids=["the watch", "the takeover"])
+def test_a_claim_that_is_heard_while_the_other_node_is_asked_is_not_renounced(world, monkeypatch, meets):
+    """A cut of six seconds: what was asked in its first is answered when all clients are here."""
+    world.holders[GATEWAY] = set()
+    take_over(world)
+    world.holders[GATEWAY].add("salt1")  # it is cut off no more
+    real = ssh.ask
+
+    def late(member, *words, timeout=None):
+        if words == ("report",) and member.node == "salt2":
+            assert claims.heard(member)
+        return real(member, *words, timeout=timeout)
+
+    monkeypatch.setattr(ssh, "ask", late)
+    meets(world)
+    assert world.serving() == "salt2"
+    assert [own(world, node)["active"] for node in ("salt1", "salt2")] == ["salt2", "salt2"]

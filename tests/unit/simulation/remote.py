@@ -13,6 +13,8 @@ from failback.errors import FailbackError
 from failback.errors import Unavailable
 from simulation import here
 
+#: Seconds after the first at which TCP tries again to connect (tcp(7)), as far as ssh waits for it.
+AGAIN = (1.0, 3.0)
 #: ssh's ConnectTimeout, and ServerAliveInterval times ServerAliveCountMax with its own grain.
 CONNECT, DEAD_AFTER = 5.0, 8.0
 
@@ -33,8 +35,7 @@ def ask(world, words, timeout, what):
     engine, node = world.engine, world.node
     peer = world.other(node)
     world.step("ssh", words[0])
-    if not (world.segment.talk(node, peer) and peer.acts):
-        _wait_in_vain(engine, min(CONNECT, timeout))
+    if not _connects(world, node, peer, min(CONNECT, timeout)):
         raise Unavailable(f"Cannot {what}: exit status 255, no connection.")
     far = world.start(f"far end, {words[0]}", peer, lambda: answer(world, peer, " ".join(words)))
     end = engine.now + timeout
@@ -48,6 +49,16 @@ def ask(world, words, timeout, what):
             raise far.error
         raise Unavailable(f"Cannot {what}: exit status 1, {far.error}.")
     return far.result
+
+
+def _connects(world, node, peer, limit):
+    """Whether the other node hears one of the attempts to connect: a cut may be mended meanwhile."""
+    engine, begun = world.engine, world.engine.now
+    for after in (0.0, *AGAIN, limit):
+        engine.wait(begun + min(after, limit))
+        if after < limit and world.segment.talk(node, peer) and peer.acts:
+            return True
+    return False
 
 
 def _wait_in_vain(engine, seconds):

@@ -53,6 +53,13 @@ def test_it_does_not_win_either_if_the_router_answered_just_before():
     run(history, ROUTER_ASKED)
 
 
+@pytest.mark.parametrize("seconds", [4.5, 5, 5.5, 6, 6.5])
+def test_a_primary_that_was_cut_off_does_not_win_by_an_answer_that_came_late(seconds):
+    """salt2 has served all clients since; it asked salt1 when nobody had heard it yet."""
+    end = run([(1, isolate("salt1")), (seconds, mend()), (10, mend())], ROUTER_ASKED)
+    assert end.serving == "salt2"
+
+
 @not_promised(TWO_HOLD)
 @pytest.mark.parametrize("cut", [part, deafen], ids=["both ways", "one way"])
 def test_a_partial_partition_does_not_make_two_holders(cut):

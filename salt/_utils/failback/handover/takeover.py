@@ -312,6 +312,8 @@ def conflict(member, macs):
         report = ssh.report(member, timeout=5)
     except FailbackError as error:
         return _conflict_without_the_peer(member, own, holds, macs, error)
+    # An answer takes its time, and somebody may have heard this node in it.
+    own = member.ledger.read()
     do = hearing.meeting(own, holds, report)
     if do == hearing.STEP_DOWN:
         return yield_to(member, report["ledger"]["generation"], report["ledger"]["active"])
@@ -341,7 +343,13 @@ def _renounced(member, own, holds, report):
         # A release that does not know it; of two holders it is the older generation that steps down there.
         return _told_to_yield(member, own, 10) if holds else f"{other} cannot be asked to serve on."
     # First: each moment with two holders costs somebody's writes.
-    said = [claims.withdraw(member, f"{other} serves {member.pair}.")] if holds else []
+    said = []
+    if holds:
+        said = [claims.withdraw(member, f"{other} serves {member.pair}.")]
+        own = member.ledger.read()
+        if not own.get("withdrawn"):
+            # Heard at the last moment, or this node is not active any more.
+            return _told_to_yield(member, own, 10)
     generation = claims.renounce(member, own)
     if member.ledger.read()["generation"] >= generation:
         # The watch and the process that a failed takeover leaves behind may both be at it.
@@ -370,6 +378,8 @@ def ask_to_yield(member, timeout=10):
             text = ssh.ask(member, "report", timeout=10)
             # What cannot be read is no reason not to tell it.
             report = answers.object_in(text, "ledger") or {}
+            # To connect may have taken seconds, in which clients have come here.
+            own = member.ledger.read()
             if hearing.meeting(own, True, report) == hearing.RENOUNCE and _others_that_answer(member):
                 return _renounced(member, own, True, report)
         said = _told_to_yield(member, own, timeout)
