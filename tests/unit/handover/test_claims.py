@@ -543,3 +543,30 @@ def test_a_claim_that_is_heard_while_the_other_node_is_asked_is_not_renounced(wo
     meets(world)
     assert world.serving() == "salt2"
     assert [own(world, node)["active"] for node in ("salt1", "salt2")] == ["salt2", "salt2"]
+
+
+def test_an_answer_that_is_lost_leaves_no_two_nodes_in_one_generation(world, monkeypatch):
+    """salt1 serves on in generation 7 and is cut off at that moment; salt2 claims again, and is heard."""
+    world.holders[GATEWAY] = set()
+    take_over(world)
+    world.holders[GATEWAY].add("salt1")
+    real = ssh.ask
+
+    def lost(member, *words, timeout=None):
+        answer = real(member, *words, timeout=timeout)
+        if words[0] == "serve-on":
+            raise Unavailable("no end within 10 seconds")
+        return answer
+
+    monkeypatch.setattr(ssh, "ask", lost)
+    with pytest.raises(Unavailable, match="no end"):
+        meet(world)
+    assert (own(world, "salt1")["generation"], world.serving()) == (7, "salt1")
+    world.holders[GATEWAY] = set()  # as salt2 sees it
+    monkeypatch.setattr(ssh, "ask", real)
+    assert take_over(world)["generation"] == 8
+    world.holders[GATEWAY].add("salt1")
+    with world.on("salt2") as member:
+        assert claims.heard(member)
+    meet(world, "salt1")
+    assert world.serving() == "salt2"

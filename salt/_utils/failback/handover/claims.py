@@ -53,6 +53,23 @@ def _note(member):
     return member.volatile / "claim.json"
 
 
+def _offer(member):
+    return member.volatile / "offered.json"
+
+
+def next_generation(member, own):
+    """
+    The generation of the next claim: above the ledger's, and above what was offered to the other node.
+
+    It may serve on in that one although its answer was lost. Two nodes in one generation never settle it.
+
+    own
+        This node's ledger.
+    """
+    offered = files.read_json(_offer(member), "the generation that was offered") or {}
+    return max(own["generation"], offered.get("generation", 0)) + 1
+
+
 def begin(member, own, reason, run, known=None):
     """
     Write the claim of the next generation into the ledger, before any address is taken.
@@ -69,7 +86,7 @@ def begin(member, own, reason, run, known=None):
 
     Returns what was written.
     """
-    generation = own["generation"] + 1
+    generation = next_generation(member, own)
     # First: without this note a claim counts as one that may have had an address.
     files.write_json(_note(member), {"generation": generation, "boot_id": system.boot_id(), "had": False})
     heard = None if run else False
@@ -213,6 +230,7 @@ def renounce(member, own):
 
     Returns the generation to which this node has to step down. Raises ``FailbackError``.
     """
+    files.write_json(_offer(member), {"generation": own["generation"] + 1})
     said = ssh.ask(member, SERVE_ON, str(own["generation"]), timeout=ANSWER_WITHIN)
     found = answers.object_in(said, "generation")
     if found is None:

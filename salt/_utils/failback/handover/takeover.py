@@ -71,7 +71,8 @@ def take_over(member, reason, run=None):
             # Half of it before the ledger, half of it after: writing that may take long.
             wait = min(0.3, member.config["watch"]["patience"] / 4) / 2
             holder.check(wait=wait)
-            with right.to_take_over(member, own["generation"] + 1, patient=run is not None):
+            generation = claims.next_generation(member, own)
+            with right.to_take_over(member, generation, patient=run is not None):
                 new = claims.begin(member, own, reason, run, known)
                 with _or_given_up(member, new):
                     # A stale primary that is merely cut off may be writing here at this moment.
