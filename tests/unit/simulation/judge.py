@@ -204,8 +204,8 @@ class Judge:
         now = self._world.engine.now
         if self._overlap is not None:
             since, may = self._overlap
-            if self._paused():
-                # Left to whoever set the pause: the watch settles it afterwards.
+            if self._paused() or self._one_stands_still():
+                # Left to whoever set the pause, or until that node goes on: the watch settles it afterwards.
                 self._unsettled_at = now
             late = not self._mute and now - self._unsettled_at > SETTLED_WITHIN
             if now - since > TOLERANCE and (not may or late):
@@ -228,6 +228,10 @@ class Judge:
                 if member.pause.read():
                     return True
         return False
+
+    def _one_stands_still(self):
+        """One that has the address: as it is shipped, its kernel goes on answering for it."""
+        return any(not self._world.nodes[name].acts for name in self.holders)
 
     def _may_serve(self):
         """Whether a node's watch is there, entitled and able to take the address."""

@@ -60,6 +60,13 @@ def test_a_primary_that_was_cut_off_does_not_win_by_an_answer_that_came_late(sec
     assert end.serving == "salt2"
 
 
+@pytest.mark.parametrize("configuration", [NOBODY_ASKED, ROUTER_ASKED], ids=lambda one: one.name)
+def test_an_answer_that_a_second_cut_takes_does_not_leave_two_holders(configuration):
+    """salt1 serves on in the generation that salt2 has offered, and salt2 does not hear of it."""
+    history = [(0, slow_disk("salt1", 0.2)), (0.3, deafen("salt1", "salt2")), (3, mend())]
+    run([*history, (0.3, isolate("salt1")), (7, mend())], configuration)
+
+
 @not_promised(TWO_HOLD)
 @pytest.mark.parametrize("cut", [part, deafen], ids=["both ways", "one way"])
 def test_a_partial_partition_does_not_make_two_holders(cut):
