@@ -61,7 +61,8 @@ def next_generation(member, own):
     """
     The generation of the next claim: above the ledger's, and above what was offered to the other node.
 
-    It may serve on in that one although its answer was lost. Two nodes in one generation never settle it.
+    The other node may serve on in that one although its answer was lost, and two nodes in one generation
+    never settle who serves.
 
     own
         This node's ledger.
