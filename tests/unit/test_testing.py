@@ -1,5 +1,6 @@
 """``make test`` itself: what runs side by side, what is noted of each test, what is said at the end."""
 
+import itertools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from lab import machine as this_machine
 from lab.testing import meter
 from lab.testing import outcomes
 from lab.testing import scheduler
@@ -279,6 +281,16 @@ def test_hosts_keep_apart_and_others_run_beside_them():
     assert max(sum(name != "unit" for name in each) for each in machine.together) == 2
     # The third lab waits for a lab to end, and not for the unit tests: nor these for it.
     assert machine.order.index("unit") == 2
+
+
+def test_a_quick_machine_counts_as_one_and_a_slow_one_as_that_of_the_figures(monkeypatch):
+    assert this_machine.QUICKEST <= this_machine.pace() <= 1
+    slowest = this_machine.SECONDS_OF_LOOP
+    for seconds, wanted in ((0.001, this_machine.QUICKEST), (0.8 * slowest, 0.8), (9, 1)):
+        told = itertools.accumulate(itertools.chain([0], itertools.cycle([seconds, 100])))
+        monkeypatch.setattr(this_machine.time, "thread_time", lambda told=told: next(told))
+        assert this_machine.pace() == pytest.approx(wanted)
+        monkeypatch.undo()
 
 
 def test_a_lab_that_waits_for_a_processor_is_not_passed_by_what_is_shorter():
