@@ -13,7 +13,7 @@ import pwd
 
 import salt_errors
 from failback.decisions import roles
-from failback.host import root_shell
+from failback.host import login_shell
 from failback.pair import Member
 from failback.peer import ssh
 from failback.peer import trust as trusts
@@ -263,8 +263,8 @@ def shell_noise():
         salt 'salt1' pair.shell_noise
     """
     user = ssh_user()
-    found = root_shell.noise(user)
-    return root_shell.sentence(found, __opts__["id"], user) if found else None
+    found = login_shell.noise(user)
+    return login_shell.sentence(found, __opts__["id"], user) if found else None
 
 
 @salt_errors.translated

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from failback.errors import Unavailable
-from failback.host import root_shell
+from failback.host import login_shell
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def home(tmp_path, monkeypatch):
 def test_one_that_keeps_silent(home, text):
     if text is not None:
         (home / ".bashrc").write_text(text)
-    assert root_shell.noise() is None
+    assert login_shell.noise() is None
 
 
 @pytest.mark.parametrize(
@@ -37,22 +37,22 @@ def test_one_that_keeps_silent(home, text):
 )
 def test_one_that_speaks_is_quoted_with_the_file(home, text, line):
     (home / ".bashrc").write_text(text)
-    found = root_shell.noise()
+    found = login_shell.noise()
     assert found["line"] == line
     if line != "Linux":
         assert found["file"] == f"{home}/.bashrc"
-    said = root_shell.sentence(found, "salt1")
+    said = login_shell.sentence(found, "salt1")
     assert repr(line) in said and "salt1" in said and "[ -t 1 ] || return" in said
 
 
 def test_one_that_waits_is_not_waited_for(home):
     (home / ".bashrc").write_text("sleep 30\n")
     with pytest.raises(Unavailable, match="does not end within 0.5 s"):
-        root_shell.noise(limit=0.5)
+        login_shell.noise(limit=0.5)
 
 
 def test_one_that_is_not_there(home, monkeypatch):
     account = types.SimpleNamespace(pw_dir=str(home), pw_shell="/no/such/shell")
     monkeypatch.setattr(pwd, "getpwnam", lambda user: account)
     with pytest.raises(Unavailable, match="/no/such/shell. cannot be started"):
-        root_shell.noise()
+        login_shell.noise()
