@@ -39,7 +39,7 @@ help:               ## this list
 demo: deps          ## the story: a primary dies, and comes home; SITE=vm: virtual machines
 	@$(PYTHON) -m lab demo --site $(SITE)
 
-test: deps          ## all tests, on Salt 3006 and 3008, or on RELEASE=3007; exits non-zero if any fails
+test: deps          ## all tests, or those that load Salt on RELEASE=3007; exits non-zero if any fails
 	@$(TESTS) $(SUITES)
 
 check: deps         ## the inner loop: lint, unit and functional tests on one release

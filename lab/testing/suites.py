@@ -1,9 +1,9 @@
 """
 What ``make test`` runs, as data: the suites, and the jobs that each consists of.
 
-What touches no Salt runs on the oldest and the newest Python, what loads Salt on its oldest and its newest
-release, with ``--thorough`` on all. What boots hosts runs on one release, each folder of ``tests/lab`` in
-its own lab.
+What touches no Salt runs on the oldest and the newest Python, what loads Salt on each release, masters with
+minions on its oldest and its newest unless ``--thorough``. What boots hosts runs on one release, each folder
+of ``tests/lab`` in its own lab.
 """
 
 import dataclasses
@@ -22,6 +22,8 @@ EVENING = ("bench",)
 TESTED = ("unit", "functional", "integration", "lab")
 #: What ``make check`` runs, on one release: the inner loop.
 QUICK = ("lint", "unit", "functional")
+#: On the oldest and the newest release of Salt alone.
+LONG = ("integration",)
 #: Functional tests that load no module.
 PURE = "tests/functional/library"
 
@@ -122,18 +124,18 @@ def parts(suites, releases=None, check=False, thorough=False):
     All that the suites consist of, as a list of ``Part``.
 
     releases
-        Of Salt; the newest and the oldest by default.
+        Of Salt; by default all, and for what takes long the newest and the oldest.
 
     check
         One release, one Python, and several processes of pytest for each suite.
 
     thorough
-        On all of them.
+        On all of them, however long it takes.
     """
     every = list(environments.RELEASES)
     found = []
     for suite in suites:
-        mine = list(releases or (every if thorough else [every[0], every[-1]]))
+        mine = list(releases or (every if thorough or suite not in LONG else [every[0], every[-1]]))
         found += PARTS[suite](mine[:1] if check else mine, check)
     return found
 
