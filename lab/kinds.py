@@ -38,6 +38,8 @@ BASE = Kind(
         *("systemd", "systemd-sysv", "dbus", "kmod", "procps", "less", "netbase"),
         *("iproute2", "iputils-ping", "iputils-arping", "ifupdown", "nftables"),
         *("cron", "rsync", "lsyncd", "openssh-server", "openssh-client", "sudo", "git", "acl", "attr"),
+        # chattr(1); no Debian is without it but the newest.
+        "e2fsprogs",
         *("python3", "python3-venv"),
         # For pairs with a lease; a test says which hosts are members.
         "etcd-server",

@@ -489,7 +489,7 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
         Shown by ``pair.status``.
 
     Returns ``comment`` and ``nodes``: by node ``until`` (ISO 8601, UTC), ``reason``, ``user`` and ``run``.
-    Raises when one does not answer.
+    Raises when one does not answer, with what the other one has done.
 
     CLI Example:
 
@@ -501,13 +501,33 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
     config = checks.configuration(_pairs(), pair, usage)
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not 0 < minutes <= 1440:
         raise SaltInvocationError(f"minutes must be from 1 to 1440, not {minutes!r}. Usage: {usage}")
-    nodes = minions.Nodes(__opts__)
-    ids = (config["primary"]["id"], config["secondary"]["id"])
-    user = asked_by(globals())
-    done = nodes.all(ids, "pair.pause", pair, minutes * 60, reason, user=user)
-    first = shown_pairs.pause_of(min(done.values(), key=lambda one: one["until"]))
-    said = f"The watch of {pair} is {shown_pairs.paused(first, time.time())}. It takes nothing until then."
+
+    def told(one):
+        return f"is {shown_pairs.paused(shown_pairs.pause_of(one), time.time())}"
+
+    words = (minutes * 60, reason)
+    done = _on_both(config, told, "pair.pause", *words, user=asked_by(globals()))
+    first = min(done.values(), key=lambda one: one["until"])
+    said = f"The watch of {pair} {told(first)}. It takes nothing until then."
     return {"comment": said, "nodes": {node: shown_pairs.pause_of(one) for node, one in done.items()}}
+
+
+def _on_both(config, told, function, *args, **kwargs):
+    """
+    Both nodes' answers to something that takes no time.
+
+    told
+        What the watch of a node does after that answer, for whoever has to know it of one of them.
+
+    Raises ``minions.NodesFailed`` when one does not answer, with what the other one has done.
+    """
+    pair, ids = config["name"], (config["primary"]["id"], config["secondary"]["id"])
+    nodes = minions.Nodes(__opts__)
+    done, errors = nodes.try_all(ids, function, pair, *args, look=minions.LOOK_WITHIN, **kwargs)
+    if errors:
+        others = [f"The watch of {pair} on {node} {told(one)}." for node, one in done.items()]
+        raise minions.NodesFailed(" ".join([*errors.values(), *others]))
+    return done
 
 
 def hold(pair=None, minutes=None, reason="paused by an operator"):
@@ -541,7 +561,8 @@ def resume(pair=None):
     pair
         Name of the pair.
 
-    Returns ``comment`` and ``nodes``: for each node, True when there was one.
+    Returns ``comment`` and ``nodes``: for each node, True when there was one. Raises when one does not
+    answer, with what the other one has done.
 
     CLI Example:
 
@@ -550,7 +571,10 @@ def resume(pair=None):
         salt-run pair.resume salt
     """
     config = checks.configuration(_pairs(), pair, "salt-run pair.resume <pair>")
-    nodes = minions.Nodes(__opts__)
-    done = nodes.all((config["primary"]["id"], config["secondary"]["id"]), "pair.resume", pair)
+
+    def told(paused):
+        return "is not paused any more" if paused else "was not paused"
+
+    done = _on_both(config, told, "pair.resume")
     said = f"The pause of {pair} is over." if any(done.values()) else f"The watch of {pair} was not paused."
     return {"comment": said, "nodes": done}

@@ -341,6 +341,13 @@ def test_a_node_that_is_down_is_left_alone(site):
         undo.refused("No node of salt keeps a backup", "salt2 does not answer")
         history.refused("salt2 does not answer")
         assert site.trees() == before
+        site.run("pair.pause", "salt", "5").refused(
+            "salt2 does not answer pair.pause", "The watch of salt on salt1 is paused until"
+        )
+        site.run("pair.resume", "salt").refused(
+            "salt2 does not answer", "The watch of salt on salt1 is not paused any more."
+        )
+        assert not site.primary.member.pause.path.exists()
     finally:
         site.secondary.minion.start()
 
