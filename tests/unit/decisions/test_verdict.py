@@ -335,6 +335,37 @@ def test_a_cold_pair_names_the_node_that_was_active_last():
     assert (found.name, found.newest, found.generation) == (verdict.COLD, "salt2", 4)
 
 
+LEASE = {"lease": {"ttl": 10}}
+REQUIRED = {"fence": {"nodes": {"salt1": {"agent": "fence_ipmilan"}}, "policy": "required"}}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "heard", "config", "name"),
+    [
+        ((3, "salt1"), False, {}, verdict.SPLIT),
+        ((3, "salt1"), True, {}, verdict.COLD),
+        ((3, "salt1"), None, {}, verdict.COLD),
+        # It has stepped down, so it was told.
+        ((4, "salt2"), False, {}, verdict.COLD),
+        # The other one had no right to serve on, or no power.
+        ((3, "salt1"), False, LEASE, verdict.COLD),
+        ((3, "salt1"), False, REQUIRED, verdict.COLD),
+        ((3, "salt1"), False, {"fence": {**REQUIRED["fence"], "policy": "preferred"}}, verdict.SPLIT),
+        ((3, "salt1"), False, {"fence": {"nodes": {}, "policy": "required"}}, verdict.SPLIT),
+    ],
+)
+def test_a_claim_that_nobody_was_known_to_hear_wins_only_if_the_other_node_could_not_serve_on(
+    theirs, heard, config, name
+):
+    found = verdict.judge(
+        {**samples.pair(), **config},
+        samples.report("salt1", samples.ledger(*theirs, "an earlier boot")),
+        samples.report("salt2", {**samples.ledger(4, "salt2", "an earlier boot"), "heard": heard}),
+    )
+    assert found.name == name
+    assert ("whether anybody heard it: salt1 may have served on" in found.sentence) is (name == verdict.SPLIT)
+
+
 def test_a_commit_that_the_near_end_did_not_survive_names_the_near_end():
     """The giver writes the new generation after the final sync: the taker has all of it."""
     found = verdict.judge(

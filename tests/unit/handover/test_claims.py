@@ -300,6 +300,64 @@ def test_a_claim_that_was_heard_says_so_and_keeps_the_rest(world):
     assert own(world) == {**before, "heard": True}
 
 
+def test_that_a_claim_was_heard_counts_before_the_disk_has_it(world, monkeypatch):
+    world.cut = True
+    take_over(world)
+    met = []
+
+    def slow(member, own, **changes):
+        world.cut = False
+        meet(world, "salt1")
+        met.append(world.serving())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(claims, "_rewrite", slow)
+        with world.on("salt2") as member:
+            claims.heard(member)
+    assert met == ["salt2"], "the other node, which served all the time, gives way"
+
+
+def test_what_was_heard_before_a_reboot_or_in_another_generation_counts_for_nothing(world):
+    world.lose_power("salt1")
+    take_over(world)
+    with world.on("salt2") as member:
+        found = member.ledger.read()
+        member.ledger.note_heard({**found, "generation": 5})
+        assert member.ledger.read()["heard"] is False
+        member.ledger.note_heard(found)
+        assert member.ledger.read()["heard"] is True
+        world.boots["salt2"] += 1
+    with world.on("salt2") as member:
+        assert member.ledger.read()["heard"] is False
+
+
+def test_a_claim_that_is_withdrawn_is_not_heard_by_a_note(world):
+    world.cut = True
+    take_over(world)
+    with world.on("salt2") as member:
+        before = member.ledger.read()
+        claims.withdraw(member, "Nobody has heard it.")
+        member.ledger.note_heard(before)
+        assert hearing.unheard(member.ledger.read())
+        assert claims.heard(member) is False
+
+
+def test_a_full_run_does_not_keep_a_claim_from_being_heard(world, monkeypatch):
+    world.lose_power("salt1")
+    take_over(world)
+    written = files.write_json
+
+    def full(path, *words, **more):
+        if path.name == "heard.json":
+            raise OSError(28, "No space left on device")
+        return written(path, *words, **more)
+
+    monkeypatch.setattr(files, "write_json", full)
+    with world.on("salt2") as member:
+        assert claims.heard(member) is True
+        assert files.read_json(member.ledger.path, "the ledger")["heard"] is True
+
+
 def test_a_withdrawn_claim_has_no_address_and_is_not_active_and_may_be_made_again(world):
     world.cut = True
     take_over(world)

@@ -17,6 +17,7 @@ from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.fence import proof
+from failback.handover import claims
 from failback.handover import takeover
 from failback.host import files
 from failback.host import system
@@ -132,7 +133,8 @@ def test_a_node_that_dies_before_it_takes_the_address_may_have_served(world):
         samples.report("salt2", own(world, "salt2")),
     ]
     found = verdict.judge(samples.pair(), *reports)
-    assert (found.name, found.newest) == (verdict.COLD, "salt2")
+    assert found.name == verdict.SPLIT and "salt1 may have served on" in found.sentence
+    assert verdict.judge({**samples.pair(), "lease": {"ttl": 10}}, *reports).newest == "salt2"
 
 
 def test_a_node_that_serves_already_has_taken_nothing_over(world):
@@ -565,8 +567,25 @@ def test_a_takeover_keeps_the_moment_until_which_all_had_been_carried(world):
     take_over(world)
     found = own(world, "salt2")
     assert (found["in_step"], found["why"]) == (1795372200.0, "silence")
-    report = {"ledger": found, "time": 0}
+    with world.on("salt2") as member:
+        claims.heard(member)
+        member.ledger.synced(found["generation"])
+    report = {"ledger": own(world, "salt2"), "time": 0}
+    assert report["ledger"]["heard"] is True
     assert conflicts.taken_over(report, {"time": 0}).in_step == 1795372200.0
+
+
+def test_people_are_told_when_the_other_node_has_been_and_the_watch_looks_again(world, monkeypatch):
+    """What is kept for them waits for a disk."""
+    order = []
+    monkeypatch.setattr(takeover, "_remember", lambda *_: order.append("remembered"))
+    monkeypatch.setattr(takeover.tell, "tell", lambda *_, **__: order.append("told"))
+    world.lose_power("salt1")
+    with world.on("salt2") as member:
+        begun = len(world.detached)
+        takeover.take_over(member, "silence", serves=lambda: order.append(world.detached[begun:]))
+    asked, *people = order
+    assert asked == [("salt2", ["ask-to-yield", "salt"])] and people == ["remembered", "told"]
 
 
 def test_a_takeover_by_a_standby_that_is_behind_says_so(world):

@@ -255,14 +255,18 @@ class Judge:
     def _is_good(self, found):
         """Whether an orchestration goes on from there, or the two nodes really have two histories."""
         if found.name == verdict.SPLIT:
-            return self._has_holes() or SPLIT in self._excuses and self._have_two_histories()
+            return self._says_so_itself() or SPLIT in self._excuses and self._have_two_histories()
         return found.name in GOOD_ENDS and not self._decided(found).refusal
 
-    def _has_holes(self):
-        """A node went down before it had written what lsyncd brought, and says so: a person compares."""
+    def _says_so_itself(self):
+        """
+        A node went down before it had written what lsyncd brought, or before anybody was known to hear its
+        claim, and says so: a person compares.
+        """
         for name in self._world.nodes:
             with self._world.on(name) as member:
-                if (member.ledger.read() or {}).get("unsynced"):
+                own = member.ledger.read() or {}
+                if own.get("unsynced") or hearing.unheard(own):
                     return True
         return False
 

@@ -106,6 +106,20 @@ def test_holes_are_named_although_the_other_node_has_stepped_down_to_that_genera
     run([(14, lose_packets(0.9)), (0, slow_disk("salt2", 1.5)), (7, lose_power("salt2", 3))], NOBODY_ASKED)
 
 
+def test_a_claim_that_nobody_was_known_to_hear_does_not_win_after_a_loss_of_power():
+    """salt1 serves on for as long as it likes: salt2, which did not hear it, is off since its takeover."""
+    history = [(0, deafen("salt1", "salt2")), (3, lose_power("salt2")), (7, lose_power("salt1"))]
+    assert run(history, NOBODY_ASKED).verdict == "split-brain"
+
+
+@pytest.mark.parametrize("seconds", [17.5, 18, 19, 20, 22, 24])
+def test_a_node_with_a_slow_disk_that_clients_have_heard_is_not_rolled_back(seconds):
+    """What people are told, and that it was heard, waits for the disk; who meets the other node does not."""
+    history = [(0, isolate("salt1")), (0, slow_disk("salt2", 6.0)), (seconds, mend()), (10, mend())]
+    end = run(history, BOTH_WATCH)
+    assert end.serving == "salt2"
+
+
 def test_a_node_does_not_step_down_to_one_that_has_lost_power():
     """salt2 has taken over while it heard nobody, and has booted since: all it has is the generation."""
     run([(1, deafen("salt1", "salt2")), (4.9, lose_power("salt2"))], BOTH_WATCH)

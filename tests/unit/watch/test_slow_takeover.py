@@ -103,7 +103,7 @@ def eventually(what):
 def test_a_slow_takeover_delays_no_other_pair(watch):
     agent = threading.Event()
     slow_one, other = Pair("slow", [silence.TAKE]), Pair("other")
-    found, stop, running = watch([slow_one, other], lambda member, reason: agent.wait(SOON))
+    found, stop, running = watch([slow_one, other], lambda member, reason, serves: agent.wait(SOON))
     eventually(lambda: other.judged > 20)
     assert slow_one.judged == 1, "judged while its takeover was under way"
     # The watch does not start anew over it either.
@@ -120,16 +120,37 @@ def test_a_slow_takeover_delays_no_other_pair(watch):
 def test_two_pairs_are_taken_over_at_the_same_time(watch):
     both = threading.Barrier(2)
     pairs = [Pair("one", [silence.TAKE]), Pair("two", [silence.TAKE])]
-    watch(pairs, lambda member, reason: both.wait(SOON))
+    watch(pairs, lambda member, reason, serves: both.wait(SOON))
     eventually(lambda: all(one.judged > 3 for one in pairs))
     assert [one.failures for one in pairs] == [0, 0]
+
+
+def test_the_pair_is_judged_again_as_soon_as_its_node_serves(watch):
+    """What people are told waits for a disk; who hears the node must be seen meanwhile."""
+    disk, pair = threading.Event(), Pair("one", [silence.TAKE])
+
+    def take_over(member, reason, serves):
+        serves()
+        disk.wait(SOON)
+        raise Unavailable("the history is full")
+
+    found, stop, running = watch([pair], take_over)
+    eventually(lambda: pair.judged > 20)
+    stop.set()
+    before = pair.judged
+    eventually(lambda: pair.judged > before + 20)
+    assert running.is_alive(), "it does not start anew over it"
+    disk.set()
+    running.join(SOON)
+    assert not running.is_alive() and pair.failures == 0
+    assert any("the history is full" in one for one in found.said)
 
 
 @pytest.mark.parametrize("error", [Unavailable("the agent is silent"), ValueError("a fault in the code")])
 def test_a_failed_takeover_is_said_and_counted_and_may_be_tried_again(watch, error):
     tried = []
 
-    def take_over(member, reason):
+    def take_over(member, reason, serves):
         tried.append(member.pair)
         if len(tried) == 1:
             raise error
@@ -143,8 +164,8 @@ def test_a_failed_takeover_is_said_and_counted_and_may_be_tried_again(watch, err
 
 def test_one_at_a_time_for_each_name_and_the_bell_is_heard_once():
     found, go = slow.Slow(), threading.Event()
-    assert found.begin("one", lambda: go.wait(SOON) and "done")
-    assert not found.begin("one", lambda: None)
+    assert found.begin("one", lambda done: go.wait(SOON) and "done")
+    assert not found.begin("one", lambda done: None)
     assert found.busy("one") and found.any and found.ended() == []
     go.set()
     ended = []

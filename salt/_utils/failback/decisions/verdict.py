@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from failback.decisions import generations
+from failback.decisions import hearing
 from failback.decisions import places
 from failback.decisions import readiness
 
@@ -289,6 +290,14 @@ def _nobody_serves(config, primary, secondary):
                 f"{other['node']} had just carried to it may be missing there. "
                 f"{_histories(primary, secondary)}",
             )
+        if _may_not_have_been_alone(config, report, other):
+            return Verdict(
+                SPLIT,
+                f"{report['node']} took over (generation {newest['generation']}, since "
+                f"{newest['since']}) and went down before it was known whether anybody heard it: "
+                f"{other['node']} may have served on, and have what was written then. "
+                f"{_histories(primary, secondary)}",
+            )
     node = config["primary"]["id"]
     agree = (mine["generation"], mine["active"]) == (theirs["generation"], theirs["active"])
     stood_by = agree and admitted(secondary) and not theirs.get("unsaved")
@@ -328,6 +337,20 @@ def _has_holes(report):
     """Whether a node went down between its takeover and the moment at which its disk had all of its files."""
     own = report["ledger"]
     return own["active"] == report["node"] and bool(own.get("unsynced")) and not admitted(report)
+
+
+def _may_not_have_been_alone(config, report, other):
+    """
+    Whether a node took over while the other one may have served on, for as long as it likes.
+
+    A lease, or a fence agent, has seen to it that the other one did not.
+    """
+    own, theirs, fence = report["ledger"], other["ledger"], config.get("fence") or {}
+    fenced = other["node"] in fence.get("nodes", ()) and fence["policy"] == "required"
+    if config.get("lease") or fenced:
+        return False
+    claimed = own["active"] == report["node"] and hearing.unheard(own) and not admitted(report)
+    return claimed and theirs["active"] == other["node"] and theirs["generation"] < own["generation"]
 
 
 def _held(report):

@@ -147,11 +147,16 @@ def may_have_served(member, own):
 
 def heard(member):
     """Somebody has heard this node since its claim. Returns whether the ledger said otherwise."""
+    own = member.ledger.read()
+    if not hearing.unheard(own) or own["active"] != member.node or own.get("withdrawn"):
+        return False
+    # At once: whoever meets the other node now must know it, and the disk may be slow.
+    member.ledger.note_heard(own)
     with member.ledger.changing_hands():
-        own = member.ledger.read()
-        if not hearing.unheard(own) or own["active"] != member.node or own.get("withdrawn"):
+        now = member.ledger.read()
+        if now is None or not ledger.is_same_entry({**now, "heard": False}, own):
             return False
-        _rewrite(member, own, heard=True)
+        _rewrite(member, now, heard=True)
     system.log(f"{member.node} is heard as the active node of {member.pair}, generation {own['generation']}")
     return True
 

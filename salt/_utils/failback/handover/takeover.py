@@ -32,7 +32,7 @@ from failback.replication import incoming
 from failback.state import ledger
 
 
-def take_over(member, reason, run=None):
+def take_over(member, reason, run=None, serves=None):
     """
     Make this node active: raise the generation, take all addresses, announce them.
 
@@ -47,6 +47,9 @@ def take_over(member, reason, run=None):
 
     run
         The orchestration on whose behalf this happens, or None for the watch.
+
+    serves
+        Called when this node serves, before people are told: that may wait for a disk.
 
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
@@ -83,13 +86,14 @@ def take_over(member, reason, run=None):
     incoming.end(member)
     sentence = f"{node} is active in {pair}, generation {new['generation']}"
     system.log(f"{sentence}: {reason}", system.WARNING)
-    if run is None:
-        _remember(member, "takeover", reason, sentence)
     # The old holder may be alive and merely unheard: it must stop serving, and its lsyncd with it. It
     # may as well be dead, and then this must not be waited for.
     verb = "activate" if run is None and starts_services(member.config) else "ask-to-yield"
     system.start_detached([str(member.paths.program), verb, pair])
+    if serves is not None:
+        serves()
     if run is None:
+        _remember(member, "takeover", reason, sentence)
         tell.tell(member, events.TAKEOVER, f"{sentence}: {reason}", reason=reason)
     return {"generation": new["generation"], "addresses": taken}
 

@@ -6,10 +6,12 @@ it down *before* it takes an address: after any crash the node with the higher g
 that may have served last.
 """
 
+import contextlib
 import dataclasses
 import time
 from typing import Optional
 
+from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unreadable
 from failback.host import files
@@ -97,6 +99,34 @@ class Ledger:
         """The file."""
         return self._member.paths.ledger(self._member.pair)
 
+    @property
+    def _heard(self):
+        return self._member.volatile / "heard.json"
+
+    def note_heard(self, own):
+        """
+        Note that somebody has heard this node's claim, where no disk is waited for: it counts from now on.
+
+        The ledger is to say it too, for the time after a reboot.
+
+        own
+            The ledger, of which ``heard`` is false.
+        """
+        with contextlib.suppress(OSError):  # a full /run: the ledger says it a moment later
+            files.write_json(self._heard, self._note_for(own))
+
+    def _is_noted_as_heard(self, own):
+        """Whether this node has been heard since a claim, although its file does not say so yet."""
+        if own.get("heard") is not False or own.get("withdrawn"):
+            return False
+        with contextlib.suppress(FailbackError):  # a note that cannot be read is none
+            noted = files.read_json(self._heard, "the note of who was heard")
+            return noted is not None and noted == self._note_for(own)
+        return False
+
+    def _note_for(self, own):
+        return {"generation": own["generation"], "boot_id": system.boot_id()}
+
     def read(self):
         """
         What it says.
@@ -124,6 +154,8 @@ class Ledger:
                 f"{self.path}, the ledger of {pair}, has no usable generation and active node. "
                 f"Move it aside only when the other node's ledger is right."
             )
+        if self._is_noted_as_heard(found):
+            found["heard"] = True
         return found
 
     def prepared(self, entry):
@@ -164,9 +196,8 @@ class Ledger:
             new = entry.content()
             if once_more:
                 # The same change of hands seen once more: only the admission is new.
-                new.update(since=found["since"], run=found["run"], why=found["why"])
-                if found.get("unsynced"):
-                    new["unsynced"] = True
+                kept = ("since", "run", "why", "unsynced", "in_step")
+                new.update({key: found[key] for key in kept if key in found})
             files.write_json(self.path, new)
             return new
 

@@ -249,17 +249,32 @@ class Watch:
     def _take(self, pair, reason):
         taking = f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}"
         self.say(taking, system.WARNING)
-        self._takeovers.begin(pair.settings.pair, lambda: self._taken(pair.member, reason))
+        self._takeovers.begin(pair.settings.pair, lambda done: self._taken(pair.member, reason, done))
 
-    def _taken(self, member, reason):
-        """Take the addresses of a pair. Returns why it failed, or None."""
+    def _taken(self, member, reason, done):
+        """
+        Take the addresses of a pair. Returns why it failed, or None.
+
+        done
+            Called with None as soon as this node serves: from then on it is to be seen who hears it.
+        """
+        served = []
+
+        def serves():
+            served.append(True)
+            done(None)
+
         try:
-            self.take_over(member, reason)
+            self.take_over(member, reason, serves=serves)
         except FailbackError as error:
-            return str(error)
+            failure = str(error)
         except Exception:  # a fault in the code must not end the watch of the other pairs
-            return f"{member.pair}: {traceback.format_exc()}"
-        return None
+            failure = f"{member.pair}: {traceback.format_exc()}"
+        else:
+            return None
+        if served:
+            self.say(failure, system.ERR)
+        return failure
 
     def _end_takeovers(self):
         """Go on watching the pairs whose takeover has ended."""

@@ -1,8 +1,9 @@
 """
 What takes its time for one pair, beside the loop that watches all of them.
 
-A takeover asks a fence agent, the other node and a disk. Meanwhile the other pairs are judged as ever.
-Nothing of the loop's own is touched here: how it ended is fetched by the loop, which a bell wakes.
+A takeover asks a fence agent, the other node and a disk. Meanwhile the other pairs are judged as ever, and
+its own as soon as it is done but for what people are told. Nothing of the loop's own is touched here: how it
+ended is fetched by the loop, which a bell wakes.
 """
 
 import contextlib
@@ -44,7 +45,7 @@ class Slow:
 
     def __init__(self):
         self.bell = Bell()
-        self._threads = {}
+        self._under_way, self._threads = set(), []
         self._ended = []
 
     def begin(self, name, call):
@@ -52,7 +53,9 @@ class Slow:
         Begin a call, unless one of this name is under way.
 
         call
-            Function without arguments. What it returns is for ``ended``; it must not raise.
+            Function of one argument: ``done``, which it may call with the outcome as soon as the loop may go
+            on with that name, although it is not at its end. Otherwise what it returns is the outcome. It
+            must not raise.
 
         Returns whether it was begun.
         """
@@ -60,31 +63,40 @@ class Slow:
             return False
 
         def work():
-            outcome = call()
-            # In this order: what has rung is there to be fetched.
-            self._ended.append((name, outcome))
-            self.bell.ring()
+            outcomes = []
 
-        self._threads[name] = threading.Thread(target=work, daemon=True)
-        self._threads[name].start()
+            def done(outcome):
+                if outcomes:
+                    return
+                outcomes.append(outcome)
+                # In this order: what has rung is there to be fetched.
+                self._ended.append((name, outcome))
+                self.bell.ring()
+
+            done(call(done))
+
+        self._under_way.add(name)
+        self._threads = [one for one in self._threads if one.is_alive()]
+        self._threads.append(threading.Thread(target=work, daemon=True))
+        self._threads[-1].start()
         return True
 
     def busy(self, name):
         """Whether a call of this name is under way, or has ended and was not fetched yet."""
-        return name in self._threads
+        return name in self._under_way
 
     @property
     def any(self):
-        """Whether anything is under way."""
-        return bool(self._threads)
+        """Whether anything is under way, or not at its end although the loop may go on."""
+        return bool(self._under_way) or any(one.is_alive() for one in self._threads)
 
     def ended(self):
-        """The calls that have ended since, as ``(name, what it returned)``, for the loop alone."""
+        """The calls that have ended since, as ``(name, outcome)``, for the loop alone."""
         self.bell.hear()
         found = []
         while self._ended:
             name, outcome = self._ended.pop(0)
-            del self._threads[name]
+            self._under_way.discard(name)
             found.append((name, outcome))
         return found
 
