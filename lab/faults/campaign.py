@@ -141,21 +141,24 @@ def make(lab, runs, seed, report=print, folder=None, minutes=None):
     minutes
         After which no other run begins.
     """
-    reports, begun = [], time.monotonic()
+    reports, begun, ready = [], time.monotonic(), lab.site.state / "faults"
     wanted = measured_first(runs, seed, lab.undisturbed)
     for number, one in enumerate(wanted):
         if minutes and time.monotonic() - begun > minutes * 60:
             report(f"{len(wanted) - number} runs are left.")
             break
+        # A campaign that is ended in the middle of a fault leaves no pair for the next one.
+        ready.unlink(missing_ok=True)
         one = rehearsal.Rehearsal(lab, *one).run()
         reports.append(one)
         lab.undisturbed = undisturbed([one], lab.undisturbed)
         report(checker.shown(one))
         if folder:
             checker.saved(one, folder)
-        if not any(what == "the pair is normal" for _, what in one["timeline"]):
+        if any(what == "the pair is normal" for _, what in one["timeline"]):
+            ready.touch()
+        else:
             report("The pair is not normal: the lab is made anew.")
-            (lab.site.state / "faults").unlink(missing_ok=True)
             lab.up()
     return reports
 

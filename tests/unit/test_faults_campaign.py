@@ -140,7 +140,26 @@ def test_how_long_an_undisturbed_run_takes_is_what_was_measured():
     assert campaign.undisturbed([*reports, missed]) == {"recover": 19.0}
 
 
-def test_a_random_moment_is_a_share_of_the_measured_time(monkeypatch):
+def test_a_lab_that_a_campaign_has_left_in_a_fault_is_not_the_next_ones(monkeypatch, tmp_path):
+    ready, anew, timelines = tmp_path / "faults", [], iter([["the pair is normal"], [], KeyboardInterrupt])
+
+    def run():
+        assert not ready.exists()
+        said = next(timelines)
+        if said is KeyboardInterrupt:
+            raise said
+        return {**checker.judge(facts()), "label": "boot/rsync/armed", "timeline": [[1, one] for one in said]}
+
+    monkeypatch.setattr(rehearsal, "Rehearsal", lambda *_: types.SimpleNamespace(run=run))
+    site = types.SimpleNamespace(state=tmp_path)
+    lab = types.SimpleNamespace(undisturbed={}, site=site, up=lambda: (anew.append(1), ready.touch()))
+    ready.touch()
+    with pytest.raises(KeyboardInterrupt):
+        campaign.make(lab, [("boot", "rsync", "armed")] * 3, 7, report=lambda text: None)
+    assert len(anew) == 1 and not ready.exists()
+
+
+def test_a_random_moment_is_a_share_of_the_measured_time(monkeypatch, tmp_path):
     """Where nobody knows the time, a run with nothing in its way comes first."""
     made = []
 
@@ -155,7 +174,7 @@ def test_a_random_moment_is_a_share_of_the_measured_time(monkeypatch):
             return {**checker.judge(facts()), "label": self.label, **seen}
 
     monkeypatch.setattr(rehearsal, "Rehearsal", Run)
-    lab = types.SimpleNamespace(undisturbed={"recover": 29.0})
+    lab = types.SimpleNamespace(undisturbed={"recover": 29.0}, site=types.SimpleNamespace(state=tmp_path))
     runs = [("failover", "rsync", "random:3"), ("recover", "rsync", "random:9")]
     runs += [("recover", "rsync", "random:8"), ("boot", "rsync", "armed")]
     campaign.make(lab, runs, 7, report=lambda text: None)
