@@ -514,7 +514,7 @@ def pause(pair=None, minutes=None, reason="paused by an operator"):
 
 def _on_both(config, told, function, *args, **kwargs):
     """
-    Both nodes' answers to something that takes no time.
+    Both nodes' answers to what is for their watches.
 
     told
         What the watch of a node does after that answer, for whoever has to know it of one of them.
@@ -522,8 +522,7 @@ def _on_both(config, told, function, *args, **kwargs):
     Raises ``minions.NodesFailed`` when one does not answer, with what the other one has done.
     """
     pair, ids = config["name"], (config["primary"]["id"], config["secondary"]["id"])
-    nodes = minions.Nodes(__opts__)
-    done, errors = nodes.try_all(ids, function, pair, *args, look=minions.LOOK_WITHIN, **kwargs)
+    done, errors = minions.Nodes(__opts__).try_all(ids, function, pair, *args, **kwargs)
     if errors:
         others = [f"The watch of {pair} on {node} {told(one)}." for node, one in done.items()]
         raise minions.NodesFailed(" ".join([*errors.values(), *others]))
