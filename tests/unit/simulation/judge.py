@@ -190,6 +190,11 @@ class Judge:
         if number < served:
             raise Broken(f"{node.name} served in generation {served}, and its disk knows {number}")
         self._generations[node.name] = number
+        for name in self._heard if SPLIT in self._excuses else ():
+            newer = self._served_in.get(name, 0) == self._generations.get(name, 0) > number
+            if newer and not self._world.nodes[name].power:
+                # Both were heard, and both are off now: on their disks the newer generation is the later one.
+                self.excused |= self._had_alone(node.name)
 
     def deleted_by_lsyncd(self, files):
         """lsyncd's first pass has removed these from the standby."""

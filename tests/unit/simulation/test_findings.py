@@ -112,6 +112,12 @@ def test_a_claim_that_nobody_was_known_to_hear_does_not_win_after_a_loss_of_powe
     assert run(history, NOBODY_ASKED).verdict == "split-brain"
 
 
+def test_of_two_that_clients_have_heard_the_newer_generation_wins_after_a_loss_of_power():
+    history = [(0, deafen("salt1", "salt2")), (7, lose_power("salt2")), (0.3, lose_power("salt1"))]
+    end = run(history, NOBODY_ASKED)
+    assert (end.verdict, end.ledgers) == ("cold", [(5, "salt1"), (6, "salt2")])
+
+
 @pytest.mark.parametrize("seconds", [17.5, 18, 19, 20, 22, 24])
 def test_a_node_with_a_slow_disk_that_clients_have_heard_is_not_rolled_back(seconds):
     """What people are told, and that it was heard, waits for the disk; who meets the other node does not."""
