@@ -119,8 +119,9 @@ def test_both_ends_die_after_the_commit(pair, handover):
     since = released(pair, handover)
     said = handover.ask("commit")
     assert said["ok"], said
-    kill_session(handover.process)
+    # In this order: the giver would end by itself when nobody speaks to it any more.
     giver_dies(pair)
+    kill_session(handover.process)
     serves_again(pair, since, "both killed")
     again = said["generation"] + 1
     assert pair.ledger(pair.salt2)["generation"] == again
