@@ -13,7 +13,6 @@ import socket
 import struct
 import subprocess
 import tempfile
-import time
 
 #: Numbers from linux/capability.h: what a lab needs of root's powers.
 CAPABILITIES = {
@@ -41,12 +40,6 @@ LACKING = "this machine: "
 #: In the environment: names of what whoever has started this has tried already, with success. A machine that
 #: is busy with just that would take too long for some of the trials.
 TRIED = "FAILBACK_TRIED"
-
-
-#: So many empty rounds take so many seconds of a processor where ``lab.testing.suites`` was measured.
-LOOP, SECONDS_OF_LOOP = 1_000_000, 0.028
-#: See ``pace``.
-QUICKEST = 0.65
 
 
 class Lacks(RuntimeError):
@@ -229,22 +222,6 @@ def disk(folder):
 def cores():
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def pace():
-    """
-    How long a processor takes here for what takes it a second on the machine of ``SECONDS_OF_LOOP``.
-
-    One that is quick by itself has other virtual machines beside it, and is slower a minute later: so it
-    counts as ``QUICKEST`` at most, and a slow one as that machine.
-    """
-    tries = []
-    for _ in range(5):
-        begun = time.thread_time()
-        for _ in range(LOOP):
-            pass
-        tries.append(time.thread_time() - begun)
-    return min(1.0, max(QUICKEST, min(tries) / SECONDS_OF_LOOP))
 
 
 def debian():

@@ -110,7 +110,7 @@ class Run:
         return 0 if all(each.passed for each in found) else 1
 
     def _run(self):
-        pace = machine.pace()
+        pace = meter.pace()
         jobs = [
             scheduler.Job(
                 name=part.name,

@@ -1,4 +1,7 @@
-"""What a part of the tests costs: seconds of a processor, of its processes and of the hosts that it boots."""
+"""
+What a part of the tests costs: seconds of a processor, of its processes and of the hosts that it boots. And
+how quick a processor is here.
+"""
 
 import os
 import pathlib
@@ -8,6 +11,22 @@ from lab import cgroups
 
 #: Seconds between two looks. A lab is gone before its tests have ended: what its hosts used last is not seen.
 PAUSE = 0.3
+
+#: So many empty rounds take so many seconds of a processor where ``suites`` was measured.
+LOOP, SECONDS_OF_LOOP = 1_000_000, 0.028
+#: A machine that is quick by itself has others beside it, and is slower a minute later: no pace is less.
+QUICKEST = 0.75
+
+
+def pace():
+    """How long a processor takes here for what takes it a second where ``suites`` was measured; at most 1."""
+    tries = []
+    for _ in range(5):
+        begun = time.thread_time()
+        for _ in range(LOOP):
+            pass
+        tries.append(time.thread_time() - begun)
+    return min(1.0, max(QUICKEST, min(tries) / SECONDS_OF_LOOP))
 
 
 class Meter:

@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-from lab import machine as this_machine
 from lab.testing import meter
 from lab.testing import outcomes
 from lab.testing import scheduler
@@ -284,12 +283,12 @@ def test_hosts_keep_apart_and_others_run_beside_them():
 
 
 def test_a_quick_machine_counts_as_one_and_a_slow_one_as_that_of_the_figures(monkeypatch):
-    assert this_machine.QUICKEST <= this_machine.pace() <= 1
-    slowest = this_machine.SECONDS_OF_LOOP
-    for seconds, wanted in ((0.001, this_machine.QUICKEST), (0.8 * slowest, 0.8), (9, 1)):
+    assert meter.QUICKEST <= meter.pace() <= 1
+    slowest = meter.SECONDS_OF_LOOP
+    for seconds, wanted in ((0.001, meter.QUICKEST), (0.8 * slowest, 0.8), (9, 1)):
         told = itertools.accumulate(itertools.chain([0], itertools.cycle([seconds, 100])))
-        monkeypatch.setattr(this_machine.time, "thread_time", lambda told=told: next(told))
-        assert this_machine.pace() == pytest.approx(wanted)
+        monkeypatch.setattr(meter.time, "thread_time", lambda told=told: next(told))
+        assert meter.pace() == pytest.approx(wanted)
         monkeypatch.undo()
 
 
