@@ -63,8 +63,9 @@ UNIT = """\
 Description=Management board of %i
 
 [Service]
-ExecStart=/usr/bin/ipmi_sim -n -c /etc/boards/%i.conf -f /etc/boards/%i.emu -s /var/lib/boards
-StateDirectory=boards
+# A folder of its own: of two simulators that make one folder at once, one ends.
+ExecStart=/usr/bin/ipmi_sim -n -c /etc/boards/%i.conf -f /etc/boards/%i.emu -s /var/lib/boards/%i
+StateDirectory=boards/%i
 
 [Install]
 WantedBy=multi-user.target
@@ -123,13 +124,19 @@ class Boards(contextlib.AbstractContextManager):
         for name in self._hosts:
             (self._folder / f"{name}.told").unlink(missing_ok=True)
             self._show(name)
-        self._board_host.run(["systemctl", "start", *self._units()])
         self._thread.start()
-        for _, port in self._site.description.boards:
-            self._wait_answers(port)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._end)
+            self._board_host.run(["systemctl", "start", *self._units()])
+            for name, port in self._site.description.boards:
+                self._wait_answers(name, port)
+            undo.pop_all()
         return self
 
     def __exit__(self, *_):
+        self._end()
+
+    def _end(self):
         self._ended.set()
         self._thread.join()
         self._board_host.run(["systemctl", "stop", *self._units()])
@@ -139,14 +146,18 @@ class Boards(contextlib.AbstractContextManager):
     def _units(self):
         return [f"board@{name}.service" for name in self._hosts]
 
-    def _wait_answers(self, port):
+    def _wait_answers(self, name, port):
         asked = ["ipmitool", "-I", "lanplus", "-H", self._board_host.address(), "-p", str(port), "-C", "3"]
         asked += ["-U", USER, "-P", PASSWORD, "chassis", "power", "status"]
         until(
             lambda: " is o" in self._board_host.run(asked, check=False).stdout,
             60,
-            f"the board at port {port} to know its host's power",
+            lambda: f"the board of {name} to know its host's power: {self._said_by(name)}",
         )
+
+    def _said_by(self, name):
+        journal = ["journalctl", "--lines=5", "--output=cat", f"--unit=board@{name}.service"]
+        return self._board_host.run(journal).stdout.strip()
 
     def _work(self):
         while not self._ended.wait(EVERY):

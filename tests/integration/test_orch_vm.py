@@ -8,7 +8,8 @@ import pair_site
 import pytest
 import salt.payload
 
-GUESTS = ["idm", "repo"]
+#: No lab has guests of these names: a node here sees the emulators of all labs beside it in /proc.
+GUESTS = ["payroll", "invoices"]
 #: No node here can reach the other over SSH, so what a run does is tested in the lab.
 VIRSH = """#!{python} -IS
 import json, sys
@@ -93,9 +94,9 @@ def untouched(site):
 #: The rest of the words: tests/functional/test_vm_run.py.
 WRONG = [
     ({}, "No guest was named"),
-    ({"vm": "nosuch", "host": "salt1"}, "There is no guest nosuch (guests: idm, repo; or all)"),
-    ({"vm": "idm", "host": "salt1", "fenced": "salt2", "reason": "x"}, "salt2 answers, so it is not off"),
-    ({"vm": "idm", "hots": "salt1"}, "orch.vm does not know hots"),
+    ({"vm": "nosuch", "host": "salt1"}, "There is no guest nosuch (guests: payroll, invoices; or all)"),
+    ({"vm": "payroll", "host": "salt1", "fenced": "salt2", "reason": "x"}, "salt2 answers, so it is not off"),
+    ({"vm": "payroll", "hots": "salt1"}, "orch.vm does not know hots"),
 ]
 
 
@@ -109,8 +110,8 @@ def test_bad_words_are_refused(guests):
 @pytest.mark.parametrize(
     "primary, secondary, why",
     [
-        ({"idm": (RUNNING, 1)}, {"idm": (RUNNING, 1)}, "idm: RUNS ON BOTH HOSTS"),
-        ({}, {"idm": (PAUSED, 1)}, "paused by a person on salt2, and is not touched"),
+        ({"payroll": (RUNNING, 1)}, {"payroll": (RUNNING, 1)}, "payroll: RUNS ON BOTH HOSTS"),
+        ({}, {"payroll": (PAUSED, 1)}, "paused by a person on salt2, and is not touched"),
         ({}, {"memory": 2}, "its definitions differ between salt1 and salt2"),
         ({}, {"error": "libvirt is gone"}, "salt2 does not say whether it runs there"),
         ({"error": "libvirt is gone"}, {}, "salt1 does not say whether it runs there"),
@@ -121,7 +122,7 @@ def test_bad_words_are_refused(guests):
 def test_what_the_hosts_say_is_no_good(guests, primary, secondary, why):
     say(guests.primary, **primary)
     say(guests.secondary, **secondary)
-    guests.run(*vm(vm="idm", host="salt1")).refused("Refused, no guest was touched.", why)
+    guests.run(*vm(vm="payroll", host="salt1")).refused("Refused, no guest was touched.", why)
     untouched(guests)
 
 
@@ -129,16 +130,16 @@ def test_what_the_hosts_say_is_no_good(guests, primary, secondary, why):
 def test_all_refusals_are_said_at_once(guests):
     say(guests.secondary, memory=2)
     guests.run(*vm(vm="all", host="salt1")).refused(
-        "idm: its definitions differ", "repo: its definitions differ"
+        "payroll: its definitions differ", "invoices: its definitions differ"
     )
 
 
 @pytest.mark.one_release
 def test_nothing_to_do(guests):
-    say(guests.primary, idm=(RUNNING, 1))
-    there, off = guests.run_together(vm(vm="idm", host="salt1"), vm(vm="repo", away_from="salt2"))
-    there.good("Nothing to do. idm: runs on salt1.")
-    off.good("Nothing to do. repo: runs nowhere, and stays off.")
+    say(guests.primary, payroll=(RUNNING, 1))
+    there, off = guests.run_together(vm(vm="payroll", host="salt1"), vm(vm="invoices", away_from="salt2"))
+    there.good("Nothing to do. payroll: runs on salt1.")
+    off.good("Nothing to do. invoices: runs nowhere, and stays off.")
     untouched(guests)
 
 
@@ -146,9 +147,9 @@ def test_nothing_to_do(guests):
 def test_a_split_of_the_pair_is_no_matter_of_its_guests(guests):
     """Its recovery reboots the loser, and is refused while guests run there."""
     guests.ledgers((7, "salt1", True), (7, "salt2", True))
-    say(guests.primary, idm=(RUNNING, 1))
-    there, moved = guests.run_together(vm(vm="idm", host="salt1"), vm(vm="idm", host="salt2"))
-    there.good("Nothing to do. idm: runs on salt1.")
+    say(guests.primary, payroll=(RUNNING, 1))
+    there, moved = guests.run_together(vm(vm="payroll", host="salt1"), vm(vm="payroll", host="salt2"))
+    there.good("Nothing to do. payroll: runs on salt1.")
     moved.refused("Refused, no guest was touched.", "/srv/vms")
     assert "split-brain" not in moved.flat, moved
     untouched(guests)
@@ -158,18 +159,20 @@ def test_a_split_of_the_pair_is_no_matter_of_its_guests(guests):
 def test_a_pair_that_is_held_is_left_alone(guests):
     for node in guests.nodes:
         node.set_lock("20261122T183000-recover-salt-4f2a", {"user": "anna", "master": "salt2_master"})
-    guests.run(*vm(vm="idm", host="salt1")).refused("locked by run 20261122T183000-recover-salt-4f2a", "anna")
+    guests.run(*vm(vm="payroll", host="salt1")).refused(
+        "locked by run 20261122T183000-recover-salt-4f2a", "anna"
+    )
 
 
 @pytest.mark.one_release
 def test_status_shows_where_they_run(guests):
-    say(guests.primary, idm=(RUNNING, 1))
+    say(guests.primary, payroll=(RUNNING, 1))
     before = asked(guests)
     said = guests.run(*STATUS)
-    assert "idm: running on salt1" in said.flat and "repo: runs nowhere" in said.flat, said
+    assert "payroll: running on salt1" in said.flat and "invoices: runs nowhere" in said.flat, said
     assert asked(guests) - before == {"pair.report": 1}, "one question for the pair and its guests"
-    say(guests.secondary, idm=(RUNNING, 1))
-    guests.run(*STATUS).refused("idm RUNS ON BOTH HOSTS")
+    say(guests.secondary, payroll=(RUNNING, 1))
+    guests.run(*STATUS).refused("payroll RUNS ON BOTH HOSTS")
     say(guests.secondary, error="libvirt is gone")
     guests.run(*STATUS).refused("salt2 says nothing of its guests", "not known of salt2")
 
