@@ -77,6 +77,8 @@ class Judge:
         self.saved = set()
         #: By node: the generation of its ledger, in which it had the address last, and since when.
         self._generations, self._served_in, self._claimed_at = {}, {}, {}
+        #: The last of two holders that lost its power while others could hear it, and when.
+        self._died_beside_another = (None, -1000.0)
         self._unserved_since = None
 
     # --- what it sees ---
@@ -112,6 +114,8 @@ class Judge:
             self.holders.discard(name)
             if self.holders:
                 self._gives_way(node)
+            elif node.power:
+                self._gives_way_to_the_dead(node)
         self._note_heard()
         if len(self.holders) > 1 and len(before) < 2:
             self._overlap = (now, MUTE in self._excuses and claim["unsettled"])
@@ -156,6 +160,8 @@ class Judge:
         if not node.power:
             # What the other one did not have yet is on its disk alone, whoever claimed before.
             self.excused |= self._had_alone(node.name)
+            if node.name in self._heard or self._world.segment.loss:
+                self._died_beside_another = (node.name, self._world.engine.now)
         for name in self.holders if SPLIT in self._excuses else ():
             mine = self._world.data[node.name].files & set(told) - self._world.data[name].files
             since = self._claimed_at.get(name, 0.0)
@@ -164,6 +170,16 @@ class Judge:
                 self.excused |= mine
             elif any(who == name and when >= since for who, when in told.values()):
                 self.excused |= {one for one in mine if told[one][1] >= self._unsettled_at}
+
+    def _gives_way_to_the_dead(self, node):
+        """
+        The newer of two holders has asked this one to step down, and lost its power before this one had done
+        it. What this one was told goes as if the newer one still served.
+        """
+        name, when = self._died_beside_another
+        newer = self._served_in.get(name, 0) > self._served_in.get(node.name, 0)
+        if SPLIT in self._excuses and newer and self._world.engine.now - when <= BEGINS_WITHIN:
+            self.excused |= self._had_alone(node.name)
 
     def ledger_changed(self, name, entry):
         """A node's ledger has been replaced."""

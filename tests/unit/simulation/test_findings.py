@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from effort import examples
 from simulation import histories
+from simulation import seams
 from simulation.configurations import BOTH_WATCH
 from simulation.configurations import LEASE
 from simulation.configurations import NO_EXCUSE
@@ -129,6 +130,15 @@ def test_a_node_with_a_slow_disk_that_clients_have_heard_is_not_rolled_back(seco
 def test_a_node_does_not_step_down_to_one_that_has_lost_power():
     """salt2 has taken over while it heard nobody, and has booted since: all it has is the generation."""
     run([(1, deafen("salt1", "salt2")), (4.9, lose_power("salt2"))], BOTH_WATCH)
+
+
+def test_a_node_that_steps_down_to_one_that_dies_meanwhile_says_what_is_unsaved():
+    """salt2 has asked it to: what salt1 alone was told is kept there, as if salt2 still served."""
+    history = [(0, lose_packets(0.9)), (0, stop_at("salt1", 1, 1.0)), (3, lose_power("salt2"))]
+    world = run(history, NOBODY_ASKED).world
+    with seams.inhabited(world), world.on("salt1") as member:
+        own = member.ledger.read()
+    assert (own["active"], own["generation"], own["unsaved"]) == ("salt2", 6, True)
 
 
 def test_the_steps_between_ledger_and_address():
