@@ -337,6 +337,9 @@ def start(pair, limit=60, anew=False):
     observed = lsyncd_status.observe(member, _unit())
     running = observed["running"]
     if running and not changed and not anew and in_step.beats(member, observed["pid"]):
+        if not lsyncd_status.has_begun(member, _unit()):
+            # One that systemd starts again and again runs as well, whenever it was just started.
+            _wait_until_up(member, float(limit))
         return False
     place = lsyncd_config.places(member)
     files.make_folder(place.marker)

@@ -13,6 +13,7 @@ from failback.lease import right
 from failback.network import floating
 from failback.network import reachable
 from failback.readiness import facts as readiness
+from failback.replication import lsyncd_status
 from failback.replication import sources
 from failback.state import runs
 
@@ -33,7 +34,8 @@ def report(member):
         For each floating IP what ``failback.network.floating.statuses`` says: ``held``, ``interface_exists``,
         ``carrier``, ``mac`` and others.
     ``lsyncd``
-        ``running``: it is up. ``state``: systemd's word for it.
+        ``running``: it is up. ``state``: systemd's word for it. ``begun``: whether it watches its folders
+        already, see ``failback.replication.lsyncd_status.has_begun``; None where none runs.
     ``gate``
         Why lsyncd must not start here, or None.
     ``services``, ``active_services``
@@ -89,6 +91,7 @@ def report(member):
         "lsyncd": {
             "running": states[lsyncd["name"]] in ("active", "reloading"),
             "state": states[lsyncd["name"]],
+            "begun": _begun(member),
         },
         "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
         "services": {name: states[name] for name in unit_names},
@@ -106,6 +109,12 @@ def report(member):
         "requests": list(hearing.REQUESTS),
         "last_run": _last_run(member),
     }
+
+
+def _begun(member):
+    if member.role != "primary" or not member.config["replicate"]:
+        return None
+    return lsyncd_status.has_begun(member, services.facts([services.LSYNCD])[services.LSYNCD])
 
 
 def _readable(read, *what):

@@ -608,6 +608,17 @@ def test_start_of_what_runs_changes_nothing(host, started):
     assert host.calls == ["start", "stop", "start"]
 
 
+@pytest.mark.one_release
+def test_what_runs_and_has_not_begun_is_not_taken_for_running(host, started):
+    """One that systemd starts again and again is up as well, whenever it was just started."""
+    with host.stopped():
+        (host.primary / "run/failback/salt/lsyncd.status").unlink()
+        with pytest.raises(CommandExecutionError, match="runs but watches nothing after 1 seconds"):
+            started.start("salt", limit=1)
+    assert started.start("salt") is False
+    assert host.calls == ["start"]
+
+
 def test_stop(host, started):
     assert started.stop("salt") is True
     assert started.stop("salt") is False

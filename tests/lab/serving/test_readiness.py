@@ -178,8 +178,13 @@ def test_an_lsyncd_that_ends_again_and_again_carries_nothing(pair):
     """As without inotify watches, which all hosts of a machine share: it fails, and starts anew."""
     ends = "/run/systemd/system/lsyncd.service.d/ends.conf"
     pair.salt1.run(["mkdir", "-p", ends.rpartition("/")[0]])
-    pair.salt1.write(ends, "[Service]\nExecStart=\nExecStart=/bin/sh -c 'exit 255'\n")
-    pair.salt1.run(["systemctl", "daemon-reload"])
+
+    def end_after(seconds):
+        command = f"/bin/sh -c 'sleep {seconds}; exit 255'"
+        pair.salt1.write(ends, f"[Service]\nExecStart=\nExecStart={command}\n")
+        pair.salt1.run(["systemctl", "daemon-reload"])
+
+    end_after(0)
     try:
         pair.salt1.run(["systemctl", "restart", "--no-block", "lsyncd"])
         until(
@@ -190,6 +195,8 @@ def test_an_lsyncd_that_ends_again_and_again_carries_nothing(pair):
         assert "lsyncd does not stay up on salt1" in wrong(pair)
         recovered = pair.recover(pair.salt1)
         assert "Nothing to do" not in recovered.stdout and recovered.returncode != 0, recovered.stdout
+        # Up for long enough to be seen so.
+        end_after(3)
         again = pair.recover(pair.salt1)
         assert "Nothing to do" not in again.stdout and again.returncode != 0, again.stdout
     finally:

@@ -54,7 +54,9 @@ def report(role, services=None, **facts):
     return samples.report(node, own, holds, readiness=found, active_services=services or {})
 
 
-def findings(role, services=None, **facts):
+def findings(role, services=None, lsyncd=None, **facts):
+    if lsyncd:
+        return readiness.wrong(samples.pair(), {**report(role, **facts), "lsyncd": lsyncd}, role)
     return readiness.wrong(samples.pair(), report(role, services, **facts), role)
 
 
@@ -338,3 +340,25 @@ def test_the_pillar_says_how_far_that_may_be_and_what_then():
 def test_the_role_is_the_ledger_s(own, admitted, role):
     found = own and samples.ledger(5, own)
     assert readiness.role_of(found, "salt1", admitted) == role
+
+
+@pytest.mark.parametrize(
+    ("begun", "restarts", "words"),
+    [
+        (True, None, None),
+        # None runs, or the node is of an earlier release: others say so.
+        (None, None, None),
+        (False, None, "has just been started and watches nothing yet: it is not known to stay up"),
+        # One sentence of it is enough.
+        (
+            False,
+            {"times": 1, "said": None},
+            "lsyncd does not stay up on salt1, systemd has started it again once.",
+        ),
+    ],
+)
+def test_an_lsyncd_that_has_just_been_started_proves_nothing(begun, restarts, words):
+    found = findings(SERVES, lsyncd={"running": True, "state": "active", "begun": begun}, restarts=restarts)
+    assert [one.about for one in found] == ["rsync"] * bool(words)
+    for one in found:
+        assert one.node == "salt1" and one.stops and words in one.sentence

@@ -197,6 +197,22 @@ def test_a_status_older_than_the_process_is_not_believed(place, process):
     assert "older than lsyncd itself" in status["why"]
 
 
+def test_an_lsyncd_has_begun_when_it_has_written_its_own_status(place, process):
+    member, place = place
+    assert lsyncd_status.has_begun(member, running(process)) is False
+    write(place, age=3.5)
+    assert lsyncd_status.has_begun(member, running(process)) is False, "an earlier process wrote it"
+    write(place)
+    assert lsyncd_status.has_begun(member, running(process)) is True
+    # One that hangs has begun nevertheless; that it hangs is another matter.
+    assert lsyncd_status.has_begun(member, {"ActiveState": "active", "MainPID": "1"}) is True
+    process.kill()
+    process.wait()
+    assert lsyncd_status.has_begun(member, running(process)) is False, "systemd does not know yet"
+    for unit in ({}, {"ActiveState": "activating", "MainPID": str(process.pid)}, {"ActiveState": "active"}):
+        assert lsyncd_status.has_begun(member, unit) is None
+
+
 def test_a_status_that_is_not_renewed_is_not_believed(place):
     member, place = place
     write(place, age=lsyncd_status.STALE + 1)

@@ -13,6 +13,7 @@ from failback.host.paths import Paths
 from failback.pair import Member
 from failback.peer import ssh
 from failback.readiness import facts
+from failback.readiness import record
 from failback.replication import in_step
 from failback.watch import lookout
 
@@ -152,6 +153,49 @@ def test_how_long_ago_all_was_proved_to_be_carried_is_written_as_long_as_the_nod
     own["active"] = "salt1"
     one._write(0.0)
     assert facts.now(one.member)["lag"] is None
+
+
+@pytest.mark.parametrize(
+    ("systemd", "words"),
+    [
+        # It begins, and stays up.
+        ([("active", 0, False), ("active", 0, True)], None),
+        # It ends, and systemd starts it again.
+        ([("active", 0, False), ("active", 0, False), ("activating", 1, None)], "does not stay up"),
+        ([("active", 0, False), ("failed", 0, None)], None),
+        # It takes its time: that is said, and nobody waits for it for ever.
+        ([("active", 0, False)] * 30, "has just been started and watches nothing yet"),
+    ],
+    ids=["begins", "again and again", "refused", "many folders"],
+)
+def test_a_question_waits_until_an_lsyncd_that_was_just_started_has_begun_or_ended(
+    primary, monkeypatch, systemd, words
+):
+    one, _ = primary
+    clock, left = [1000.0], list(systemd)
+
+    def units(names):
+        state, times, one.has_begun = left.pop(0) if len(left) > 1 else left[0]
+        return {"lsyncd.service": {"ActiveState": state, "NRestarts": str(times), "MainPID": "0"}}
+
+    monkeypatch.setattr(lookout.services, "facts", units)
+    monkeypatch.setattr(lookout.lsyncd_status, "has_begun", lambda member, unit: one.has_begun)
+    monkeypatch.setattr(lookout.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(lookout, "ask", lambda member: None)
+    monkeypatch.setattr(lookout.system, "run", lambda *_: "")
+    files.write_json(one.member.volatile / "look.json", {"token": "a"})
+    seen, end = None, clock[0] + lookout.BEGINS_WITHIN + 5
+    while (seen is None or seen["answers"] != "a") and clock[0] < end:
+        one.step()
+        clock[0] += 1.0
+        while one._disks.busy or (one._peer._thread and one._peer._thread.is_alive()):
+            one._disks.step()
+            time.sleep(0.001)
+        seen = record.read(one.member)
+    assert seen["answers"] == "a"
+    assert len(left) == 1 or words.startswith("has just")
+    found = " ".join(each["sentence"] for each in seen["findings"] if each["about"] == "rsync")
+    assert (words in found) if words else not found
 
 
 def test_for_how_long_a_node_is_not_ready_is_written(primary, monkeypatch):

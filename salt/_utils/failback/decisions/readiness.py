@@ -338,6 +338,15 @@ def _carrier(config, report, facts):
             f"lsyncd` there, fix what it says, then run: {commands.command('recover', config['name'], {})}",
             stops=True,
         )
+    elif (report.get("lsyncd") or {}).get("begun") is False:
+        yield Finding(
+            node,
+            "rsync",
+            f"lsyncd on {node} has just been started and watches nothing yet: it is not known to stay up. "
+            f"What is written now is on {node} alone until it does. If it stays so, see `journalctl -u "
+            f"lsyncd` there, fix what it says, then run: {commands.command('recover', config['name'], {})}",
+            stops=True,
+        )
     if facts.get("beats") is False:
         yield Finding(
             node,

@@ -131,6 +131,38 @@ def unit(name=UNIT):
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
+def has_begun(member, unit_state):
+    """
+    Whether the lsyncd that runs has begun to carry: it watches its folders, and has written its status.
+
+    One that has just been started may end at once, and is active to systemd until then.
+
+    member
+        :py:class:`failback.pair.Member`.
+
+    unit_state
+        What ``unit`` returned.
+
+    Returns True or False; None where systemd has no process of it.
+    """
+    pid = int(unit_state.get("MainPID") or 0)
+    if unit_state.get("ActiveState") != "active" or not pid:
+        return None
+    ticks, written = system.process_started(pid), _written(lsyncd_config.places(member).status)
+    # Without ticks it has ended, and systemd does not know it yet.
+    return bool(ticks is not None and written and _is_its_own(time.time() - written / 1e9, _age(ticks)))
+
+
+def _age(ticks):
+    """Of a process, in seconds. Both clocks are read now, so a wall clock set meanwhile does no harm."""
+    return system.boottime() - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _is_its_own(status_age, age):
+    """Whether a process of that age has written a file of that age."""
+    return status_age <= age + 1
+
+
 def children(pid):
     """Command lines of the processes that lsyncd has started and not yet collected, as a list."""
     found = []
@@ -220,8 +252,7 @@ def _observe(member, unit_state):
         left = "; its status file is that of an earlier process" if written else ""
         status["why"] = f"lsyncd does not run on this node (systemd says {state}){left}."
         return status, None, []
-    # Both clocks are read now, so that a wall clock set meanwhile does no harm to the difference.
-    age = system.boottime() - ticks / os.sysconf("SC_CLK_TCK")
+    age = _age(ticks)
     status.update(running=True, pid=pid, since=round(time.time() - age, 1))
     status["why"] = _why_its_file_says_nothing(place, status, age)
     if status["why"]:
@@ -252,7 +283,7 @@ def _why_its_file_says_nothing(place, status, age):
     pid = status["pid"]
     if status["status_age"] is None:
         return f"lsyncd (process {pid}) runs but has not written {place.status} yet."
-    if status["status_age"] > age + 1:
+    if not _is_its_own(status["status_age"], age):
         return f"{place.status} is older than lsyncd itself (process {pid}): an earlier process wrote it."
     if not -1 <= status["status_age"] <= STALE:
         return (

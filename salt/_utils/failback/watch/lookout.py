@@ -25,6 +25,7 @@ import time
 import traceback
 
 from failback.decisions import readiness
+from failback.decisions import restarts
 from failback.errors import FailbackError
 from failback.host import notify
 from failback.host import services
@@ -34,6 +35,7 @@ from failback.peer import ssh
 from failback.readiness import facts
 from failback.readiness import record
 from failback.replication import in_step
+from failback.replication import lsyncd_status
 from failback.state import ledger
 from failback.state import proofs
 from failback.watch import not_ready
@@ -57,8 +59,8 @@ DISKS_WITHIN = 5.0
 #: Seconds between two looks at lsyncd's last words while it fails.
 WORDS_EVERY = 30.0
 
-#: What systemd calls a unit that it starts again and again, and one with which it has given up.
-LOOPS = ("activating", "failed")
+#: Seconds for an lsyncd that has just been started to begin its work, before a question is answered.
+BEGINS_WITHIN = 10.0
 
 #: The newest lines of a unit's journal, as they were printed.
 JOURNAL = ("journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=60")
@@ -115,7 +117,7 @@ class Lookout:
         self.foreground = foreground
         self._carries = member.role == "primary" and bool(member.config["replicate"])
         self._prover = in_step.Prover(member) if self._carries else None
-        self._units = {}
+        self._units, self._restarts = {}, restarts.Counter()
         self._peer = PeerLook(member)
         self._disks = DiskLook(member)
         self._said, self._said_of, self._said_at = None, None, float("-inf")
@@ -124,6 +126,7 @@ class Lookout:
         self._not_ready = not_ready.NotReady(member)
         #: What was asked last, and what was answered last; see ``record.look_now``.
         self._question = self._answered = None
+        self._asked_at = float("-inf")
 
     def step(self):
         """Go on with what is under way; a round of looks when it is time. Raises nothing."""
@@ -139,10 +142,14 @@ class Lookout:
                 self._ask_systemd()
                 news = True
             if question != self._question:
-                self._question, self._said_at = question, float("-inf")
+                self._question, self._said_at, self._asked_at = question, float("-inf"), now
                 self._peer.at_once()
             elif self._answered != question and not self._disks.busy and not self._peer.busy:
-                self._answered, news = question, True
+                if self._begun() is False and now - self._asked_at < BEGINS_WITHIN:
+                    # It may end in the next moment; then systemd says so.
+                    self._ask_systemd()
+                else:
+                    self._answered, news = question, True
             if news:
                 self._write(now)
         except Exception:  # a fault in the code, or a full disk, must not end the looks of the other pairs
@@ -186,6 +193,12 @@ class Lookout:
                 },
             )
 
+    def _begun(self):
+        """See ``lsyncd_status.has_begun``; None where lsyncd does not run."""
+        if not self._carries:
+            return None
+        return lsyncd_status.has_begun(self.member, self._units.get(services.LSYNCD, {}))
+
     def _ledger(self):
         with contextlib.suppress(FailbackError):  # the verdict says so
             return self.member.ledger.read()
@@ -200,7 +213,7 @@ class Lookout:
                 one["name"]: self._units.get(one["name"], {}).get("LoadState")
                 for one in self.member.config["active_services"]
             },
-            "lsyncd": {"state": lsyncd.get("ActiveState")},
+            "lsyncd": {"state": lsyncd.get("ActiveState"), "begun": self._begun()},
             "readiness": {**facts.now(self.member), **found, "looked": 0.0},
         }
 
@@ -212,10 +225,11 @@ class Lookout:
         if not self._carries:
             return found
         lsyncd = self._units.get(services.LSYNCD, {})
-        runs = lsyncd.get("ActiveState") == "active"
-        restarts = int(lsyncd.get("NRestarts") or 0) if lsyncd.get("ActiveState") in LOOPS else 0
+        state, begun = lsyncd.get("ActiveState"), self._begun()
+        runs = state == "active"
+        again = self._restarts.look(now, state, int(lsyncd.get("NRestarts") or 0), begun)
         failing = self._prover.failing() if runs else None
-        if failing or restarts:
+        if failing or again:
             self._listen(now, failing and failing["code"])
         else:
             self._said, self._said_of = None, None
@@ -223,7 +237,7 @@ class Lookout:
         # None: it does not run, and the verdict says so.
         found["beats"] = in_step.beats(self.member, pid) if pid else None
         found["failing"] = {**failing, "said": self._said} if failing else None
-        found["restarts"] = {"times": restarts, "said": self._said} if restarts else None
+        found["restarts"] = {"times": again, "said": self._said} if again else None
         found["inotify"] = _inotify()
         found["proved"] = self._prover.proved.at if self._prover.proved else None
         found["lag"] = self._prover.lag()
