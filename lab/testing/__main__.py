@@ -42,10 +42,13 @@ from lab.testing import suites
 LIMIT = 3600
 #: A share of the memory that is free is left to the machine.
 MEMORY_USED = 0.8
-#: So much average work (``busy``) is begun for each processor that there is: what waits leaves it to others.
-CROWDED = 1.1
+#: So much average work (``busy``) is begun for each processor that there is: what waits leaves it to others,
+#: and what is no host takes only what hosts leave.
+CROWDED = 1.35
 #: And so much of it by hosts: when those of several labs boot at once, Salt's own time-outs must hold.
 CROWDED_HOSTS = 0.85
+#: On a machine that is this quick (``meter.pace``), what stands alone elsewhere has others beside it.
+QUICK = 0.85
 
 
 def main(arguments=None):
@@ -111,20 +114,7 @@ class Run:
 
     def _run(self):
         pace = meter.pace()
-        jobs = [
-            scheduler.Job(
-                name=part.name,
-                run=lambda part=part: self._outcome(part),
-                needs=part.needs,
-                memory=part.memory,
-                # Hosts mostly wait: on a quick machine more of them find a processor when they need one.
-                busy=part.busy * (pace if part.hosts else max(1, part.workers)),
-                seconds=part.seconds,
-                hosts=part.hosts,
-                alone=bool(part.lab and part.lab.alone),
-            )
-            for part in self.parts
-        ]
+        jobs = [job(part, pace, lambda part=part: self._outcome(part)) for part in self.parts]
         cache.say(f"{len(jobs)} parts; what each prints is in {self.results}")
         cores = machine.cores()
         room = scheduler.Room(machine.memory() * MEMORY_USED, cores * CROWDED, cores * CROWDED_HOSTS)
@@ -272,6 +262,26 @@ class Run:
             for part in self.parts:
                 if part.lab:
                     remove_labs(suites.lab_name(self.base, part))
+
+
+def job(part, pace, run):
+    """
+    A part as the scheduler takes it.
+
+    pace
+        As ``meter.pace`` says. Hosts mostly wait: on a quick machine more of them find a processor when they
+        need one.
+    """
+    return scheduler.Job(
+        name=part.name,
+        run=run,
+        needs=part.needs,
+        memory=part.memory,
+        busy=part.busy * (pace if part.hosts else max(1, part.workers)),
+        seconds=part.seconds,
+        hosts=part.hosts,
+        alone=bool(part.lab and part.lab.alone) and pace > QUICK,
+    )
 
 
 def _kill(process):

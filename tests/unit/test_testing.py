@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from lab.testing import __main__ as testing
 from lab.testing import meter
 from lab.testing import outcomes
 from lab.testing import scheduler
@@ -290,6 +291,17 @@ def test_a_quick_machine_counts_as_one_and_a_slow_one_as_that_of_the_figures(mon
         monkeypatch.setattr(meter.time, "thread_time", lambda told=told: next(told))
         assert meter.pace() == pytest.approx(wanted)
         monkeypatch.undo()
+
+
+def test_what_stands_alone_has_others_beside_it_on_a_quick_machine():
+    by_name = {part.name: part for part in suites.parts(["lab", "unit"])}
+    for pace, alone in ((1, True), (0.86, True), (0.85, False), (meter.QUICKEST, False)):
+        job = testing.job(by_name["lab dalma"], pace, print)
+        assert (job.alone, job.busy) == (alone, suites.LABS["dalma"].busy * pace)
+        assert not testing.job(by_name["lab moving"], pace, print).alone
+    # What is no host is not less work because the machine is quick.
+    unit = next(part for name, part in by_name.items() if name.startswith("unit"))
+    assert testing.job(unit, meter.QUICKEST, print).busy == unit.busy
 
 
 def test_a_lab_that_waits_for_a_processor_is_not_passed_by_what_is_shorter():
