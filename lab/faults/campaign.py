@@ -141,14 +141,14 @@ def make(lab, runs, seed, report=print, folder=None, minutes=None):
     minutes
         After which no other run begins.
     """
-    reports, begun, ready = [], time.monotonic(), lab.site.state / "faults"
+    reports, begun = [], time.monotonic()
     wanted = measured_first(runs, seed, lab.undisturbed)
     for number, one in enumerate(wanted):
         if minutes and time.monotonic() - begun > minutes * 60:
             report(f"{len(wanted) - number} runs are left.")
             break
         # A campaign that is ended in the middle of a fault leaves no pair for the next one.
-        ready.unlink(missing_ok=True)
+        lab.ready.unlink(missing_ok=True)
         one = rehearsal.Rehearsal(lab, *one).run()
         reports.append(one)
         lab.undisturbed = undisturbed([one], lab.undisturbed)
@@ -156,7 +156,7 @@ def make(lab, runs, seed, report=print, folder=None, minutes=None):
         if folder:
             checker.saved(one, folder)
         if any(what == "the pair is normal" for _, what in one["timeline"]):
-            ready.touch()
+            lab.ready.touch()
         else:
             report("The pair is not normal: the lab is made anew.")
             lab.up()

@@ -50,6 +50,8 @@ class Lab:
     def __init__(self, name):
         self.site = Site(name, "faults")
         self.site.is_for_tests = True
+        #: There while the pair is normal, and no fault was left in the middle.
+        self.ready = self.site.state / "faults"
         self.primary, self.secondary, self.client = (
             self.site.host(one) for one in ("salt1", "salt2", "client")
         )
@@ -61,7 +63,7 @@ class Lab:
 
     def up(self):
         """A pair that is ``normal``, with volumes that can be filled, and observers on its nodes."""
-        fresh = not (self.site.state / "faults").exists()
+        fresh = not self.ready.exists()
         if fresh:
             (self.site.state / "faults-configuration").unlink(missing_ok=True)
             self.down()
@@ -130,7 +132,7 @@ class Lab:
             host.run(["salt-run", "saltutil.sync_all"], timeout=120)
         for what in ("adopt", "boot"):
             self.orchestrate(self.primary, what)
-        (self.site.state / "faults").touch()
+        self.ready.touch()
 
     def configure(self, wanted):
         """

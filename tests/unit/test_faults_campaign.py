@@ -151,8 +151,7 @@ def test_a_lab_that_a_campaign_has_left_in_a_fault_is_not_the_next_ones(monkeypa
         return {**checker.judge(facts()), "label": "boot/rsync/armed", "timeline": [[1, one] for one in said]}
 
     monkeypatch.setattr(rehearsal, "Rehearsal", lambda *_: types.SimpleNamespace(run=run))
-    site = types.SimpleNamespace(state=tmp_path)
-    lab = types.SimpleNamespace(undisturbed={}, site=site, up=lambda: (anew.append(1), ready.touch()))
+    lab = types.SimpleNamespace(undisturbed={}, ready=ready, up=lambda: (anew.append(1), ready.touch()))
     ready.touch()
     with pytest.raises(KeyboardInterrupt):
         campaign.make(lab, [("boot", "rsync", "armed")] * 3, 7, report=lambda text: None)
@@ -174,7 +173,7 @@ def test_a_random_moment_is_a_share_of_the_measured_time(monkeypatch, tmp_path):
             return {**checker.judge(facts()), "label": self.label, **seen}
 
     monkeypatch.setattr(rehearsal, "Rehearsal", Run)
-    lab = types.SimpleNamespace(undisturbed={"recover": 29.0}, site=types.SimpleNamespace(state=tmp_path))
+    lab = types.SimpleNamespace(undisturbed={"recover": 29.0}, ready=tmp_path / "faults")
     runs = [("failover", "rsync", "random:3"), ("recover", "rsync", "random:9")]
     runs += [("recover", "rsync", "random:8"), ("boot", "rsync", "armed")]
     campaign.make(lab, runs, 7, report=lambda text: None)

@@ -50,8 +50,7 @@ def kept(pair, name):
 
 def start_masters(pair):
     """As docs say after a power failure of both: no boot starts a master."""
-    for host in pair.nodes:
-        host.run(["systemctl", "start", "salt-master"], timeout=120)
+    pair.site.start_masters(pair.nodes)
     for host in pair.nodes:
         pair.wait_idle(host, "salt1")
         pair.wait_idle(host, "salt2")
