@@ -15,6 +15,7 @@ from failback.network import reachable
 from failback.readiness import facts as readiness
 from failback.replication import lsyncd_status
 from failback.replication import sources
+from failback.state import last_heard
 from failback.state import runs
 
 
@@ -59,6 +60,8 @@ def report(member):
         watches nothing.
     ``readiness``
         What a takeover would depend on beside all this, see ``failback.readiness.facts.now``.
+    ``last_heard``
+        When others heard this node last as the active one, see ``failback.state.last_heard``; or None.
     ``requests``
         What this node may be asked for beside what every release knows.
     ``last_run``
@@ -106,6 +109,7 @@ def report(member):
         "uncompared": _readable(_uncompared, member),
         "reachable": _readable(reachable.state, config),
         "readiness": readiness.now(member),
+        "last_heard": last_heard.read(member),
         "requests": list(hearing.REQUESTS),
         "last_run": _last_run(member),
     }

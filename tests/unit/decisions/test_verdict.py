@@ -339,6 +339,62 @@ LEASE = {"lease": {"ttl": 10}}
 REQUIRED = {"fence": {"nodes": {"salt1": {"agent": "fence_ipmilan"}}, "policy": "required"}}
 
 
+#: ``samples.SINCE`` in seconds since the epoch.
+BEGAN = 1795370400.0
+
+
+@pytest.mark.parametrize(
+    ("heard", "theirs", "ahead", "config", "name"),
+    [
+        # salt1 was heard until salt2 took over, or shortly after that by clocks that are never the same.
+        (BEGAN - 3, 3, 0, {}, verdict.COLD),
+        (BEGAN + 29, 3, 0, {}, verdict.COLD),
+        # And for long after that.
+        (BEGAN + 31, 3, 0, {}, verdict.SPLIT),
+        (BEGAN + 864000, 3, 0, {}, verdict.SPLIT),
+        # Its clock is ahead, or behind: in truth it was before, or after.
+        (BEGAN + 3600, 3, 3590, {}, verdict.COLD),
+        (BEGAN - 3600, 3, -3640, {}, verdict.SPLIT),
+        # In another generation: that was before it was told who serves.
+        (BEGAN + 864000, 2, 0, {}, verdict.COLD),
+        (BEGAN + 864000, None, 0, {}, verdict.COLD),
+        # An earlier release says nothing.
+        (None, 3, 0, {}, verdict.COLD),
+        # salt1 is proved to have ended.
+        (BEGAN + 864000, 3, 0, {"lease": {"ttl": 10}}, verdict.COLD),
+        (BEGAN + 864000, 3, 0, {"fence": {"policy": "required", "nodes": {"salt1": {}}}}, verdict.COLD),
+        (BEGAN + 864000, 3, 0, {"fence": {"policy": "preferred", "nodes": {"salt1": {}}}}, verdict.SPLIT),
+        (BEGAN + 864000, 3, 0, {"fence": {"policy": "required", "nodes": {"salt2": {}}}}, verdict.SPLIT),
+    ],
+)
+@pytest.mark.parametrize("newer", ["salt1", "salt2"])
+def test_two_that_served_and_are_off_are_judged_by_who_was_heard_last(
+    newer, heard, theirs, ahead, config, name
+):
+    older = "salt1" if newer == "salt2" else "salt2"
+    if newer == "salt1" and "fence" in config:
+        nodes = {"salt2" if one == "salt1" else "salt1": {} for one in config["fence"]["nodes"]}
+        config = {"fence": {**config["fence"], "nodes": nodes}}
+    last = None if heard is None else {"generation": theirs, "at": heard}
+    reports = {
+        newer: samples.report(newer, {**samples.ledger(4, newer, "before"), "heard": True}, time=5.0),
+        older: samples.report(older, samples.ledger(3, older, "before"), last_heard=last, time=5.0 + ahead),
+    }
+    found = verdict.judge(samples.pair(**config), reports["salt1"], reports["salt2"])
+    assert found.name == name
+    assert found.newest == (newer if name == verdict.COLD else None)
+    assert (f"others heard {older} as the active node until" in found.sentence) is (name == verdict.SPLIT)
+
+
+def test_a_node_that_knows_who_took_over_is_no_rival_however_long_it_was_heard():
+    """It has stepped down: what it alone had is in its ledger as such."""
+    heard = {"generation": 3, "at": BEGAN + 864000}
+    for own in (samples.ledger(3, "salt2", "before"), samples.ledger(4, "salt2", "before")):
+        newer = {**samples.ledger(4, "salt2", "before"), "heard": True}
+        primary = samples.report("salt1", own, last_heard=heard)
+        assert verdict.judge(samples.pair(), primary, samples.report("salt2", newer)).name == verdict.COLD
+
+
 @pytest.mark.parametrize(
     ("theirs", "heard", "config", "name"),
     [

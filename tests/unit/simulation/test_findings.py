@@ -28,6 +28,7 @@ from simulation.histories import run
 from simulation.histories import slow_disk
 from simulation.histories import stop_at
 from simulation.judge import Broken
+from simulation.world import CLIENT
 
 pytestmark = pytest.mark.one_release
 
@@ -115,6 +116,19 @@ def test_a_claim_that_nobody_was_known_to_hear_does_not_win_after_a_loss_of_powe
 
 def test_of_two_that_clients_have_heard_the_newer_generation_wins_after_a_loss_of_power():
     history = [(0, deafen("salt1", "salt2")), (7, lose_power("salt2")), (0.3, lose_power("salt1"))]
+    end = run(history, NOBODY_ASKED)
+    assert (end.verdict, end.ledgers) == ("cold", [(5, "salt1"), (6, "salt2")])
+
+
+def test_of_two_that_clients_have_heard_a_person_is_asked_if_the_older_one_has_served_for_long():
+    """The client was with salt2 first, and then with salt1 for more than a minute."""
+    history = [(0, part("salt1", "salt2")), (15, part("salt2", CLIENT)), (80, lose_power("salt2"))]
+    assert run([*history, (0.3, lose_power("salt1"))], NOBODY_ASKED).verdict == "split-brain"
+
+
+def test_one_that_was_cut_off_was_heard_by_nobody_and_asks_nobody():
+    """It has the address for as long: no client has been told anything by it."""
+    history = [(0, isolate("salt1")), (70, lose_power("salt2")), (0.3, lose_power("salt1"))]
     end = run(history, NOBODY_ASKED)
     assert (end.verdict, end.ledgers) == ("cold", [(5, "salt1"), (6, "salt2")])
 

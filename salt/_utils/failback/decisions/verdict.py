@@ -9,6 +9,7 @@ data or addresses asks it first. What it cannot prove it calls ``unknown``.
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -39,6 +40,10 @@ ALL = (
     SECONDARY_DOWN,
     UNKNOWN,
 )
+
+
+#: Seconds by which the moments of two nodes may be wrong against each other.
+CLOCKS = 30.0
 
 
 @dataclass(frozen=True)
@@ -298,6 +303,14 @@ def _nobody_serves(config, primary, secondary):
                 f"{other['node']} may have served on, and have what was written then. "
                 f"{_histories(primary, secondary)}",
             )
+        if _served_on(config, report, other):
+            return Verdict(
+                SPLIT,
+                f"{report['node']} became active (generation {newest['generation']}, since "
+                f"{newest['since']}), and others heard {other['node']} as the active node until "
+                f"{readiness.iso(other['last_heard']['at'])}: each may have what clients did not tell the "
+                f"other one. {_histories(primary, secondary)}",
+            )
     node = config["primary"]["id"]
     agree = (mine["generation"], mine["active"]) == (theirs["generation"], theirs["active"])
     stood_by = agree and admitted(secondary) and not theirs.get("unsaved")
@@ -345,12 +358,44 @@ def _may_not_have_been_alone(config, report, other):
 
     A lease, or a fence agent, has seen to it that the other one did not.
     """
-    own, theirs, fence = report["ledger"], other["ledger"], config.get("fence") or {}
-    fenced = other["node"] in fence.get("nodes", ()) and fence["policy"] == "required"
-    if config.get("lease") or fenced:
+    own, theirs = report["ledger"], other["ledger"]
+    if _ends_the_other(config, other["node"]):
         return False
     claimed = own["active"] == report["node"] and hearing.unheard(own) and not admitted(report)
     return claimed and theirs["active"] == other["node"] and theirs["generation"] < own["generation"]
+
+
+def _served_on(config, report, other):
+    """
+    Whether others still heard the other node as the active one when this one had served for a while.
+
+    By the nodes' own clocks, as far apart as they are now: what is less than ``CLOCKS`` proves nothing.
+    """
+    own, theirs, heard = report["ledger"], other["ledger"], other.get("last_heard")
+    if _ends_the_other(config, other["node"]) or not heard or own["active"] != report["node"]:
+        return False
+    if (
+        theirs["active"] != other["node"]
+        or not heard["generation"] == theirs["generation"] < own["generation"]
+    ):
+        return False
+    since = _seconds(own["since"])
+    ahead = other.get("time", 0.0) - report.get("time", 0.0)
+    return since is not None and heard["at"] - ahead > since + CLOCKS
+
+
+def _seconds(since):
+    """A ledger's ``since`` in seconds since the epoch, or None."""
+    try:
+        return datetime.datetime.fromisoformat(since.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
+
+
+def _ends_the_other(config, node):
+    """Whether a takeover from this node is proved to have ended its service: by a lease, or by an agent."""
+    fence = config.get("fence") or {}
+    return bool(config.get("lease")) or (node in fence.get("nodes", ()) and fence["policy"] == "required")
 
 
 def _held(report):

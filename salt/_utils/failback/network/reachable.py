@@ -72,7 +72,7 @@ def targets(config, links=None, gateways=None, borne=None):
             with netlink.Netlink() as kernel:
                 links, gateways, borne = kernel.links(), kernel.gateways(), kernel.addresses()
         known = {one.packed for one in near}
-        own = {one.packed for one in (*addresses, *borne)} | _peer(config)
+        own = {one.packed for one in (*addresses, *borne)} | peer(config)
         found = _gateways(addresses, links, gateways)
         near = [*near, *(one for one in found if one.packed not in known | own)]
     return Targets(tuple(near), tuple(far))
@@ -100,7 +100,7 @@ def _within(one, network):
     return one.version == network.version and one.network.subnet_of(network)
 
 
-def _peer(config):
+def peer(config):
     """The other node's fixed address, if the pillar gives it as one: silent, it is what is in question."""
     host = roles.peer(config)["host"]
     with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """The keeper as a process in real networks: interfaces that are set down and up, addresses that go."""
 
 import os
+import socket
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from failback.host.paths import Paths
 from failback.network.address_holder import Holder
 from failback.network.floating import FloatingAddress
 from failback.pair import Member
+from failback.state import last_heard
 from failback.state import ledger
 
 pytestmark = pytest.mark.needs("network")
@@ -26,7 +28,9 @@ PROGRAM = """
 import sys
 from failback.host.paths import Paths
 from failback.pair import Member
+from failback.watch import ear
 from failback.watch import keeper
+ear.LISTEN_EVERY, ear.NOTE_EVERY = 0.5, 1.0
 sys.exit(keeper.main(Member.load("salt", Paths(sys.argv[1])), foreground=True))
 """
 
@@ -49,8 +53,8 @@ class Node:
             "version": 1,
             "name": "salt",
             "node": "salt1",
-            "primary": {"id": "salt1", "host": "salt1"},
-            "secondary": {"id": "salt2", "host": "salt2"},
+            "primary": {"id": "salt1", "host": "10.99.0.11"},
+            "secondary": {"id": "salt2", "host": "10.99.0.12"},
             "floating_ips": [
                 {
                     "name": one.name,
@@ -120,6 +124,32 @@ def test_an_address_that_the_kernel_dropped_is_put_back_and_reached_in_the_same_
     eventually(lambda: node.has(*BOTH), 5, "the IPv4 address is back")
     assert network.address("salt1", GATEWAY.ip)["label"] == "eth0:0"
     assert network.ping("client", GATEWAY.ip)
+
+
+def talk(network, host, until, limit):
+    """A host acknowledges what salt1 sends to it, until that is so or the time is over; which of them."""
+    with network.inside("salt1"):
+        listening = socket.create_server((GATEWAY.ip, 4505))
+    with network.inside(host):
+        client = socket.create_connection((GATEWAY.ip, 4505), timeout=5)
+    server, _ = listening.accept()
+    end = time.monotonic() + limit
+    with listening, client, server:
+        while time.monotonic() < end:
+            server.sendall(b"x")
+            client.recv(1)
+            if until():
+                return True
+            time.sleep(0.02)
+    return False
+
+
+def test_who_hears_the_active_node_is_noted_and_the_other_node_does_not_count(network, node):
+    assert not talk(network, "salt2", lambda: last_heard.read(node.member), 4)
+    assert talk(network, "client", lambda: last_heard.read(node.member), 20)
+    first = last_heard.read(node.member)
+    assert first["generation"] == 4 and abs(first["at"] - time.time()) < 5
+    assert talk(network, "client", lambda: last_heard.read(node.member)["at"] > first["at"] + 1, 20)
 
 
 def test_an_address_that_another_host_answers_for_stays_there(network, node):

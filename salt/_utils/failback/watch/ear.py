@@ -1,0 +1,73 @@
+"""
+Whether others hear this node while it is the active one; a part of the keeper.
+
+The kernel knows when a neighbour has acknowledged something last. The other node does not count: it would
+know better who is active. Every half a minute the newest moment is written to the disk, by a thread, for a
+disk may hang: see :py:mod:`failback.state.last_heard`.
+"""
+
+import contextlib
+import threading
+import time
+
+from failback.network import floating
+from failback.network import netlink
+from failback.network import reachable
+from failback.state import last_heard
+
+#: Seconds between two questions to the kernel, which forgets after ``netlink.LATELY``, and between two notes.
+LISTEN_EVERY, NOTE_EVERY = 4.0, 30.0
+
+
+class Ear:
+    """
+    Listens for one pair.
+
+    member
+        :py:class:`failback.pair.Member`.
+    """
+
+    def __init__(self, member):
+        self._member = member
+        self._generation, self._heard = None, None
+        self._next, self._note_at = 0.0, 0.0
+        self._thread = None
+
+    def look(self, generation):
+        """
+        Listen if it is time, and note if that is due. Takes no time.
+
+        generation
+            In which this node is active and has an address; None where it is not so.
+        """
+        now = time.monotonic()
+        if generation != self._generation:
+            self._generation, self._heard, self._note_at = generation, None, now + NOTE_EVERY
+        if generation is None or now < self._next:
+            return
+        self._next = now + LISTEN_EVERY
+        age = self._age()
+        if age is not None:
+            self._heard = time.time() - age
+        busy = self._thread is not None and self._thread.is_alive()
+        if self._heard is None or now < self._note_at or busy:
+            return
+        heard, self._heard, self._note_at = self._heard, None, now + NOTE_EVERY
+        self._thread = threading.Thread(target=self._note, args=(generation, heard), daemon=True)
+        self._thread.start()
+
+    def _age(self):
+        """Seconds since a neighbour has shown last that it hears this node, or None."""
+        addresses = floating.of_pair(self._member.config)
+        nobody = {one.packed for one in addresses} | reachable.peer(self._member.config)
+        with contextlib.suppress(OSError), netlink.Netlink() as kernel:
+            links = kernel.links()
+            indexes = {links[one.interface].index for one in addresses if one.interface in links}
+            return min(
+                (age for who, age in kernel.confirmed(indexes).items() if who not in nobody), default=None
+            )
+        return None
+
+    def _note(self, generation, heard):
+        with contextlib.suppress(OSError):  # a full disk: the next note is due soon
+            last_heard.note(self._member, generation, heard)
