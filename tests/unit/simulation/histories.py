@@ -96,6 +96,12 @@ def isolate(world, name):
 
 
 @fault
+def mute(world, name):
+    """A host hears all others, and is heard by nobody: a switch drops what it sends."""
+    _cut(world, *((name, one) for one in world.segment.hosts if one != name))
+
+
+@fault
 def mend(world):
     """Everybody hears everybody, cables are in."""
     world.segment.cuts.clear()
@@ -324,6 +330,7 @@ ARGUMENTS = {
     "deafen": (_HOST, _HOST),
     "part": (_HOST, _HOST),
     "isolate": (_HOST,),
+    "mute": (_HOST,),
     "mend": (),
     "unplug": (_NODE,),
     "lose_packets": (strategies.sampled_from([0.0, 0.3, 0.9]),),
@@ -349,6 +356,7 @@ LEASED = {
     "deafen": (_HOST_OR_MEMBER, _HOST_OR_MEMBER),
     "part": (_HOST_OR_MEMBER, _HOST_OR_MEMBER),
     "isolate": (_HOST_OR_MEMBER,),
+    "mute": (_HOST_OR_MEMBER,),
     "kill_guard": (_NODE,),
     "slow_etcd": (strategies.sampled_from([1.0, 1.9, 3.9, 30.0]),),
 }

@@ -66,7 +66,7 @@ class Segment:
             if host is not sender and self.arrives(sender, host):
                 self._world.hears_announcement(host, sender, packed)
                 for prober in getattr(host, "probers", ()):
-                    prober.deliver(packed, sender.mac)
+                    prober.deliver(packed, sender.mac, answers_us=False)
 
     def probe(self, sender, packed):
         """The question of one who is about to take an address: those who are, too, hear it."""
@@ -112,9 +112,9 @@ class Prober(Socket):
     def readable(self):
         return bool(self._heard)
 
-    def deliver(self, packed, mac):
+    def deliver(self, packed, mac, answers_us):
         if packed in self._by_packed:
-            self._heard.append((self._by_packed[packed], netlink.readable(mac)))
+            self._heard.append((self._by_packed[packed], netlink.readable(mac), answers_us))
             self.world.engine.news(self)
 
     def ask(self, addresses, claim=False):
@@ -127,7 +127,7 @@ class Prober(Socket):
             for host in self.world.segment.answering(self.node, one.packed):
                 # To this node's hardware address: every packet socket on it sees the answer.
                 for prober in self.node.probers:
-                    prober.deliver(one.packed, host.mac)
+                    prober.deliver(one.packed, host.mac, answers_us=True)
         return list(addresses)
 
     def read(self):

@@ -23,6 +23,7 @@ from simulation.histories import kill_at
 from simulation.histories import lose_packets
 from simulation.histories import lose_power
 from simulation.histories import mend
+from simulation.histories import mute
 from simulation.histories import part
 from simulation.histories import run
 from simulation.histories import slow_disk
@@ -53,6 +54,13 @@ def test_the_standby_that_was_cut_off_does_not_win(seconds):
 def test_it_does_not_win_either_if_the_router_answered_just_before():
     history = [(0.3, deafen("salt2", "salt1")), (1, isolate("salt2")), (7, mend())]
     run(history, ROUTER_ASKED)
+
+
+@pytest.mark.parametrize("seconds", [3, 25])
+def test_a_standby_that_hears_the_router_and_that_nobody_hears_takes_nothing(seconds):
+    """What a router says to others is no answer to who asks it."""
+    end = run([(1, mute("salt2")), (seconds, mend())], ROUTER_ASKED)
+    assert (end.serving, end.ledgers) == ("salt1", [(5, "salt1"), (5, "salt1")])
 
 
 @pytest.mark.parametrize("seconds", [4.5, 5, 5.5, 6, 6.5])
@@ -187,7 +195,7 @@ def search(configuration, *names, most=3, number=400):
     lives_through()
 
 
-NETWORK = ("deafen", "part", "isolate", "mend", "unplug")
+NETWORK = ("deafen", "part", "isolate", "mute", "mend", "unplug")
 
 
 def test_no_cut_lets_a_node_win_that_nobody_heard():

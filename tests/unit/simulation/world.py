@@ -45,6 +45,8 @@ CLIENT, ROUTER = "10.0.0.100", "10.0.0.1"
 CRON = "gateway-ip"
 #: Seconds between two starts of the watch by cron, and for a node to boot.
 CRON_EVERY, BOOT = 60.0, 2.0
+#: And between two questions of the router for some host.
+ROUTER_ASKS = 0.7
 #: And for systemd to start the guard anew (RestartSec= in its unit).
 GUARD_AFTER = 0.2
 
@@ -152,6 +154,15 @@ class World:
         if active == "salt1":
             self.lsyncd.start()
         self.client.begin()
+        self._router_asks()
+
+    def _router_asks(self):
+        """As routers do: it asks for some host again and again, and is heard, though nobody asked it."""
+        router = self.others[1]
+        for node in self.nodes.values():
+            for prober in node.probers if self.segment.hears(router, node) else ():
+                prober.deliver(router.gateway, router.mac, answers_us=False)
+        self.engine.after(ROUTER_ASKS, self._router_asks)
 
     # --- who acts ---
 

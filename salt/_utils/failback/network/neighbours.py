@@ -31,6 +31,8 @@ _ARP, _IPV6 = 0x0806, 0x86DD
 _ICMP6_FILTER = 1
 _ATTACH_FILTER = 26
 _SOLICITATION, _ADVERTISEMENT = 135, 136
+#: ARP's operation of an answer, and the bit of an advertisement that was asked for (RFC 4861, 4.4).
+_REPLY, _SOLICITED = b"\0\2", 0x40
 
 
 def probe(floating, timeout=0.5, count=1):
@@ -57,9 +59,12 @@ def probe(floating, timeout=0.5, count=1):
     return probe_all([floating], timeout, count)[floating.address]
 
 
-def probe_all(floatings, timeout=0.5, count=1):
+def probe_all(floatings, timeout=0.5, count=1, unasked=True):
     """
     :func:`probe` of several addresses at once, in the time of one.
+
+    unasked
+        Whether a host that is merely heard counts as well: it has the address, but need not hear this node.
 
     Returns a dict of ``FloatingAddress.address`` to the list of hardware addresses.
     """
@@ -67,7 +72,7 @@ def probe_all(floatings, timeout=0.5, count=1):
         links = kernel.links()
         require_link(floatings, links)
         with Prober(floatings, links, kernel.addresses()) as prober:
-            answered = answers(prober, floatings, timeout, count)
+            answered = answers(prober, floatings, timeout, count, unasked=unasked)
             return {one.address: answered[one.ip] for one in floatings}
 
 
@@ -155,8 +160,9 @@ class Prober:
         """
         What has arrived, without waiting.
 
-        Returns a list of (address without prefix length, hardware address as text) of foreign
-        hosts that answered or announced themselves.
+        Returns a list of (address without prefix length, hardware address as text, whether it answers this
+        node) of foreign hosts. One that merely announces itself, or asks for somebody else, has the address
+        too, and need not hear this node.
         """
         heard = []
         for name, opened in self._arp.items():
@@ -164,16 +170,19 @@ class Prober:
             for packet in _drain(opened):
                 if len(packet) < 12 + 2 * size or packet[4] != size:
                     continue
-                sender = packet[8 : 8 + size]
-                heard.append((name, packet[8 + size : 12 + size], sender))
+                sender, target = packet[8 : 8 + size], packet[12 + size : 12 + 2 * size]
+                answers_us = packet[6:8] == _REPLY and target == self._links[name].mac
+                heard.append((name, packet[8 + size : 12 + size], sender, answers_us))
         for name, opened in self._neighbour.items():
             for packet in _drain(opened):
                 if len(packet) >= 24 and packet[0] == _ADVERTISEMENT:
                     sender = _link_layer_option(packet[24:], len(self._links[name].mac))
-                    heard.append((name, packet[8:24], sender))
+                    # What is asked from no address is answered to all, as if nobody had asked.
+                    answers_us = bool(packet[4] & _SOLICITED) or not self._source[name]
+                    heard.append((name, packet[8:24], sender, answers_us))
         return [
-            (self._by_packed[packed].ip, netlink.readable(sender))
-            for name, packed, sender in heard
+            (self._by_packed[packed].ip, netlink.readable(sender), answers_us)
+            for name, packed, sender, answers_us in heard
             if self._is_asked_for(name, packed) and sender not in self._own
         ]
 
@@ -256,9 +265,9 @@ def solicited_group(packed):
     return f"ff02::1:ff{packed[13]:02x}:{packed[14]:02x}{packed[15]:02x}"
 
 
-def answers(prober, addresses, timeout, count, any_one=False):
+def answers(prober, addresses, timeout, count, any_one=False, unasked=True):
     """Ask several times until the timeout. Returns {address: [hardware addresses]}."""
-    return _asked(prober, addresses, timeout, count, any_one, None)[0]
+    return _asked(prober, addresses, timeout, count, any_one, None, unasked)[0]
 
 
 def answers_or_rival(prober, addresses, timeout, rivals):
@@ -273,7 +282,7 @@ def answers_or_rival(prober, addresses, timeout, rivals):
     return _asked(prober, addresses, timeout, 1, True, rivals)
 
 
-def _asked(prober, addresses, timeout, count, any_one, rivals):
+def _asked(prober, addresses, timeout, count, any_one, rivals, unasked=True):
     answered = {one.ip: [] for one in addresses}
     spacing = min(timeout / CHECK_PROBES, 0.2)
     begin = time.monotonic()
@@ -291,8 +300,8 @@ def _asked(prober, addresses, timeout, count, any_one, rivals):
             asked += 1
         # A millisecond more, because poll rounds down and would spin through the last one.
         poll.poll(max(0.0, begin + min(timeout, asked * spacing) - time.monotonic()) * 1000 + 1)
-        for ip, mac in prober.read():
-            if ip in answered and mac not in answered[ip]:
+        for ip, mac, answers_us in prober.read():
+            if ip in answered and mac not in answered[ip] and (answers_us or unasked):
                 answered[ip].append(mac)
         enough = [len(macs) >= count for macs in answered.values()]
         if all(enough) or (any_one and any(enough)):

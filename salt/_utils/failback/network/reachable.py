@@ -145,7 +145,7 @@ def answers(config, timeout=0.5):
         return None
     with contextlib.suppress(FailbackError):  # no link to them: as good as no answer
         linked, _ = floating.by_link(found.near) if found.near else ([], [])
-        if linked and any(neighbours.probe_all(linked, timeout=timeout).values()):
+        if linked and any(neighbours.probe_all(linked, timeout, unasked=False).values()):
             return True
     with contextlib.closing(Echo(found.far)) as echo:
         echo.ask()

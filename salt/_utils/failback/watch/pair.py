@@ -159,8 +159,9 @@ class WatchedPair:
         """Take notice of the answers that have arrived."""
         now = time.monotonic()
         near = {one.ip for one in self._targets.near}
-        for ip, mac in self._prober.read() if self._prober else ():
-            if ip in near:
+        for ip, mac, answers_us in self._prober.read() if self._prober else ():
+            if ip in near and answers_us:
+                # A router that is merely heard need not hear this node.
                 self._reached = now
             if ip in self.settings.addresses:
                 macs = self._answers.get(ip, (0, frozenset()))[1]

@@ -192,7 +192,30 @@ def test_the_long_way_to_send_that_infiniband_needs_reaches_the_segment(network)
             (opened,) = prober.sockets()
             neighbours._send_long(opened, link, packet, link.broadcast, 0x0806)
             assert select.select([opened], [], [], 1)[0]
-            assert prober.read() == [("10.99.0.5", network.mac("salt1"))]
+            assert prober.read() == [("10.99.0.5", network.mac("salt1"), True)]
+
+
+@pytest.mark.parametrize("wanted", [GATEWAY, GATEWAY6], ids=["IPv4", "IPv6"])
+def test_a_host_that_is_merely_heard_does_not_answer(network, wanted):
+    """It announces itself, or asks for somebody else; whether it hears this node is not known by that."""
+    hold(network, "salt1", GATEWAY, GATEWAY6)
+    with network.inside("client"), netlink.Netlink() as kernel:
+        prober = Prober([wanted], kernel.links(), kernel.addresses())
+    with network.inside("salt1"), netlink.Netlink() as kernel:
+        loud = Prober([wanted], kernel.links(), kernel.addresses())
+    with prober, loud:
+        loud.announce(wanted)
+        assert select.select(prober.sockets(), [], [], 2)[0]
+        heard = prober.read()
+        assert {one[:2] for one in heard} == {(wanted.ip, network.mac("salt1"))}
+        assert not any(answers_us for _, _, answers_us in heard)
+        with network.inside("client"):
+            prober.ask([wanted])
+        assert select.select(prober.sockets(), [], [], 2)[0]
+        assert (wanted.ip, network.mac("salt1"), True) in prober.read()
+    # The client goes on hearing salt1, which does not hear it: no answer.
+    with network.inside("client"):
+        assert neighbours.probe_all([wanted], 0.5, unasked=False)[wanted.address]
 
 
 def test_a_missing_interface_is_named_with_those_that_exist(network):
