@@ -424,3 +424,35 @@ def test_with_room_what_the_master_says_is_passed_on(asking, monkeypatch):
 )
 def test_the_other_master_is_the_other_node_of_the_pair_of_this_one(pairs, said):
     assert checks.other_master(pairs, "salt1_master") == said
+
+
+@pytest.mark.parametrize(
+    ("fences", "unready", "asked"),
+    [
+        ({}, (), []),
+        ({"salt2": {"well": True}}, (), []),
+        ({"salt2": {"well": None}}, (), []),
+        ({"salt2": {"well": False}}, (), [(["salt2"], "pair.fence_test")]),
+        (
+            {"salt1": {"well": False}, "salt2": {"well": False}},
+            ("salt2 is behind.",),
+            [(["salt1", "salt2"], "pair.fence_test"), (["salt1", "salt2"], "pair.look")],
+        ),
+        ({}, ("salt2 is behind.",), [(["salt1", "salt2"], "pair.look")]),
+    ],
+)
+def test_what_was_not_well_is_looked_at_once_more_before_it_is_said(fences, unready, asked):
+    """As a fence agent that could not be reached while the network was cut."""
+    calls = []
+    nodes = types.SimpleNamespace(
+        try_all=lambda nodes, function, *args, **_: calls.append((nodes, function)) if nodes else None
+    )
+    run = types.SimpleNamespace(
+        config={"name": "salt"},
+        members=["salt1", "salt2"],
+        nodes=nodes,
+        verdict=types.SimpleNamespace(unready=unready),
+    )
+    reports = [{"node": node, "fence": fences.get(node)} for node in run.members]
+    assert checks.look_again(run, reports) is bool(asked)
+    assert calls == asked

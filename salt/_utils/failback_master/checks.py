@@ -286,22 +286,26 @@ def require_unseen(nodes, config, fenced, reports):
 LOOKS_WITHIN = 20
 
 
-def look_again(run):
+def look_again(run, reports):
     """
     Have the nodes look anew at what they are worth, where something was not ready: it may be mended by now.
 
-    Nothing is looked at on a node that does not know how.
+    A fence agent that has failed is asked for the other node's state as well, and switches nobody off.
+    Nothing is looked at on a node that does not know how. Returns whether anybody was asked.
     """
+    pair = run.config["name"]
+    failed = [one["node"] for one in reports if (one.get("fence") or {}).get("well") is False]
+    run.nodes.try_all(failed, "pair.fence_test", pair)
     if run.verdict.unready:
-        run.nodes.try_all(run.members, "pair.look", run.config["name"], look=LOOKS_WITHIN)
-    return bool(run.verdict.unready)
+        run.nodes.try_all(run.members, "pair.look", pair, look=LOOKS_WITHIN)
+    return bool(failed or run.verdict.unready)
 
 
 def prove(run):
     """A last look after all steps, as a sentence. Raises when it is not what was wanted."""
     pair = run.config["name"]
     reports, errors = run.judge()
-    if look_again(run):
+    if look_again(run, reports):
         reports, errors = run.judge()
     unexpected = {node: error for node, error in errors.items() if node in run.members}
     if unexpected:

@@ -46,7 +46,7 @@ def planned(opts, pillar, pair, operation, plan, allowed, overrides):
     run = orchestration.Run(opts, config, operation, overrides)
     run.allowed = {key: value for key, value in allowed.items() if value is not None}
     reports, errors = run.decide()
-    if checks.look_again(run):
+    if checks.look_again(run, reports):
         reports, errors = run.decide()
     checks.require_free(pair, reports, run.nodes)
     if run.plan.refusal:

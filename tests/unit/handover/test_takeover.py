@@ -611,6 +611,44 @@ def test_the_pillar_may_forbid_a_takeover_that_would_lose_too_much_but_not_a_per
         assert takeover.take_over(member, "silence")["generation"] == 6
 
 
+def test_what_the_active_node_was_silent_for_is_no_lag(world):
+    """The standby was in step when the other one died; then it had to wait for the lease, or for an agent."""
+    was_in_step(world, 52)
+    world.lose_power("salt1")
+    with world.on("salt2") as member:
+        member.config["watch"] = {**member.config["watch"], "beyond_max_lag": "refuse"}
+        with pytest.raises(Refused, match="forbids a takeover"):
+            takeover.take_over(member, "silence", silent=10.0)
+        assert takeover.take_over(member, "silence", silent=45.0)["generation"] == 6
+    assert own(world, "salt2")["why"] == "silence"
+
+
+def test_nobody_is_switched_off_by_a_node_that_may_not_serve_for_its_lag(fenced):
+    was_in_step(fenced, 52)
+    with fenced.on("salt2") as member:
+        member.config["watch"] = {**member.config["watch"], "beyond_max_lag": "refuse"}
+    with pytest.raises(Refused, match="forbids a takeover"):
+        take_over(fenced)
+    assert fenced.asked == 0
+    with fenced.on("salt2") as member:
+        member.config["watch"] = {**member.config["watch"], "max_lag": 60}
+
+
+def test_a_standby_does_not_fall_behind_while_an_agent_works(fenced, monkeypatch):
+    was_in_step(fenced, 25)
+    switch_off = proof.switch_off
+
+    def slowly(member):
+        was_in_step(fenced, 60)
+        return switch_off(member)
+
+    monkeypatch.setattr(proof, "switch_off", slowly)
+    with fenced.on("salt2") as member:
+        member.config["watch"] = {**member.config["watch"], "beyond_max_lag": "refuse"}
+    assert take_over(fenced)["generation"] == 6
+    assert own(fenced, "salt2")["why"] == "silence; salt1 was switched off"
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"in_step": "x", "old": 1}', '{"in_step": 1, "old": -5}', "7"])
 def test_what_the_other_node_has_sent_is_not_believed_blindly(world, content):
     with world.on("salt2") as member:

@@ -51,6 +51,9 @@ class Pair:
         self.judged, self.failures = 0, 0
         self._actions = list(actions)
 
+    def silent_for(self):
+        return 2.5
+
     def judge(self):
         self.judged += 1
         self.wake = time.monotonic() + 0.01
@@ -103,7 +106,7 @@ def eventually(what):
 def test_a_slow_takeover_delays_no_other_pair(watch):
     agent = threading.Event()
     slow_one, other = Pair("slow", [silence.TAKE]), Pair("other")
-    found, stop, running = watch([slow_one, other], lambda member, reason, serves: agent.wait(SOON))
+    found, stop, running = watch([slow_one, other], lambda member, reason, serves, silent: agent.wait(SOON))
     eventually(lambda: other.judged > 20)
     assert slow_one.judged == 1, "judged while its takeover was under way"
     # The watch does not start anew over it either.
@@ -120,7 +123,7 @@ def test_a_slow_takeover_delays_no_other_pair(watch):
 def test_two_pairs_are_taken_over_at_the_same_time(watch):
     both = threading.Barrier(2)
     pairs = [Pair("one", [silence.TAKE]), Pair("two", [silence.TAKE])]
-    watch(pairs, lambda member, reason, serves: both.wait(SOON))
+    watch(pairs, lambda member, reason, serves, silent: both.wait(SOON))
     eventually(lambda: all(one.judged > 3 for one in pairs))
     assert [one.failures for one in pairs] == [0, 0]
 
@@ -129,7 +132,7 @@ def test_the_pair_is_judged_again_as_soon_as_its_node_serves(watch):
     """What people are told waits for a disk; who hears the node must be seen meanwhile."""
     disk, pair = threading.Event(), Pair("one", [silence.TAKE])
 
-    def take_over(member, reason, serves):
+    def take_over(member, reason, serves, silent):
         serves()
         disk.wait(SOON)
         raise Unavailable("the history is full")
@@ -150,7 +153,7 @@ def test_the_pair_is_judged_again_as_soon_as_its_node_serves(watch):
 def test_a_failed_takeover_is_said_and_counted_and_may_be_tried_again(watch, error):
     tried = []
 
-    def take_over(member, reason, serves):
+    def take_over(member, reason, serves, silent):
         tried.append(member.pair)
         if len(tried) == 1:
             raise error

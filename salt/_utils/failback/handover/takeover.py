@@ -32,7 +32,7 @@ from failback.replication import incoming
 from failback.state import ledger
 
 
-def take_over(member, reason, run=None, serves=None):
+def take_over(member, reason, run=None, serves=None, silent=0.0):
     """
     Make this node active: raise the generation, take all addresses, announce them.
 
@@ -51,6 +51,9 @@ def take_over(member, reason, run=None, serves=None):
     serves
         Called when this node serves, before people are told: that may wait for a disk.
 
+    silent
+        For how many seconds the active node has not been heard.
+
     Returns ``{"generation": n, "addresses": [...]}``, no addresses where this node serves already. Raises
     ``Refused`` when this node was not admitted in this boot, when its data do not lie where they did, or when
     another host answers for one of the addresses or has the lease of the pair; ``Unavailable`` when the lease
@@ -59,6 +62,8 @@ def take_over(member, reason, run=None, serves=None):
     """
     pair, node = member.pair, member.node
     wanted = floating.of_pair(member.config)
+    # Before anybody is switched off, and not once more: a standby grows no older while an agent works.
+    missing = _missing(member, run, silent)
     if run is None:
         reason = _with_the_other_node_off(member, wanted, reason)
     with member.ledger.changing_hands():
@@ -68,7 +73,7 @@ def take_over(member, reason, run=None, serves=None):
             # The watch looked just before a handover that had failed gave the addresses back to this node.
             return {"generation": own["generation"], "addresses": []}
         known = _in_step(member, own)
-        reason = _with_the_lag(member, known, reason, run)
+        reason = f"{reason}; {missing}" if missing else reason
         with address_holder.Holder(wanted) as holder:
             # The fastest settings must not spend most of their time on this question.
             # Half of it before the ledger, half of it after: writing that may take long.
@@ -105,15 +110,22 @@ def _in_step(member, own):
     return in_step.read(member)
 
 
-def _with_the_lag(member, known, reason, run):
+def _missing(member, run, silent):
     """
-    The reason of a takeover, with how far behind this node is where that is more than the pillar allows.
+    How far behind this node is, a sentence, where that is more than the pillar allows; else None.
+
+    What the active node has been silent for does not count: that is no fault of who carries.
 
     Raises ``Refused`` if the pillar wants no such takeover. A person who has a run take over has decided.
     """
+    own = member.ledger.read()
+    known = _in_step(member, own) if ledger.is_admitted(own) else None
+    if known:
+        ages = ("age", "admitted_for")
+        known = {**known, **{one: max(0.0, known[one] - silent) for one in ages if known[one] is not None}}
     sentence = known and readiness.behind(member.config, known)
     if not sentence:
-        return reason
+        return None
     if run is None and readiness.refuses(member.config):
         raise Refused(
             f"{sentence}, and `watch: {{beyond_max_lag: refuse}}` forbids a takeover that would lose what "
@@ -121,7 +133,7 @@ def _with_the_lag(member, known, reason, run):
             f"back, or if it is off for good, say so: salt-run state.orch orch.failover "
             f"pillar='{{pair: {member.pair}, fenced: {member.peer['id']}, reason: <how you know>}}'"
         )
-    return f"{reason}; {sentence}: what was written there since is missing here"
+    return f"{sentence}: what was written there since is missing here"
 
 
 def _with_the_other_node_off(member, wanted, reason):

@@ -249,11 +249,15 @@ class Watch:
     def _take(self, pair, reason):
         taking = f"{reason}: {pair.settings.node} takes the addresses of {pair.settings.pair}"
         self.say(taking, system.WARNING)
-        self._takeovers.begin(pair.settings.pair, lambda done: self._taken(pair.member, reason, done))
+        silent = pair.silent_for()
+        self._takeovers.begin(pair.settings.pair, lambda done: self._taken(pair.member, reason, silent, done))
 
-    def _taken(self, member, reason, done):
+    def _taken(self, member, reason, silent, done):
         """
         Take the addresses of a pair. Returns why it failed, or None.
+
+        silent
+            For how many seconds nobody has answered for them.
 
         done
             Called with None as soon as this node serves: from then on it is to be seen who hears it.
@@ -265,7 +269,7 @@ class Watch:
             done(None)
 
         try:
-            self.take_over(member, reason, serves=serves)
+            self.take_over(member, reason, serves=serves, silent=silent)
         except FailbackError as error:
             failure = str(error)
         except Exception:  # a fault in the code must not end the watch of the other pairs

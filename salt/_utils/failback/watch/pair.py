@@ -42,6 +42,7 @@ class WatchedPair:
         self._prober = None
         self._links = {}
         self._answers, self._reached, self._confirmed = {}, None, None
+        self._answered_at = None
         self._held, self._connected = frozenset(), frozenset()
         self._ledger = _Remembered(member.ledger.path, member.ledger.read)
         self._pause = _Remembered(member.pause.path, member.pause.written)
@@ -164,6 +165,7 @@ class WatchedPair:
                 # A router that is merely heard need not hear this node.
                 self._reached = now
             if ip in self.settings.addresses:
+                self._answered_at = now
                 macs = self._answers.get(ip, (0, frozenset()))[1]
                 self._answers[ip] = (now, macs | {mac})
         if self._echo.read():
@@ -172,6 +174,10 @@ class WatchedPair:
             quiet = self._state.silence.values()
             if any(one.probes > 1 for one in quiet):
                 self.wake = 0.0  # an end of a silence is news
+
+    def silent_for(self):
+        """For how many seconds no other host has answered for an address; 0 where none has in this watch."""
+        return 0.0 if self._answered_at is None else time.monotonic() - self._answered_at
 
     def judge(self):
         """Ask again if it is time, and judge what was seen. Returns ``(action, sentence)``."""

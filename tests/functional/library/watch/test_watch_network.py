@@ -36,7 +36,7 @@ from failback.network import address_holder, floating
 from failback.state import ledger
 from failback.watch import loop
 
-def take_over(member, reason, serves):
+def take_over(member, reason, serves, silent):
     with address_holder.Holder(floating.of_pair(member.config)) as holder:
         holder.check(wait=0.1)
         generation = member.ledger.read()["generation"] + 1
