@@ -11,6 +11,7 @@ import trees
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+from failback import errors
 from failback.handover import taker
 from failback.host import notation
 from failback.host.paths import Paths
@@ -363,3 +364,36 @@ def test_every_function_has_an_example(modules):
     for name in ("preview", "refusals", "checked", "synced", "compared", "restored", "pruned"):
         text = getattr(modules.reverse_rsync, name).__doc__
         assert f"salt salt1 reverse_rsync.{name} salt" in text
+
+
+@pytest.mark.parametrize("how", ["the connection is lost", "the gate refuses"])
+def test_conflicts_outlive_a_run_that_ended_before_it_came_to_them(modules, nodes, pair, monkeypatch, how):
+    takeover = time.time() - 60
+    os.utime(nodes.here / "srv/salt/removed.sls", (takeover - 1000, takeover - 1000))
+    conflicts = {"/srv/salt/top.sls": "changed on both nodes since the takeover"}
+    found = {one["path"]: one for one in modules.reverse_rsync.preview("salt", takeover=takeover)}
+    assert found["/srv/salt"]["conflict_names"] == conflicts
+    far_end = nodes.folder / "far-end"
+    good, count = far_end.read_text(), nodes.folder / "count"
+    with monkeypatch.context() as patch:
+        if how == "the gate refuses":
+
+            def refuse(member, run):
+                raise errors.Refused("the other node does not answer")
+
+            patch.setattr(gate, "require_pull", refuse)
+        else:
+            # The looks before the first pass are answered, and nothing after them.
+            paths = len(modules.reverse_rsync.preview("salt", takeover=takeover))
+            far_end.write_text(
+                good.replace(
+                    "#!/bin/sh\n",
+                    f"#!/bin/sh\necho >> {count}\n[ $(wc -l < {count}) -gt {paths} ] && exit 255\n",
+                )
+            )
+        with pytest.raises(CommandExecutionError):
+            modules.reverse_rsync.synced("salt", RUN, takeover=takeover)
+    far_end.write_text(good)
+    assert (nodes.here / "srv/salt/top.sls").read_text() == "older\n", "something was brought"
+    done = modules.reverse_rsync.synced("salt", "20261122T184000-recover-salt-5555", takeover=takeover)
+    assert done["changes"]["/srv/salt"]["conflicts"] == conflicts

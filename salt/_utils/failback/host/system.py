@@ -212,18 +212,23 @@ def sync_file_systems(folders):
     Write what the file systems of some folders still hold in memory to the disk (syncfs(2)).
 
     A ledger that names this node the newest must not be on the disk before the data are. Folders that
-    do not exist are left out. Raises ``Unavailable`` when a disk could not take it.
+    do not exist are left out, and of those on one device all but the first. Raises ``Unavailable`` when a
+    disk could not take it.
     """
     # Not at the top: most commands have no use for it, and it takes longer to load than they run.
     import ctypes
 
-    library = ctypes.CDLL(None, use_errno=True)
+    library, done = ctypes.CDLL(None, use_errno=True), set()
     for folder in folders:
         try:
             opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue
         try:
+            device = os.fstat(opened).st_dev
+            if device in done:
+                continue
+            done.add(device)
             if library.syncfs(opened):
                 number = ctypes.get_errno()
                 raise Unavailable(f"{folder} could not be written to the disk: {os.strerror(number)}.")

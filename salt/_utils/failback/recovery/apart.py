@@ -119,12 +119,14 @@ class Kept:
     def __init__(self, top):
         os.makedirs(top, mode=0o700, exist_ok=True)
         self._tree = beneath.Tree(top)
+        self._beside = beneath.Tree(pathlib.Path(top).parent)
         self._copies = {}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self._beside.close()
         self._tree.close()
 
     def take(self, tree, name, stays=False):
@@ -166,11 +168,16 @@ class Kept:
                 if before["type"] != "file" or beneath.same_content(copy, found):
                     os.link(last, target, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
                     return
-        copy = beneath.copy(found, into, target)
-        try:
-            attributes.apply_to(copy, before)
-        finally:
-            os.close(copy)
+        # Under its name when it is whole: half a copy would pass for what was kept.
+        with self._beside.folder(b"") as folder:
+            _remove_left(folder)
+            copy = beneath.copy(found, folder, _COPY)
+            try:
+                attributes.apply_to(copy, before)
+            finally:
+                os.close(copy)
+            os.link(_COPY, target, src_dir_fd=folder, dst_dir_fd=into, follow_symlinks=False)
+            _remove_left(folder)
         self._copies[before["device"], before["inode"]] = name, before
 
     @contextlib.contextmanager

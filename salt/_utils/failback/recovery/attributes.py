@@ -96,9 +96,12 @@ def apply(path, before):
         os.close(found)
 
 
-def apply_to(found, before):
+def apply_to(found, before, times=True):
     """
     :py:func:`apply` to an open file; ``O_PATH`` will do.
+
+    times
+        False: when its content was changed stays as it is.
 
     Raises ``OSError``.
     """
@@ -116,4 +119,5 @@ def apply_to(found, before):
             os.removexattr(place, name)
     for name, value in wanted.items():
         os.setxattr(place, name, base64.b64decode(value))
-    os.utime(place, ns=(before["mtime_ns"], before["mtime_ns"]))
+    if times:
+        os.utime(place, ns=(before["mtime_ns"], before["mtime_ns"]))

@@ -16,7 +16,6 @@ overwritten twice is safe. Names in the lists are in the notation of :py:mod:`fa
 """
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
@@ -162,13 +161,16 @@ class Folder:
         return content
 
 
-def write_manifest(folder, item, number):
+def write_manifest(folder, item, number, short=()):
     """
     Write down what is kept of a pass, from what is really in its backup, which shares no file with the tree
     from then on (:py:mod:`failback.recovery.apart`).
 
     Attributes of kept files are those that rsync moved away with them. Folders, and files of which
     only attributes changed, come from the pass's list. Returns the number of entries.
+
+    short
+        Names of kept files that are not whole: they get no checksum, so an undo refuses them.
     """
     target = folder.manifest_file(item.module, number)
     files.make_folder(target.parent)
@@ -183,7 +185,7 @@ def write_manifest(folder, item, number):
             with tree.opened(name) as found:
                 entry = {"path": absolute(item, name), "kept": True, **attributes.snapshot_of(found)}
                 if entry["type"] == "file":
-                    entry["sha256"] = checksum(found)
+                    entry["sha256"] = None if name in short else checksum(found)
             manifest.write(json.dumps(entry) + "\n")
             count += 1
         for entry in entries(folder, item.module, number):
@@ -197,33 +199,6 @@ def write_manifest(folder, item, number):
         os.fsync(manifest.fileno())
     os.replace(temporary, target)
     return count
-
-
-def write_missing_manifests(folder, item):
-    """Write the manifests of passes that ended without: killed ones, and the last of a handover."""
-    for number in folder.passes(item.module):
-        if not folder.manifest_file(item.module, number).exists():
-            write_manifest(folder, item, number)
-
-
-def end_killed_passes(folder, item):
-    """
-    End what was killed of the passes of a path: the manifests of this run's, and the backups of all runs' are
-    parted from the tree. Those of another run get no manifest: that reads all of a backup.
-
-    Call it with the lock of the path: no pass is at work then, so those without a manifest were killed.
-
-    folder
-        :py:class:`Folder` of the run that goes on, among those of the others.
-    """
-    write_missing_manifests(folder, item)
-    for lists in sorted(folder.path.parent.glob(f"*/lists/{glob.escape(item.module)}")):
-        run = Folder(lists.parent.parent)
-        for number in run.passes(item.module):
-            if not run.manifest_file(item.module, number).exists():
-                # An old backup that cannot be read keeps no recovery waiting; the next one tries again.
-                with contextlib.suppress(OSError):
-                    apart.separate(run.backup(item.module, number))
 
 
 @contextlib.contextmanager

@@ -166,9 +166,10 @@ class FinalSync:
                         described = results.described(item, entry, action)
                         results.name(result, action, described["path"], results.NAMES)
                         handle.write(json.dumps(described) + "\n")
-                if running.outcome.code not in another:
+                # Each further pass would delete as many again.
+                if running.outcome.code not in another or running.outcome.is_beyond_max_delete:
                     break
-        if running.outcome.code == rsync.TOO_MANY_DELETIONS:
+        if running.outcome.is_beyond_max_delete:
             terms = (self._pulled.pair, self._pulled.limits.operation)
             raise errors.Refused(change_limits.final_sync_sentence(item.path, self._max_delete, *terms))
         rsync.require_success(running.outcome, item)

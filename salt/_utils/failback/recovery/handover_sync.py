@@ -35,6 +35,7 @@ class FinalSync:
         self._own = {}
         self._why = {}
         self._ended = None
+        self._file_systems = ()
 
     def expect(self, client=None):
         """
@@ -60,7 +61,8 @@ class FinalSync:
                 if why:
                     self._why[item] = f"here {why}"
         self._pass.expect([item for item in self._items if item not in self._why])
-        system.sync_file_systems(self._reverse.roots)
+        self._file_systems = self._reverse.file_systems
+        system.sync_file_systems(self._file_systems)
         # On the disk already, so that the window need not wait for it; ``close`` corrects the time.
         self._record(system.clocks())
         return self._own
@@ -105,7 +107,7 @@ class FinalSync:
         started = time.monotonic()
         reports = self._pass.run(limit)
         self._ended = system.clocks()
-        system.sync_file_systems(self._reverse.roots)
+        system.sync_file_systems(self._file_systems)
         for item, each in zip(self._items, reports):
             each["why"] = self._why.get(item) if each["named"] is None else None
         changed = [each["path"] for each in reports if any(each[action] for action in reverse_rsync.RESULTS)]

@@ -79,6 +79,11 @@ def action(code):
     return ATTRIBUTES
 
 
+def has_other_time(code):
+    """Whether an itemised code says that the time of the last change of content was another one."""
+    return code[4:5] in ("t", "T")
+
+
 def seconds(entry):
     """When the source's file was changed last, in seconds since the epoch; rsync runs in UTC for us."""
     return calendar.timegm(time.strptime(entry.modified.decode(), "%Y/%m/%d-%H:%M:%S"))

@@ -19,10 +19,12 @@ import typing
 
 from failback import errors
 from failback.decisions import limits as change_limits
+from failback.host import system
 from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import dry_run
 from failback.recovery import itemize
+from failback.recovery import killed
 from failback.recovery import meter
 from failback.recovery import results
 from failback.recovery import rsync
@@ -234,7 +236,7 @@ class PathPull:
     def __init__(self, whole, item, lock):
         self._whole, self._item, self._lock = whole, item, lock
         self._folder = whole.folder
-        backup.end_killed_passes(self._folder, item)
+        killed.end_passes(self._folder, item, _tree(whole.peer, item))
         self._number = self._folder.next_pass(item.module)
         self._looked = None
         self._was_partial = False
@@ -321,7 +323,12 @@ class PathPull:
                 results.count(result, action, entry)
                 results.name(result, action, path, results.NAMES)
         self._is_over = True
-        backup.write_manifest(self._folder, item, self._number)
+        tree = _tree(peer, item)
+        _on_the_disk(kept, tree)
+        if running.outcome.code in (0, rsync.VANISHED):
+            backup.write_manifest(self._folder, item, self._number)
+        else:
+            killed.end_pass(self._folder, item, self._number, tree)
         once = () if self._was_partial else (rsync.PARTIAL, rsync.PROTOCOL)
         rsync.require_success(running.outcome, item, accept=(0, rsync.VANISHED, *once))
         self._was_partial |= running.outcome.code in once
@@ -332,6 +339,18 @@ class PathPull:
         """What bears the name of something of another type, as the look before the pass has seen it."""
         listed = backup.entries(self._folder, self._item.module, self._number)
         return {each["path"] for each in listed if each["action"] == itemize.OVERWRITTEN}
+
+
+def _tree(peer, item):
+    """Where an item lies on this node."""
+    return os.fsencode(peer.folder(item)) or b"/"
+
+
+def _on_the_disk(kept, tree):
+    """What a pass has copied to another file system must be there before what has replaced it."""
+    with contextlib.suppress(FileNotFoundError):  # it has kept nothing, or there was nothing here
+        if os.stat(kept).st_dev != os.stat(tree).st_dev:
+            system.sync_file_systems([kept])
 
 
 def _moved(pulls):

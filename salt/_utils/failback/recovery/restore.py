@@ -2,9 +2,9 @@
 Putting back what a run overwrote, deleted or changed, as :py:mod:`failback.recovery.backup` has kept it.
 
 The passes of the run are taken from the last to the first; what remains at the end is the state before
-the first. A pass that was killed is no special case: what it had moved is in its backup, what it had not
-done has nothing to be taken back. What is overwritten meanwhile is kept as a run of its own, so putting
-back can be taken back the same way.
+the first. Of a pass that was killed, what it had moved is in its backup, and what it had not done has nothing
+to be taken back; for half a file see :py:mod:`failback.recovery.killed`. What is overwritten meanwhile is
+kept as a run of its own, so putting back can be taken back the same way.
 """
 
 import contextlib
@@ -15,15 +15,18 @@ import os
 from failback import errors
 from failback.host import beneath
 from failback.host import notation
+from failback.host import system
 from failback.recovery import apart
 from failback.recovery import attributes
 from failback.recovery import backup
 from failback.recovery import folder_times
 from failback.recovery import itemize
+from failback.recovery import killed
 from failback.recovery import taken_back
 
 #: How many sentences of what is missing in a backup are said.
 _NAMED_PROBLEMS = 10
+_NOT_WHOLE = "was not kept as a whole, for the power went or the pass was killed"
 
 
 def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit=200):
@@ -74,7 +77,7 @@ def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit
         )
     wanted = _selection(select)
     _require_matches(folder, items, select)
-    _require_whole(folder, items, wanted)
+    _require_whole(folder, items, wanted, root)
     result = {
         "restored": 0,
         "attributes": 0,
@@ -127,7 +130,7 @@ def _require_matches(folder, items, select):
         )
 
 
-def _require_whole(folder, items, wanted):
+def _require_whole(folder, items, wanted, root):
     """All that is to be put back must be in the backup, and be what was kept."""
     told, count = [], 0
     for item in items:
@@ -136,6 +139,7 @@ def _require_whole(folder, items, wanted):
             (f"{folder.list_file(item.module, one)} is missing" for one in folder.unlisted(item.module)),
             [] if kept.is_dir() or not _chosen(folder, item, wanted) else [f"{kept} is missing"],
             *(_not_as_kept(folder, item, number, wanted) for number in folder.passes(item.module)),
+            *(_not_whole(folder, item, number, wanted, root) for number in folder.passes(item.module)),
         ):
             count += 1
             if count <= _NAMED_PROBLEMS:
@@ -173,8 +177,26 @@ def _not_as_kept(folder, item, number, wanted):
                 yield f"{entry['path']} {why} ({notation.readable(os.fsencode(top) + b'/' + name)})"
 
 
+def _not_whole(folder, item, number, wanted, root):
+    """What a pass without a manifest has kept a part of alone: sentences."""
+    if folder.manifest_file(item.module, number).exists():
+        return
+    left = killed.unfinished(folder, item, number, _top(root, item))
+    for name, size in killed.short(folder, item, number).items():
+        path = backup.absolute(item, name)
+        if name not in left and wanted(path):
+            yield f"{path} {_NOT_WHOLE}: it had {size} bytes"
+
+
+def _top(root, item):
+    """Where an item lies on this node."""
+    return os.path.join(root, item.root.lstrip("/"))
+
+
 def _what_is_not_as_kept(tree, name, entry):
     """What a file of a backup is not, by its entry in the manifest; None if it is as it was."""
+    if entry["type"] == "file" and entry["sha256"] is None:
+        return _NOT_WHOLE
     if tree is None:
         return "is missing"
     try:
@@ -207,7 +229,10 @@ def _manifest(path):
 
 def _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created):
     kept = folder.backup(item.module, number)
-    names = [name for name in backup.kept_names(kept) if wanted(backup.absolute(item, name))]
+    left = killed.unfinished(folder, item, number, _top(root, item))
+    names = [
+        name for name in backup.kept_names(kept) if name not in left and wanted(backup.absolute(item, name))
+    ]
     for name in names:
         _note(result, "restored", backup.absolute(item, name), limit)
     chosen = [each for each in _reversed_entries(folder, item, number) if wanted(each["path"])]
@@ -223,7 +248,7 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
             result["attributes"] += 1
     if preview:
         return
-    top = os.path.join(root, item.root.lstrip("/"))
+    top = _top(root, item)
     os.makedirs(top, exist_ok=True)
     undo_number = undo.next_pass(item.module)
     with contextlib.ExitStack() as stack:
@@ -243,6 +268,8 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
         back.link_again()
         times.give_back()
         back.set_attributes()
+    # What is kept goes to the disk before what has replaced it.
+    system.sync_file_systems([undo.backup(item.module, undo_number), top])
     backup.write_manifest(undo, item, undo_number)
     times.forget()
     for path, why in back.left.items():

@@ -22,11 +22,13 @@ from failback.peer import ssh
 from failback.recovery import backup
 from failback.recovery import dry_run
 from failback.recovery import itemize
+from failback.recovery import killed
 from failback.recovery import pull
 from failback.recovery import restore
 from failback.recovery import results
 from failback.recovery import rsync
 from failback.replication import gate as gates
+from failback.replication import on_disk
 from failback.replication import replicated
 from failback.replication import sources as source_facts
 from failback.state import runs
@@ -147,9 +149,13 @@ class ReverseRsync(pull.Pull):
         return cls(member, run, items=items_of_run(backup.Folder(member.run_folder(run)), member), **details)
 
     @property
-    def roots(self):
-        """The folders on this node in which the paths lie."""
-        return sorted({os.path.join(self.member.paths.root, item.root.lstrip("/")) for item in self.items})
+    def file_systems(self):
+        """
+        Folders of all file systems of this node that a sync writes to, in the order in which they go to the
+        disk: what is kept must be there before what has replaced it.
+        """
+        here = {os.path.join(self.member.paths.root, item.root.lstrip("/")) for item in self.items}
+        return [str(self.folder.path), *sorted(here.union(on_disk.roots(self.member)))]
 
     def hooks(self, changed):
         """What is to be reloaded for the paths that have changed, each once (``then`` in the pillar)."""
@@ -216,7 +222,7 @@ class ReverseRsync(pull.Pull):
             report = super().sync()
         report["journal"] = None if self.journals is None else self.journals.why
         # Now, so that little is left to write while nobody serves.
-        system.sync_file_systems(self.roots)
+        system.sync_file_systems(self.file_systems)
         changed = [each for each in report["paths"] if each["path"] in report["changed"]]
         report["changes"] = {each["path"]: _changes_of(each) for each in changed}
         report["then"] = self.hooks(report["changed"])
@@ -240,7 +246,7 @@ class ReverseRsync(pull.Pull):
                 f"here explain a difference. To see what differs: salt-run pair.plan {self.pair}"
             )
         for item in self.items:
-            backup.write_missing_manifests(self.folder, item)
+            killed.write_missing_manifests(self.folder, item, os.fsencode(self.peer.folder(item)) or b"/")
         # Set back since, the clock gives what was written here times from before the end of the final sync.
         since = record["ended"] + min(0.0, system.clock_step(record.get("clocks") or {}))
         comparison = dry_run.compare(self.items, self.peer, since)
@@ -273,13 +279,23 @@ def _conflict(member, takeover):
             return None
         if brought is None:
             brought = _brought(member, takeover)
-        return None if status.st_ctime <= brought.get(path, 0) else why
+        ended, found = brought.get(path, (0, None))
+        return None if status.st_ctime <= ended and not _is_as_before(status, found) else why
 
     return reason
 
 
+def _is_as_before(status, before):
+    """Whether a file is the one that was there before a pass, which never came to it then."""
+    known = before and (before["device"], before["inode"], before["mtime_ns"])
+    return (status.st_dev, status.st_ino, status.st_mtime_ns) == known
+
+
 def _brought(member, takeover):
-    """Files that runs since the takeover have brought here, each with the time at which its pass ended."""
+    """
+    Files that runs since the takeover were to bring here, each with the time at which its pass ended and what
+    was there before it, or None.
+    """
     files_brought = {}
     if takeover is None or not member.runs.folder.is_dir():
         return files_brought
@@ -295,7 +311,7 @@ def _brought(member, takeover):
             ended = manifest.stat().st_mtime if manifest.exists() else time.time()
             for entry in backup.entries(run, module, number):
                 if entry["action"] in (itemize.CREATED, itemize.OVERWRITTEN):
-                    files_brought[entry["path"]] = ended
+                    files_brought[entry["path"]] = ended, entry.get("before")
     return files_brought
 
 

@@ -42,6 +42,7 @@ _PRETENDED = re.compile(
     rb"(Too many levels of symbolic links \(40\)|Not a directory \(20\))$"
     rb"|rsync error: some files/attrs were not transferred"
 )
+_STOPPED_DELETING = "Deletions stopped due to --max-delete limit"
 _KEPT_WORDS = 30
 #: Bytes that wait to be read at most (fcntl(2): root may have as much), and for how long, in ms.
 _PIPE = 1 << 20
@@ -99,6 +100,11 @@ class Outcome:
     source_files: int = 0
     words: list = dataclasses.field(default_factory=list)
     only_pretended: bool = True
+
+    @property
+    def is_beyond_max_delete(self):
+        """Whether it has stopped deleting. Its code is another one where something else was wrong as well."""
+        return self.code == TOO_MANY_DELETIONS or any(_STOPPED_DELETING in one for one in self.words)
 
 
 def pull_command(peer, item, dry_run=False, backup=None, named=True, max_delete=None):

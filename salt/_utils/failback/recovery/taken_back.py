@@ -78,7 +78,7 @@ class PassTakenBack:
 
     def write_list(self, path, remove_created):
         """The list of the restoring run: the attributes of everything it is about to touch."""
-        steps = {}
+        steps, codes = {}, {}
         for name in self._names:
             for above in self._missing_above(name):
                 steps.setdefault(above, itemize.CREATED)
@@ -88,6 +88,7 @@ class PassTakenBack:
                 name = self._name(each)
                 is_moved = _was_folder(each) and self._is_file(name)
                 steps.setdefault(name, itemize.OVERWRITTEN if is_moved else itemize.ATTRIBUTES)
+                codes[name] = each["code"] if each["action"] == itemize.ATTRIBUTES else ""
             elif remove_created:
                 steps.setdefault(self._name(each), itemize.DELETED)
         for name in self._names:
@@ -97,7 +98,7 @@ class PassTakenBack:
                     steps.setdefault(one, itemize.DELETED)
         with open(path, "w", encoding="utf-8", opener=files.private) as handle:
             for name, action in steps.items():
-                self._write(handle, name, action)
+                self._write(handle, name, action, codes.get(name, ""))
             handle.flush()
             os.fsync(handle.fileno())
 
@@ -109,7 +110,7 @@ class PassTakenBack:
                 yield above
                 above = os.path.dirname(above)
 
-    def _write(self, handle, name, action):
+    def _write(self, handle, name, action, code):
         before = None
         # What is behind a link is not what this run is about to touch: its attributes belong to nothing here.
         with contextlib.suppress(beneath.InTheWay), self._tree.opened(name) as found:
@@ -118,7 +119,7 @@ class PassTakenBack:
             "action": action if before is not None else itemize.CREATED,
             "path": backup.absolute(self._item, name),
             "size": 0,
-            "code": "",
+            "code": code,
         }
         if before is not None:
             entry["before"] = before
@@ -311,7 +312,7 @@ class PassTakenBack:
                 elif self._may_be_forged(os.fstat(found), before):
                     self._leave(name, "its owner could have changed it, and it would get rights of another's")
                 else:
-                    attributes.apply_to(found, before)
+                    attributes.apply_to(found, before, times=_has_other_times(each, os.fstat(found)))
 
     def _may_be_forged(self, status, before):
         """
@@ -340,6 +341,19 @@ class PassTakenBack:
                 (one.st_dev, one.st_ino) for _, one in self._tree.statuses() if one.st_nlink > 1
             )
         return self._inside[key] < status.st_nlink
+
+
+def _has_other_times(entry, status):
+    """
+    Whether a pass may have changed when something was changed, so that this is to be put back.
+
+    Content that somebody has written since must not bear an earlier time: rsync passes over a file whose size
+    and time are those of the other node's.
+    """
+    before = entry["before"]
+    if entry["action"] != itemize.ATTRIBUTES or before["type"] == "directory":
+        return True
+    return itemize.has_other_time(entry["code"]) and status.st_size == before["size"]
 
 
 def _was_folder(entry):

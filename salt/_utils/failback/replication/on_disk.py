@@ -32,9 +32,8 @@ EVERY, APART = 3.0, 4
 def roots(member):
     """The folders whose file systems hold the pair's paths, and the disks that are mounted below them."""
     paths, root = [one["path"] for one in member.config["replicate"]], str(member.paths.root)
-    found = {
-        os.path.join(root, item.root.lstrip("/")) for path in paths for item in replicated.items_on_disk(path)
-    }
+    items = (item for path in paths for item in replicated.items_on_disk(path, root))
+    found = {os.path.join(root, item.root.lstrip("/")) for item in items}
     found |= {below["mount"] for one in sources.facts(paths, root).values() for below in one["below"]}
     return sorted(found)
 

@@ -1,5 +1,6 @@
 """Backup, undo, and undo of the undo, to the byte, the link and the folder's time: the hard cases by name."""
 
+import contextlib
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ from failback.recovery import dry_run
 from failback.recovery import final_sync
 from failback.recovery import pull
 from failback.recovery import restore
+from failback.replication import replicated
 
 ALL = pull.Limits(max_delete=100_000, max_change_percent=100)
 
@@ -444,3 +446,50 @@ def test_a_copy_that_was_killed_leaves_nothing_to_be_put_back(place):
     linked(place, "name1", "name3")
     place.sync()
     assert sorted(os.listdir(beside)) == ["001", "002"]
+
+
+def test_an_undo_gives_no_earlier_time_to_what_somebody_has_written_since(tmp_path):
+    """The run changed its mode alone. With size and time alike lsyncd would pass over it."""
+    nodes = trees.Nodes(tmp_path)
+    item, here, there = nodes.item("/srv/salt"), nodes.here / "srv/salt/a", nodes.there / "srv/salt/a"
+    for side, mode in ((nodes.here, 0o600), (nodes.there, 0o644)):
+        trees.make(side / "srv/salt", {"a": "0123456789"})
+        os.utime(side / "srv/salt/a", (1000, 1000))
+        os.chmod(side / "srv/salt/a", mode)
+    pull.Pull([item], nodes.peer([item]), tmp_path / "runs/one", ALL).sync()
+    here.write_text("ABCDEFGHIJ")
+    written = here.stat().st_mtime_ns
+    restore.restore(tmp_path / "runs/one", tmp_path / "runs/two", root=str(nodes.here))
+    assert (here.stat().st_mode & 0o777, here.stat().st_mtime_ns) == (0o600, written)
+    carry = ["rsync", *replicated.CARRYING, f"{here.parent}/", f"{there.parent}/"]
+    subprocess.run(carry, check=True)
+    assert there.read_text() == "ABCDEFGHIJ"
+
+
+def test_an_undo_gives_back_a_time_that_the_run_has_changed_and_its_own_undo_too(tmp_path):
+    nodes = trees.Nodes(tmp_path)
+    item, here = nodes.item("/srv/salt"), nodes.here / "srv/salt"
+    for side, moment in ((nodes.here, 1000), (nodes.there, 2000)):
+        trees.make(side / "srv/salt", {"folder/a": "0123456789"})
+        for name in ("folder/a", "folder"):
+            os.utime(side / "srv/salt" / name, (moment, moment))
+    pull.Pull([item], nodes.peer([item]), tmp_path / "runs/one", ALL).sync()
+    times = [(here / name).stat().st_mtime for name in ("folder/a", "folder")]
+    assert times == [2000, 2000]
+    restore.restore(tmp_path / "runs/one", tmp_path / "runs/two", root=str(nodes.here))
+    assert [(here / name).stat().st_mtime for name in ("folder/a", "folder")] == [1000, 1000]
+    restore.restore(tmp_path / "runs/two", tmp_path / "runs/three", root=str(nodes.here))
+    assert [(here / name).stat().st_mtime for name in ("folder/a", "folder")] == [2000, 2000]
+
+
+def test_a_final_sync_stops_deleting_once_also_where_something_else_fails(tmp_path):
+    """A folder has become a file: rsync cannot replace it, and ends with another code than for the limit."""
+    nodes = trees.Nodes(tmp_path)
+    item, here = nodes.item("/srv/salt"), nodes.here / "srv/salt"
+    trees.make(here, {"a": "1", **{f"d/{number}": "0" for number in range(50)}})
+    trees.make(nodes.there / "srv/salt", {"a": "0", "d": "a file now"})
+    whole = pull.Pull([item], nodes.peer([item]), tmp_path / "runs/one", pull.Limits(max_delete=5))
+    last = final_sync.FinalSync(whole, {item: [b"d"]})
+    with contextlib.closing(last), pytest.raises(errors.Refused, match="max_delete"):
+        last.run(20)
+    assert len(os.listdir(here / "d")) == 45
