@@ -124,3 +124,9 @@ def test_what_a_program_has_started_has_ended_before_it_does(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(system.PACKAGE.parent)}
     subprocess.run([sys.executable, "-c", script, tmp_path / "told"], env=environment, check=True, timeout=30)
     assert (tmp_path / "told").exists()
+
+
+def test_the_file_system_of_a_file_is_written_to_the_disk_too(tmp_path):
+    """A file can be mounted over another; what does not exist is left out."""
+    (tmp_path / "file").write_text("1")
+    system.sync_file_systems([str(tmp_path), str(tmp_path / "file"), str(tmp_path / "none")])

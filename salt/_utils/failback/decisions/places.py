@@ -6,6 +6,8 @@ the other side. Pure: :py:mod:`failback.replication.sources` finds the facts, th
 means yes; each says what was found, why that is dangerous, and which command to run next.
 """
 
+from failback.decisions import mounts
+
 
 def source_problems(now, recorded=None, files_here=None, pair="PAIR"):
     """
@@ -68,7 +70,7 @@ def _elsewhere(before, fact):
         return None
     if not _same_file_system(was, mount):
         return f"lies on {_named(mount)}, and used to lie on {_named(was)}"
-    for one in before.get("below") or []:
+    for one in mounts.recorded(before):
         if not any(_same_file_system(one, other) for other in fact.get("below") or []):
             return f"lacks {_named(one)}, which used to be mounted below it"
     return None

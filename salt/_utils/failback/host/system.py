@@ -221,7 +221,8 @@ def sync_file_systems(folders):
     library, done = ctypes.CDLL(None, use_errno=True), set()
     for folder in folders:
         try:
-            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            # A file, too: one can be mounted over another.
+            opened = os.open(folder, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
             continue
         try:

@@ -18,23 +18,24 @@ it is incomplete, and the final sync looks at everything:
 - the folder was moved away or mounted over, or a file system was mounted or unmounted below it;
 - it lies on a file system that other hosts can write to: inotify does not see them;
 - a file got a second name, and the first is not known (a hard link is carried over by all its names);
+- a file of its file system is open or mapped in a process through a mount that is not to be seen;
 - so many names that looking at everything is as fast.
 
 The kernel reports no change that a program makes through a memory mapping. Such a file is named for as
-long as it is mapped, and its closing is reported. To find it, every process has to be asked, and on a node
-with a thousand of them that takes longer than the whole final sync: :py:func:`look_closely` does it while
-somebody still serves.
+long as it is mapped, and its closing is reported, by whatever path and from whatever container a process has
+it (:py:mod:`failback.journal.held`). To find it, every process has to be asked, and on a node with a thousand
+of them that takes longer than the whole final sync: :py:func:`look_closely` does it while somebody still
+serves.
 """
 
 import collections
 import contextlib
 import dataclasses
 import errno
-import glob
 import os
-import re
 import stat
 
+from failback.journal import held
 from failback.journal import inotify
 from failback.replication import replicated
 from failback.replication import sources
@@ -55,10 +56,6 @@ _OF_A_FOLDER = inotify.CHANGES | inotify.ONLY_DIRECTORY
 _OF_A_FILE = inotify.MODIFY | inotify.ATTRIB | inotify.CLOSE_WRITE | inotify.DO_NOT_FOLLOW
 # How many folders to watch before events are read, so that the queue does not run over meanwhile.
 _BATCH = 200
-
-# proc_pid_maps(5): address, permissions (w: writable, s: shared), offset, device, inode, path.
-_MAPPED = re.compile(rb"^\S+ .w.s \S+ \S+ [1-9]\d* +(/.*)$", re.MULTILINE)
-_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +150,7 @@ class Journal:
                     break
 
     def hold(self, paths):
-        """Files that count as changed until the next mark, if they are of this item; a list of bytes."""
+        """Files that count as changed until the next mark, if they are of this item: ``held.Held``."""
         self._held = paths
 
     @property
@@ -185,8 +182,8 @@ class Journal:
             Names that are to be compared anyway, because the other node's copy has changed.
 
         mapped
-            What :py:func:`mapped_files` returns, for who asks several journals; not looked at when
-            :py:func:`look_closely` was called.
+            What :py:func:`failback.journal.held.mapped_files` returns, for who asks several journals; not
+            looked at when :py:func:`look_closely` was called.
 
         Returns :py:class:`Changes`.
         """
@@ -200,7 +197,7 @@ class Journal:
                 self._look_below(folder, names, folders)
         if self.looks_closely:
             mapped = self._held
-        names.update(self._mapped(mapped_files() if mapped is None else mapped))
+        names.update(self._mapped(held.mapped_files() if mapped is None else mapped))
         names = self._reachable(names)
         why = self._with_all_links(names) or self._lost
         if len(names) > self._many:
@@ -229,6 +226,7 @@ class Journal:
         self._inotify = inotify.Inotify()
         self._identity = _identity(self._top)
         self._mounts = mounts_of(self._top)
+        self._grounds = _grounds(self._top, self._mounts)
         strange = sorted({mount["type"] for mount in self._mounts} - LOCAL)
         if self._identity is None:
             self._lose(f"{self.item.root} is not there")
@@ -374,12 +372,28 @@ class Journal:
         return None
 
     def _mapped(self, files):
-        top = os.path.realpath(self._top).rstrip(b"/") + b"/"
-        for path in files:
-            if path.startswith(top):
-                name = path[len(top) :]
-                if self._own(b"", name.split(b"/")[0]):
-                    yield name
+        """The names of those files that are of this item, by whatever path they were opened."""
+        for file in files:
+            if file.identity in self._links:
+                # By a name outside of the item, maybe; or by one that is gone.
+                yield from self._links[file.identity].names
+            elif file.inside is None:
+                if self._may_hold(file):
+                    self._lose(f"{os.fsdecode(file.path)!r} {file.why}")
+                    return
+            else:
+                for name in _named_in(self._grounds, file):
+                    if self._own(b"", name.split(b"/")[0]):
+                        yield name
+
+    def _may_hold(self, file):
+        """Whether a file may lie on a file system of the item; its place there is not known."""
+        if file.device is not None:
+            return file.device in {ground.device for ground in self._grounds}
+        major, minor = os.major(file.identity[0]), os.minor(file.identity[0])
+        # The files of these may have a number that is not that of the file system, without a device.
+        own_numbers = major == 0 and any(mount["type"] in ("btrfs", "overlay") for mount in self._mounts)
+        return own_numbers or f"{major}:{minor}" in {ground.device for ground in self._grounds}
 
     def _look_below(self, folder, names, folders):
         """Name a folder and everything in it, up to more than too many."""
@@ -472,39 +486,9 @@ def look_closely(journals):
         one.note_openings()
     # After the watches: what is opened in between is seen twice, not never. And in this order: who maps a
     # file and closes it after the first look had it open then.
-    held = [*open_files(), *mapped_files()]
+    found = [*held.open_files(), *held.mapped_files()]
     for one in journals:
-        one.hold(held)
-
-
-def open_files():
-    """The paths that a process has open so that it can read and write them, or map them; a list of bytes."""
-    found = set()
-    for place in glob.iglob("/proc/[1-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            path = os.readlink(os.fsencode(place))
-            # proc(5): the mode of the link is that of the descriptor.
-            if path.startswith(b"/") and os.lstat(place).st_mode & 0o600 == 0o600:
-                found.add(path)
-    return list(found)
-
-
-def mapped_files():
-    """
-    The files that a process has mapped into its memory so that it can write to them; a list of bytes.
-
-    In the notation of proc_pid_maps(5), a newline in a name is an octal escape.
-    """
-    found = set()
-    for name in glob.iglob("/proc/[1-9]*/maps"):
-        try:
-            with open(name, "rb") as handle:
-                text = handle.read()
-        except OSError:
-            continue
-        if b"s " in text:
-            found.update(_MAPPED.findall(text))
-    return [_OCTAL.sub(lambda match: bytes([int(match[1], 8)]), path) for path in found]
+        one.hold(found)
 
 
 def mounts_of(top, mountinfo="/proc/self/mountinfo"):
@@ -515,6 +499,41 @@ def mounts_of(top, mountinfo="/proc/self/mountinfo"):
     own = sources.file_system(top, mounts)
     inside = top.rstrip("/") + "/"
     return [mount for mount in mounts if mount is own or mount["mount"].startswith(inside)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ground:
+    """A folder of a file system that is a part of the item."""
+
+    #: As mountinfo has it.
+    device: str
+    #: Its path in the file system, without a slash at the end.
+    inside: bytes
+    #: Its name in the item, empty for the top.
+    name: bytes
+
+
+def _grounds(top, mounts):
+    top = os.path.realpath(top).rstrip(b"/")
+    found = []
+    for mount in mounts:
+        point, root = (os.fsencode(mount[key]).rstrip(b"/") for key in ("mount", "root"))
+        if point.startswith(top + b"/"):
+            found.append(_Ground(mount["device"], root, point[len(top) + 1 :]))
+        else:
+            found.append(_Ground(mount["device"], root + top[len(point) :], b""))
+    return found
+
+
+def _named_in(grounds, file):
+    """The names in the item of a file whose place in its file system is known."""
+    for ground in grounds:
+        if ground.device != file.device:
+            continue
+        if file.inside == ground.inside and ground.name:
+            yield ground.name
+        elif file.inside.startswith(ground.inside + b"/"):
+            yield _joined(ground.name, file.inside[len(ground.inside) + 1 :])
 
 
 def _inside(name, folders):

@@ -32,6 +32,7 @@ from failback.host import files
 from failback.host import notation
 from failback.host import system
 from failback.journal import changes
+from failback.journal import held
 from failback.peer import answers
 from failback.peer import ssh
 from failback.replication import replicated
@@ -184,7 +185,7 @@ class _Service:
                 return {"ok": True}
             if request["do"] == "changes":
                 closely = all(one.looks_closely for one in self._journals.values())
-                mapped = None if closely else changes.mapped_files()
+                mapped = None if closely else held.mapped_files()
                 also = request.get("also") or {}
                 return {
                     "ok": True,

@@ -39,6 +39,7 @@ import os
 import re
 
 from failback.decisions import addressing
+from failback.decisions import mounts
 from failback.errors import FailbackError
 from failback.replication import lsyncd_program
 from failback.replication import replicated
@@ -298,6 +299,9 @@ def render(member, items):
         mounted=quote(str(place.mounted)),
         failed=quote(str(place.failed)),
         sources=_list([_source(root, each) for each in items]),
+        transient=_list(mounts.TRANSIENT),
+        runtimes=_list(mounts.RUNTIMES),
+        snapshots=quote(mounts.SNAPSHOTS),
         heartbeat=HEARTBEAT,
         compare=COMPARE,
         delay=_number(config["lsyncd"]["delay"]),

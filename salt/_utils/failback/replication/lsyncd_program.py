@@ -47,20 +47,68 @@ for signal = 1, 64 do
 	exitcodes[128 + signal] = "again"
 end
 
--- The kernel's numbers (proc_pid_mountinfo(5)) of the mount that each folder lies on, and of disks below it.
+-- What is mounted here, by the kernel's numbers (proc_pid_mountinfo(5)), and in its order.
+local function mounts()
+	local found, all = {{ }}, {{ }}
+	local function plain(field)
+		return (field:gsub("\\(%d%d%d)", function(octal) return string.char(tonumber(octal, 8)) end))
+	end
+	for line in io.lines("/proc/self/mountinfo") do
+		local id, parent, root, point, kind, source, options =
+			line:match("^(%d+) (%d+) %S+ (%S+) (%S+) .* %- (%S+) (%S*) (%S*)")
+		local fuse = kind == "fuse" or kind:sub(1, 5) == "fuse."
+		local user = fuse and ("," .. options):match(",user_id=(%d+)")
+		all[#all + 1] = {{ id = id, parent = parent, kind = kind, source = plain(source), root = plain(root),
+			point = plain(point):gsub("/?$", "/", 1), by_user = user and user ~= "0" }}
+		found[id] = all[#all]
+	end
+	return all, found
+end
+
+-- Whether something is missing when a mount below a folder is gone: as failback.decisions.mounts has it.
+local transient = {{ }}
+for _, kind in ipairs({transient}) do
+	transient[kind] = true
+end
+local function counts(mount, above)
+	if transient[mount.kind] or mount.by_user or mount.point:find({snapshots}, 1, true) then
+		return false
+	end
+	for _, store in ipairs({runtimes}) do
+		if mount.point:sub(1, #store) == store and mount.point:find("^[^/]+/[^/]", #store + 1) then
+			return false
+		end
+	end
+	if not above then
+		return true
+	elseif above.kind == "autofs" then
+		return mount.source:sub(1, 5) == "/dev/"
+	elseif mount.point:sub(1, #above.point) ~= above.point then
+		return true
+	end
+	local rest = mount.point:sub(#above.point)
+	local function continues(one, other)
+		return one:gsub("/*$", "/", 1) == other:gsub("/+$", "", 1) .. rest
+	end
+	if mount.kind == above.kind and mount.source == above.source then
+		return not continues(mount.root, above.root)
+	end
+	return not (mount.kind:sub(1, 3) == "nfs" and above.kind:sub(1, 3) == "nfs"
+		and continues(mount.source, above.source))
+end
+
+-- The numbers of the mount that each folder lies on, and of what counts below it.
 local function mounted()
 	local own, length, below = {{ }}, {{ }}, {{ }}
-	for line in io.lines("/proc/self/mountinfo") do
-		local id, point, device = line:match("^(%d+) %d+ %S+ %S+ (%S+) .* %- %S+ (%S+)")
-		point = point:gsub("\\(%d%d%d)", function(octal) return string.char(tonumber(octal, 8)) end)
-		point = point:gsub("/?$", "/", 1)
+	local all, found = mounts()
+	for _, mount in ipairs(all) do
 		for number, source in ipairs({sources}) do
-			if source:sub(1, #point) == point then
-				if #point >= (length[number] or 0) then
-					own[number], length[number] = id, #point
+			if source:sub(1, #mount.point) == mount.point then
+				if #mount.point >= (length[number] or 0) then
+					own[number], length[number] = mount.id, #mount.point
 				end
-			elseif point:sub(1, #source) == source and device:sub(1, 5) == "/dev/" then
-				below[#below + 1] = id
+			elseif mount.point:sub(1, #source) == source and counts(mount, found[mount.parent]) then
+				below[#below + 1] = mount.id
 			end
 		end
 	end

@@ -30,7 +30,7 @@ EVERY, APART = 3.0, 4
 
 
 def roots(member):
-    """The folders whose file systems hold the pair's paths, and the disks that are mounted below them."""
+    """The folders whose file systems hold the pair's paths, and what is mounted below them."""
     paths, root = [one["path"] for one in member.config["replicate"]], str(member.paths.root)
     items = (item for path in paths for item in replicated.items_on_disk(path, root))
     found = {os.path.join(root, item.root.lstrip("/")) for item in items}

@@ -17,6 +17,7 @@ The judgement on these facts is in :py:mod:`failback.decisions.places`.
 import os
 import re
 
+from failback.decisions import mounts as mount_rules
 from failback.decisions import places
 from failback.errors import Unreadable
 from failback.host import files
@@ -47,7 +48,8 @@ def facts(paths, root="/", mountinfo="/proc/self/mountinfo"):
     Returns a dict of path to ``exists``, ``empty`` (a folder without entries, or a pattern without
     matches), ``kind`` (``directory``, ``file``, ``pattern`` or ``None``), ``file_system`` (``mount``,
     ``type``, ``source``, ``root`` and ``uuid``, or ``None``), also of a path that does not exist: where it
-    would be made; and ``below``, the same of disks that are mounted below it.
+    would be made; and ``below``, the same of what is mounted below it and counts
+    (:py:mod:`failback.decisions.mounts`).
     """
     items = {path: replicated.items_on_disk(path, root)[0] for path in paths}
     looked = {path: _looked(item, root) for path, item in items.items()}
@@ -115,8 +117,9 @@ def parsed_mounts(text):
     Read a mountinfo file.
 
     Returns a list of dicts with ``mount``, ``type``, ``source``, ``root`` (the folder of the file
-    system that is mounted: it tells Btrfs subvolumes and bind mounts apart) and ``device``
-    (``major:minor``), in the file's order: later ones hide earlier ones.
+    system that is mounted: it tells Btrfs subvolumes and bind mounts apart), ``device``
+    (``major:minor``), ``id`` and ``parent`` (the kernel's numbers of the mount, and of the one that it
+    lies on) and ``by_user`` (FUSE: a user has mounted it), in the file's order: later ones hide earlier ones.
     """
     mounts = []
     for line in text.splitlines():
@@ -131,9 +134,20 @@ def parsed_mounts(text):
                 "source": _plain(more[1]),
                 "root": _plain(fields[3]),
                 "device": fields[2],
+                "id": fields[0],
+                "parent": fields[1],
+                "by_user": _by_user(more),
             }
         )
     return mounts
+
+
+def _by_user(more):
+    """Whether a user has mounted a file system of FUSE: mount.fuse3(8), ``user_id``."""
+    if more[0] != "fuse" and not more[0].startswith("fuse."):
+        return False
+    users = [one for one in more[-1].split(",") if one.startswith("user_id=")]
+    return bool(users) and users[0] != "user_id=0"
 
 
 def mounts_about(text, folders):
@@ -196,16 +210,17 @@ def _device(path):
 
 
 def _place(item, root, mounts):
-    """Where an item lies, and the disks that are mounted below it."""
+    """Where an item lies, and what is mounted below it and counts."""
     folder = os.path.join(root, item.root.lstrip("/"))
     found = file_system(folder, mounts)
     inside = os.path.realpath(folder).rstrip("/") + "/"
     matches = replicated.matching(item)
+    by_number = {mount["id"]: mount for mount in mounts}
     below = [
         mount
         for mount in mounts
-        if mount["source"].startswith("/dev/")
-        and mount["mount"].startswith(inside)
+        if mount["mount"].startswith(inside)
+        and mount_rules.counts(mount, by_number.get(mount["parent"]))
         and (item.pattern is None or matches(mount["mount"][len(inside) :].partition("/")[0]))
     ]
     uuids = _uuids([mount["source"] for mount in [*below, *([found] if found else [])]])

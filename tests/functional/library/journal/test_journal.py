@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -16,6 +17,7 @@ from effort import examples
 from failback import errors
 from failback.host import notation
 from failback.journal import changes
+from failback.journal import held
 from failback.journal import inotify
 from failback.recovery import final_sync
 from failback.recovery import pull
@@ -213,9 +215,158 @@ def test_a_mapped_file_is_named_although_nobody_reports_its_changes(pair, looked
     assert b"a/one" not in found.names
 
 
+BIND = 'mount --bind "$top" "$way" && run "$way/kept"'
+#: How a program comes to a file of a folder, and whether its mounts are its own.
+WAYS = [
+    pytest.param(BIND, False, id="a bind mount"),
+    pytest.param(BIND, True, id="a bind mount of a container"),
+    pytest.param(
+        'mount --bind "$top" "$way" && mount --bind "$top/a" "$top" && run "$way/kept"',
+        True,
+        id="a container that has another folder at the path",
+    ),
+    pytest.param(
+        'sleep 300 & mount --rbind / "$way" && chroot "$way" /usr/bin/python3 -c "$program" "$top/kept"',
+        True,
+        id="another root, and a process beside it",
+    ),
+]
+
+
+@contextlib.contextmanager
+def program(top, way, command, private):
+    """A program that opens, maps and changes a file, a step at each call of what this yields."""
+    way.mkdir()
+    script = 'run() { exec /usr/bin/python3 -c "$program" "$1"; }; ' + command
+    process = subprocess.Popen(
+        [*(["unshare", "--mount"] if private else []), "/bin/sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "top": str(top), "way": str(way), "program": MAPS},
+        start_new_session=True,
+    )
+
+    def go_on():
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+
+    with process:
+        try:
+            process.stdout.readline()
+            yield go_on
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            subprocess.run(["umount", "--lazy", way], stderr=subprocess.DEVNULL, check=False)
+
+
+@pytest.mark.needs("mounts")
+@pytest.mark.parametrize("looked", ["never", *MOMENTS])
+@pytest.mark.parametrize(("command", "private"), WAYS)
+def test_a_file_that_is_mapped_by_another_way_is_named(pair, tmp_path, looked, command, private):
+    with program(pair.there, tmp_path / "way", command, private) as go_on:
+        for moment in MOMENTS:
+            if looked == moment:
+                pair.journal.mark()
+                changes.look_closely([pair.journal])
+            go_on()
+        if looked == "never":
+            pair.journal.mark()
+        found = pair.journal.changes()
+    assert (pair.there / "kept").read_text() == "M"
+    assert found.why is None
+    assert b"kept" in found.names
+
+
+@pytest.mark.needs("mounts")
+def test_a_file_of_a_mount_below_that_is_mapped_by_another_way_is_named(pair, tmp_path):
+    folder = pair.there / "a"
+    subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
+    try:
+        trees.make(folder, {"deep/kept": "1"})
+        pair.journal._begin()
+        with program(folder / "deep", tmp_path / "way", BIND, True) as go_on:
+            for _ in MOMENTS:
+                go_on()
+            pair.journal.mark()
+            assert pair.journal.changes() == changes.Changes(frozenset([b"a/deep/kept"]))
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.needs("mounts")
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_mount_that_is_gone_while_a_file_of_it_is_mapped_makes_it_incomplete(pair, tmp_path, looked):
+    with program(pair.there, tmp_path / "way", BIND, False) as go_on:
+        for _ in MOMENTS:
+            go_on()
+        subprocess.run(["umount", "--lazy", tmp_path / "way"], check=True)
+        pair.journal.mark()
+        if looked:
+            changes.look_closely([pair.journal])
+        why = pair.journal.changes().why
+    assert why.startswith("'/kept' is open or mapped in python3 (")
+    assert why.endswith(") through a mount that is not to be seen")
+    pair.journal.mark()
+    assert pair.journal.changes() == changes.Changes()
+
+
+@pytest.mark.needs("mounts")
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize(
+    ("command", "private"), [*WAYS, pytest.param('run "$top/kept"', True, id="as it is")]
+)
+def test_what_is_mapped_elsewhere_on_the_same_file_system_is_no_matter(
+    pair, tmp_path, looked, command, private
+):
+    trees.make(tmp_path, {"var/kept": "a database", "var/a/": ""})
+    with program(tmp_path / "var", tmp_path / "way", command, private) as go_on:
+        for _ in MOMENTS:
+            go_on()
+        pair.journal.mark()
+        if looked:
+            changes.look_closely([pair.journal])
+        assert pair.journal.changes() == changes.Changes()
+
+
+@pytest.mark.parametrize("looked", [False, True])
+def test_a_file_that_is_mapped_under_a_name_outside_of_the_path_is_named(tmp_path, looked):
+    def begin(there):
+        trees.make(there, {"one": "1"})
+        (tmp_path / "outside").mkdir()
+        os.link(there / "one", tmp_path / "outside/kept")
+
+    with Pair(tmp_path, begin=begin) as pair:
+        with program(tmp_path / "outside", tmp_path / "way", 'run "$top/kept"', False) as go_on:
+            for _ in MOMENTS:
+                go_on()
+            pair.journal.mark()
+            if looked:
+                changes.look_closely([pair.journal])
+            found = pair.journal.changes()
+        assert found == changes.Changes(frozenset([b"one"]))
+
+
+def test_where_mappings_cannot_be_opened_their_line_has_to_do(pair, tmp_path, monkeypatch):
+    """As in a container without privileges, where ``map_files`` is not to be followed."""
+    opened = os.open
+
+    def refuse(path, *more, **others):
+        if "/map_files/" in os.fsdecode(path):
+            raise PermissionError(1, "Operation not permitted", path)
+        return opened(path, *more, **others)
+
+    monkeypatch.setattr(held.os, "open", refuse)
+    with program(pair.there, tmp_path / "way", 'run "$top/kept"', False) as go_on:
+        for _ in MOMENTS:
+            go_on()
+        pair.journal.mark()
+        assert pair.journal.changes() == changes.Changes(frozenset([b"kept"]))
+
+
 def test_a_journal_that_looks_closely_asks_no_process_when_it_is_asked(pair, monkeypatch):
     changes.look_closely([pair.journal])
-    monkeypatch.setattr(changes, "mapped_files", lambda: pytest.fail("every process was asked"))
+    monkeypatch.setattr(held, "mapped_files", lambda: pytest.fail("every process was asked"))
     (pair.there / "a/one").read_text()
     os.listdir(pair.there / "a")
     (pair.there / "new").mkdir()
@@ -223,7 +374,7 @@ def test_a_journal_that_looks_closely_asks_no_process_when_it_is_asked(pair, mon
     (pair.there / "new/file").read_text()
     assert pair.journal.changes().names == {b"a/one", b".", b"new", b"new/file"}
     pair.journal.mark()
-    monkeypatch.setattr(changes, "mapped_files", list)
+    monkeypatch.setattr(held, "mapped_files", list)
     assert pair.journal.changes().names == set()
 
 

@@ -14,7 +14,7 @@ import trees
 from failback import errors
 from failback.host import notation
 from failback.host.paths import Paths
-from failback.journal import changes
+from failback.journal import held
 from failback.journal import service
 from failback.pair import Member
 from failback.replication import replicated
@@ -86,7 +86,7 @@ def test_a_mark_begins_an_incomplete_journal_anew(kept):
 def test_it_can_look_closely_before_it_is_asked(kept, monkeypatch):
     with kept.client() as client:
         client.ask("look_closely")
-        monkeypatch.setattr(changes, "mapped_files", lambda: pytest.fail("every process was asked"))
+        monkeypatch.setattr(held, "mapped_files", lambda: pytest.fail("every process was asked"))
         (kept.top / "a/b").read_text()
         assert client.changes(RUN)[kept.item.module]["names"] == ["a/b"]
 
