@@ -1,5 +1,7 @@
 """Whom a node asks whether it is itself cut off, by its pillar and its routes."""
 
+import contextlib
+import errno
 import socket
 
 import pytest
@@ -90,3 +92,30 @@ def test_the_report_says_whom_a_node_asks(monkeypatch, node, gateways, asks, pro
     state = reachable.state(samples.pair(node, watch={"reachable": "gateway-or-witness"}))
     assert (state and state["asks"]) == asks
     assert bool(state and state["problem"]) is problem
+
+
+def test_a_node_without_ipv6_asks_the_others(monkeypatch):
+    """As it was booted with ``ipv6.disable=1``; a watch that ended of it would watch no pair."""
+    opened = []
+
+    class Socket:
+        def __init__(self, family, *_):
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            opened.append(family)
+
+        def setsockopt(self, *_):
+            pass
+
+        setblocking = close = setsockopt
+
+        def sendto(self, packet, target):
+            opened.append(target[0])
+
+        def recvfrom(self, size):
+            raise BlockingIOError
+
+    monkeypatch.setattr(reachable.socket, "socket", Socket)
+    with contextlib.closing(reachable.Echo(["10.1.0.1", "fd99::1"])) as echo:
+        echo.ask()
+        assert opened == [socket.AF_INET, "10.1.0.1"] and not echo.read()

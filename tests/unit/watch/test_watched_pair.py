@@ -4,6 +4,7 @@ import pytest
 import samples
 
 from failback.decisions import silence
+from failback.errors import Unavailable
 from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
@@ -52,3 +53,21 @@ def test_a_pause_lasts_what_it_was_given_when_the_clock_is_set_while_the_watch_r
     clock.now += 0.1
     watched.judge()
     assert seen == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(30, "Read-only file system"), Unavailable("the lock does not come free")], ids=str
+)
+def test_a_pause_that_cannot_be_ended_ends_no_watch(member, watched, monkeypatch, error):
+    """All pairs of the node are in one loop."""
+    said = []
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(watched._orphans, "ended", refuse)
+    monkeypatch.setattr(system, "log", lambda sentence, *_: said.append(sentence))
+    member.pause.set(30, "a run")
+    assert watched.judge()[0] == silence.NOTHING
+    assert len(said) == 1 and "has died, and stays" in said[0] and str(error) in said[0]
+    assert member.pause.read()

@@ -8,6 +8,7 @@ pair's addresses, as the node's own routes have them, and the witnesses of which
 
 import contextlib
 import dataclasses
+import errno
 import os
 import select
 import socket
@@ -198,7 +199,12 @@ class Echo:
         self._identity = os.getpid() & 0xFFFF
         for family in {family for family, _ in self._targets}:
             protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
-            opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            try:
+                opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
+                continue  # no IPv6 on this node: as good as no answer
             if family == socket.AF_INET:  # linux/icmp.h: a mask of the types to drop
                 opened.setsockopt(255, 1, struct.pack("=I", 0xFFFFFFFF & ~1))
             else:
@@ -224,7 +230,7 @@ class Echo:
                 total = (kind << 8) + self._identity + 1
                 checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
                 packet = packet[:2] + struct.pack(">H", checksum) + packet[4:]
-            with contextlib.suppress(OSError):  # no route: as good as no answer
+            with contextlib.suppress(OSError, KeyError):  # no route, or no IPv6: as good as no answer
                 self._sockets[family].sendto(packet, (target, 0))
 
     def read(self):

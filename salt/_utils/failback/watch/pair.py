@@ -193,10 +193,7 @@ class WatchedPair:
         pause, pause_error = self._pause_now()
         if pause and now >= self._next_look_for_orphans:
             self._next_look_for_orphans = now + ORPHANS_EVERY
-            run = self._orphans.ended(pause, now)
-            if run:
-                system.log(f"the pause of the watch of {self.settings.pair} is over: run {run} has died")
-                telling.run_died(self.member, run)
+            if self._end_orphan(pause, now):
                 pause, pause_error = self._pause_now()
         before = self._state
         self._state, action, sentence = silence.decide(
@@ -229,6 +226,19 @@ class WatchedPair:
         due = silence.due(self._state, self.settings)
         self.wake = self._next_probe if due is None or due <= now else min(self._next_probe, due)
         return self._with_the_lease(action, sentence)
+
+    def _end_orphan(self, pause, now):
+        """End the pause of a run that has died. Returns whether there was one."""
+        pair = self.settings.pair
+        try:
+            run = self._orphans.ended(pause, now)
+        except (FailbackError, OSError) as error:  # a full disk: the watch of the other pairs goes on
+            system.log(f"the pause of the watch of {pair} is that of a run that has died, and stays: {error}")
+            return False
+        if run:
+            system.log(f"the pause of the watch of {pair} is over: run {run} has died")
+            telling.run_died(self.member, run)
+        return bool(run)
 
     def _with_the_lease(self, action, sentence):
         """Silence is not enough where the pair has a lease: nothing is taken before that has run out."""
