@@ -191,7 +191,13 @@ class Guard:
         asks = {
             lease.LOOK: lambda: rights.look(self._member),
             lease.RENEW: lambda: rights.renew(self._member, generation),
-            lease.ACQUIRE: lambda: rights.obtain(self._member, generation, create=True, serving=True),
+            lease.ACQUIRE: lambda: rights.obtain(
+                self._member,
+                generation,
+                create=True,
+                serving=True,
+                claims=observation.released is not None,
+            ),
         }
         self._asking = self._begin(asks[action])
 
