@@ -332,3 +332,19 @@ def test_a_claim_that_cannot_be_read_is_refused(claiming):
     claiming.cluster.value = {"holder": "salt1", "generation": 4, "ttl": TTL, "claims": "the next one"}
     with claiming.on("salt1") as member, pytest.raises(Refused, match="no usable holder and generation"):
         right.look(member)
+
+
+def test_a_node_that_gave_the_pair_away_has_no_right_that_could_run_out_later(either):
+    either.bring_home(None if not either.members["salt1"].config["replicate"] else lambda limit: None)
+    assert right.read(either.members["salt2"]).right is None
+
+
+def test_what_was_over_is_forgotten_where_the_node_does_not_serve_but_not_within_its_time(leased):
+    with leased.on("salt1") as member:
+        right.change(member, right=lease.Right(3, leased.now, TTL), released={"generation": 3, "stopped": []})
+        leased.now += TTL - 0.5
+        right.forget_what_is_over(member)
+        assert right.read(member).right, "nothing is promised before its end"
+        leased.now += 0.5
+        right.forget_what_is_over(member)
+        assert (right.read(member).right, right.read(member).released) == (None, None)

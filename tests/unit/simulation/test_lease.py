@@ -4,6 +4,7 @@ import dataclasses
 import errno
 
 import pytest
+import samples
 
 from failback.decisions import lease
 from failback.network import netlink
@@ -219,3 +220,38 @@ def test_a_takeover_asks_etcd_once_more_than_for_the_lease_itself():
     run([(0, note), *CUT_OFF], LEASE)
     asked = [one for one in steps[: steps.index("take …")] if one in ("read", "write")]
     assert asked == ["read", "write", "write"]
+
+
+# --- the guard of a node that is given the pair -----------------------------------------------------------
+
+
+def sentences(world, *words):
+    """What the nodes have said that has one of these words in it."""
+    said = [
+        (node.name, one[1]) for node in world.nodes.values() for one in node.log if isinstance(one, tuple)
+    ]
+    return [one for one in said if any(word in one[1] for word in words)]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1.06, 1.12, 1.18])
+def test_the_guard_of_a_taker_releases_nothing_by_a_right_that_it_had_long_ago(seconds):
+    """Without paths a taker's ledger names it before it has the lease; salt1 gave the pair away before."""
+    changes = {"replicate": [], "recovery": {**samples.pair("salt1")["recovery"], "reboot": False}}
+    history = [(seconds, operate("failover")), (40, operate("recover")), (40, mend())]
+    end = run(history, LEASE, **changes)
+    assert (end.serving, end.ledgers) == ("salt1", [(7, "salt1"), (7, "salt1")])
+    assert sentences(end.world, "has released the addresses", "may not serve", "has put back") == []
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [*ETCD_GONE, (0, part("salt1", "salt2")), (LONG, mend()), (LONG, mend())],
+        [(1, isolate("salt1")), (0, isolate("salt2")), (LONG, mend()), (LONG, mend())],
+        *([(seconds, freeze("salt1")), (11, thaw("salt1")), (LONG, mend())] for seconds in (1.15, 1.2)),
+    ],
+    ids=["etcd and the other node are gone", "nobody is heard", "a takeover", "a takeover, later"],
+)
+def test_what_was_just_taken_is_not_said_to_be_put_back(history):
+    """The guard has missed the addresses a moment before: the kernel has deleted nothing then."""
+    assert sentences(run(history, LEASE).world, "has put back") == []

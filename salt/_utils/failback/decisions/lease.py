@@ -330,7 +330,7 @@ def judge(observation, node, ttl, pair="the pair"):
             f"{key.holder} has the lease of {pair}, in generation {key.generation}: {node} steps down",
         )
     if right is None and observation.released is None:
-        sentence = f"{node} serves {pair} without a lease so far, and asks etcd for it"
+        sentence = f"{node} is active in {pair} without a lease so far, and asks etcd for it"
         return (ACQUIRE if due else NOTHING), sentence
     if not in_force:
         if observation.released != observation.generation:

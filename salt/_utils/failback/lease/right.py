@@ -309,12 +309,15 @@ def renew(member, generation):
     Returns the new right. Raises ``FailbackError`` when neither grants it. The right that this node has stays
     as it is then; it is over when etcd has shown another holder.
     """
+    before = read(member).right
     try:
         return _from_etcd(member, generation, create=True)
     except Refused:
-        key = read(member).key
-        if key and key.holder not in (None, member.node):
-            change(member, right=SPENT)
+        with _alone(member):
+            record = read(member)
+            # Not a right that another process has got since.
+            if record.right == before and record.key and record.key.holder not in (None, member.node):
+                _write(member, dataclasses.replace(record, right=SPENT))
         raise
     except Unavailable as error:
         return _from_peer(member, generation, error)
@@ -422,7 +425,9 @@ def pass_on(member, generation):
     """
     if not configured(member):
         return None
-    record = change(member, right=SPENT)
+    # Not one that is over: it has released all, its ledger names the other node, and a right that it is given
+    # later is another matter.
+    record = change(member, right=None)
     cluster, ttl = client(member), ttl_of(member)
     within = min(ttl * lease.ASK_ETCD_WITHIN, PASS_ON_WITHIN)
     if record.key is None:
@@ -611,3 +616,44 @@ def _end_the_claim(member):
 
 def _claims(member, key):
     return key is not None and key.holder == member.node and key.claims is not None
+
+
+def let_go(member, generation, release):
+    """
+    Release what this node served by a right that is over, and note that, unless it has got another one since.
+
+    generation
+        In which it has served.
+
+    release
+        A function that releases the addresses. No right is written down while it works, so what is taken by a
+        newer one is not released with it.
+
+    Returns whether that was done. Raises what it raises.
+    """
+    with _alone(member):
+        record, now = read(member), system.boottime()
+        if record.right and record.right.in_force(now):
+            return False
+        release()
+        stopped = record.released["stopped"] if record.released else []
+        ended = record.right.until if record.right else now
+        released = {"generation": generation, "stopped": stopped, "ended": ended}
+        _write(member, dataclasses.replace(record, right=None, released=released))
+    return True
+
+
+def forget_what_is_over(member):
+    """
+    On a node that does not serve: a right that is over, and what was released then, are no matter any more.
+
+    Its ledger may name it active before it has the lease, and its guard would release by that right.
+    """
+    if not configured(member):
+        return
+    with _alone(member):
+        record = read(member)
+        # Within its time nothing is promised to the other node.
+        over = record.right is None or system.boottime() >= record.right.asked + record.right.ttl
+        if over and (record.right or record.released):
+            _write(member, dataclasses.replace(record, right=None, released=None))
