@@ -19,6 +19,10 @@ def key(holder="salt1", generation=4, since=100.0, revision=7, ttl=TTL):
     return lease.Key(revision, holder, generation, ttl, since)
 
 
+def claim(holder="salt1", generation=4, claims=5, **more):
+    return dataclasses.replace(key(holder, generation, **more), claims=claims)
+
+
 def right(asked=100.0, generation=4, source=lease.LEASE):
     return lease.Right(generation, asked, TTL, source)
 
@@ -74,11 +78,43 @@ def test_there_is_time_to_ask_the_other_node_before_a_right_runs_out():
         (key(), 5, 200.0, {"promised_until": 201.0}, "for another 1.0 s"),
         (key(holder=None), 5, 200.0, {"promised_until": 201.0}, "has promised"),
         (key(), 5, 200.0, {"promised_until": 199.0}, None),
+        # Of a claim only the time counts, for who serves in the generation of the key and for a newer one.
+        (claim(), 4, 109.9, {}, "salt1 has the lease of salt, for another 0.1 s"),
+        (claim(), 4, 110.0, {}, None),
+        (claim(), 6, 109.9, {}, "salt1 has the lease of salt, for another 0.1 s"),
+        (claim(), 6, 110.0, {}, None),
+        (claim(), 5, 110.0, {}, "two histories of one generation"),
+        (claim(), 3, 110.0, {}, "its data are older"),
+        (claim("salt2"), 5, 100.0, {}, None),
     ],
 )
 def test_who_may_have_the_lease(found, generation, now, more, refusal):
     answer = lease.acquisition_refusal(found, "salt2", generation, now, pair="salt", **more)
     assert (answer is None) if refusal is None else refusal in answer
+
+
+@pytest.mark.parametrize(
+    ("found", "generation", "claims", "answer"),
+    [
+        (key("salt1"), 5, True, True),
+        (key(None), 5, True, True),
+        (key("salt2"), 5, True, True),
+        (key("salt1"), 4, True, False),  # nothing is raised: it served in it, or another one did
+        (key("salt1"), 5, False, False),  # it has the addresses
+        (claim("salt2"), 5, False, True),  # the guard renews it, and nothing was taken yet
+        (claim("salt1"), 5, False, False),
+        (lease.Key(0), 5, True, False),  # no generation that it could leave there
+    ],
+)
+def test_what_is_written_as_a_claim(found, generation, claims, answer):
+    assert lease.is_claim(found, "salt2", generation, claims) is answer
+
+
+@pytest.mark.parametrize(
+    ("found", "least"), [(None, 0), (key(), 0), (claim(), 6), (claim("salt2"), 0), (claim(None), 0)]
+)
+def test_the_generation_that_another_node_claims_is_left_to_it(found, least):
+    assert lease.above_the_claim(found, "salt2") == least
 
 
 @pytest.mark.parametrize(
@@ -108,6 +144,8 @@ def test_the_same_write_keeps_the_moment_at_which_it_was_seen_first():
     first = lease.seen(None, 7, "salt1", 4, TTL, 100.0)
     assert lease.seen(first, 7, "salt1", 4, TTL, 108.0).since == 100.0
     assert lease.seen(first, 8, "salt1", 4, TTL, 108.0).since == 108.0
+    # Also if a program of an earlier release has noted it, and left the claim out.
+    assert lease.seen(first, 7, "salt1", 4, TTL, 108.0, claims=5) == claim(since=100.0)
 
 
 # --- what the guard does
@@ -148,6 +186,9 @@ RELEASED = {"now": 110.0, "released": 4, "ended": 108.5}
         ({"right": lease.Right(0, 0.0, 0.0)}, lease.RELEASE, "may not serve"),
         ({"key": key("salt2", 5), "now": 108.5, "released": 4}, lease.STEP_DOWN, "salt2 has the lease"),
         ({"key": key("salt2", 4)}, lease.NOTHING, "by the lease"),
+        # It has had no address: nobody steps down to that.
+        ({"key": claim("salt2"), "now": 108.5, "released": 4}, lease.ACQUIRE, "it asks again"),
+        ({"key": claim("salt2", 5, 6), "now": 108.5, "released": 4}, lease.STEP_DOWN, "salt2 has the lease"),
         ({"ledger_error": "damaged", "active": False, "now": 102.0}, lease.RENEW, "damaged"),
         ({"ledger_error": "damaged", "active": False, "now": 108.5}, lease.LOOK, "does not serve"),
         (

@@ -11,6 +11,7 @@ from failback.errors import FailbackError
 from failback.guard import actions
 from failback.guard import loop
 from failback.handover import phases
+from failback.host import files
 from failback.lease import right
 from failback.network import address_holder
 from failback.peer import ssh
@@ -194,7 +195,7 @@ def test_a_node_that_serves_already_when_the_lease_is_introduced_serves_on(tmp_p
     guarded = Guarded(world, "salt2", monkeypatch)
     guarded.run(30)
     assert (world.serving(), guarded.limits) == ("salt2", [])
-    assert guarded.says() == "salt2 serves salt without a lease so far, and asks etcd for it"
+    assert guarded.says() == "salt2 is active in salt without a lease so far, and asks etcd for it"
     world.cluster.gone = False
     guarded.run(3)
     assert world.cluster.holder == ("salt2", 4)
@@ -321,3 +322,50 @@ def test_nothing_is_put_back_while_a_handover_takes_it_away(world, monkeypatch):
         holders.discard("salt2")
     guarded.run(4)
     assert world.serving() == "nobody"
+
+
+def test_what_was_taken_meanwhile_is_not_said_to_be_put_back(guarded, world):
+    """The address was missed when the right was granted, and whoever was about to take it has done it."""
+    guarded.run(2)
+    with world.on("salt2") as member:
+        assert actions.put_back(member, 4) == ""
+    assert world.serving() == "salt2"
+
+
+def test_it_releases_nothing_if_the_node_has_got_a_right_since_it_looked(guarded, world):
+    """A handover gives the pair to this node: its ledger names it, and the lease comes a moment later."""
+    with world.on("salt2") as member:
+        right.change(member, right=right.SPENT)
+        observation = guarded.guard._observe()
+        granted = right.renew(member, 4)
+        guarded.guard._release(observation)
+        assert right.read(member).right == granted
+        assert right.read(member).released is None
+    assert world.serving() == "salt2"
+    assert world.units["salt2"] == {WORK, "sshd.service"}
+
+
+def test_no_right_is_written_down_while_it_releases_by_an_old_one(guarded, world):
+    """So what is taken by a newer one is not deleted."""
+    free = []
+
+    def released():
+        with files.locked_at_once(world.members["salt2"].volatile / ".lease.flock") as locked:
+            free.append(locked)
+
+    world.hooks[("salt2", "release")] = released
+    with world.on("salt2") as member:
+        right.change(member, right=right.SPENT)
+        assert actions.release(member, 4)
+    assert free == [False]
+    assert world.serving() == "nobody"
+
+
+def test_on_a_node_that_does_not_serve_a_right_that_is_over_is_forgotten(world, monkeypatch):
+    """An orchestration may call it active later, before it has the lease: nothing of then is released."""
+    guarded = Guarded(world, "salt1", monkeypatch)
+    with world.on("salt1") as member:
+        right.change(member, right=right.SPENT, released={"generation": 3, "stopped": [WORK], "ended": 1.0})
+    guarded.run(1)
+    found = right.read(world.members["salt1"])
+    assert (found.right, found.released) == (None, None)

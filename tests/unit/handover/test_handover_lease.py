@@ -1,5 +1,7 @@
 """A handover of a pair with a lease, which is passed on, given back, or waited for: never do two have it."""
 
+import json
+
 import pytest
 import samples
 from handover_cases import MOMENTS
@@ -11,12 +13,17 @@ from leased_world import TTL
 from leased_world import leased_world
 from two_nodes import Killed
 
+from failback.decisions import lease
 from failback.errors import FailbackError
 from failback.errors import Refused
 from failback.errors import Unavailable
+from failback.handover import claims
 from failback.handover import takeover
 from failback.handover import taker
 from failback.lease import right
+from failback.network import address_holder
+from failback.network import floating
+from failback.state import ledger
 
 
 @pytest.fixture
@@ -205,3 +212,139 @@ def test_a_renewal_that_finds_another_holder_ends_the_right(leased):
         with pytest.raises(Refused):
             right.renew(member, 4)
         assert right.in_force(member) is None
+
+
+def test_a_giver_that_dies_before_its_ledger_has_raised_nothing_and_the_taker_may_serve(leased, monkeypatch):
+    """It takes the pair back in a generation of its own, and no disk says so yet."""
+    leased.hooks[("salt1", "take")] = lambda: (_ for _ in ()).throw(Unavailable("no interface"))
+    whole = ledger.Ledger.write
+
+    def write(self, entry, prepared=None):
+        if entry.why == "nobody answered after a handover":
+            raise Killed
+        return whole(self, entry, prepared)
+
+    monkeypatch.setattr(ledger.Ledger, "write", write)
+    with pytest.raises((Killed, FailbackError)):
+        leased.bring_home()
+    assert (leased.cluster.holder, leased.cluster.value.get("claims")) == (("salt2", 5), 6)
+    with leased.on("salt1") as member:
+        right.look(member)
+        leased.now += TTL
+        assert right.obtain_as_active(member, 5).generation == 5
+    assert (leased.cluster.holder, leased.cluster.value.get("claims")) == (("salt1", 5), None)
+
+
+@pytest.fixture
+def claiming(leased):
+    """salt2 has lost its power in generation 4, and salt1 has claimed the next one."""
+    leased.lose_power("salt2")
+    with leased.on("salt1") as member:
+        member.lock.release(samples.RUN)
+        member.ledger.write(ledger.Entry(4, "salt2", None, "a test"))
+        right.look(member)
+        leased.now += TTL
+        right.obtain(member, 5, claims=True)
+    return leased
+
+
+def test_a_claim_leaves_the_generation_in_the_key_until_the_addresses_are_taken(claiming):
+    assert claiming.cluster.value == {
+        "holder": "salt1", "generation": 4, "claims": 5, "ttl": TTL, "boot": claiming.cluster.value["boot"],
+    }  # fmt: skip
+    with claiming.on("salt1") as member:
+        right.renew(member, 5)
+        assert claiming.cluster.value["claims"] == 5, "the guard renews what was claimed"
+        member.ledger.write(ledger.Entry(5, "salt1", None, "a test"))
+        wanted = floating.of_pair(member.config)
+        claiming.now += 1
+        with address_holder.Holder(wanted) as holder:
+            right.take(member, holder, wanted)
+        assert (claiming.cluster.holder, "claims" in claiming.cluster.value) == (("salt1", 5), False)
+        assert right.in_force(member) == lease.Right(5, claiming.now, TTL)
+        revision = claiming.cluster.revision
+        with address_holder.Holder(wanted) as holder:
+            right.take(member, holder, wanted)
+        assert claiming.cluster.revision == revision
+    assert claiming.serving() == "salt1"
+
+
+def test_nothing_is_taken_by_a_claim_that_etcd_does_not_know_any_more(claiming):
+    with claiming.on("salt1") as member:
+        wanted = floating.of_pair(member.config)
+        claiming.cluster.gone = True
+        with address_holder.Holder(wanted) as holder:
+            with pytest.raises(Unavailable):
+                right.take(member, holder, wanted)
+            claiming.cluster.gone = False
+            claiming.cluster.revision += 1
+            claiming.cluster.value = {"holder": "salt2", "generation": 4, "ttl": TTL}
+            with pytest.raises(Refused, match="salt1 does not have the lease of salt any more"):
+                right.take(member, holder, wanted)
+    assert claiming.serving() == "nobody"
+
+
+def test_a_claim_that_is_given_back_leaves_the_generation_before_it(claiming):
+    with claiming.on("salt1") as member:
+        right.give_back(member)
+    assert (claiming.cluster.holder, claiming.cluster.value.get("claims")) == ((None, 4), None)
+
+
+def test_a_claim_that_the_guard_renews_in_that_moment_is_ended_all_the_same(claiming):
+    real = claiming.cluster.replace
+
+    def renewed_first(key, revision, value, within):
+        claiming.cluster.replace = real
+        claiming.cluster.revision += 1
+        return real(key, revision, value, within)
+
+    claiming.cluster.replace = renewed_first
+    with claiming.on("salt1") as member:
+        wanted = floating.of_pair(member.config)
+        with address_holder.Holder(wanted) as holder:
+            right.take(member, holder, wanted)
+    assert claiming.cluster.holder == ("salt1", 5)
+
+
+def test_a_generation_that_the_other_node_claims_is_not_claimed_here_too(claiming):
+    claiming.boot("salt2")
+    with claiming.on("salt2") as member:
+        member.ledger.write(ledger.Entry(4, "salt2", None, "a test"))
+        right.look(member)
+        claiming.now += TTL
+        assert claims.next_generation(member, member.ledger.read()) == 6
+        assert right.takeover_refusal(member) is None
+        right.obtain(member, 4)
+    assert (claiming.cluster.holder, claiming.cluster.value.get("claims")) == (("salt2", 4), None)
+
+
+def test_an_earlier_release_can_read_what_a_node_remembers_of_a_claim(claiming):
+    """It makes a key of all the fields that it finds there."""
+    found = json.loads(right.place(claiming.members["salt1"]).read_text())
+    assert set(found["key"]) == {"revision", "holder", "generation", "ttl", "since"}
+    assert found["claims"] == 5
+    with claiming.on("salt1") as member:
+        assert right.read(member).key.claims == 5
+
+
+def test_a_claim_that_cannot_be_read_is_refused(claiming):
+    claiming.cluster.revision += 1
+    claiming.cluster.value = {"holder": "salt1", "generation": 4, "ttl": TTL, "claims": "the next one"}
+    with claiming.on("salt1") as member, pytest.raises(Refused, match="no usable holder and generation"):
+        right.look(member)
+
+
+def test_a_node_that_gave_the_pair_away_has_no_right_that_could_run_out_later(either):
+    either.bring_home(None if not either.members["salt1"].config["replicate"] else lambda limit: None)
+    assert right.read(either.members["salt2"]).right is None
+
+
+def test_what_was_over_is_forgotten_where_the_node_does_not_serve_but_not_within_its_time(leased):
+    with leased.on("salt1") as member:
+        right.change(member, right=lease.Right(3, leased.now, TTL), released={"generation": 3, "stopped": []})
+        leased.now += TTL - 0.5
+        right.forget_what_is_over(member)
+        assert right.read(member).right, "nothing is promised before its end"
+        leased.now += 0.5
+        right.forget_what_is_over(member)
+        assert (right.read(member).right, right.read(member).released) == (None, None)

@@ -11,16 +11,19 @@ import functools
 import pytest
 
 from effort import examples
+from effort import rounds
 from simulation import configurations
 from simulation import histories
 from simulation.disk import LOST
 from simulation.disk import NAMES
 from simulation.histories import deafen
+from simulation.histories import freeze
 from simulation.histories import isolate
 from simulation.histories import lose_power
 from simulation.histories import mend
 from simulation.histories import operate
 from simulation.histories import part
+from simulation.histories import thaw
 
 pytestmark = pytest.mark.one_release
 
@@ -30,6 +33,13 @@ CHANGES = {
     "a takeover from a node that is cut off": ("salt1", [(1, isolate("salt1")), (8, mend())]),
     "a partial partition": ("salt1", [(1, part("salt1", "salt2")), (6, mend())]),
     "a node that is heard and hears nothing": ("salt1", [(1, deafen("salt1", "salt2")), (6, mend())]),
+    "a failover": ("salt1", [(1, operate("failover"))]),
+    "the way home": ("salt2", [(1, operate("recover"))]),
+}
+#: The same of a pair with a lease, which has to run out first.
+CHANGES_WITH_A_LEASE = {
+    "a takeover from a node that is cut off": ("salt1", [(1, isolate("salt1")), (20, mend())]),
+    "a takeover from a node that stands still": ("salt1", [(1, freeze("salt1")), (16, thaw("salt1"))]),
     "a failover": ("salt1", [(1, operate("failover"))]),
     "the way home": ("salt2", [(1, operate("recover"))]),
 }
@@ -65,24 +75,35 @@ def lose(fate):
     return end
 
 
-def live_through(change, cut_short):
-    active, happens = CHANGES[change]
-    history = [(0, cut_short), *happens, (LASTS, mend())]
-    return histories.run(history, configurations.ROUTER_ASKED, active=active)
+def live_through(change, cut_short, configuration=configurations.ROUTER_ASKED):
+    active, happens = (CHANGES_WITH_A_LEASE if configuration.ttl else CHANGES)[change]
+    history = [(0, cut_short), *happens, (LASTS + (configuration.ttl or 0), mend())]
+    return histories.run(history, configuration, active=active)
 
 
 ENDS = (dies, lose(LOST), lose(NAMES))
+
+
+def cut_short_at_each_step(change, name, every=1, configuration=configurations.ROUTER_ASKED):
+    whole = CutShort(name)
+    live_through(change, whole, configuration)
+    for number, step in list(enumerate(whole.steps, 1))[::every]:
+        for end in (ENDS * 2)[number % len(ENDS) :][: examples(1, thorough=len(ENDS))]:
+            try:
+                live_through(change, CutShort(name, number, end), configuration)
+            except AssertionError as error:
+                raise AssertionError(f"cut short at step {number} of {name}, {step}: {error}") from error
 
 
 @pytest.mark.parametrize("name", ["salt1", "salt2"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_step_is_the_last_the_invariants_hold(change, name):
     """Each step by each end in ``make test-thorough``; otherwise by one of them, in turn."""
-    whole = CutShort(name)
-    live_through(change, whole)
-    for number, step in enumerate(whole.steps, 1):
-        for end in (ENDS * 2)[number % len(ENDS) :][: examples(1, thorough=len(ENDS))]:
-            try:
-                live_through(change, CutShort(name, number, end))
-            except AssertionError as error:
-                raise AssertionError(f"cut short at step {number} of {name}, {step}: {error}") from error
+    cut_short_at_each_step(change, name)
+
+
+@pytest.mark.parametrize("name", ["salt1", "salt2"])
+@pytest.mark.parametrize("change", CHANGES_WITH_A_LEASE)
+def test_with_a_lease_they_hold_without_an_excuse(change, name):
+    """Each step in ``make test-thorough``; otherwise every so-manieth, for a guard makes many."""
+    cut_short_at_each_step(change, name, rounds(7, 1), configurations.LEASE)

@@ -13,6 +13,11 @@ impossible, whatever is slow, frozen, cut off or killed:
 What is seen was written before, and was asked for before that. So the second count ends after the first.
 Nothing is compared between two clocks, and no clock of etcd's is relied on.
 
+The generation in the key is the newest in which a node may have had the addresses. A node without them that
+asks for a newer one *claims* it first: the key names it the holder, and the generation stays as it was. That
+goes up in a write of its own, when the addresses are about to be taken. A claim that ends before that has
+changed nothing.
+
 While etcd does not answer, the *promise* of the other node takes its place. Only two nodes can serve a pair:
 if the other one promises not to for a time, the serving one may go on for that time, counted in the same way.
 
@@ -89,13 +94,16 @@ class Key:
         Minion id of the node that has it, None if it was given back.
 
     generation
-        In which the holder serves; of one given back, the last one.
+        In which the holder serves; of one given back or claimed, the last one.
 
     ttl
         Seconds for which the holder counts.
 
     since
         When this node saw this write for the first time, on its own boot clock.
+
+    claims
+        The newer generation that the holder claims, in which it has had no address yet; None: it claims none.
     """
 
     revision: int
@@ -103,6 +111,7 @@ class Key:
     generation: int = 0
     ttl: float = 0.0
     since: float = 0.0
+    claims: int = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +178,7 @@ def lifetime(right, now):
     return max(0, int(right.until - now)) if right and right.in_force(now) else 0
 
 
-def seen(before, revision, holder, generation, ttl, now):
+def seen(before, revision, holder, generation, ttl, now, claims=None):
     """
     The key after a look at it: the same write keeps the moment at which it was seen first.
 
@@ -179,9 +188,28 @@ def seen(before, revision, holder, generation, ttl, now):
     now
         Boot clock *after* the answer.
     """
-    if before and before.revision == revision:
-        return before
-    return Key(revision, holder, generation, ttl, now)
+    since = before.since if before and before.revision == revision else now
+    return Key(revision, holder, generation, ttl, since, claims)
+
+
+def is_claim(key, node, generation, claims):
+    """
+    Whether a node that is about to write itself into the lease claims the generation only.
+
+    key
+        The :class:`Key` over which it writes.
+
+    claims
+        Whether it has no address yet. Its own claim stays one until it takes them.
+    """
+    raises = bool(key.revision) and generation > key.generation
+    return raises and (claims or key.holder == node and key.claims is not None)
+
+
+def above_the_claim(key, node):
+    """The least generation above the one that another node claims; 0 if none does."""
+    claimed = key is not None and key.holder not in (None, node) and key.claims is not None
+    return key.claims + 1 if claimed else 0
 
 
 def acquisition_refusal(
@@ -229,7 +257,8 @@ def acquisition_refusal(
         )
     if key.holder in (None, node):
         return None
-    if key.generation == generation:
+    # Whoever claims a newer one does not serve in the key's.
+    if generation == (key.generation if key.claims is None else key.claims):
         return (
             f"{key.holder} has the lease of {pair} for generation {generation}, in which {node} wants to "
             f"serve too: two histories of one generation. See salt-run pair.status {pair}"
@@ -301,7 +330,7 @@ def judge(observation, node, ttl, pair="the pair"):
             f"{key.holder} has the lease of {pair}, in generation {key.generation}: {node} steps down",
         )
     if right is None and observation.released is None:
-        sentence = f"{node} serves {pair} without a lease so far, and asks etcd for it"
+        sentence = f"{node} is active in {pair} without a lease so far, and asks etcd for it"
         return (ACQUIRE if due else NOTHING), sentence
     if not in_force:
         if observation.released != observation.generation:

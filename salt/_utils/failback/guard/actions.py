@@ -67,7 +67,8 @@ def put_back(member, generation):
     generation
         In which it serves.
 
-    Returns a sentence. Raises ``FailbackError`` when another host answers, or something else is in the way.
+    Returns a sentence, an empty one if they were all there. Raises ``FailbackError`` when another host
+    answers, or something else is in the way.
     """
     wanted = floating.of_pair(member.config)
     with member.ledger.changing_hands():
@@ -79,7 +80,10 @@ def put_back(member, generation):
             raise Refused(f"{member.node} puts nothing back of {member.pair} yet: {reason}.")
         with address_holder.Holder(wanted) as holder:
             holder.check()
-            rights.take(member, holder, wanted)
+            taken = rights.take(member, holder, wanted)
+    if not any(one["taken"] for one in taken):
+        # Whoever was about to take them when they were missed has done it.
+        return ""
     address_holder.announce_later(member)
     sentence = f"{member.node} has put back the addresses of {member.pair}, which the kernel had deleted"
     system.log(sentence)
@@ -104,17 +108,13 @@ def release(member, generation):
     generation
         In which it has served.
 
-    Raises ``Unavailable`` when the kernel says no. :func:`stop_services` does the rest, which may take its
-    time.
+    Returns whether it was done: not if this node has got a right since. Raises ``Unavailable`` when the
+    kernel says no. :func:`stop_services` does the rest, which may take its time.
     """
     with address_holder.Holder(floating.of_pair(member.config)) as holder:
         # Also of what has been deleted by the kernel: its connections are reset.
-        holder.release()
-    record = rights.read(member)
-    stopped = record.released["stopped"] if record.released else []
-    ended = record.right.until if record.right else system.boottime()
-    released = {"generation": generation, "stopped": stopped, "ended": ended}
-    rights.change(member, right=None, released=released)
+        if not rights.let_go(member, generation, holder.release):
+            return False
     sentence = (
         f"{member.node} has released the addresses of {member.pair}: its right to serve has run out, and it "
         f"could not renew it. It serves again by itself when etcd, or {member.peer['id']}, answers and "
@@ -122,6 +122,7 @@ def release(member, generation):
     )
     system.log(sentence)
     tell.tell(member, events.STEP_DOWN, sentence)
+    return True
 
 
 def stop_services(member):

@@ -131,6 +131,8 @@ class Guard:
             self._ask(action, observation)
         elif action in (lease.RESUME, lease.PUT_BACK, lease.STEP_DOWN):
             self._change_hands(action, observation)
+        if not observation.active and not observation.ledger_error:
+            self._forget(observation)
         self._feed(observation)
 
     def _look_at_the_clock(self):
@@ -176,10 +178,15 @@ class Guard:
         self._limited = right
 
     def _release(self, observation):
-        actions.release(self._member, observation.generation)
+        if not actions.release(self._member, observation.generation):
+            return  # another process has got a right since the look
         self._limited = None
         if not _runs(self._stopping):
             self._stopping = self._begin(actions.stop_services, self._member)
+
+    def _forget(self, observation):
+        if observation.right or observation.released is not None:
+            rights.forget_what_is_over(self._member)
 
     def _ask(self, action, observation):
         if _runs(self._asking):
@@ -191,7 +198,13 @@ class Guard:
         asks = {
             lease.LOOK: lambda: rights.look(self._member),
             lease.RENEW: lambda: rights.renew(self._member, generation),
-            lease.ACQUIRE: lambda: rights.obtain(self._member, generation, create=True, serving=True),
+            lease.ACQUIRE: lambda: rights.obtain(
+                self._member,
+                generation,
+                create=True,
+                serving=True,
+                claims=observation.released is not None,
+            ),
         }
         self._asking = self._begin(asks[action])
 
@@ -202,6 +215,7 @@ class Guard:
             return
         self._asked_last = observation.now
         if action == lease.RESUME:
+            self._lacks = False  # it takes all of them
             self._asking = self._begin(actions.resume, self._member)
         elif action == lease.PUT_BACK:
             self._lacks = False  # found again with the next right, if it fails

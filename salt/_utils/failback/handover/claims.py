@@ -19,6 +19,7 @@ claim nothing needs saving: when the node that serves has carried what was refus
 admitted again (:func:`admit_again`).
 """
 
+import contextlib
 import time
 
 from failback.decisions import events
@@ -31,6 +32,7 @@ from failback.handover import phases
 from failback.host import files
 from failback.host import services
 from failback.host import system
+from failback.lease import right
 from failback.network import address_holder
 from failback.network import floating
 from failback.notify import tell
@@ -62,21 +64,47 @@ def next_generation(member, own):
     The generation of the next claim: above the ledger's, and above what was offered to the other node.
 
     The other node may serve on in that one although its answer was lost, and two nodes in one generation
-    never settle who serves.
+    never settle who serves. The same of one that the other node claims in the lease.
 
     own
         This node's ledger.
     """
     offered = files.read_json(_offer(member), "the generation that was offered") or {}
-    return max(own["generation"], offered.get("generation", 0)) + 1
+    return max(own["generation"] + 1, offered.get("generation", 0) + 1, right.above_the_claim(member))
 
 
-def begin(member, own, reason, run, known=None):
+def _entry(member, generation, reason, run, known):
+    heard = None if run else False
+    # Nobody waits for the disk here. What lsyncd has brought last may not be on it, and this entry soon is:
+    # so it says that. The keeper sees to it, and takes the word out.
+    unsynced = not on_disk.is_settled(member)
+    at = known["at"] if known else None
+    return ledger.Entry(
+        generation, member.node, run, reason, heard=heard, unsynced=unsynced, in_step=at and round(at, 3)
+    )
+
+
+@contextlib.contextmanager
+def prepared(member, generation, reason, run, known=None):
     """
-    Write the claim of the next generation into the ledger, before any address is taken.
+    A claim that lies on the disk beside the ledger, for :func:`begin`; a context manager.
 
-    own
-        This node's ledger.
+    With a lease alone: a disk that is full or slow is found out before that is asked for. None otherwise, and
+    where a run waits for the lease: a claim says when it began.
+    """
+    if run or not right.configured(member):
+        yield None
+        return
+    with member.ledger.prepared(_entry(member, generation, reason, run, known)) as entry:
+        yield entry
+
+
+def begin(member, generation, reason, run, known=None, prepared=None):
+    """
+    Write the claim of a generation into the ledger, before any address is taken.
+
+    generation
+        See :func:`next_generation`.
 
     reason, run
         As for :func:`failback.handover.takeover.take_over`. A person who has a run take over has said that
@@ -85,20 +113,14 @@ def begin(member, own, reason, run, known=None):
     known
         Until when all had been carried to this node, see ``failback.replication.in_step.read``; or None.
 
+    prepared
+        What :func:`prepared` gave.
+
     Returns what was written.
     """
-    generation = next_generation(member, own)
     # First: without this note a claim counts as one that may have had an address.
     files.write_json(_note(member), {"generation": generation, "boot_id": system.boot_id(), "had": False})
-    heard = None if run else False
-    # Nobody waits for the disk here. What lsyncd has brought last may not be on it, and this entry soon is:
-    # so it says that. The keeper sees to it, and takes the word out.
-    unsynced = not on_disk.is_settled(member)
-    at = known["at"] if known else None
-    entry = ledger.Entry(
-        generation, member.node, run, reason, heard=heard, unsynced=unsynced, in_step=at and round(at, 3)
-    )
-    return member.ledger.write(entry)
+    return member.ledger.write(_entry(member, generation, reason, run, known), prepared=prepared)
 
 
 def note_what_came(member, claim):

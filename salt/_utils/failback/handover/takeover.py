@@ -80,8 +80,10 @@ def take_over(member, reason, run=None, serves=None, silent=0.0):
             wait = min(0.3, member.config["watch"]["patience"] / 4) / 2
             holder.check(wait=wait)
             generation = claims.next_generation(member, own)
-            with right.to_take_over(member, generation, patient=run is not None):
-                new = claims.begin(member, own, reason, run, known)
+            on_the_disk = claims.prepared(member, generation, reason, run, known)
+            the_lease = right.to_take_over(member, generation, patient=run is not None)
+            with on_the_disk as prepared, the_lease:
+                new = claims.begin(member, generation, reason, run, known, prepared)
                 with _or_given_up(member, new):
                     # A stale primary that is merely cut off may be writing here at this moment.
                     incoming.stop(member)

@@ -316,6 +316,7 @@ def _taking(member, run, seconds):
         phases.require_no_other(member.config, run, phases.read_state(member))
         if ledger.is_active(member.ledger.read(), node):
             raise Refused(f"{node} has taken {pair} over by itself since this run began.")
+        right.forget_what_is_over(member)
         deadline = system.boottime() + seconds
         phases.write_state(member, run=run, phase=phases.TAKING, deadline=deadline, stopped=[])
     try:

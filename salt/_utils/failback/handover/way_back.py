@@ -160,7 +160,7 @@ def take_back(member, run, asked=False):
         given_away = own["active"] != node
         generation = own["generation"] + 1 if given_away else own["generation"]
         # With a lease this may raise, and the timer's unit tries again: until the taker's has run out.
-        right.obtain(member, generation, serving=True)
+        right.obtain(member, generation, serving=True, claims=given_away)
         if given_away:
             # Whatever the phase says: a crash may lie between the two.
             why, unsynced = "nobody answered after a handover", bool(member.config["replicate"])

@@ -96,7 +96,7 @@ def read(member):
     right, key = found.get("right"), found.get("key")
     return Record(
         right=lease.Right(**right) if right else None,
-        key=lease.Key(**key) if key else None,
+        key=lease.Key(**key, claims=found.get("claims")) if key else None,
         promised_until=found.get("promised_until"),
         acquiring=found.get("acquiring"),
         released=found.get("released"),
@@ -111,7 +111,11 @@ def change(member, **changes):
 
 
 def _write(member, record):
-    files.write_json(place(member), dataclasses.asdict(record))
+    content = dataclasses.asdict(record)
+    # Beside the key: an earlier release, which may run still or again, reads no field of it that it does not
+    # know.
+    content["claims"] = content["key"] and content["key"].pop("claims")
+    files.write_json(place(member), content)
     return record
 
 
@@ -143,17 +147,42 @@ def _note(member, found):
     now = system.boottime()
     with _alone(member):
         record = read(member)
-        key = lease.seen(record.key, revision, *_fields(value), now)
+        holder, generation, ttl, claims = _fields(value)
+        key = lease.seen(record.key, revision, holder, generation, ttl, now, claims)
         return _write(member, dataclasses.replace(record, key=key, answered=now))
 
 
 def _fields(value):
     if value is None:
-        return None, 0, 0.0
+        return None, 0, 0.0, None
     try:
-        return value["holder"], int(value["generation"]), float(value["ttl"])
+        # An earlier release claims nothing: its key has the new generation from the beginning.
+        claims = value.get("claims")
+        claims = claims if claims is None else int(claims)
+        return value["holder"], int(value["generation"]), float(value["ttl"]), claims
     except (KeyError, TypeError, ValueError) as error:
         raise Refused(f"The lease's key in etcd has no usable holder and generation: {value!r}.") from error
+
+
+def _value(member, generation, key, claims=False):
+    """
+    What this node writes into the key.
+
+    key
+        The :py:class:`failback.decisions.lease.Key` over which it writes.
+
+    claims
+        Whether it has no address in that generation yet, and takes none before it has written the key anew.
+    """
+    value = {
+        "holder": member.node,
+        "generation": generation,
+        "ttl": ttl_of(member),
+        "boot": system.boot_id(),
+    }
+    if lease.is_claim(key, member.node, generation, claims):
+        value.update(generation=key.generation, claims=generation)
+    return value
 
 
 def status(member):
@@ -205,7 +234,7 @@ def takeover_refusal(member):
     refusal = lease.acquisition_refusal(
         record.key,
         node,
-        own["generation"] + 1 if own else 0,
+        max(own["generation"] + 1, above_the_claim(member)) if own else 0,
         now,
         record.promised_until,
         pair=pair,
@@ -214,7 +243,12 @@ def takeover_refusal(member):
     return refusal and f"{node} takes nothing of {pair}: {refusal}"
 
 
-def obtain(member, generation, create=False, serving=False, wait=0.0):
+def above_the_claim(member):
+    """The least generation above what the other node claims, by the last look; 0 if it claims none."""
+    return lease.above_the_claim(read(member).key, member.node) if configured(member) else 0
+
+
+def obtain(member, generation, create=False, serving=False, wait=0.0, claims=False):
     """
     Get the right to serve in a generation, if this node does not have it already.
 
@@ -228,6 +262,9 @@ def obtain(member, generation, create=False, serving=False, wait=0.0):
     wait
         Seconds to wait for another node's right to run out.
 
+    claims
+        This node has no address. If the generation is a newer one, the key says so until :func:`take`.
+
     Returns a :py:class:`failback.decisions.lease.Right`; None where the pair has no lease. Raises ``Refused``
     when another node has the right, ``Unavailable`` when nobody can be asked.
     """
@@ -239,7 +276,7 @@ def obtain(member, generation, create=False, serving=False, wait=0.0):
     end = system.boottime() + wait
     while True:
         try:
-            return _from_etcd(member, generation, create)
+            return _from_etcd(member, generation, create, claims)
         except Unavailable as error:
             if not serving:
                 raise Unavailable(
@@ -272,18 +309,21 @@ def renew(member, generation):
     Returns the new right. Raises ``FailbackError`` when neither grants it. The right that this node has stays
     as it is then; it is over when etcd has shown another holder.
     """
+    before = read(member).right
     try:
         return _from_etcd(member, generation, create=True)
     except Refused:
-        key = read(member).key
-        if key and key.holder not in (None, member.node):
-            change(member, right=SPENT)
+        with _alone(member):
+            record = read(member)
+            # Not a right that another process has got since.
+            if record.right == before and record.key and record.key.holder not in (None, member.node):
+                _write(member, dataclasses.replace(record, right=SPENT))
         raise
     except Unavailable as error:
         return _from_peer(member, generation, error)
 
 
-def _from_etcd(member, generation, create):
+def _from_etcd(member, generation, create, claims=False):
     node, ttl = member.node, ttl_of(member)
     cluster, within = client(member), ttl * lease.ASK_ETCD_WITHIN
     record = read(member)
@@ -302,7 +342,7 @@ def _from_etcd(member, generation, create):
             # From here on nothing is promised any more, until it is known how this has ended.
             record = _write(member, dataclasses.replace(record, acquiring=now + ttl + lease.MARGIN))
         asked = system.boottime()
-        value = {"holder": node, "generation": generation, "ttl": ttl, "boot": system.boot_id()}
+        value = _value(member, generation, record.key, claims)
         done, found = cluster.replace(key_of(member), record.key.revision, value, within)
         if not done:
             # This node itself, by a write whose answer was lost; or another one, which the next round
@@ -312,7 +352,7 @@ def _from_etcd(member, generation, create):
             continue
         right = lease.Right(generation, asked, ttl, lease.LEASE)
         now = system.boottime()
-        key = lease.Key(found, node, generation, ttl, now)
+        key = lease.Key(found, node, value["generation"], ttl, now, value.get("claims"))
         change(member, right=right, key=key, acquiring=None, promised_until=None, answered=now)
         if not right.in_force(system.boottime()):
             raise Unavailable(f"etcd took longer to grant the lease of {member.pair} than it lasts.")
@@ -385,7 +425,9 @@ def pass_on(member, generation):
     """
     if not configured(member):
         return None
-    record = change(member, right=SPENT)
+    # Not one that is over: it has released all, its ledger names the other node, and a right that it is given
+    # later is another matter.
+    record = change(member, right=None)
     cluster, ttl = client(member), ttl_of(member)
     within = min(ttl * lease.ASK_ETCD_WITHIN, PASS_ON_WITHIN)
     if record.key is None:
@@ -460,7 +502,8 @@ def to_take_over(member, generation, patient=False):
 
     Raises what :func:`obtain` raises.
     """
-    obtain(member, generation, wait=ttl_of(member) + 1 if patient and configured(member) else 0.0)
+    wait = ttl_of(member) + 1 if patient and configured(member) else 0.0
+    obtain(member, generation, wait=wait, claims=True)
     try:
         yield
     except (FailbackError, OSError):
@@ -469,7 +512,11 @@ def to_take_over(member, generation, patient=False):
 
 
 def give_back(member):
-    """Let the other node have the lease at once, if this one has it and does not serve. Raises nothing."""
+    """
+    Let the other node have the lease at once, if this one has it and does not serve. Raises nothing.
+
+    The generation in the key stays: of a claim that never had an address, the one before it.
+    """
     if not configured(member):
         return
     with contextlib.suppress(FailbackError):
@@ -497,15 +544,16 @@ def take(member, holder, wanted):
     wanted
         List of ``FloatingAddress``. They are not asked for on the network; the caller has done that.
 
-    Returns what ``Holder.take`` returns. Raises ``Refused`` when there is no right, as well as what that
-    raises.
+    If this node has claimed a generation, the key names that from now on: one question to etcd.
+
+    Returns what ``Holder.take`` returns. Raises ``Refused`` when there is no right, and what that and etcd
+    raise.
     """
     if not configured(member):
         return holder.take(wanted, check=False)
-    right = read(member).right
-    seconds = lease.lifetime(right, system.boottime())
-    if not seconds:
-        raise Refused(f"{member.node} has no right to serve {member.pair} at this moment: nothing was taken.")
+    _require_right(member)
+    _end_the_claim(member)
+    right, seconds = _require_right(member)
     taken = holder.take(wanted, check=False, lifetime=seconds)
     if not right.in_force(system.boottime()):
         # Stopped in the very moment, and gone on when it may be another's turn.
@@ -515,3 +563,97 @@ def take(member, holder, wanted):
         )
     change(member, released=None)
     return taken
+
+
+def _require_right(member):
+    """The right that this node has, and for how many seconds the kernel may keep addresses by it."""
+    right = read(member).right
+    seconds = lease.lifetime(right, system.boottime())
+    if not seconds:
+        raise Refused(f"{member.node} has no right to serve {member.pair} at this moment: nothing was taken.")
+    return right, seconds
+
+
+def _end_the_claim(member):
+    """
+    Write the generation that this node claims into the key: from here on it may have the addresses in it.
+
+    Nothing is done if it claims none. Raises ``Unavailable``, ``Refused``; nothing may be taken then.
+    """
+    if not _claims(member, read(member).key):
+        return
+    cluster, ttl = client(member), ttl_of(member)
+    for number in range(TRIES):
+        asked = system.boottime()
+        with _alone(member):
+            record = read(member)
+            if number and record.key.holder != member.node:
+                raise Refused(f"{member.node} does not have the lease of {member.pair} any more.")
+            if not _claims(member, record.key):
+                return
+            generation = record.key.claims
+            refusal = lease.acquisition_refusal(
+                record.key, member.node, generation, asked, record.promised_until, pair=member.pair
+            )
+            if refusal:
+                raise Refused(refusal)
+            # As when it was claimed: nothing is promised until it is known how this has ended.
+            _write(member, dataclasses.replace(record, acquiring=asked + ttl + lease.MARGIN))
+        value = _value(member, generation, dataclasses.replace(record.key, claims=None))
+        within = ttl * lease.ASK_ETCD_WITHIN
+        done, found = cluster.replace(key_of(member), record.key.revision, value, within)
+        if done:
+            now = system.boottime()
+            key = lease.Key(found, member.node, generation, ttl, now)
+            right = lease.Right(generation, asked, ttl, lease.LEASE)
+            change(member, right=right, key=key, acquiring=None, answered=now)
+            return
+        # The guard has renewed it in between, or it is another node's by now.
+        _note(member, found)
+        change(member, acquiring=None)
+    raise Refused(f"The lease of {member.pair} changes all the time: see who runs as {member.node} twice.")
+
+
+def _claims(member, key):
+    return key is not None and key.holder == member.node and key.claims is not None
+
+
+def let_go(member, generation, release):
+    """
+    Release what this node served by a right that is over, and note that, unless it has got another one since.
+
+    generation
+        In which it has served.
+
+    release
+        A function that releases the addresses. No right is written down while it works, so what is taken by a
+        newer one is not released with it.
+
+    Returns whether that was done. Raises what it raises.
+    """
+    with _alone(member):
+        record, now = read(member), system.boottime()
+        if record.right and record.right.in_force(now):
+            return False
+        release()
+        stopped = record.released["stopped"] if record.released else []
+        ended = record.right.until if record.right else now
+        released = {"generation": generation, "stopped": stopped, "ended": ended}
+        _write(member, dataclasses.replace(record, right=None, released=released))
+    return True
+
+
+def forget_what_is_over(member):
+    """
+    On a node that does not serve: a right that is over, and what was released then, are no matter any more.
+
+    Its ledger may name it active before it has the lease, and its guard would release by that right.
+    """
+    if not configured(member):
+        return
+    with _alone(member):
+        record = read(member)
+        # Within its time nothing is promised to the other node.
+        over = record.right is None or system.boottime() >= record.right.asked + record.right.ttl
+        if over and (record.right or record.released):
+            _write(member, dataclasses.replace(record, right=None, released=None))

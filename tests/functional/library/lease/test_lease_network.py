@@ -250,6 +250,36 @@ def test_an_address_of_a_guard_that_stands_still_goes_by_itself(nodes):
     assert (own["generation"], own["active"], own["boot_id"]) == (5, "salt2", "")
 
 
+def test_a_node_does_not_step_down_to_a_claim_and_serves_again_when_it_is_given_back(nodes):
+    salt1, salt2 = nodes
+    salt1.serve()
+    salt1.start()
+    eventually(lambda: "serves salt by the lease" in salt1.says(), 5, "the guard to serve")
+    salt1.signal(signal.SIGSTOP)
+    with salt2.network.inside("salt2"):
+        right.obtain(salt2.member, 5, wait=2 * TTL, claims=True)
+        salt1.signal(signal.SIGCONT)
+        eventually(lambda: "its right to serve has run out" in salt1.says(), 3, "salt1 to release")
+        found = right.look(salt2.member).key
+        assert (found.holder, found.generation, found.claims) == ("salt2", 4, 5)
+        right.give_back(salt2.member)
+    # It stood still, and lets the other one go first.
+    eventually(lambda: len(salt1.life()) == 2, 3 * TTL, "salt1 to serve again")
+    assert "stepped down" not in salt1.says()
+    assert salt1.member.ledger.read()["generation"] == 4
+    # And one that takes its addresses is what the key says.
+    salt1.signal(signal.SIGSTOP)
+    eventually(lambda: not salt1.life(), TTL + 1, "the kernel to delete the addresses")
+    with salt2.network.inside("salt2"):
+        right.obtain(salt2.member, 5, wait=2 * TTL, claims=True)
+        with Holder(BOTH) as holder:
+            right.take(salt2.member, holder, BOTH)
+        found = right.look(salt2.member).key
+        assert (found.holder, found.generation, found.claims) == ("salt2", 5, None)
+    salt1.signal(signal.SIGCONT)
+    eventually(lambda: "stepped down to salt2" in salt1.says(), 5, "salt1 to step down")
+
+
 def test_a_node_serves_on_while_the_other_one_promises_and_again_when_etcd_is_back(nodes, cluster):
     salt1, salt2 = nodes
     salt1.serve()
