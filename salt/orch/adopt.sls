@@ -14,6 +14,7 @@
 # One salt-run for each pair; for one that is adopted already it repairs the keys.
 Every pair is adopted:
   cluster_run.succeeded:
+    - failhard: false
     - operation: adopt
     - pairs: {{ pair | tojson }}
     - at_once: {{ pillar.get('at_once') | tojson }}
@@ -23,11 +24,13 @@ Every pair is adopted:
 
 Both nodes answer and the pillar is right:
   pair_adoption.possible:
+    - failhard: false
     - pair: {{ pair | tojson }}
 
 # Cron scripts, keepalived, Pacemaker, an lsyncd of the site's own: two that look after one address are two holders.
 Nothing else looks after the pair:
   pair_adoption.preceded:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - harmless: {{ pillar.get('harmless') | tojson }}
     - require:
@@ -36,12 +39,14 @@ Nothing else looks after the pair:
 # The keys are made here, on the nodes; a private one never leaves its node.
 Both nodes have the programs and a key:
   pair_adoption.configured:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - pair_adoption: Nothing else looks after the pair
 
 Each node knows how to recognise the other:
   pair_adoption.acquainted:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - pair_adoption: Both nodes have the programs and a key
@@ -49,6 +54,7 @@ Each node knows how to recognise the other:
 # The rest of highstate knows nothing of keys.
 Each node lets the other in:
   pair_adoption.configured:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - sls: pair.access
     - require:
@@ -56,12 +62,14 @@ Each node lets the other in:
 
 Each node reaches the other:
   pair_adoption.reachable:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - pair_adoption: Each node lets the other in
 
 The ledgers begin:
   pair_adoption.begun:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - moved: {{ pillar.get('moved') | tojson }}
     - require:
@@ -70,6 +78,7 @@ The ledgers begin:
 # Last: a pair is adopted all the same, and its nodes take nothing over until the pillar says whom to ask.
 A node that watches can tell whether it is itself cut off:
   pair_adoption.heard:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - pair_adoption: The ledgers begin

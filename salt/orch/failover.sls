@@ -12,6 +12,7 @@
 # Left alone, unless the operator says `vms: move`.
 It is clear what becomes of the virtual machines:
   vm_run.asked:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - vms: {{ pillar.get('vms') | tojson }}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
@@ -19,6 +20,7 @@ It is clear what becomes of the virtual machines:
 # One salt-run for each pair that needs it, in the order of `after`, the pair of the masters first.
 Every pair serves on its secondary:
   cluster_run.succeeded:
+    - failhard: false
     - operation: failover
     - pairs: {{ pair | tojson }}
     - at_once: {{ pillar.get('at_once') | tojson }}
@@ -36,6 +38,7 @@ Every pair serves on its secondary:
 # owns the lock.
 Both nodes answer and the pair may be moved:
   pair_run.opened:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - operation: failover
     - plan: {{ pillar.get('plan') | tojson }}
@@ -50,61 +53,73 @@ Both nodes answer and the pair may be moved:
 # It would take the addresses in the middle of the handover.
 The watch is paused on both nodes:
   pair_run.watch_held:
+    - failhard: false
     - require:
       - pair_run: Both nodes answer and the pair may be moved
 
 # Only when an operator has said that the primary, which does not answer, is off.
 The secondary has taken over alone:
   pair_run.taken_over:
+    - failhard: false
     - require:
       - pair_run: The watch is paused on both nodes
 
 The services run, on the primary first:
   pair_run.services_started:
+    - failhard: false
     - require:
       - pair_run: The secondary has taken over alone
 
 # So that the final sync is short.
 lsyncd has carried what there is:
   pair_run.drained:
+    - failhard: false
     - require:
       - pair_run: The services run, on the primary first
 
 The repositories are on the secondary:
   pair_run.repositories_pushed:
+    - failhard: false
     - require:
       - pair_run: lsyncd has carried what there is
 
 # The only moment without service: lsyncd stops and the addresses are released there, final sync, take here.
 The addresses and the active services have moved:
   pair_run.handed_over:
+    - failhard: false
     - require:
       - pair_run: The repositories are on the secondary
 
 # Those too that were pushed to the primary while the addresses were on their way.
 The last commits are on the secondary:
   pair_run.repositories_pushed:
+    - failhard: false
     - require:
       - pair_run: The addresses and the active services have moved
 
 Both nodes have the same files:
   pair_run.files_equal:
+    - failhard: false
     - require:
       - pair_run: The last commits are on the secondary
 
 What only the active node runs, runs on the active node alone:
   pair_run.active_alone:
+    - failhard: false
     - require:
       - pair_run: Both nodes have the same files
 
 The virtual machines have followed, if they were to:
   vm_run.followed:
+    - failhard: false
     - vms: {{ pillar.get('vms') | tojson }}
     - require:
       - pair_run: What only the active node runs, runs on the active node alone
 
-# No requisite: it runs after a failed step too, gives the lock back and says who serves.
+# No requisite: it runs after a failed step too, gives the lock back and says who serves. So no step is
+# `failhard`, whatever the master's configuration says: nothing would run after one that failed.
 The run is closed:
   pair_run.closed:
+    - failhard: false
     - order: last
 {%- endif %}

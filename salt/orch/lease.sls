@@ -11,17 +11,20 @@
 
 All members and both nodes answer and the pillar is right:
   lease_setup.possible:
+    - failhard: false
     - pair: {{ pair | tojson }}
 
 # A private key is made where it is used, and stays there. The authority's is with the master's own keys.
 Each member and each node has a certificate:
   lease_setup.certified:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - lease_setup: All members and both nodes answer and the pillar is right
 
 etcd runs on each member:
   lease_setup.running:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - lease_setup: Each member and each node has a certificate
@@ -29,6 +32,7 @@ etcd runs on each member:
 # From here on the active node serves by the lease, and the other one takes nothing without it.
 The guards of both nodes run and etcd answers them:
   lease_setup.guarded:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - lease_setup: etcd runs on each member

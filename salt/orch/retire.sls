@@ -11,11 +11,13 @@
 # Before anything is changed: it is known who serves and who has the newest data, and no other run is at work.
 Both nodes answer and it is clear who serves:
   pair_retirement.possible:
+    - failhard: false
     - pair: {{ pair | tojson }}
 
 # The standby gets what there is, for the last time.
 lsyncd has carried what there was:
   pair_retirement.carried:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - pair_retirement: Both nodes answer and it is clear who serves
@@ -23,12 +25,14 @@ lsyncd has carried what there was:
 # The standby first: a node that knows no pair takes nothing over.
 Neither node knows the pair any more:
   pair_retirement.forgotten:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - pair_retirement: lsyncd has carried what there was
 
 What is left is said:
   pair_retirement.told:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - require:
       - pair_retirement: Neither node knows the pair any more

@@ -14,6 +14,7 @@
 # One salt-run for each pair, one after another unless `at_once` says otherwise: each reads all files.
 The nodes of every pair have the same files:
   cluster_run.succeeded:
+    - failhard: false
     - operation: verify
     - pairs: {{ pair | tojson }}
     - at_once: {{ pillar.get('at_once') | tojson }}
@@ -24,6 +25,7 @@ The nodes of every pair have the same files:
 
 The primary serves and lsyncd carries to the secondary:
   pair_verification.possible:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - repair: {{ pillar.get('repair') | tojson }}
     - limit: {{ pillar.get('limit') | tojson }}
@@ -32,6 +34,7 @@ The primary serves and lsyncd carries to the secondary:
 # From the primary to the standby, as lsyncd carries: no data could move the other way.
 Both nodes have the same files:
   pair_verification.compared:
+    - failhard: false
     - pair: {{ pair | tojson }}
     - repair: {{ pillar.get('repair') | tojson }}
     - limit: {{ pillar.get('limit') | tojson }}

@@ -14,6 +14,7 @@
 # definitions are the same, the storage is the same, virtlockd guards it.
 The hosts answer and the guests may go there:
   vm_run.opened:
+    - failhard: false
     - vm: {{ pillar.get('vm') | tojson }}
     - host: {{ pillar.get('host') | tojson }}
     - away_from: {{ pillar.get('away_from') | tojson }}
@@ -23,10 +24,13 @@ The hosts answer and the guests may go there:
 
 The guests run where they should:
   vm_run.placed:
+    - failhard: false
     - require:
       - vm_run: The hosts answer and the guests may go there
 
-# No requisite: it runs after a failed step too, and gives the lock back.
+# No requisite: it runs after a failed step too, and gives the lock back. So no step is `failhard`, whatever
+# the master's configuration says: nothing would run after one that failed.
 The run is closed:
   vm_run.closed:
+    - failhard: false
     - order: last

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -241,6 +242,23 @@ def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
         assert not node.member.lock.path.exists()
         assert not node.member.pause.path.exists()
     site.run("pair.history", "salt").good("failed", "which is no unit on salt2")
+
+
+@pytest.mark.one_release
+def test_a_failed_run_is_closed_also_on_a_master_with_failhard(site, tmp_path):
+    """Which Salt would take as: nothing runs after a failed step."""
+    config = pathlib.Path(site.master.config_file).read_text()
+    (tmp_path / "master").write_text(f"{config}\nfailhard: true\n")
+    site.begin(services=["scribe"])
+    site.ledgers((6, "salt1", False), (6, "salt1", False))
+    site.primary.set_unit("scribe", "active")  # and on the secondary there is no such unit
+    words = [site.program("salt-run"), "-c", str(tmp_path), "--no-color", "--log-level=error", *BOOT]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0, done.stdout
+    assert "salt is now cold" in " ".join(done.stdout.split()), done.stdout + done.stderr
+    for node in site.nodes:
+        assert not node.member.lock.path.exists()
+        assert not node.member.pause.path.exists()
 
 
 @pytest.mark.one_release
