@@ -7,7 +7,7 @@
   addresses already and goes on serving. Running it again repairs the keys, and with `moved: true` records where
   the paths lie that an operator has moved to another disk.
 -#}
-{%- include 'orch/synced.jinja' %}
+{%- from 'orch/synced.jinja' import given with context %}
 {%- set pair = pillar.get('pair') %}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 
@@ -16,23 +16,23 @@ Every pair is adopted:
   cluster_run.succeeded:
     - failhard: false
     - operation: adopt
-    - pairs: {{ pair | tojson }}
-    - at_once: {{ pillar.get('at_once') | tojson }}
-    - moved: {{ pillar.get('moved') | tojson }}
-    - harmless: {{ pillar.get('harmless') | tojson }}
+    - pairs: {{ given(pair) }}
+    - at_once: {{ given(pillar.get('at_once')) }}
+    - moved: {{ given(pillar.get('moved')) }}
+    - harmless: {{ given(pillar.get('harmless')) }}
 {%- else %}
 
 Both nodes answer and the pillar is right:
   pair_adoption.possible:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
 
 # Cron scripts, keepalived, Pacemaker, an lsyncd of the site's own: two that look after one address are two holders.
 Nothing else looks after the pair:
   pair_adoption.preceded:
     - failhard: false
-    - pair: {{ pair | tojson }}
-    - harmless: {{ pillar.get('harmless') | tojson }}
+    - pair: {{ given(pair) }}
+    - harmless: {{ given(pillar.get('harmless')) }}
     - require:
       - pair_adoption: Both nodes answer and the pillar is right
 
@@ -40,14 +40,14 @@ Nothing else looks after the pair:
 Both nodes have the programs and a key:
   pair_adoption.configured:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - require:
       - pair_adoption: Nothing else looks after the pair
 
 Each node knows how to recognise the other:
   pair_adoption.acquainted:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - require:
       - pair_adoption: Both nodes have the programs and a key
 
@@ -55,7 +55,7 @@ Each node knows how to recognise the other:
 Each node lets the other in:
   pair_adoption.configured:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - sls: pair.access
     - require:
       - pair_adoption: Each node knows how to recognise the other
@@ -63,15 +63,15 @@ Each node lets the other in:
 Each node reaches the other:
   pair_adoption.reachable:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - require:
       - pair_adoption: Each node lets the other in
 
 The ledgers begin:
   pair_adoption.begun:
     - failhard: false
-    - pair: {{ pair | tojson }}
-    - moved: {{ pillar.get('moved') | tojson }}
+    - pair: {{ given(pair) }}
+    - moved: {{ given(pillar.get('moved')) }}
     - require:
       - pair_adoption: Each node reaches the other
 
@@ -79,7 +79,7 @@ The ledgers begin:
 A node that watches can tell whether it is itself cut off:
   pair_adoption.heard:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - require:
       - pair_adoption: The ledgers begin
 {%- endif %}

@@ -6,7 +6,7 @@
   It starts the node with the newest generation. Where that is the secondary, or where the secondary has served
   beside the primary before, `orch.recover` follows.
 -#}
-{%- include 'orch/synced.jinja' %}
+{%- from 'orch/synced.jinja' import given with context %}
 {%- set pair = pillar.get('pair') %}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 
@@ -15,16 +15,16 @@ Every pair of which no node serves has started:
   cluster_run.succeeded:
     - failhard: false
     - operation: boot
-    - pairs: {{ pair | tojson }}
-    - at_once: {{ pillar.get('at_once') | tojson }}
+    - pairs: {{ given(pair) }}
+    - at_once: {{ given(pillar.get('at_once')) }}
 {%- else %}
 
 Both nodes answer and neither serves:
   pair_run.opened:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - operation: boot
-    - plan: {{ pillar.get('plan') | tojson }}
+    - plan: {{ given(pillar.get('plan')) }}
 
 The watch is paused on both nodes:
   pair_run.watch_held:

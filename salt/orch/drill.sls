@@ -6,24 +6,24 @@
   It is refused unless the pair is ready. It is what `orch.failover` and `orch.recover` are made of, with their
   refusals and a reboot of the primary if the pillar has that. Ended in the middle, `orch.recover` is the repair.
 -#}
-{%- include 'orch/synced.jinja' %}
+{%- from 'orch/synced.jinja' import given with context %}
 {%- set pair = pillar.get('pair') %}
 
 # Before anything is changed: nothing at all is wrong, and nothing would keep the pair from coming home.
 The pair is ready and can be brought home:
   pair_drill.possible:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
 
 # --- there, as orch.failover
 
 Both nodes answer and the pair may be moved:
   pair_run.opened:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - operation: failover
-    - max_delete: {{ pillar.get('max_delete') | tojson }}
-    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
+    - max_delete: {{ given(pillar.get('max_delete')) }}
+    - max_change_percent: {{ given(pillar.get('max_change_percent')) }}
     - require:
       - pair_drill: The pair is ready and can be brought home
 
@@ -88,10 +88,10 @@ The run there is closed:
 Both nodes answer and the pair may come home:
   pair_run.opened:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - operation: recover
-    - max_delete: {{ pillar.get('max_delete') | tojson }}
-    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
+    - max_delete: {{ given(pillar.get('max_delete')) }}
+    - max_change_percent: {{ given(pillar.get('max_change_percent')) }}
     - require:
       - pair_run: What only the active node runs, runs on the secondary alone
       - pair_run: The run there is closed
@@ -170,7 +170,7 @@ The run back is closed:
 How long nobody served is kept on both nodes:
   pair_drill.ended:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - require:
       - pair_run: lsyncd and the active services run on the primary alone
       - pair_run: The run back is closed

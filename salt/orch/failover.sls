@@ -6,15 +6,15 @@
   Afterwards the pair stays there until `orch.recover` brings it home. After the watch of a manual pair has
   moved the addresses by itself, this completes the takeover: it starts the active services.
 -#}
-{%- include 'orch/synced.jinja' %}
+{%- from 'orch/synced.jinja' import given with context %}
 {%- set pair = pillar.get('pair') %}
 
 # Left alone, unless the operator says `vms: move`.
 It is clear what becomes of the virtual machines:
   vm_run.asked:
     - failhard: false
-    - pair: {{ pair | tojson }}
-    - vms: {{ pillar.get('vms') | tojson }}
+    - pair: {{ given(pair) }}
+    - vms: {{ given(pillar.get('vms')) }}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 
 # One salt-run for each pair that needs it, in the order of `after`, the pair of the masters first.
@@ -22,14 +22,14 @@ Every pair serves on its secondary:
   cluster_run.succeeded:
     - failhard: false
     - operation: failover
-    - pairs: {{ pair | tojson }}
-    - at_once: {{ pillar.get('at_once') | tojson }}
-    - plan: {{ pillar.get('plan') | tojson }}
-    - max_delete: {{ pillar.get('max_delete') | tojson }}
-    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
-    - fenced: {{ pillar.get('fenced') | tojson }}
-    - reason: {{ pillar.get('reason') | tojson }}
-    - moved: {{ pillar.get('moved') | tojson }}
+    - pairs: {{ given(pair) }}
+    - at_once: {{ given(pillar.get('at_once')) }}
+    - plan: {{ given(pillar.get('plan')) }}
+    - max_delete: {{ given(pillar.get('max_delete')) }}
+    - max_change_percent: {{ given(pillar.get('max_change_percent')) }}
+    - fenced: {{ given(pillar.get('fenced')) }}
+    - reason: {{ given(pillar.get('reason')) }}
+    - moved: {{ given(pillar.get('moved')) }}
     - require:
       - vm_run: It is clear what becomes of the virtual machines
 {%- else %}
@@ -39,14 +39,14 @@ Every pair serves on its secondary:
 Both nodes answer and the pair may be moved:
   pair_run.opened:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - operation: failover
-    - plan: {{ pillar.get('plan') | tojson }}
-    - max_delete: {{ pillar.get('max_delete') | tojson }}
-    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
-    - fenced: {{ pillar.get('fenced') | tojson }}
-    - reason: {{ pillar.get('reason') | tojson }}
-    - moved: {{ pillar.get('moved') | tojson }}
+    - plan: {{ given(pillar.get('plan')) }}
+    - max_delete: {{ given(pillar.get('max_delete')) }}
+    - max_change_percent: {{ given(pillar.get('max_change_percent')) }}
+    - fenced: {{ given(pillar.get('fenced')) }}
+    - reason: {{ given(pillar.get('reason')) }}
+    - moved: {{ given(pillar.get('moved')) }}
     - require:
       - vm_run: It is clear what becomes of the virtual machines
 
@@ -112,7 +112,7 @@ What only the active node runs, runs on the active node alone:
 The virtual machines have followed, if they were to:
   vm_run.followed:
     - failhard: false
-    - vms: {{ pillar.get('vms') | tojson }}
+    - vms: {{ given(pillar.get('vms')) }}
     - require:
       - pair_run: What only the active node runs, runs on the active node alone
 

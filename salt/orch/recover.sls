@@ -6,15 +6,15 @@
   Run it on the master of the node that serves. Each step proves what it did; one that fails leaves the
   secondary serving, and running this again goes on from what is then true.
 -#}
-{%- include 'orch/synced.jinja' %}
+{%- from 'orch/synced.jinja' import given with context %}
 {%- set pair = pillar.get('pair') %}
 
 # Left alone, unless the operator says `vms: move`.
 It is clear what becomes of the virtual machines:
   vm_run.asked:
     - failhard: false
-    - pair: {{ pair | tojson }}
-    - vms: {{ pillar.get('vms') | tojson }}
+    - pair: {{ given(pair) }}
+    - vms: {{ given(pillar.get('vms')) }}
 {%- if pair == 'all' or (pair is sequence and pair is not string) %}
 
 # One salt-run for each pair that needs it, in the order of `after`, the pair of the masters first.
@@ -22,13 +22,13 @@ Every pair that needs it has come home:
   cluster_run.succeeded:
     - failhard: false
     - operation: recover
-    - pairs: {{ pair | tojson }}
-    - at_once: {{ pillar.get('at_once') | tojson }}
-    - plan: {{ pillar.get('plan') | tojson }}
-    - max_delete: {{ pillar.get('max_delete') | tojson }}
-    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
-    - winner: {{ pillar.get('winner') | tojson }}
-    - reason: {{ pillar.get('reason') | tojson }}
+    - pairs: {{ given(pair) }}
+    - at_once: {{ given(pillar.get('at_once')) }}
+    - plan: {{ given(pillar.get('plan')) }}
+    - max_delete: {{ given(pillar.get('max_delete')) }}
+    - max_change_percent: {{ given(pillar.get('max_change_percent')) }}
+    - winner: {{ given(pillar.get('winner')) }}
+    - reason: {{ given(pillar.get('reason')) }}
     - require:
       - vm_run: It is clear what becomes of the virtual machines
 {%- else %}
@@ -38,13 +38,13 @@ Every pair that needs it has come home:
 Both nodes answer and the pair may be recovered:
   pair_run.opened:
     - failhard: false
-    - pair: {{ pair | tojson }}
+    - pair: {{ given(pair) }}
     - operation: recover
-    - plan: {{ pillar.get('plan') | tojson }}
-    - max_delete: {{ pillar.get('max_delete') | tojson }}
-    - max_change_percent: {{ pillar.get('max_change_percent') | tojson }}
-    - winner: {{ pillar.get('winner') | tojson }}
-    - reason: {{ pillar.get('reason') | tojson }}
+    - plan: {{ given(pillar.get('plan')) }}
+    - max_delete: {{ given(pillar.get('max_delete')) }}
+    - max_change_percent: {{ given(pillar.get('max_change_percent')) }}
+    - winner: {{ given(pillar.get('winner')) }}
+    - reason: {{ given(pillar.get('reason')) }}
     - require:
       - vm_run: It is clear what becomes of the virtual machines
 
@@ -132,7 +132,7 @@ lsyncd and the active services run on the active node alone:
 The virtual machines have followed, if they were to:
   vm_run.followed:
     - failhard: false
-    - vms: {{ pillar.get('vms') | tojson }}
+    - vms: {{ given(pillar.get('vms')) }}
     - require:
       - pair_run: lsyncd and the active services run on the active node alone
 

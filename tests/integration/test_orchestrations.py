@@ -374,7 +374,7 @@ FAILOVER = "orch.failover"
 
 
 def orchestrate(orchestration, **pillar):
-    return ("state.orch", orchestration, f"pillar={json.dumps(pillar)}")
+    return ("state.orch", orchestration, f"pillar={json.dumps(pillar, ensure_ascii=False)}")
 
 
 def test_one_pair_that_fails_does_not_stop_the_others(cold):
@@ -428,7 +428,12 @@ def test_several_pairs_that_are_none(cold, given, words):
             ((6, "salt1", True), (6, "salt1", True)),
             ["declared off, but it answers"],
         ),
-        ({"reason": "no power"}, ((6, "salt1", True), (6, "salt1", True)), ["A reason without the node"]),
+        # Whatever it is made of: it goes through JSON, YAML and Jinja.
+        (
+            {"reason": 'no power \U0001f525, a "test": {{ 7 }} # é'},
+            ((6, "salt1", True), (6, "salt1", True)),
+            ["A reason without the node"],
+        ),
         ({"moved": True}, ((6, "salt1", True), (6, "salt1", True)), ["moved must be true, and belongs to"]),
         (
             {"fenced": "salt1", "reason": "no power", "moved": "yes"},

@@ -54,7 +54,7 @@ def salt_run(config_dir, operation, pillar, test=False, user=None):
     """
     words = [sys.executable, "-c", "import salt.scripts; salt.scripts.salt_run()"]
     words += [f"--config-dir={config_dir}", "--out=json", "--log-level=error"]
-    words += ["state.orch", f"orch.{operation}", f"pillar={json.dumps(pillar)}"]
+    words += ["state.orch", f"orch.{operation}", f"pillar={as_yaml(pillar)}"]
     words += ["test=True"] if test else []
     more = {orchestration.ASKED_BY: user} if user else {}
     environment = {**os.environ, **more}
@@ -63,6 +63,21 @@ def salt_run(config_dir, operation, pillar, test=False, user=None):
     states = _states(said)
     text = "" if states else f"{said}\n{done.stderr.decode(errors='replace')}".strip()[-2000:]
     return done.returncode, states, text
+
+
+def as_yaml(value):
+    """
+    A value as Salt's command line reads it, which is YAML, in letters of ASCII. Pure.
+
+    JSON writes a character beyond the first 65536, such as a smiley, as two escapes, and YAML takes neither.
+    """
+    return "".join(map(_escaped, json.dumps(value, ensure_ascii=False)))
+
+
+def _escaped(one):
+    if " " <= one <= "~":
+        return one
+    return "\\ufffd" if "\ud800" <= one <= "\udfff" else f"\\U{ord(one):08x}"
 
 
 def _states(printed):
