@@ -120,6 +120,8 @@ class Cluster:
         self._at_once = at_once
         self._test = test
         self._more = more or {}
+        # To the master that does the rest after its address has moved, it is root who asks: it was told who.
+        self._user = os.environ.get(orchestration.ASKED_BY) or opts.get("user")
         self._nodes = minions.Nodes(opts)
         #: What has come out, by pair: ``result``, ``comment``, ``seconds``.
         self.outcomes = {}
@@ -192,7 +194,9 @@ class Cluster:
     def _delegate(self, node, names):
         """The minions have followed the address, so the master there does the rest."""
         pillar = {"pair": names, "at_once": self._at_once, **self._more}
-        answers, errors = self._nodes.try_all([node], "pair.orchestrate", self._operation, pillar)
+        answers, errors = self._nodes.try_all(
+            [node], "pair.orchestrate", self._operation, pillar, user=self._user
+        )
         told = answers.get(node, {})
         for name in names:
             one = told.get(name) or {
@@ -242,7 +246,7 @@ class Cluster:
             self._operation,
             {"pair": name, **self._more},
             self._test,
-            self._opts.get("user"),
+            self._user,
         )
         failed = [one for one in states if one["result"] is False]
         if status == 0 and states:
