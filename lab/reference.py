@@ -381,7 +381,7 @@ def _handed(text, states):
         call = re.match(r"  ([a-z_]+)\.([a-z_]+):", line)
         if call:
             called = call.groups()
-        given = re.match(r"    - (\w+): \{\{ (?:pillar\.get\('(\w+)'\)|(\w+)) \| tojson \}\}", line)
+        given = re.match(r"    - (\w+): \{\{ given\((?:pillar\.get\('(\w+)'\)|(\w+))\) \}\}", line)
         if not given or not called:
             continue
         argument, key = given.group(1), given.group(2) or names.get(given.group(3))

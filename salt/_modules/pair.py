@@ -665,7 +665,7 @@ def reload(pair, units):
 
 
 @salt_errors.translated
-def orchestrate(operation, pillar):
+def orchestrate(operation, pillar, user=None):
     """
     Run an orchestration on several pairs with the salt-master of this node, and wait for its end.
 
@@ -677,8 +677,10 @@ def orchestrate(operation, pillar):
     pillar
         What ``salt-run state.orch`` is given in ``pillar=``.
 
-    Returns, by pair, ``{"result": …, "comment": …, "seconds": …}``. Raises ``CommandExecutionError`` with
-    what was printed when it could not begin.
+    user
+        Who has asked, for the history; by default the user as whom the minion runs.
+
+    Returns ``{pair: {"result", "comment", "seconds"}}``. Raises ``CommandExecutionError`` if it cannot begin.
 
     CLI Example:
 
@@ -687,9 +689,8 @@ def orchestrate(operation, pillar):
         salt 'salt1' pair.orchestrate recover '{pair: [mgmt, mx]}'
     """
     if operation not in plans.OPERATIONS:
-        known = ", ".join(plans.OPERATIONS)
-        raise SaltInvocationError(f"operation must be one of {known}, not {operation!r}.")
-    _, states, text = cluster.salt_run(__opts__["config_dir"], operation, pillar)
+        raise SaltInvocationError(f"operation is {operation!r}, not one of {', '.join(plans.OPERATIONS)}.")
+    _, states, text = cluster.salt_run(__opts__["config_dir"], operation, pillar, user=user)
     if not states:
         raise CommandExecutionError(f"orch.{operation} did not begin on {__opts__['id']}: {text}")
     found = {name: one for state in states for name, one in state["changes"].items()}

@@ -8,13 +8,11 @@ Functions of the module ``pair``, by its virtual name; highstate and ``orch.adop
     salt 'salt1' pair.reaches_peer salt
 """
 
-import pathlib
-import pwd
-
 import salt_errors
 from failback.decisions import roles
 from failback.host import login_shell
 from failback.pair import Member
+from failback.peer import key_file as key_files
 from failback.peer import ssh
 from failback.peer import trust as trusts
 from failback.pillar import pairs
@@ -22,9 +20,6 @@ from salt_node import member as _member
 from salt_node import paths as _paths
 
 __virtualname__ = "pair"
-
-#: Where highstate's block in a file of keys begins.
-KEYS_BEGIN = "# failback: begin (managed by Salt)"
 
 
 def __virtual__():
@@ -211,8 +206,9 @@ def former_key_files(of_root, now=None):
     now
         The one in use.
 
-    Returns a list of paths: of ``of_root``, and of the file of the account that the rules of sudo name, those
-    that have Failback's block and are not ``now``.
+    Returns a list of ``{"file": path, "account": name}``: of ``of_root``, and of the file of the account that
+    the rules of sudo name, those that have Failback's block and are not ``now``. One that root does not read,
+    such as a link in the home of an account, is listed too.
 
     CLI Example:
 
@@ -222,9 +218,12 @@ def former_key_files(of_root, now=None):
     """
     rules = _paths().sudo_rules
     account = trusts.sudo_user(rules.read_text()) if rules.exists() else None
-    found = [of_root, *([key_file(account)] if account else [])]
-    marked = [one for one in found if one != now and pathlib.Path(one).exists()]
-    return [one for one in marked if KEYS_BEGIN in pathlib.Path(one).read_text(errors="replace")]
+    found = {of_root: roles.ROOT, **({key_files.of_account(account): account} if account else {})}
+    return [
+        {"file": file, "account": account}
+        for file, account in found.items()
+        if file != now and key_files.has_block(file, account)
+    ]
 
 
 @salt_errors.translated
@@ -241,11 +240,65 @@ def key_file(account):
 
         salt 'salt1' pair.key_file failback
     """
-    try:
-        home = pwd.getpwnam(account).pw_dir
-    except KeyError:
-        home = f"/home/{account}"
-    return f"{home}/.ssh/authorized_keys"
+    return key_files.of_account(account)
+
+
+@salt_errors.translated
+def write_keys(file, account, lines, test=False):
+    """
+    Keep some lines between Failback's marks in a file of authorized keys; all else in it stays.
+
+    The file is made if it is not there, and gets the mode that sshd needs. In the home of an account no link
+    is followed.
+
+    file
+        Its path.
+
+    account
+        Whose keys they are: ``root``, or the account in whose home the file is.
+
+    lines
+        Text, one key a line, as ``pair.authorized_keys`` renders them.
+
+    test
+        Say what would change, and change nothing.
+
+    Returns what changed, ``{"keys": {"old": …, "new": …}, "mode": {"old": …, "new": …}}``; empty where all is
+    well. Raises ``CommandExecutionError``, naming what is in the way.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.write_keys /root/.ssh/authorized_keys root 'restrict ssh-ed25519 AAAA…' test=True
+    """
+    return key_files.write(file, account, lines, test)
+
+
+@salt_errors.translated
+def remove_keys(file, account, test=False):
+    """
+    Let no key be between Failback's marks in a file of authorized keys; all else in it stays.
+
+    file
+        Its path.
+
+    account
+        Whose keys they are: ``root``, or the account in whose home the file is.
+
+    test
+        Say what would change, and change nothing.
+
+    Returns what changed, ``{"keys": {"old": …, "new": ""}}``; empty where there is none. Raises
+    ``CommandExecutionError``, naming what is in the way.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'salt1' pair.remove_keys /root/.ssh/authorized_keys root test=True
+    """
+    return key_files.remove(file, account, test)
 
 
 @salt_errors.translated

@@ -147,7 +147,7 @@ def unlock(pair, run):
 
 
 @salt_errors.translated
-def pause(pair, seconds, reason, run=None, user=None):
+def pause(pair, seconds, reason, user=None):
     """
     Pause the watch of a pair on this node; it resumes by itself.
 
@@ -160,13 +160,11 @@ def pause(pair, seconds, reason, run=None, user=None):
     reason
         Shown by ``pair.status``.
 
-    run
-        The run on whose behalf; that run ends it early.
-
     user
-        Who asks.
+        Who asks, as the caller says.
 
-    Returns the pause: ``until`` (seconds since the epoch), ``reason``, ``run`` and ``user``.
+    It stands beside that of a run, and neither shortens nor ends the other. Returns the pause: ``until``
+    (seconds since the epoch), ``reason``, ``run`` (None) and ``user``.
 
     CLI Example:
 
@@ -174,10 +172,10 @@ def pause(pair, seconds, reason, run=None, user=None):
 
         salt 'salt2' pair.pause salt 600 'switch maintenance'
     """
-    return _member(pair).pause.set(seconds, reason, run, user)
+    return _member(pair).pause.set(seconds, reason, user=user)
 
 
-def hold(pair, seconds, reason, run=None):
+def hold(pair, seconds, reason):
     """
     The former name of ``pair.pause``, for one release.
 
@@ -190,9 +188,6 @@ def hold(pair, seconds, reason, run=None):
     reason
         Shown by ``pair.status``.
 
-    run
-        The run on whose behalf; that run ends it early.
-
     CLI Example:
 
     .. code-block:: bash
@@ -200,20 +195,18 @@ def hold(pair, seconds, reason, run=None):
         salt 'salt2' pair.hold salt 600 'switch maintenance'
     """
     log.warning("pair.hold is called pair.pause now; the next release does not know the old name.")
-    return pause(pair, seconds, reason, run)
+    return pause(pair, seconds, reason)
 
 
 @salt_errors.translated
-def resume(pair, run=None):
+def resume(pair):
     """
-    End a pause of the watch. Returns True when there was one.
+    End all pauses of the watch. Returns True when there was one.
 
     pair
         Name of the pair.
 
-    run
-        End only that run's pause. Without it all of them; refused while a run owns the lock, for it may
-        be in the middle of a handover.
+    Refused while a run owns the lock, for it may be in the middle of a handover; a run ends its pause itself.
 
     CLI Example:
 
@@ -223,9 +216,9 @@ def resume(pair, run=None):
     """
     member = Member(pair, _paths())
     found = member.lock.read()
-    if run is None and found and found["state"] == "held":
+    if found and found["state"] == "held":
         raise CommandExecutionError(locks.refusal(pair, found))
-    return member.pause.clear(run)
+    return member.pause.clear()
 
 
 @salt_errors.translated

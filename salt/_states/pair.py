@@ -65,6 +65,59 @@ def key_present(name):
     return _keep(name, "The key is already there.", needed, "Would make the key.", put)
 
 
+def keys_allowed(name, file, account, lines):
+    """
+    The keys of the other node, and no others of a peer, are in a file of authorized keys.
+
+    They stand between two marks; all else in the file stays. No link in the home of an account is followed.
+
+    name
+        What this is, in words.
+
+    file
+        Path of the file; it is made if it is not there.
+
+    account
+        Whose keys they are: ``root``, or the account in whose home the file is.
+
+    lines
+        Text, one key a line, as ``pair.authorized_keys`` renders them.
+    """
+
+    def needed():
+        return __salt__["pair.write_keys"](file, account, lines, test=True)
+
+    def put(_changes):
+        __salt__["pair.write_keys"](file, account, lines)
+        return f"{file} was written."
+
+    return _keep(name, f"{file} is as it should be.", needed, f"Would write {file}.", put)
+
+
+def keys_removed(name, file, account):
+    """
+    No key of the other node is left in a file of authorized keys; all else in it stays.
+
+    name
+        What this is, in words.
+
+    file
+        Path of the file; there need not be one.
+
+    account
+        Whose keys they are: ``root``, or the account in whose home the file is.
+    """
+
+    def needed():
+        return __salt__["pair.remove_keys"](file, account, test=True)
+
+    def put(_changes):
+        __salt__["pair.remove_keys"](file, account)
+        return f"They were removed from {file}."
+
+    return _keep(name, f"There is none in {file}.", needed, f"Would remove them from {file}.", put)
+
+
 def fence_agent_known(name, pair):
     """
     The node has the fence agent that switches the other node off, as the pillar names it.

@@ -8,25 +8,29 @@
   A guest is started only when the other host has answered that it does not run there, or a person says
   that it is off. Running this again goes on from what is then true.
 -#}
-{%- include 'orch/synced.jinja' %}
+{%- from 'orch/synced.jinja' import given with context %}
 
 # Before anything is changed: the words mean something, both hosts answer, no other run owns the lock, the
 # definitions are the same, the storage is the same, virtlockd guards it.
 The hosts answer and the guests may go there:
   vm_run.opened:
-    - vm: {{ pillar.get('vm') | tojson }}
-    - host: {{ pillar.get('host') | tojson }}
-    - away_from: {{ pillar.get('away_from') | tojson }}
-    - how: {{ pillar.get('how') | tojson }}
-    - fenced: {{ pillar.get('fenced') | tojson }}
-    - reason: {{ pillar.get('reason') | tojson }}
+    - failhard: false
+    - vm: {{ given(pillar.get('vm')) }}
+    - host: {{ given(pillar.get('host')) }}
+    - away_from: {{ given(pillar.get('away_from')) }}
+    - how: {{ given(pillar.get('how')) }}
+    - fenced: {{ given(pillar.get('fenced')) }}
+    - reason: {{ given(pillar.get('reason')) }}
 
 The guests run where they should:
   vm_run.placed:
+    - failhard: false
     - require:
       - vm_run: The hosts answer and the guests may go there
 
-# No requisite: it runs after a failed step too, and gives the lock back.
+# No requisite: it runs after a failed step too, and gives the lock back. So no step is `failhard`, whatever
+# the master's configuration says: nothing would run after one that failed.
 The run is closed:
   vm_run.closed:
+    - failhard: false
     - order: last

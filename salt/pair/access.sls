@@ -14,7 +14,7 @@ The account {{ account }} is there for the other node:
     - shell: /bin/sh
     - require_in:
       - pair: Whoever comes over SSH hears nothing but the answer
-      - file: The file of authorized keys exists
+      - pair: The peer's key may ask for the verbs of a peer
   {%- endif %}
 
 The package of sudo is installed:
@@ -31,7 +31,7 @@ The account {{ account }} may ask for the verbs of a peer and nothing else:
     - require:
       - pkg: The package of sudo is installed
     - require_in:
-      - file: The file of authorized keys exists
+      - pair: The peer's key may ask for the verbs of a peer
 {%- endif %}
 
 Whoever comes over SSH hears nothing but the answer:
@@ -60,38 +60,21 @@ The node connects to its peers with that key alone:
     - require:
       - pair: The node has a key of its own for its pair
 
-# In a test on a new node the file may not be there yet.
-{%- if not opts['test'] or salt['file.file_exists'](keys) %}
-The peer's key may ask for the verbs of a peer:
-  file.blockreplace:
-    - name: {{ keys }}
-    - marker_start: '# failback: begin (managed by Salt)'
-    - marker_end: '# failback: end'
-    - content: {{ salt['pair.authorized_keys']() | tojson }}
-    - append_if_not_found: true
-    - require:
-      - file: The file of authorized keys exists
-{%- endif %}
-
 # An account's is root's if it is made here: sshd takes that, and the account cannot change it.
-The file of authorized keys exists:
-  file.managed:
-    - name: {{ keys }}
-    - replace: false
-    - mode: '{{ '0600' if account == 'root' else '0644' }}'
-    - dir_mode: '{{ '0700' if account == 'root' else '0755' }}'
-    - makedirs: true
+The peer's key may ask for the verbs of a peer:
+  pair.keys_allowed:
+    - file: {{ keys }}
+    - account: {{ account }}
+    - lines: {{ salt['pair.authorized_keys']() | tojson }}
 
-{%- for file in salt['pair.former_key_files'](node.authorized_keys, now=keys) %}
+{%- for former in salt['pair.former_key_files'](node.authorized_keys, now=keys) %}
 
-No key of a peer is left in {{ file }}:
-  file.blockreplace:
-    - name: {{ file }}
-    - marker_start: '# failback: begin (managed by Salt)'
-    - marker_end: '# failback: end'
-    - content: ''
+No key of a peer is left in {{ former.file }}:
+  pair.keys_removed:
+    - file: {{ former.file }}
+    - account: {{ former.account }}
     - require:
-      - file: The file of authorized keys exists
+      - pair: The peer's key may ask for the verbs of a peer
 {%- endfor %}
 {%- if account == 'root' %}
 

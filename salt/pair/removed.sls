@@ -11,13 +11,11 @@ include:
 {#- Not by pair/map.jinja: a node whose pillar has lost what its distribution needs must leave all the same. -#}
 {%- set lookup = (pillar.get('failback') or {}).get('lookup') or {} %}
 {%- set keys = lookup.get('authorized_keys') or '/root/.ssh/authorized_keys' %}
-{%- for file in salt['pair.former_key_files'](keys) %}
-Nobody's key in {{ file }} may ask for anything any more:
-  file.blockreplace:
-    - name: {{ file }}
-    - marker_start: '# failback: begin (managed by Salt)'
-    - marker_end: '# failback: end'
-    - content: ''
+{%- for former in salt['pair.former_key_files'](keys) %}
+Nobody's key in {{ former.file }} may ask for anything any more:
+  pair.keys_removed:
+    - file: {{ former.file }}
+    - account: {{ former.account }}
 {%- endfor %}
 
 No account may ask for anything any more:

@@ -232,7 +232,7 @@ def test_a_site_overrides_any_entry(node):
     assert named(found, "The packages of a pair's node are installed")["pkgs"] == ["one", "two"]
     assert named(found, "The packages of a host of salt are installed")["pkgs"] == ["four"]
     assert named(found, "The fence agents for salt are installed")["pkgs"] == ["five"]
-    assert named(found, "The file of authorized keys exists")["name"] == "/etc/ssh/keys/root"
+    assert named(found, "The peer's key may ask for the verbs of a peer")["file"] == "/etc/ssh/keys/root"
     assert "three.service" in found.names("service.running")
     assert "/etc/conf.d/libvirt-guests" in found.names("file.replace")
     program = named(found, "The program failback is in place")["contents"]

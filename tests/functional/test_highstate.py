@@ -281,3 +281,19 @@ def test_a_pair_with_a_lease_has_its_guard_and_one_without_it_loses_it(compiled,
     wants.mkdir(parents=True)
     (wants / unit).write_text("")
     assert Compiled(opts).names("service.dead") == [unit]
+
+
+def test_root_writes_nothing_by_its_name_into_the_home_of_an_account(compiled, pairs, tree, tmp_path):
+    """Whose it is could put a link there: only what goes through no link may write."""
+    base = of(compiled, pairs, "salt", "primary").opts
+    pillar_tree.copy(tree, tmp_path / "pillar")
+    place = tmp_path / "pillar/pairs/salt.sls"
+    text = place.read_text()
+    place.write_text(text.replace("host: 10.0.0.11}", "host: 10.0.0.11, ssh_user: anna}", 1))
+    more = {"failback_root": str(tmp_path / "node"), "pillar_roots": {"base": [str(tmp_path / "pillar")]}}
+    found = Compiled({**base, "pillar": {}, **more})
+    assert found.modules["pair.ssh_user"]() == "anna"
+    by_name = {one["name"] for one in found.chunks if one["state"] == "file"}
+    assert [name for name in by_name if "/.ssh" in name or name.startswith("/home")] == []
+    (allowed,) = [one for one in found.chunks if one["fun"] == "keys_allowed"]
+    assert (allowed["file"], allowed["account"]) == ("/home/anna/.ssh/authorized_keys", "anna")

@@ -1,7 +1,10 @@
 """The files of the pillar on a master: their pairs, their lines, and what Jinja and YAML cannot read."""
 
 import pytest
+import salt.utils.args
+import salt.utils.yaml
 
+from failback.pillar import check
 from failback_master import pillar_files
 
 TEXT = """\
@@ -95,3 +98,12 @@ def test_what_cannot_be_read_is_named_with_its_line(opts, text, line, words):
 )
 def test_what_can_be_read_is_not_named(opts, text):
     assert pillar_files.broken(pillar_files.read(opts({"pairs/web.sls": text}))) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["web", "2024-01-02", "12-30", "1a", "0xg", "y", "2024", "1_000", "0x1F", "no", "None"]
+)
+def test_what_the_check_takes_for_a_name_is_text_to_salt_and_nothing_else_is(name):
+    read = [salt.utils.yaml.safe_load(name), salt.utils.args.yamlify_arg(name)]
+    read.append(salt.utils.args.parse_input([f"pair={name}"], condition=False)[1].get("pair"))
+    assert (check.name_wanted(name) is None) == (read == [name] * 3), read

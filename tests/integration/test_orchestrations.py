@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -244,6 +245,23 @@ def test_a_step_that_fails_fails_the_run_and_gives_everything_back(site):
 
 
 @pytest.mark.one_release
+def test_a_failed_run_is_closed_also_on_a_master_with_failhard(site, tmp_path):
+    """Which Salt would take as: nothing runs after a failed step."""
+    config = pathlib.Path(site.master.config_file).read_text()
+    (tmp_path / "master").write_text(f"{config}\nfailhard: true\n")
+    site.begin(services=["scribe"])
+    site.ledgers((6, "salt1", False), (6, "salt1", False))
+    site.primary.set_unit("scribe", "active")  # and on the secondary there is no such unit
+    words = [site.program("salt-run"), "-c", str(tmp_path), "--no-color", "--log-level=error", *BOOT]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0, done.stdout
+    assert "salt is now cold" in " ".join(done.stdout.split()), done.stdout + done.stderr
+    for node in site.nodes:
+        assert not node.member.lock.path.exists()
+        assert not node.member.pause.path.exists()
+
+
+@pytest.mark.one_release
 def test_a_service_that_starts_and_dies_at_once_fails_the_step(site):
     site.begin(services=["scribe", "reader"])
     site.ledgers((6, "salt1", False), (6, "salt1", False))
@@ -356,7 +374,7 @@ FAILOVER = "orch.failover"
 
 
 def orchestrate(orchestration, **pillar):
-    return ("state.orch", orchestration, f"pillar={json.dumps(pillar)}")
+    return ("state.orch", orchestration, f"pillar={json.dumps(pillar, ensure_ascii=False)}")
 
 
 def test_one_pair_that_fails_does_not_stop_the_others(cold):
@@ -410,7 +428,12 @@ def test_several_pairs_that_are_none(cold, given, words):
             ((6, "salt1", True), (6, "salt1", True)),
             ["declared off, but it answers"],
         ),
-        ({"reason": "no power"}, ((6, "salt1", True), (6, "salt1", True)), ["A reason without the node"]),
+        # Whatever it is made of: it goes through JSON, YAML and Jinja.
+        (
+            {"reason": 'no power \U0001f525, a "test": {{ 7 }} # é'},
+            ((6, "salt1", True), (6, "salt1", True)),
+            ["A reason without the node"],
+        ),
         ({"moved": True}, ((6, "salt1", True), (6, "salt1", True)), ["moved must be true, and belongs to"]),
         (
             {"fenced": "salt1", "reason": "no power", "moved": "yes"},

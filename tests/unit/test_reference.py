@@ -98,8 +98,8 @@ ORCHESTRATION = """\
 # A comment.
 Both nodes answer:
   pair_run.opened:
-    - pair: {{ pair | tojson }}
-    - winner: {{ pillar.get('winner') | tojson }}
+    - pair: {{ given(pair) }}
+    - winner: {{ given(pillar.get('winner')) }}
 
 The run is closed:
   pair_run.closed:
@@ -232,7 +232,7 @@ def test_each_link_of_the_contents_has_its_heading(tree):
         ),
         (
             "salt/orch/x.sls",
-            "{#- X. -#}\nA step:\n  pair_run.opened:\n    - reason: {{ pillar.get('reason') | tojson }}\n",
+            "{#- X. -#}\nA step:\n  pair_run.opened:\n    - reason: {{ given(pillar.get('reason')) }}\n",
             "salt/orch/x.sls: nothing says what the pillar key reason means.",
         ),
         (

@@ -54,7 +54,7 @@ def salt_run(config_dir, operation, pillar, test=False, user=None):
     """
     words = [sys.executable, "-c", "import salt.scripts; salt.scripts.salt_run()"]
     words += [f"--config-dir={config_dir}", "--out=json", "--log-level=error"]
-    words += ["state.orch", f"orch.{operation}", f"pillar={json.dumps(pillar)}"]
+    words += ["state.orch", f"orch.{operation}", f"pillar={as_yaml(pillar)}"]
     words += ["test=True"] if test else []
     more = {orchestration.ASKED_BY: user} if user else {}
     environment = {**os.environ, **more}
@@ -63,6 +63,21 @@ def salt_run(config_dir, operation, pillar, test=False, user=None):
     states = _states(said)
     text = "" if states else f"{said}\n{done.stderr.decode(errors='replace')}".strip()[-2000:]
     return done.returncode, states, text
+
+
+def as_yaml(value):
+    """
+    A value as Salt's command line reads it, which is YAML, in letters of ASCII. Pure.
+
+    JSON writes a character beyond the first 65536, such as a smiley, as two escapes, and YAML takes neither.
+    """
+    return "".join(map(_escaped, json.dumps(value, ensure_ascii=False)))
+
+
+def _escaped(one):
+    if " " <= one <= "~":
+        return one
+    return "\\ufffd" if "\ud800" <= one <= "\udfff" else f"\\U{ord(one):08x}"
 
 
 def _states(printed):
@@ -105,6 +120,8 @@ class Cluster:
         self._at_once = at_once
         self._test = test
         self._more = more or {}
+        # To the master that does the rest after its address has moved, it is root who asks: it was told who.
+        self._user = os.environ.get(orchestration.ASKED_BY) or opts.get("user")
         self._nodes = minions.Nodes(opts)
         #: What has come out, by pair: ``result``, ``comment``, ``seconds``.
         self.outcomes = {}
@@ -177,7 +194,9 @@ class Cluster:
     def _delegate(self, node, names):
         """The minions have followed the address, so the master there does the rest."""
         pillar = {"pair": names, "at_once": self._at_once, **self._more}
-        answers, errors = self._nodes.try_all([node], "pair.orchestrate", self._operation, pillar)
+        answers, errors = self._nodes.try_all(
+            [node], "pair.orchestrate", self._operation, pillar, user=self._user
+        )
         told = answers.get(node, {})
         for name in names:
             one = told.get(name) or {
@@ -227,7 +246,7 @@ class Cluster:
             self._operation,
             {"pair": name, **self._more},
             self._test,
-            self._opts.get("user"),
+            self._user,
         )
         failed = [one for one in states if one["result"] is False]
         if status == 0 and states:

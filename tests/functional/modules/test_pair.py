@@ -146,6 +146,23 @@ def test_a_living_run_keeps_the_pair_and_its_pause(modules, member):
         modules.pair.resume("salt")
 
 
+def test_nobody_ends_or_shortens_the_pause_of_a_living_run_by_its_name(modules, member):
+    """Under ``publisher_acl``, whoever may call these functions knows its name from ``pair.report``."""
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt1"))
+    hold_the_watch(modules, living())
+    until = member.pause.read()["until"]
+    for call in (
+        lambda: modules.pair.resume("salt", run=RUN),
+        lambda: modules.pair.pause("salt", 0.01, "an operator", run=RUN),
+        lambda: modules.pair.hold("salt", 0.01, "an operator", RUN),
+    ):
+        with pytest.raises((TypeError, CommandExecutionError)):
+            call()
+    modules.pair.pause("salt", 5, "an operator", user="alice")
+    left = member.pause.read()
+    assert left["run"] == RUN and left["until"] == pytest.approx(until, abs=1)
+
+
 def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, member):
     hold_the_watch(modules, owner(2**22 + 1, 1))
     assert modules.pair.lock("salt", NEXT, "recover", living(), 600)["taken_over"] == RUN

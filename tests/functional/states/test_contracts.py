@@ -24,6 +24,7 @@ from salt.utils.decorators.state import OutputUnifier
 from failback.host import files
 from failback.host import system
 from failback.host.paths import Paths
+from failback.peer import key_file
 from failback.replication import gate
 
 pytestmark = pytest.mark.needs("root")
@@ -167,6 +168,20 @@ def of_the_shell(opts, root, stack, monkeypatch):
     return Stage(opts, root, name="Nothing but the answer").load()
 
 
+def of_the_keys(state):
+    def make(opts, root, stack, monkeypatch):
+        keys = root / "home/anna/.ssh/authorized_keys"
+        words = {"name": "The keys", "file": str(keys), "account": "anna"}
+        if state == "keys_allowed":
+            words["lines"] = "restrict ssh-ed25519 AAAA salt2"
+        else:
+            keys.parent.mkdir(parents=True)
+            keys.write_text(key_file.replaced("", "restrict ssh-ed25519 AAAA salt2"))
+        return Stage(opts, root, **words).load()
+
+    return make
+
+
 def of_the_sync(opts, root, stack, monkeypatch):
     nodes = trees.Nodes(root.parent)
     trees.make(nodes.there, {"srv/salt/changed": "new!", "srv/salt/added": "1"})
@@ -219,6 +234,8 @@ STAGES = {
     "lsyncd.running": of_lsyncd("running"),
     "lsyncd.stopped": of_lsyncd("stopped"),
     "pair.key_present": of_the_pair("key_present"),
+    "pair.keys_allowed": of_the_keys("keys_allowed"),
+    "pair.keys_removed": of_the_keys("keys_removed"),
     "pair.fence_agent_known": of_the_pair("fence_agent_known"),
     "pair.release_in_force": of_the_pair("release_in_force"),
     "pair.flat_program_absent": of_the_pair("flat_program_absent"),

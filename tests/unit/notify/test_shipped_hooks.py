@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+import yaml
 
 from failback.decisions import events
 
@@ -33,7 +34,7 @@ def test_each_hook_that_the_pillar_may_name_is_there():
 def hook(tmp_path):
     """Runs a hook whose text has been changed so that it touches nothing of this machine."""
 
-    def run(name, changes, environment=None):
+    def run(name, changes, environment=None, event=EVENT):
         text = (HOOKS / name).read_text()
         for before, after in changes.items():
             assert before in text
@@ -42,7 +43,7 @@ def hook(tmp_path):
         program.write_text(text)
         return subprocess.run(
             [sys.executable, "-I", program],
-            input=json.dumps(EVENT),
+            input=json.dumps(event),
             capture_output=True,
             text=True,
             env=environment or {},
@@ -137,6 +138,18 @@ class TestSaltEvent:
         words = (tmp_path / "words").read_text().splitlines()
         assert "failback/salt/event/takeover" in words
         assert json.loads(words[-1]) == EVENT
+
+    @pytest.mark.parametrize(
+        "said", ["\U0001f525 burnt", "a \"q\" 'p' # c\n\\ {x: 1}", "é\x7f\x9b\u2028\U000e0041"]
+    )
+    def test_whatever_is_said_comes_out_of_the_yaml_that_salt_reads(self, hook, tmp_path, said):
+        executable(tmp_path / "salt-call", f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\n')
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        event = {**EVENT, "sentence": said}
+        assert hook("salt-event", {path: str(tmp_path)}, event=event).returncode == 0
+        word = (tmp_path / "words").read_text().splitlines()[-1]
+        assert word.isascii() and word.isprintable()
+        assert yaml.load(word, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) == event
 
     def test_without_salt_it_says_so(self, hook, tmp_path):
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused(facts, address, words):
         assert one in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../x", "all the pairs", None, 5])
+@pytest.mark.parametrize("name", ["", "a b", "../x", "all the pairs", "all", "no", "2024", None, 5])
 def test_a_name_that_no_pair_can_have(name):
     with pytest.raises(Refused, match="cannot be the name of a pair"):
         draft.draft(name, both())

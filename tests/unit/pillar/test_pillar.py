@@ -333,6 +333,27 @@ def test_a_name_that_no_pair_may_have(name):
     assert [key for _, key in named({name: pair()})] == ["pairs"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["2024", "0", "007", "1_000", "8_", "1e3", "1E5", "0x1F", "0X1f", "0x_1", "0b1", "0o7"]
+    + ["no", "on", "Off", "YES", "true", "False", "null", "Null", "none", "None"]
+    + [2024, 1.5, None, True],
+)
+def test_a_name_that_is_read_as_no_text_is_refused_and_quotes_are_not_advised(name):
+    (problem,) = check.problems({name: pair()})
+    said = check.sentence(problem)
+    assert "another name: YAML and the command line read this one as a number" in said
+    assert "quotes in the pillar do not help" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["web", "a1", "1a", "2024-web", "12-30", "2024-01-02", "e3", "x1F", "0xg", "on1", "no-1", "y", "n"],
+)
+def test_a_name_that_only_looks_like_a_number_or_a_word_is_taken(name):
+    assert check.problems({name: pair()}) == []
+
+
 @pytest.mark.parametrize("pairs", [None, [], {}, "salt", 3])
 def test_no_pairs_at_all(pairs):
     (problem,) = check.problems(pairs)

@@ -27,7 +27,7 @@ TYPICAL = {
     "        watch: {on: off}": ["on: off, which YAML reads as true or false"],
     "      - no": ["no, which YAML reads as true or false"],
     "    vms: [idm, on]": ["on, which YAML reads as true or false"],
-    "  no:": ["the key no, which YAML reads as true or false", '"no"'],
+    "  no:": ["the key no, which YAML reads as true or false", "another name", '"no"', "no name of a pair"],
     "  yes: {primary: a, secondary: b}": ["the key yes"],
     "    primary:\u00a0web1": ["a space that may not be broken"],
     "\ufeffpairs:": ["a byte order mark"],

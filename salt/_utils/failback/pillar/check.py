@@ -47,6 +47,13 @@ NEVER_ITSELF = (
 #: Words that stand for something else where a pair's name is expected.
 RESERVED = ("all",)
 
+#: What YAML, or Salt on its command line, takes for a number, a truth or nothing. A name in quotes in the
+#: pillar would be a text there, and something else in ``pair=…``, in ``pillar='{pair: …}'`` and in a state.
+NO_TEXT = re.compile(
+    r"[0-9][0-9_]*([eE][0-9]+)?|0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
+    r"|(?i:true|false|yes|no|on|off|null|none)"
+)
+
 
 def problems(pairs, files=None):
     """
@@ -90,6 +97,29 @@ def problems(pairs, files=None):
     return found
 
 
+def name_wanted(name):
+    """
+    What a pair should be called instead. Pure.
+
+    name
+        What stands where a pair's name should, whatever YAML or the command line has made of it.
+
+    Returns words such as ``another name: …``; None for a name that can be used.
+    """
+    if not isinstance(name, str) or NO_TEXT.fullmatch(name):
+        return (
+            "another name: YAML and the command line read this one as a number, or as true, false or "
+            "nothing, and quotes in the pillar do not help on the command line"
+        )
+    if not re.fullmatch(schema.PAIR_NAME, name):
+        return (
+            "a pair's name of letters, digits, '_' and '-', at most 64, which begins with a letter or a digit"
+        )
+    if name in RESERVED:
+        return "another name: this word stands for every pair"
+    return None
+
+
 def sentence(problem):
     """One problem as a sentence with file, pair, key, what was found and what is wanted."""
     whose = f"pair {problem['pair']}, " if problem["pair"] else ""
@@ -115,15 +145,9 @@ def _words(value):
 
 def _own_problems(name, data):
     # What one pair shows by itself: first its shape, and once that is right, its sense.
-    if not isinstance(name, str) or not re.fullmatch(schema.PAIR_NAME, name):
-        yield _problem(
-            name,
-            "pairs",
-            name,
-            "a pair's name of letters, digits, '_' and '-', which begins with a letter or a digit",
-        )
-    elif name in RESERVED:
-        yield _problem(name, "pairs", name, "another name: this word stands for every pair")
+    wanted = name_wanted(name)
+    if wanted:
+        yield _problem(name, "pairs", name, wanted)
     data = normalise.as_meant(data)
     shape = list(_shape(name, data))
     yield from shape

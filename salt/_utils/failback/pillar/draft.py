@@ -3,10 +3,9 @@ The first pillar file of a new pair, from what its two nodes say of themselves. 
 """
 
 import ipaddress
-import re
 
 from failback.errors import Refused
-from failback.pillar import schema
+from failback.pillar import check
 
 #: What everybody needs is written out; what a site may add is a comment.
 HEADER = """\
@@ -67,8 +66,9 @@ def draft(pair, facts, address=None):
     Returns YAML with comments. Raises ``Refused`` when the nodes have no network in common, or none for the
     address.
     """
-    if not isinstance(pair, str) or not re.match(schema.PAIR_NAME, pair):
-        raise Refused(f"{pair!r} cannot be the name of a pair: letters, digits, '_' and '-', at most 64.")
+    wanted = check.name_wanted(pair)
+    if wanted:
+        raise Refused(f"{pair!r} cannot be the name of a pair. Wanted is {wanted}.")
     primary, secondary = facts
     networks = _in_common(primary, secondary)
     if not networks:

@@ -87,7 +87,7 @@ def _line(line, secret):
     if entry and _TRUTH.match(entry["key"]) and entry["key"] != "on":
         yield (
             f"the key {entry['key']}, which YAML reads as true or false",
-            f'the name in quotes: "{entry["key"]}"',
+            f'another name; quotes, as in "{entry["key"]}", help only where it is no name of a pair',
         )
     if secret:
         return
