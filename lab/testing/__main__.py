@@ -47,8 +47,6 @@ MEMORY_USED = 0.8
 CROWDED = 1.35
 #: And so much of it by hosts: when those of several labs boot at once, Salt's own time-outs must hold.
 CROWDED_HOSTS = 0.85
-#: On a machine that is this quick (``meter.pace``), what stands alone elsewhere has others beside it.
-QUICK = 0.85
 
 
 def main(arguments=None):
@@ -280,7 +278,7 @@ def job(part, pace, run):
         busy=part.busy * (pace if part.hosts else max(1, part.workers)),
         seconds=part.seconds,
         hosts=part.hosts,
-        alone=bool(part.lab and part.lab.alone) and pace > QUICK,
+        alone=bool(part.lab and part.lab.alone),
     )
 
 

@@ -44,7 +44,12 @@ def main(root, results, _, *program):
         cache.call(["mount", "-t", "tmpfs", "-o", "mode=1777", "none", f"{root}{place}"])
     cache.call(["mount", "--bind", cache.CHECKOUT, f"{root}/checkout"])
     cache.call(["mount", "--bind", results, f"{root}/results"])
-    os.chroot(root)
+    # Not chroot(2): what proc(5) says of mounts and of open files would be of the machine's root.
+    os.chdir(root)
+    os.makedirs("mnt", exist_ok=True)
+    cache.call(["pivot_root", ".", "mnt"])
+    os.chdir("/")
+    cache.call(["/usr/bin/umount", "--lazy", "/mnt"])
     os.chdir("/checkout")
     kept = {name: value for name, value in os.environ.items() if name.startswith("FAILBACK_")}
     os.execvpe(program[0], program, ENVIRONMENT | kept | {"LAB": os.environ.get("LAB", "test")})

@@ -94,7 +94,7 @@ def untouched(site):
 #: The rest of the words: tests/functional/test_vm_run.py.
 WRONG = [
     ({}, "No guest was named"),
-    ({"vm": "nosuch", "host": "salt1"}, "There is no guest nosuch (guests: payroll, invoices; or all)"),
+    ({"vm": "nosuch", "host": "salt1"}, "There is no guest nosuch (guests: invoices, payroll; or all)"),
     ({"vm": "payroll", "host": "salt1", "fenced": "salt2", "reason": "x"}, "salt2 answers, so it is not off"),
     ({"vm": "payroll", "hots": "salt1"}, "orch.vm does not know hots"),
 ]

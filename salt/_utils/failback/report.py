@@ -94,7 +94,7 @@ def report(member):
         "lsyncd": {
             "running": states[lsyncd["name"]] in ("active", "reloading"),
             "state": states[lsyncd["name"]],
-            "begun": _begun(member),
+            "begun": _begun(member, states[lsyncd["name"]]),
         },
         "gate": ledger_error or gate.lsyncd_refusal(config, own, boot_id, holds),
         "services": {name: states[name] for name in unit_names},
@@ -115,8 +115,8 @@ def report(member):
     }
 
 
-def _begun(member):
-    if member.role != "primary" or not member.config["replicate"]:
+def _begun(member, state):
+    if member.role != "primary" or not member.config["replicate"] or state != "active":
         return None
     return lsyncd_status.has_begun(member, services.facts([services.LSYNCD])[services.LSYNCD])
 

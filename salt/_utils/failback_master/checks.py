@@ -295,7 +295,8 @@ def look_again(run, reports):
     """
     pair = run.config["name"]
     failed = [one["node"] for one in reports if (one.get("fence") or {}).get("well") is False]
-    run.nodes.try_all(failed, "pair.fence_test", pair)
+    if failed:
+        run.nodes.try_all(failed, "pair.fence_test", pair)
     if run.verdict.unready:
         run.nodes.try_all(run.members, "pair.look", pair, look=LOOKS_WITHIN)
     return bool(failed or run.verdict.unready)

@@ -67,7 +67,7 @@ from failback.pair import Member
 
 member = Member.load("salt")
 with member.ledger.changing_hands():
-    claims.begin(member, member.ledger.read(), "a test", None)
+    claims.begin(member, claims.next_generation(member, member.ledger.read()), "a test", None)
 """
 
 
