@@ -12,6 +12,7 @@ import time
 
 import salt_errors
 from failback.decisions import lag_history
+from failback.decisions import moments
 from failback.errors import FailbackError
 from failback.host import journal_lines
 from failback.monitoring import lags as history
@@ -62,8 +63,8 @@ def run_details(pair, run, names=500, lines=500):
     runs.require_id(run)
     record = member.runs.read(run)
     found = {"record": record, "files": listed.of_run(member, run, int(names)), "log": [], "log_error": None}
-    begun = _epoch((record or {}).get("started")) or _epoch_of_id(run)
-    ended = _epoch((record or {}).get("finished")) or begun + UNCLOSED
+    begun = moments.epoch((record or {}).get("started")) or _epoch_of_id(run)
+    ended = moments.epoch((record or {}).get("finished")) or begun + UNCLOSED
     try:
         found["log"] = journal_lines.of(begun - AROUND, ended + AROUND, int(lines))
     except FailbackError as error:
@@ -89,13 +90,6 @@ def lags(pair):
         salt 'salt1' pair.lags salt
     """
     return lag_history.as_list(history.Lags(_member(pair)).read())
-
-
-def _epoch(moment):
-    try:
-        return calendar.timegm(time.strptime(str(moment), "%Y-%m-%dT%H:%M:%SZ"))
-    except ValueError:
-        return None
 
 
 def _epoch_of_id(run):

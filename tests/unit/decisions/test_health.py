@@ -7,6 +7,7 @@ import samples
 
 from failback.decisions import health
 from failback.decisions import metrics
+from failback.decisions import moments
 
 NOW = 1_000_000.0
 WATCH = {
@@ -240,7 +241,7 @@ def test_the_figures_for_prometheus():
     assert found[f"failback_lag_seconds{{{of}}}"] == "0.4"
     assert found[f"failback_ready{{{of}}}"] == "1"
     since = f'failback_active_since_timestamp_seconds{{{of},active="salt1"}}'
-    assert float(found[since]) == metrics.epoch(samples.SINCE)
+    assert float(found[since]) == moments.epoch(samples.SINCE)
     # Nothing is made up.
     assert "failback_verify_age_seconds" not in text and "etcd" not in text
     assert "failback_ready" not in sampled(known("salt2", readiness={**READY, "ready": None}))[0]
@@ -260,4 +261,4 @@ def test_each_metric_is_declared_once_and_a_name_can_break_nothing():
     ("moment", "seconds"), [("1970-01-01T00:01:00Z", 60.0), ("yesterday", None), (None, None)]
 )
 def test_a_moment_in_seconds(moment, seconds):
-    assert metrics.epoch(moment) == seconds
+    assert moments.epoch(moment) == seconds

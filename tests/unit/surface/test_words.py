@@ -2,6 +2,7 @@
 
 import pytest
 
+from failback.decisions import moments
 from failback_master.surface import words
 
 COMMAND = "salt-run state.orch orch.recover pillar='{pair: salt, reason: \"the clients were on salt2\"}'"
@@ -52,10 +53,10 @@ def test_durations(seconds, text):
 
 
 def test_moments(monkeypatch):
-    assert words.epoch("2026-11-22T18:00:00Z") == 1795370400
-    assert words.iso(1795370400.7) == "2026-11-22T18:00:00Z"
-    assert words.epoch(None) is None and words.epoch("yesterday") is None
-    now = words.epoch("2026-11-22T18:00:00Z")
+    assert moments.epoch("2026-11-22T18:00:00Z") == 1795370400
+    assert moments.iso(1795370400.7) == "2026-11-22T18:00:00Z"
+    assert moments.epoch(None) is None and moments.epoch("yesterday") is None
+    now = moments.epoch("2026-11-22T18:00:00Z")
     assert len(words.clock(now - 60, now)) == 5
     assert len(words.clock(now - 3 * 86400, now)) == 11
 

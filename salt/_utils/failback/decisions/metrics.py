@@ -4,9 +4,8 @@ The figures of the pairs of a node in Prometheus' text format, version 0.0.4. Pu
 What is not known is left out: a figure that is not there can be seen, one that was made up cannot.
 """
 
-import datetime
-
 from failback.decisions import health
+from failback.decisions import moments
 
 #: Each metric: its type, and what it is.
 METRICS = {
@@ -73,7 +72,7 @@ def _of_pair(known, judged):
     yield "failback_noted_timestamp_seconds", {}, known["time"]
     if own:
         yield "failback_generation", {}, own["generation"]
-        since = epoch(own.get("since"))
+        since = moments.epoch(own.get("since"))
         if since is not None:
             yield "failback_active_since_timestamp_seconds", {"active": own["active"]}, since
     yield "failback_serves", {}, health.serves(known)
@@ -111,15 +110,6 @@ def _of_watches(known, watches):
         for name, one in sorted(addresses.items()):
             if not one.get("held"):
                 yield "failback_address_silent_seconds", {"address": name}, one.get("silent_seconds") or 0
-
-
-def epoch(moment):
-    """Seconds since the epoch of ISO 8601 in UTC, or None for anything else."""
-    try:
-        found = datetime.datetime.strptime(str(moment), "%Y-%m-%dT%H:%M:%SZ")
-    except ValueError:
-        return None
-    return found.replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
 def _labels(labels):

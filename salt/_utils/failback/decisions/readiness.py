@@ -10,10 +10,10 @@ one.
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 
 from failback.decisions import commands
+from failback.decisions import moments
 from failback.decisions import verified
 
 #: What a node is for the pair at this moment.
@@ -95,7 +95,7 @@ def behind(config, known):
     if known["at"] is None:
         when = "nobody knows when" if age is None else f"not since it was admitted {age:.0f} s ago"
         return f"{node} was last in step with {other}: {when}"
-    return f"{node} was last in step with {other} at {iso(known['at'])}, {age:.0f} s ago"
+    return f"{node} was last in step with {other} at {moments.iso(known['at'])}, {age:.0f} s ago"
 
 
 def wrong(config, report, role):
@@ -363,8 +363,8 @@ def _carrier(config, report, facts):
         yield Finding(
             node,
             "rsync",
-            f"lsyncd on {node} has not carried all to {other} since {iso(failing['since'])}: rsync has "
-            f"failed {_times(failing['times'])}, with exit code {failing['code']}{_said(shown)} What was "
+            f"lsyncd on {node} has not carried all to {other} since {moments.iso(failing['since'])}: rsync "
+            f"has failed {_times(failing['times'])}, with exit code {failing['code']}{_said(shown)} What was "
             f"written since would be lost with {node}. "
             f"{_mend_rsync(config, node, other, failing['code'], said)}",
             stops=failing["times"] > 1,
@@ -406,7 +406,7 @@ def _lag(config, node, facts):
         return
     other = other_node(config, node)
     when = (
-        f"was last in step with {other} at {iso(known['at'])}, {age:.0f} s ago"
+        f"was last in step with {other} at {moments.iso(known['at'])}, {age:.0f} s ago"
         if age is not None
         else (f"has not been in step with {other} since it was admitted {waited:.0f} s ago")
     )
@@ -422,9 +422,3 @@ def other_node(config, node):
     """The id of the other node."""
     primary, secondary = config["primary"]["id"], config["secondary"]["id"]
     return secondary if node == primary else primary
-
-
-def iso(seconds):
-    """ISO 8601 in UTC, of seconds since the epoch."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,12 +9,12 @@ data or addresses asks it first. What it cannot prove it calls ``unknown``.
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import dataclass
 from dataclasses import field
 
 from failback.decisions import generations
 from failback.decisions import hearing
+from failback.decisions import moments
 from failback.decisions import places
 from failback.decisions import readiness
 
@@ -308,7 +308,7 @@ def _nobody_serves(config, primary, secondary):
                 SPLIT,
                 f"{report['node']} became active (generation {newest['generation']}, since "
                 f"{newest['since']}), and others heard {other['node']} as the active node until "
-                f"{readiness.iso(other['last_heard']['at'])}: each may have what clients did not tell the "
+                f"{moments.iso(other['last_heard']['at'])}: each may have what clients did not tell the "
                 f"other one. {_histories(primary, secondary)}",
             )
     node = config["primary"]["id"]
@@ -379,17 +379,9 @@ def _served_on(config, report, other):
         or not heard["generation"] == theirs["generation"] < own["generation"]
     ):
         return False
-    since = _seconds(own["since"])
+    since = moments.epoch(own["since"])
     ahead = other.get("time", 0.0) - report.get("time", 0.0)
     return since is not None and heard["at"] - ahead > since + CLOCKS
-
-
-def _seconds(since):
-    """A ledger's ``since`` in seconds since the epoch, or None."""
-    try:
-        return datetime.datetime.fromisoformat(since.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
 
 
 def _ends_the_other(config, node):

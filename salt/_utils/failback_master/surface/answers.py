@@ -2,6 +2,7 @@
 
 import json
 
+from failback.decisions import moments
 from failback_master.surface import pairs
 from failback_master.surface import states
 from failback_master.surface import words
@@ -65,7 +66,7 @@ def history(data, now, width=None):
     """
     rows = []
     for one in data["runs"]:
-        began = words.epoch(one["started"])
+        began = moments.epoch(one["started"])
         result = one["result"]
         if one.get("step"):
             result = f"{result}: {one['step']} {words.duration(one['seconds'] or 0)}"

@@ -3,6 +3,7 @@
 import math
 
 from failback.decisions import lag_history
+from failback.decisions import moments
 from failback.decisions import readiness
 from failback.decisions import unready
 from failback_master.surface import html
@@ -45,7 +46,7 @@ def page(config, records, reports, now, errors=None, days=DAYS, lags=None):
     begin = now - days * DAY
     found = merged(records, begin)
     title = f"{config['name']}, the last {days} days"
-    parts = [f"<h1>{html.text(title)}</h1>", f'<p class="dim">As of {words.iso(now)}.</p>']
+    parts = [f"<h1>{html.text(title)}</h1>", f'<p class="dim">As of {moments.iso(now)}.</p>']
     for node, error in sorted((errors or {}).items()):
         parts.append(f'<p class="warn">{html.text(node)} did not answer: {html.text(error)}</p>')
     parts += [
@@ -68,7 +69,7 @@ def merged(records, begin):
     found = {}
     for node, kept in sorted(records.items()):
         for record in kept:
-            at = words.epoch(record.get("started"))
+            at = moments.epoch(record.get("started"))
             if at is None or at < begin:
                 continue
             one = found.setdefault(record["run"], {**record, "nodes": [], "at": at})
@@ -132,7 +133,7 @@ def changes(found):
         if one.get("operation") == "takeover":
             known.append((one["at"], one["nodes"][0]))
         elif after:
-            known.append((words.epoch(one.get("finished")) or one["at"], after))
+            known.append((moments.epoch(one.get("finished")) or one["at"], after))
     return known
 
 
@@ -152,7 +153,7 @@ def _served(config, found, reports, begin, now):
         spans.append((since, now, present[1]))
     # A pair that is young, or whose records begin later, fills the line all the same.
     left = spans[0][0] if spans else begin
-    drawing = html.Drawing(86, f"who served {config['name']}, from {words.iso(left)} to {words.iso(now)}")
+    drawing = html.Drawing(86, f"who served {config['name']}, from {moments.iso(left)} to {moments.iso(now)}")
     scale = 880 / max(now - left, 1.0)
     for number, node in enumerate(nodes):
         top = 10 + 26 * number
@@ -160,7 +161,7 @@ def _served(config, found, reports, begin, now):
         drawing.bar(100, top, 880, 18, "skip", "the other node, or not on record")
         for first, last, served in spans:
             if served == node:
-                said = f"{node}: {words.iso(first)} to {words.iso(last)}"
+                said = f"{node}: {moments.iso(first)} to {moments.iso(last)}"
                 width = (last - first) * scale
                 drawing.bar(100 + (first - left) * scale, top, width, 18, ("first", "second")[number], said)
     drawing.say(100, 80, _day(left), kind="dim")
@@ -183,7 +184,7 @@ def _present(reports):
     for report in reports:
         own = (report or {}).get("ledger")
         if own and own["active"] == report["node"] and own["boot_id"] == report["boot_id"]:
-            return words.epoch(own["since"]), report["node"]
+            return moments.epoch(own["since"]), report["node"]
     return None
 
 
@@ -257,7 +258,7 @@ def _bars(hours, left, wide):
 
 
 def _day(moment):
-    return words.iso(moment)[:16].replace("T", " ")
+    return moments.iso(moment)[:16].replace("T", " ")
 
 
 def _days(seconds):

@@ -5,6 +5,7 @@ The shape of the facts is ``docs/status.schema.json``.
 """
 
 from failback.decisions import advice
+from failback.decisions import moments
 from failback.decisions import verdict as verdicts
 from failback_master.surface import words
 
@@ -72,7 +73,7 @@ def _newest(reports, key):
     """What the nodes keep of the last comparison, or the last drill: the newer one; None without one."""
     known = [(report.get("readiness") or {}).get(key) for report in reports]
     found = max((one for one in known if one), key=lambda one: one["at"], default=None)
-    return found and {**found, "at": words.iso(found["at"])}
+    return found and {**found, "at": moments.iso(found["at"])}
 
 
 def _nobody_to_ask(reports):
@@ -130,7 +131,7 @@ def pause_of(found):
     if not found or "until" not in found:
         return {"error": found["error"]} if found else None
     return {
-        "until": words.iso(found["until"]),
+        "until": moments.iso(found["until"]),
         "reason": found.get("reason"),
         "user": found.get("user"),
         "run": found.get("run"),
@@ -146,7 +147,7 @@ def _lock(found):
         "state": found["state"],
         "user": owner.get("user"),
         "master": owner.get("master"),
-        "expires": words.iso(found["expires"]),
+        "expires": moments.iso(found["expires"]),
     }
 
 
@@ -191,8 +192,8 @@ def table(pairs, now, width=None):
 
 
 def _row(pair, one, now):
-    since = words.epoch(one["since"])
-    pause = words.epoch((one["pause"] or {}).get("until"))
+    since = moments.epoch(one["since"])
+    pause = moments.epoch((one["pause"] or {}).get("until"))
     state = one["verdict"] + ("*" if wrong(one) else "")
     run = one["run"]
     doing = ""
@@ -249,12 +250,12 @@ def _proved(one, now):
     if compared:
         differ = words.plural(compared["differing"], "file") + " differed" if compared["differing"] else None
         yield (
-            f"verified {words.duration(now - words.epoch(compared['at']))} ago: "
+            f"verified {words.duration(now - moments.epoch(compared['at']))} ago: "
             f"{differ or 'both nodes had the same files'} ({compared['files']} compared by checksum)"
         )
     if drill:
         windows = ", ".join(f"{what} {ms:.0f} ms" for what, ms in sorted(drill["windows"].items()))
-        yield f"drilled {words.duration(now - words.epoch(drill['at']))} ago: {windows} without service"
+        yield f"drilled {words.duration(now - moments.epoch(drill['at']))} ago: {windows} without service"
 
 
 def _next(one, width):
@@ -266,7 +267,7 @@ def _next(one, width):
 
 def paused(pause, now):
     """``paused until 13:51 by root: switch maintenance``"""
-    until = words.epoch(pause["until"])
+    until = moments.epoch(pause["until"])
     by = f" by {pause['user']}" if pause.get("user") else ""
     return words.safe(f"paused until {words.clock(until, now)}{by}: {pause['reason']}")
 

@@ -1,5 +1,6 @@
 """A page about one run: its plan and what came of it, its time, its window, its files, its log. Pure."""
 
+from failback.decisions import moments
 from failback.decisions import plan as plans
 from failback_master.surface import html
 from failback_master.surface import words
@@ -278,4 +279,4 @@ def _log(details):
 
 def _clock(moment):
     milliseconds = round(moment * 1000)
-    return f"{words.iso(milliseconds // 1000)[11:19]}.{milliseconds % 1000:03d}"
+    return f"{moments.iso(milliseconds // 1000)[11:19]}.{milliseconds % 1000:03d}"

@@ -71,20 +71,6 @@ def duration(seconds):
     return f"{int(seconds)} s"
 
 
-def epoch(moment):
-    """Seconds since the epoch of ISO 8601 in UTC, or None for anything else."""
-    try:
-        found = datetime.datetime.strptime(str(moment), "%Y-%m-%dT%H:%M:%SZ")
-    except ValueError:
-        return None
-    return found.replace(tzinfo=datetime.timezone.utc).timestamp()
-
-
-def iso(seconds):
-    """Seconds since the epoch as ISO 8601 in UTC."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def clock(seconds, now):
     """
     A moment on the wall clock of whoever looks: ``13:51`` today, ``11-22 13:51`` on another day.
