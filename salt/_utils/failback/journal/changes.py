@@ -105,7 +105,7 @@ class Journal:
 
     def __init__(self, item, root="/", many=MANY):
         self.item = item
-        self._top = os.fsencode(os.path.join(root, item.root.lstrip("/"))).rstrip(b"/") or b"/"
+        self._top = os.fsencode(item.under(root)).rstrip(b"/") or b"/"
         self._many = many
         self._matches = replicated.matching(item)
         self._inotify = None

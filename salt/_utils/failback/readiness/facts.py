@@ -131,7 +131,7 @@ def paths(member):
     found = {}
     for path in (one["path"] for one in member.config["replicate"]):
         item = replicated.items_on_disk(path, root)[0]
-        folder = os.path.join(root, item.root.lstrip("/"))
+        folder = item.under(root)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found[path] = _folder(folder)
     return found

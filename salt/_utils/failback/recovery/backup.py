@@ -161,7 +161,7 @@ class Folder:
         return content
 
 
-def write_manifest(folder, item, number, short=()):
+def write_manifest(folder, item, number, truncated=()):
     """
     Write down what is kept of a pass, from what is really in its backup, which shares no file with the tree
     from then on (:py:mod:`failback.recovery.apart`).
@@ -169,7 +169,7 @@ def write_manifest(folder, item, number, short=()):
     Attributes of kept files are those that rsync moved away with them. Folders, and files of which
     only attributes changed, come from the pass's list. Returns the number of entries.
 
-    short
+    truncated
         Names of kept files that are not whole: they get no checksum, so an undo refuses them.
     """
     target = folder.manifest_file(item.module, number)
@@ -185,7 +185,7 @@ def write_manifest(folder, item, number, short=()):
             with tree.opened(name) as found:
                 entry = {"path": absolute(item, name), "kept": True, **attributes.snapshot_of(found)}
                 if entry["type"] == "file":
-                    entry["sha256"] = None if name in short else checksum(found)
+                    entry["sha256"] = None if name in truncated else checksum(found)
             manifest.write(json.dumps(entry) + "\n")
             count += 1
         for entry in entries(folder, item.module, number):

@@ -4,7 +4,6 @@ The final sync of a handover: which names the journals of both nodes give it, an
 It is made and prepared before the addresses are released; the handover runs it in between, without Salt.
 """
 
-import os
 import time
 
 from failback import errors
@@ -84,7 +83,7 @@ class FinalSync:
             if item in self._why:
                 continue
             names = set(there.names)
-            here = os.fsencode(self._reverse.peer.folder(item)) or b"/"
+            here = self._reverse.peer.top(item)
             for folder in there.folders:
                 # What is here under the name of a folder that is new there.
                 names.update(changes.directly_in(here, folder))

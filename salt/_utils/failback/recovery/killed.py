@@ -52,7 +52,7 @@ def write_missing_manifests(folder, item, top):
 def end_pass(folder, item, number, top):
     """Write the manifest of a pass that did not end by itself; see :func:`end_passes`."""
     _drop(folder, item, number, top)
-    backup.write_manifest(folder, item, number, short(folder, item, number))
+    backup.write_manifest(folder, item, number, truncated(folder, item, number))
 
 
 def unfinished(folder, item, number, top):
@@ -77,8 +77,8 @@ def unfinished(folder, item, number, top):
         return found | {name for name in _unlisted(folder, item, number, kept) if _goes_on(kept, tree, name)}
 
 
-def short(folder, item, number):
-    """Of the same, what is not whole and was replaced: names, each with the bytes that it had. A dict."""
+def truncated(folder, item, number):
+    """Kept files of such a pass that are not whole: a dict of name to the bytes that the file had."""
     with backup.kept_tree(folder.backup(item.module, number)) as kept:
         if kept is None:
             return {}

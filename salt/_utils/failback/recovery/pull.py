@@ -236,7 +236,7 @@ class PathPull:
     def __init__(self, whole, item, lock):
         self._whole, self._item, self._lock = whole, item, lock
         self._folder = whole.folder
-        killed.end_passes(self._folder, item, _tree(whole.peer, item))
+        killed.end_passes(self._folder, item, whole.peer.top(item))
         self._number = self._folder.next_pass(item.module)
         self._looked = None
         self._was_partial = False
@@ -323,8 +323,8 @@ class PathPull:
                 results.count(result, action, entry)
                 results.name(result, action, path, results.NAMES)
         self._is_over = True
-        tree = _tree(peer, item)
-        _on_the_disk(kept, tree)
+        tree = peer.top(item)
+        _sync_if_copied(kept, tree)
         if running.outcome.code in (0, rsync.VANISHED):
             backup.write_manifest(self._folder, item, self._number)
         else:
@@ -341,12 +341,7 @@ class PathPull:
         return {each["path"] for each in listed if each["action"] == itemize.OVERWRITTEN}
 
 
-def _tree(peer, item):
-    """Where an item lies on this node."""
-    return os.fsencode(peer.folder(item)) or b"/"
-
-
-def _on_the_disk(kept, tree):
+def _sync_if_copied(kept, tree):
     """What a pass has copied to another file system must be there before what has replaced it."""
     with contextlib.suppress(FileNotFoundError):  # it has kept nothing, or there was nothing here
         if os.stat(kept).st_dev != os.stat(tree).st_dev:
@@ -369,7 +364,7 @@ def root_unchanged(item, peer):
     if item.pattern is None:
         yield
         return
-    folder = os.fsencode(peer.folder(item)) or b"/"
+    folder = peer.top(item)
     before = attributes.snapshot(folder)
     try:
         yield

@@ -26,7 +26,7 @@ from failback.recovery import taken_back
 
 #: How many sentences of what is missing in a backup are said.
 _NAMED_PROBLEMS = 10
-_NOT_WHOLE = "was not kept as a whole, for the power went or the pass was killed"
+_NOT_WHOLE = "was not kept as a whole, because the pass was killed or the node lost power"
 
 
 def restore(run_folder, undo_folder, select=None, preview=False, root="/", limit=200):
@@ -181,16 +181,11 @@ def _not_whole(folder, item, number, wanted, root):
     """What a pass without a manifest has kept a part of alone: sentences."""
     if folder.manifest_file(item.module, number).exists():
         return
-    left = killed.unfinished(folder, item, number, _top(root, item))
-    for name, size in killed.short(folder, item, number).items():
+    left = killed.unfinished(folder, item, number, item.under(root))
+    for name, size in killed.truncated(folder, item, number).items():
         path = backup.absolute(item, name)
         if name not in left and wanted(path):
             yield f"{path} {_NOT_WHOLE}: it had {size} bytes"
-
-
-def _top(root, item):
-    """Where an item lies on this node."""
-    return os.path.join(root, item.root.lstrip("/"))
 
 
 def _what_is_not_as_kept(tree, name, entry):
@@ -229,7 +224,7 @@ def _manifest(path):
 
 def _restore_pass(folder, undo, item, number, wanted, preview, root, result, limit, remove_created):
     kept = folder.backup(item.module, number)
-    left = killed.unfinished(folder, item, number, _top(root, item))
+    left = killed.unfinished(folder, item, number, item.under(root))
     names = [
         name for name in backup.kept_names(kept) if name not in left and wanted(backup.absolute(item, name))
     ]
@@ -248,7 +243,7 @@ def _restore_pass(folder, undo, item, number, wanted, preview, root, result, lim
             result["attributes"] += 1
     if preview:
         return
-    top = _top(root, item)
+    top = item.under(root)
     os.makedirs(top, exist_ok=True)
     undo_number = undo.next_pass(item.module)
     with contextlib.ExitStack() as stack:

@@ -154,7 +154,7 @@ class ReverseRsync(pull.Pull):
         Folders of all file systems of this node that a sync writes to, in the order in which they go to the
         disk: what is kept must be there before what has replaced it.
         """
-        here = {os.path.join(self.member.paths.root, item.root.lstrip("/")) for item in self.items}
+        here = {item.under(self.member.paths.root) for item in self.items}
         return [str(self.folder.path), *sorted(here.union(on_disk.roots(self.member)))]
 
     def hooks(self, changed):
@@ -246,7 +246,7 @@ class ReverseRsync(pull.Pull):
                 f"here explain a difference. To see what differs: salt-run pair.plan {self.pair}"
             )
         for item in self.items:
-            killed.write_missing_manifests(self.folder, item, os.fsencode(self.peer.folder(item)) or b"/")
+            killed.write_missing_manifests(self.folder, item, self.peer.top(item))
         # Set back since, the clock gives what was written here times from before the end of the final sync.
         since = record["ended"] + min(0.0, system.clock_step(record.get("clocks") or {}))
         comparison = dry_run.compare(self.items, self.peer, since)

@@ -82,8 +82,12 @@ class Peer:
         return f"{addressing.in_brackets(self.host)}::{item.module}/"
 
     def folder(self, item):
-        """Where an item lies on this node, without a slash at the end."""
-        return os.path.join(self.root, item.root.lstrip("/")).rstrip("/")
+        """Where an item lies on this node, without a slash at the end: empty for ``/``."""
+        return item.under(self.root).rstrip("/")
+
+    def top(self, item):
+        """The same as a path to open, in bytes."""
+        return os.fsencode(self.folder(item)) or b"/"
 
 
 @dataclasses.dataclass

@@ -77,7 +77,7 @@ def facts(member):
     """What the answer to the other node is made from (:py:mod:`failback.replication.admitted`), or None."""
     root = str(member.paths.root)
     items = items_of(member)
-    folders = [os.path.join(root, item.root.lstrip("/")) for item in items]
+    folders = [item.under(root) for item in items]
     try:
         return admitted.facts(root, member.pair, [item.path for item in items], folders)
     except OSError:
@@ -113,7 +113,7 @@ class Ground:
     def __init__(self, items, root="/"):
         self.opened = {}
         for item in items:
-            folder = os.path.join(root, item.root.lstrip("/"))
+            folder = item.under(root)
             try:
                 self.opened[item] = (folder, os.open(folder, os.O_PATH | os.O_DIRECTORY))
             except OSError:

@@ -13,7 +13,6 @@ seconds later, a ledger would name this node the newest that has holes where fil
 """
 
 import contextlib
-import os
 import threading
 import time
 
@@ -33,7 +32,7 @@ def roots(member):
     """The folders whose file systems hold the pair's paths, and what is mounted below them."""
     paths, root = [one["path"] for one in member.config["replicate"]], str(member.paths.root)
     items = (item for path in paths for item in replicated.items_on_disk(path, root))
-    found = {os.path.join(root, item.root.lstrip("/")) for item in items}
+    found = {item.under(root) for item in items}
     found |= {below["mount"] for one in sources.facts(paths, root).values() for below in one["below"]}
     return sorted(found)
 

@@ -130,6 +130,10 @@ class Item:
         """The name of the rsync module that serves this item."""
         return module_name(self)
 
+    def under(self, top):
+        """Where its root lies, if a folder stands for ``/``."""
+        return os.path.join(top, self.root.lstrip("/"))
+
 
 def item(path, is_directory):
     """
@@ -272,7 +276,7 @@ def daemon_config(items, writable, root="/", folders=None):
     for each in sorted(items, key=lambda each: each.path):
         # The slash keeps a blank or a backslash at the end of the path from being trimmed or
         # taken for a line continuation.
-        folder = (folders or {}).get(each) or os.path.join(root, each.root.lstrip("/")).rstrip("/")
+        folder = (folders or {}).get(each) or each.under(root).rstrip("/")
         lines += ["", f"[{module_name(each)}]", f"path = {folder}/"]
         if each.pattern is not None:
             # These values are split at blanks, and no quoting exists.

@@ -211,7 +211,7 @@ def _device(path):
 
 def _place(item, root, mounts):
     """Where an item lies, and what is mounted below it and counts."""
-    folder = os.path.join(root, item.root.lstrip("/"))
+    folder = item.under(root)
     found = file_system(folder, mounts)
     inside = os.path.realpath(folder).rstrip("/") + "/"
     matches = replicated.matching(item)
@@ -250,7 +250,7 @@ def _uuids(sources):
 def _looked(item, root):
     """Whether an item is there, is empty, and what it is."""
     here = os.path.join(root, item.path.lstrip("/"))
-    folder = os.path.join(root, item.root.lstrip("/"))
+    folder = item.under(root)
     try:
         if item.pattern is None:
             with os.scandir(here) as entries:
