@@ -109,6 +109,30 @@ def peer(config):
     return set()
 
 
+def heard(kernel, links, addresses, besides=frozenset()):
+    """
+    How long ago a neighbour has shown last that it hears this node, by the kernel's word.
+
+    kernel
+        An open :py:class:`failback.network.netlink.Netlink`.
+
+    links
+        What its ``links()`` gave.
+
+    addresses
+        The pair's ``FloatingAddress``: a neighbour on their interfaces counts, and none that has one of them.
+
+    besides
+        Further addresses (bytes) that do not count.
+
+    Returns seconds, or None.
+    """
+    nobody = {one.packed for one in addresses} | besides
+    indexes = {links[one.interface].index for one in addresses if one.interface in links}
+    ages = (age for packed, age in kernel.confirmed(indexes).items() if packed not in nobody)
+    return min(ages, default=None)
+
+
 def state(config):
     """
     Whom this node asks, for its report.

@@ -28,7 +28,7 @@ from failback.network import floating
 from failback.network import netlink
 from failback.replication import on_disk
 from failback.state import configuration
-from failback.watch import ear
+from failback.watch import heard
 from failback.watch import resident
 
 #: Seconds between two looks at the own files.
@@ -92,7 +92,7 @@ class Keeper:
         self._file = member.volatile / "kept.json"
         self._had = self._read()
         self._syncer = on_disk.Syncer(member, self._say_of_the_disk)
-        self._ear = ear.Ear(member)
+        self._heard = heard.HeardRecorder(member)
         self._carriers, self._failures, self._next, self._said = None, 0, 0.0, None
 
     def close(self):
@@ -134,7 +134,7 @@ class Keeper:
     def _note(self, known, held):
         before = self._had
         generation = known.ledger["generation"] if known.active else None
-        self._ear.look(generation if held else None)
+        self._heard.look(generation if held else None)
         self._had = keeping.noted(before, generation, held, system.boottime())
         if (self._had.generation, self._had.addresses) != (before.generation, before.addresses):
             self._write()

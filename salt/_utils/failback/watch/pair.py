@@ -150,11 +150,9 @@ class WatchedPair:
         """
         if self._state.claim is None:
             return
-        indexes = {self._links[one.interface].index for one in self._present(self.addresses)}
-        own = {one.packed for one in self.addresses}
-        ages = [age for packed, age in kernel.confirmed(indexes).items() if packed not in own]
-        if ages:
-            self._confirmed = time.monotonic() - min(ages)
+        age = reachable.heard(kernel, self._links, self.addresses)
+        if age is not None:
+            self._confirmed = time.monotonic() - age
 
     def read(self):
         """Take notice of the answers that have arrived."""

@@ -28,9 +28,9 @@ PROGRAM = """
 import sys
 from failback.host.paths import Paths
 from failback.pair import Member
-from failback.watch import ear
+from failback.watch import heard
 from failback.watch import keeper
-ear.LISTEN_EVERY, ear.NOTE_EVERY = 0.5, 1.0
+heard.ASK_EVERY, heard.NOTE_EVERY = 0.5, 1.0
 sys.exit(keeper.main(Member.load("salt", Paths(sys.argv[1])), foreground=True))
 """
 

@@ -16,12 +16,12 @@ from failback.network import reachable
 from failback.state import last_heard
 
 #: Seconds between two questions to the kernel, which forgets after ``netlink.LATELY``, and between two notes.
-LISTEN_EVERY, NOTE_EVERY = 4.0, 30.0
+ASK_EVERY, NOTE_EVERY = 4.0, 30.0
 
 
-class Ear:
+class HeardRecorder:
     """
-    Listens for one pair.
+    Records it for one pair.
 
     member
         :py:class:`failback.pair.Member`.
@@ -35,7 +35,7 @@ class Ear:
 
     def look(self, generation):
         """
-        Listen if it is time, and note if that is due. Takes no time.
+        Ask the kernel if it is time, and note if that is due. Takes no time.
 
         generation
             In which this node is active and has an address; None where it is not so.
@@ -45,7 +45,7 @@ class Ear:
             self._generation, self._heard, self._note_at = generation, None, now + NOTE_EVERY
         if generation is None or now < self._next:
             return
-        self._next = now + LISTEN_EVERY
+        self._next = now + ASK_EVERY
         age = self._age()
         if age is not None:
             self._heard = time.time() - age
@@ -58,14 +58,9 @@ class Ear:
 
     def _age(self):
         """Seconds since a neighbour has shown last that it hears this node, or None."""
-        addresses = floating.of_pair(self._member.config)
-        nobody = {one.packed for one in addresses} | reachable.peer(self._member.config)
+        config = self._member.config
         with contextlib.suppress(OSError), netlink.Netlink() as kernel:
-            links = kernel.links()
-            indexes = {links[one.interface].index for one in addresses if one.interface in links}
-            return min(
-                (age for who, age in kernel.confirmed(indexes).items() if who not in nobody), default=None
-            )
+            return reachable.heard(kernel, kernel.links(), floating.of_pair(config), reachable.peer(config))
         return None
 
     def _note(self, generation, heard):

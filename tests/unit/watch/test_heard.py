@@ -8,7 +8,7 @@ from failback.host.paths import Paths
 from failback.network import floating
 from failback.pair import Member
 from failback.state import last_heard
-from failback.watch import ear
+from failback.watch import heard
 
 PEER, CLIENT, OWN = bytes([10, 0, 0, 12]), bytes([10, 0, 0, 100]), bytes([10, 0, 0, 5])
 
@@ -37,7 +37,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch):
     kernel = Kernel()
-    monkeypatch.setattr(ear.netlink, "Netlink", lambda: kernel)
+    monkeypatch.setattr(heard.netlink, "Netlink", lambda: kernel)
     return kernel
 
 
@@ -48,12 +48,12 @@ def member(tmp_path):
 
 @pytest.fixture
 def clock(monkeypatch):
-    clock = samples.Clock(monkeypatch, ear)
+    clock = samples.Clock(monkeypatch, heard)
     monkeypatch.setattr(clock, "monotonic", lambda: clock.now, raising=False)
     return clock
 
 
-def looked(one, generation, clock, seconds=ear.LISTEN_EVERY):
+def looked(one, generation, clock, seconds=heard.ASK_EVERY):
     """Look until so many seconds have passed."""
     end = clock.now + seconds
     while clock.now < end:
@@ -65,13 +65,13 @@ def looked(one, generation, clock, seconds=ear.LISTEN_EVERY):
 
 def test_it_is_noted_every_half_a_minute(kernel, member, clock):
     assert {each.packed for each in floating.of_pair(member.config)} == {OWN}
-    one, kernel.ages = ear.Ear(member), {CLIENT: 0.5}
-    looked(one, 7, clock, ear.NOTE_EVERY - 1)
+    one, kernel.ages = heard.HeardRecorder(member), {CLIENT: 0.5}
+    looked(one, 7, clock, heard.NOTE_EVERY - 1)
     assert last_heard.read(member) is None
     looked(one, 7, clock, 10)
     first = last_heard.read(member)
     assert first["generation"] == 7 and clock.now - 10 < first["at"] < clock.now
-    looked(one, 7, clock, ear.NOTE_EVERY - 15)
+    looked(one, 7, clock, heard.NOTE_EVERY - 15)
     assert last_heard.read(member) == first
     looked(one, 7, clock, 30)
     assert last_heard.read(member)["at"] > first["at"] + 20
@@ -83,13 +83,13 @@ def test_it_is_noted_every_half_a_minute(kernel, member, clock):
     ids=["nobody", "the other node", "itself", "both"],
 )
 def test_whom_it_is_not_about_is_not_noted(kernel, member, clock, ages):
-    one, kernel.ages = ear.Ear(member), ages
+    one, kernel.ages = heard.HeardRecorder(member), ages
     looked(one, 7, clock, 100)
     assert last_heard.read(member) is None
 
 
 def test_the_note_stands_when_nobody_hears_it_any_more(kernel, member, clock):
-    one, kernel.ages = ear.Ear(member), {CLIENT: 0.0}
+    one, kernel.ages = heard.HeardRecorder(member), {CLIENT: 0.0}
     looked(one, 7, clock, 40)
     kernel.ages = {}
     looked(one, 7, clock, 40)
@@ -99,7 +99,7 @@ def test_the_note_stands_when_nobody_hears_it_any_more(kernel, member, clock):
 
 
 def test_one_that_does_not_serve_is_heard_as_nobody(kernel, member, clock):
-    one, kernel.ages = ear.Ear(member), {CLIENT: 0.0}
+    one, kernel.ages = heard.HeardRecorder(member), {CLIENT: 0.0}
     looked(one, None, clock, 100)
     assert last_heard.read(member) is None
     # What was heard before counts for no later generation.
@@ -110,7 +110,7 @@ def test_one_that_does_not_serve_is_heard_as_nobody(kernel, member, clock):
 
 
 def test_a_kernel_or_a_disk_that_refuses_ends_nothing(kernel, member, clock, monkeypatch):
-    one, kernel.error = ear.Ear(member), OSError(105, "No buffer space available")
+    one, kernel.error = heard.HeardRecorder(member), OSError(105, "No buffer space available")
     looked(one, 7, clock, 50)
     kernel.error, kernel.ages = None, {CLIENT: 0.0}
 
