@@ -16,6 +16,7 @@ import time
 
 from salt.exceptions import SaltException
 
+from failback.decisions import commands
 from failback.decisions import order
 from failback.decisions import plan as plans
 from failback.decisions import verdict as verdicts
@@ -54,7 +55,7 @@ def salt_run(config_dir, operation, pillar, test=False, user=None):
     """
     words = [sys.executable, "-c", "import salt.scripts; salt.scripts.salt_run()"]
     words += [f"--config-dir={config_dir}", "--out=json", "--log-level=error"]
-    words += ["state.orch", f"orch.{operation}", f"pillar={as_yaml(pillar)}"]
+    words += ["state.orch", f"orch.{operation}", f"pillar={as_argument(pillar)}"]
     words += ["test=True"] if test else []
     more = {orchestration.ASKED_BY: user} if user else {}
     environment = {**os.environ, **more}
@@ -65,19 +66,9 @@ def salt_run(config_dir, operation, pillar, test=False, user=None):
     return done.returncode, states, text
 
 
-def as_yaml(value):
-    """
-    A value as Salt's command line reads it, which is YAML, in letters of ASCII. Pure.
-
-    JSON writes a character beyond the first 65536, such as a smiley, as two escapes, and YAML takes neither.
-    """
-    return "".join(map(_escaped, json.dumps(value, ensure_ascii=False)))
-
-
-def _escaped(one):
-    if " " <= one <= "~":
-        return one
-    return "\\ufffd" if "\ud800" <= one <= "\udfff" else f"\\U{ord(one):08x}"
+def as_argument(value):
+    """A value as Salt's command line reads it, which is YAML, in letters of ASCII: no locale matters then."""
+    return commands.as_yaml(value, stays=lambda one: " " <= one <= "~")
 
 
 def _states(printed):

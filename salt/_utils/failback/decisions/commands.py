@@ -29,6 +29,23 @@ def _yaml(key, word):
     if key not in ("plan", "reason") and not isinstance(word, (bool, list)):
         # A name or a number.
         return str(word)
-    # JSON is YAML, but for what YAML calls not printable.
-    text = json.dumps(word, ensure_ascii=False)
-    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
+    return as_yaml(word)
+
+
+def as_yaml(value, stays=str.isprintable):
+    """
+    A value as YAML: JSON, but for what YAML does not take.
+
+    That is what it calls not printable, and the two escapes by which JSON writes a character beyond the first
+    65536, such as an emoji.
+
+    stays
+        Which characters stand for themselves: a function of one.
+    """
+    return "".join(_escaped(one, stays) for one in json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(one, stays):
+    if "\ud800" <= one <= "\udfff":
+        return "\\ufffd"  # half of one
+    return one if stays(one) else f"\\U{ord(one):08x}"
