@@ -46,7 +46,6 @@ def main(root, results, _, *program):
     cache.call(["mount", "--bind", results, f"{root}/results"])
     # Not chroot(2): what proc(5) says of mounts and of open files would be of the machine's root.
     os.chdir(root)
-    os.makedirs("mnt", exist_ok=True)
     cache.call(["pivot_root", ".", "mnt"])
     os.chdir("/")
     cache.call(["/usr/bin/umount", "--lazy", "/mnt"])

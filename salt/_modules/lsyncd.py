@@ -334,10 +334,11 @@ def start(pair, limit=60, anew=False):
         )
     _require_folders(member)
     changed = managed(pair)
-    observed = lsyncd_status.observe(member, _unit())
+    unit = _unit()
+    observed = lsyncd_status.observe(member, unit)
     running = observed["running"]
     if running and not changed and not anew and in_step.beats(member, observed["pid"]):
-        if not lsyncd_status.has_begun(member, _unit()):
+        if not lsyncd_status.has_begun(member, unit):
             # One that systemd starts again and again runs as well, whenever it was just started.
             _wait_until_up(member, float(limit))
         return False

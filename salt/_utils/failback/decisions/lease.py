@@ -113,6 +113,10 @@ class Key:
     since: float = 0.0
     claims: int = None
 
+    def is_claimed_by(self, node):
+        """Whether this node has it, and no address yet in the generation that it wants."""
+        return self.holder == node and self.claims is not None
+
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
@@ -203,7 +207,7 @@ def is_claim(key, node, generation, claims):
         Whether it has no address yet. Its own claim stays one until it takes them.
     """
     raises = bool(key.revision) and generation > key.generation
-    return raises and (claims or key.holder == node and key.claims is not None)
+    return raises and (claims or key.is_claimed_by(node))
 
 
 def above_the_claim(key, node):

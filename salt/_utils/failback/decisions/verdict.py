@@ -308,8 +308,8 @@ def _nobody_serves(config, primary, secondary):
                 SPLIT,
                 f"{report['node']} became active (generation {newest['generation']}, since "
                 f"{newest['since']}), and others heard {other['node']} as the active node until "
-                f"{moments.iso(other['last_heard']['at'])}: each may have what clients did not tell the "
-                f"other one. {_histories(primary, secondary)}",
+                f"{moments.iso(other['last_heard']['at'])}: each may hold writes that the other one "
+                f"does not. {_histories(primary, secondary)}",
             )
     node = config["primary"]["id"]
     agree = (mine["generation"], mine["active"]) == (theirs["generation"], theirs["active"])

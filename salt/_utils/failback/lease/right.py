@@ -580,7 +580,8 @@ def _end_the_claim(member):
 
     Nothing is done if it claims none. Raises ``Unavailable``, ``Refused``; nothing may be taken then.
     """
-    if not _claims(member, read(member).key):
+    key = read(member).key
+    if key is None or not key.is_claimed_by(member.node):
         return
     cluster, ttl = client(member), ttl_of(member)
     for number in range(TRIES):
@@ -589,7 +590,7 @@ def _end_the_claim(member):
             record = read(member)
             if number and record.key.holder != member.node:
                 raise Refused(f"{member.node} does not have the lease of {member.pair} any more.")
-            if not _claims(member, record.key):
+            if not record.key.is_claimed_by(member.node):
                 return
             generation = record.key.claims
             refusal = lease.acquisition_refusal(
@@ -612,10 +613,6 @@ def _end_the_claim(member):
         _note(member, found)
         change(member, acquiring=None)
     raise Refused(f"The lease of {member.pair} changes all the time: see who runs as {member.node} twice.")
-
-
-def _claims(member, key):
-    return key is not None and key.holder == member.node and key.claims is not None
 
 
 def let_go(member, generation, release):
