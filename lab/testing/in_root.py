@@ -48,7 +48,8 @@ def main(root, results, _, *program):
     os.chdir(root)
     cache.call(["pivot_root", ".", "mnt"])
     os.chdir("/")
-    cache.call(["/usr/bin/umount", "--lazy", "/mnt"])
+    # Found by this machine's PATH until here; a Debian before 12 has it in /bin alone.
+    cache.call(["/bin/umount", "--lazy", "/mnt"])
     os.chdir("/checkout")
     kept = {name: value for name, value in os.environ.items() if name.startswith("FAILBACK_")}
     os.execvpe(program[0], program, ENVIRONMENT | kept | {"LAB": os.environ.get("LAB", "test")})

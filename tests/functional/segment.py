@@ -131,7 +131,8 @@ class Segment:
         """Whether an address answers a host: a port on which nobody listens refuses."""
         with self.inside(host):
             try:
-                socket.create_connection((address, 9), timeout=1).close()
+                # The kernel asks three times, once a second, who has the address.
+                socket.create_connection((address, 9), timeout=4).close()
             except ConnectionRefusedError:
                 return True
             except OSError:
