@@ -1,21 +1,25 @@
 """The configurations of a pair whose promises are asked for."""
 
 from failback.decisions import hearing
+from simulation.judge import MOMENT
 from simulation.judge import MUTE
 from simulation.judge import SPLIT
+from simulation.judge import TAKEN_BACK
 from simulation.judge import Configuration
 from simulation.world import CLIENT
 
 #: Of the leases here, in seconds.
 TTL = 10.0
 
-#: Without a lease: docs/faults.md, ``one holder``, and the known limit of docs/protocol.md.
-WITHOUT_LEASE = frozenset({MUTE, SPLIT})
+#: Without a lease: docs/guarantees.md.
+WITHOUT_LEASE = frozenset({MUTE, SPLIT, MOMENT})
+#: And where nobody is asked.
+ASKING_NOBODY = WITHOUT_LEASE | {TAKEN_BACK}
 
 #: Whom the watch asks, and on which nodes it watches.
 ALL = [
-    Configuration("secondary watches, nobody is asked", excuses=WITHOUT_LEASE),
-    Configuration("both watch, nobody is asked", on="both", excuses=WITHOUT_LEASE),
+    Configuration("secondary watches, nobody is asked", excuses=ASKING_NOBODY),
+    Configuration("both watch, nobody is asked", on="both", excuses=ASKING_NOBODY),
     Configuration("secondary watches, router asked", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE),
     Configuration("both watch, router asked", on="both", reachable=hearing.ORDINARY, excuses=WITHOUT_LEASE),
 ]

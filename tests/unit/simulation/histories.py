@@ -330,9 +330,7 @@ ARGUMENTS = {
     "deafen": (_HOST, _HOST),
     "part": (_HOST, _HOST),
     "isolate": (_HOST,),
-    # No node: docs/guarantees.md promises nothing, without a lease, to one that is mute for as long as a
-    # takeover needs. That a mute standby takes nothing is a finding of its own.
-    "mute": (strategies.sampled_from([CLIENT, ROUTER]),),
+    "mute": (_HOST,),
     "mend": (),
     "unplug": (_NODE,),
     "lose_packets": (strategies.sampled_from([0.0, 0.3, 0.9]),),

@@ -1,8 +1,9 @@
 """
 The invariants, asked at every moment and at the end; and what a configuration is excused from, as data.
 
-Two excuses stand in docs/faults.md: while two nodes cannot hear each other both may have the address, until
-the claim is settled; and of two that were heard by clients at the same time the newer generation wins.
+The excuses stand in docs/guarantees.md: while two nodes cannot hear each other both may have the address, until
+the claim is settled; of two that were heard by clients at the same time the newer generation wins; what a
+standby was told in the moment in which it serves goes when it renounces its claim.
 """
 
 import dataclasses
@@ -16,9 +17,15 @@ from failback.state import ledger
 MUTE = "two holders while the nodes do not hear each other"
 #: Of two nodes that others heard at the same time one loses what it was told.
 SPLIT = "of two nodes that were heard, what one was told"
+#: A claim that is renounced before the node is known to be heard.
+MOMENT = "what a standby was told before it renounced a claim that it had just made"
+#: One that asks nobody takes a pair back although it may be the one that is cut off.
+TAKEN_BACK = "what the taker of a handover was told before the giver took the pair back"
 
 #: Seconds after the nodes hear each other again in which a claim is settled, and may still begin.
 SETTLED_WITHIN, BEGINS_WITHIN = 20.0, 5.0
+#: Seconds that a standby serves at most that renounces its claim.
+SERVED_BRIEFLY = 3.0
 #: Seconds that count as one moment.
 TOLERANCE = 0.05
 #: Seconds in which a node that may serve does.
@@ -41,7 +48,7 @@ class Configuration:
         Of the pillar's ``watch``. A tuple of addresses, or one of its words.
 
     excuses
-        Of :data:`MUTE` and :data:`SPLIT`.
+        Of :data:`MUTE`, :data:`SPLIT`, :data:`MOMENT` and :data:`TAKEN_BACK`.
 
     ttl
         Of the pair's lease, in seconds; None: it has none.
@@ -77,6 +84,8 @@ class Judge:
         self.saved = set()
         #: By node: the generation of its ledger, in which it had the address last, and since when.
         self._generations, self._served_in, self._claimed_at = {}, {}, {}
+        #: By node: the generation in which a handover's giver took the pair back.
+        self._taken_back = {}
         #: The last of two holders that lost its power while others could hear it, and when.
         self._died_beside_another = (None, -1000.0)
         self._unserved_since = None
@@ -162,6 +171,8 @@ class Judge:
             self.excused |= self._had_alone(node.name)
             if node.name in self._heard or self._world.segment.loss:
                 self._died_beside_another = (node.name, self._world.engine.now)
+        elif self._may_go(node):
+            self.excused |= self._had_alone(node.name)
         for name in self.holders if SPLIT in self._excuses else ():
             mine = self._world.data[node.name].files & set(told) - self._world.data[name].files
             since = self._claimed_at.get(name, 0.0)
@@ -170,6 +181,15 @@ class Judge:
                 self.excused |= mine
             elif any(who == name and when >= since for who, when in told.values()):
                 self.excused |= {one for one in mine if told[one][1] >= self._unsettled_at}
+
+    def _may_go(self, node):
+        """Whether what this one alone was told goes with it, although nobody else was heard."""
+        if any(self._taken_back.get(one) == self._generations[one] for one in self.holders):
+            return TAKEN_BACK in self._excuses
+        with self._world.on(node.name) as member:
+            unheard = hearing.unheard(member.ledger.read())
+        briefly = self._world.engine.now - self._claimed_at[node.name] <= SERVED_BRIEFLY
+        return MOMENT in self._excuses and unheard and briefly
 
     def _gives_way_to_the_dead(self, node):
         """
@@ -192,6 +212,8 @@ class Judge:
             if claim["unserved"] and entry["active"] == name:
                 # From here on it may have served: what had not come over is lost with the one before.
                 self.excused |= set(self._world.client.acknowledged) - self._world.data[name].files
+            if self._mute and entry["active"] == name and entry["run"]:
+                self._taken_back[name] = number
         self._generations[name] = number
 
     def power_lost(self, node, entry):
