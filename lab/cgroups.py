@@ -15,7 +15,9 @@ TOP = "failback-lab"
 #: What all labs together get of the processors when others want them too, as so many programs of their own:
 #: hosts stand for machines that have a processor each, and what is measured on them is time.
 SHARE = 20
-#: What all other programs of the tests together get beside a lab, which has 1.
+#: What a lab gets of that for each host, beside other labs: one of four hosts has 1.
+SHARE_OF_HOST = 0.25
+#: What all other programs of the tests together get beside them.
 SHARE_OF_TESTS = 0.5
 #: What says so, in the older kind of hierarchy and in the unified one; and what a program or a new group has.
 SHARES = {"cpu.shares": 1024, "cpu.weight": 100}
@@ -49,9 +51,15 @@ def _share(folder, share):
             (folder / name).write_text(f"{int(share * one)}\n")
 
 
+def count_hosts(lab, number):
+    """Give a lab, whose groups have been made, a share of the processors for each of its hosts."""
+    for hierarchy in hierarchies():
+        _share(hierarchy / TOP / lab, SHARE_OF_HOST * number)
+
+
 def beside_labs(group):
     """
-    Make a group for programs that are no hosts: together they get half of what one lab gets.
+    Make a group for programs that are no hosts: together they get half of what a lab of four hosts gets.
 
     A niceness would not do: it holds within a session only (see sched(7), "The autogroup feature").
 

@@ -1,4 +1,9 @@
-"""Jobs side by side: as many as the machine has memory and processors for, the longest first."""
+"""
+Jobs side by side: as many as the machine has memory and processors for, the longest first.
+
+Those with hosts come before the others, which need no time of their own: they fill what hosts leave, above all
+beside the one job that no other hosts may disturb.
+"""
 
 import collections
 import concurrent.futures
@@ -35,7 +40,7 @@ class Job:
         kept apart a little more.
 
     alone
-        It measures times that others on the machine would falsify.
+        Its hosts are so many that those of others would be too late beside them: it begins after these.
     """
 
     name: str
@@ -90,7 +95,7 @@ def run(jobs, makers, room, stop=lambda: None):
         made = {name: pool.submit(makers[name]) for name in sorted(wanted)}
         for each in made.values():
             each.add_done_callback(lambda _: _notify(changed))
-        waiting = sorted(range(len(jobs)), key=lambda number: (jobs[number].alone, -jobs[number].seconds))
+        waiting = sorted(range(len(jobs)), key=lambda number: _place(jobs[number]))
 
         def work(number):
             try:
@@ -134,12 +139,15 @@ def run(jobs, makers, room, stop=lambda: None):
     return [results[number] for number in range(len(jobs))]
 
 
+def _place(job):
+    """Where a job stands in line: what sorts it."""
+    return not job.hosts, job.alone, -job.seconds
+
+
 def fits(job, running, room):
     """Whether a job can begin beside those that run."""
     if not running:
         return True
-    if job.alone or any(other.alone for other in running):
-        return False
     sums = collections.Counter()
     for each in (job, *running):
         sums["memory"] += each.memory
@@ -149,8 +157,12 @@ def fits(job, running, room):
 
 def fits_hosts(job, running, room):
     """Whether a job that boots hosts can begin beside those of its kind that run."""
-    others = [other.busy for other in running if other.hosts]
-    return not others or round(sum(others) + job.busy, 3) <= room.for_hosts
+    others = [other for other in running if other.hosts]
+    if not others:
+        return True
+    if job.alone or any(other.alone for other in others):
+        return False
+    return round(sum(other.busy for other in others) + job.busy, 3) <= room.for_hosts
 
 
 def ready(job, made):

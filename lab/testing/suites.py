@@ -54,7 +54,7 @@ class Lab:
 
 #: By the name of the folder. One that is not listed is taken for one like ``OTHER``.
 LABS = {
-    # Nineteen hosts keep two processors busy when they boot: with less of them a master is too late for Salt.
+    # Nineteen hosts keep two processors busy when they boot: beside a lab, a master is too late for Salt.
     "dalma": Lab(memory=5000, busy=1.5, seconds=1000, site="dalma", alone=True),
     "vm": Lab(memory=2000, busy=0.7, seconds=1250, site="vm"),
     "moving": Lab(memory=1500, busy=0.75, seconds=950, snapshot="salt"),

@@ -81,3 +81,17 @@ def test_programs_beside_the_labs_share_the_processors_and_nothing_else(
     files = cgroups.beside_labs("mine")
     assert files == ([str(tmp_path / wanted / cgroups.TOP / "mine/cgroup.procs")] if wanted else [])
     assert all((tmp_path / each / cgroups.TOP).exists() == (each == wanted) for each in names)
+
+
+@pytest.mark.parametrize(
+    "kind, name, four",
+    [("cpu", "cpu_shares", 1024), ("unified", "cpu_weight", 100)],
+)  # fmt: skip
+def test_a_lab_has_a_share_for_each_of_its_hosts(machine, tmp_path, kind, name, four):
+    fill = machine([kind])
+    for lab, hosts in (("pair", 4), ("many", 20)):
+        fill(kind, lab, **{name: "1"})
+        cgroups.count_hosts(lab, hosts)
+    file = name.replace("_", ".")
+    shares = [(tmp_path / kind / cgroups.TOP / lab / file).read_text() for lab in ("pair", "many")]
+    assert shares == [f"{four}\n", f"{5 * four}\n"]

@@ -258,12 +258,13 @@ def test_one_that_is_too_large_for_the_machine_runs_by_itself():
     assert all(each == {"huge"} for each in machine.together if "huge" in each)
 
 
-def test_what_measures_times_is_left_alone():
+def test_what_has_many_hosts_comes_last_of_these_and_other_jobs_are_left_for_it():
     machine = Machine()
-    others = [machine.job(f"job {number}", busy=0.1) for number in range(4)]
-    run([machine.job("clock", alone=True), *others])
-    assert [each for each in machine.together if "clock" in each] == [{"clock"}]
-    assert machine.order[-1] == "clock"
+    labs = [machine.job(f"lab {number}", hosts=True, busy=0.8, memory=1) for number in range(4)]
+    many = machine.job("many", hosts=True, alone=True, seconds=900, busy=0.5, memory=1)
+    run([machine.job("unit", busy=1.3, memory=1, seconds=90), many, *labs])
+    assert machine.order[-2:] == ["many", "unit"]
+    assert [each for each in machine.together if "many" in each] == [{"many"}, {"many", "unit"}]
 
 
 def test_the_longest_does_not_wait_for_all_that_are_shorter():

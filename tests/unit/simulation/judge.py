@@ -1,9 +1,9 @@
 """
 The invariants, asked at every moment and at the end; and what a configuration is excused from, as data.
 
-The excuses stand in docs/guarantees.md: while two nodes cannot hear each other both may have the address, until
-the claim is settled; of two that were heard by clients at the same time the newer generation wins; what a
-standby was told in the moment in which it serves goes when it renounces its claim.
+The excuses stand in docs/guarantees.md: while two nodes cannot hear each other both may have the address,
+until the claim is settled; of two that were heard by clients at the same time the newer generation wins; what
+a standby was told in the moment in which it serves goes when it renounces its claim.
 """
 
 import dataclasses
