@@ -1,8 +1,8 @@
 """
 Jobs side by side: as many as the machine has memory and processors for, the longest first.
 
-Those with hosts come before the others, which need no time of their own: they fill what hosts leave, above all
-beside the one job that no other hosts may disturb.
+Those with hosts come before the others, which need no time of their own: they fill what hosts leave, above
+all beside the one job that no other hosts may disturb.
 """
 
 import collections
