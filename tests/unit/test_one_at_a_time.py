@@ -48,6 +48,7 @@ WHO_WAITS = {
         "the giver commits": lambda member: giver.commit(member, RUN),
         "the keeper puts an address back": lambda member: put_back.put_back(member, ["10.0.0.5"], False),
         "a claim is heard": claims.heard,
+        "a ledger catches up with that": claims.catch_up,
         "a claim is withdrawn": lambda member: claims.withdraw(member, "nobody"),
         "active services stop": claims.stop_active,
         "a claim is renounced": claims.renounce_here,

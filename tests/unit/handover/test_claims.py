@@ -317,6 +317,27 @@ def test_that_a_claim_was_heard_counts_before_the_disk_has_it(world, monkeypatch
     assert met == ["salt2"], "the other node, which served all the time, gives way"
 
 
+def test_a_ledger_that_the_disk_has_refused_says_later_that_the_claim_was_heard(world, monkeypatch):
+    world.lose_power("salt1")
+    take_over(world)
+    before = own(world)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with world.on("salt2") as member:
+        assert claims.catch_up(member) is False, "nobody has heard it"
+        with monkeypatch.context() as patched, pytest.raises(OSError):
+            patched.setattr(claims, "_rewrite", full)
+            claims.heard(member)
+        # The watch has nothing more to do: the claim counts as heard until the node boots.
+        assert claims.heard(member) is False and member.ledger.is_behind()
+        assert claims.catch_up(member) is True
+        assert claims.catch_up(member) is False
+        world.boots["salt2"] += 1
+    assert own(world) == {**before, "heard": True}
+
+
 def test_what_was_heard_before_a_reboot_or_in_another_generation_counts_for_nothing(world):
     world.lose_power("salt1")
     take_over(world)

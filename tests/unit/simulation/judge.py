@@ -184,7 +184,7 @@ class Judge:
 
     def _may_go(self, node):
         """Whether what this one alone was told goes with it, although nobody else was heard."""
-        if any(self._taken_back.get(one) == self._generations[one] for one in self.holders):
+        if any(self._taken_back.get(one, -1) == self._generations.get(one) for one in self.holders):
             return TAKEN_BACK in self._excuses
         with self._world.on(node.name) as member:
             unheard = hearing.unheard(member.ledger.read())

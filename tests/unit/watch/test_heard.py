@@ -8,6 +8,7 @@ from failback.host.paths import Paths
 from failback.network import floating
 from failback.pair import Member
 from failback.state import last_heard
+from failback.state import ledger
 from failback.watch import heard
 
 PEER, CLIENT, OWN = bytes([10, 0, 0, 12]), bytes([10, 0, 0, 100]), bytes([10, 0, 0, 5])
@@ -120,6 +121,17 @@ def test_a_kernel_or_a_disk_that_refuses_ends_nothing(kernel, member, clock, mon
     monkeypatch.setattr(files, "write_json", full)
     looked(one, 7, clock, 50)
     monkeypatch.undo()
+
+
+def test_what_the_disk_has_refused_to_say_of_a_claim_is_said_with_the_next_note(kernel, member, clock):
+    entry = ledger.Entry(7, "salt1", None, "silence", heard=False)
+    member.ledger.write(entry)
+    member.ledger.note_heard(member.ledger.read())
+    one, kernel.ages = heard.HeardRecorder(member), {CLIENT: 0.0}
+    looked(one, 7, clock, heard.NOTE_EVERY - 1)
+    assert member.ledger.is_behind()
+    looked(one, 7, clock, 10)
+    assert not member.ledger.is_behind() and member.ledger.read()["heard"] is True
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"generation": 7}', '{"generation": 7, "at": "x"}', "{}"])

@@ -183,6 +183,21 @@ def heard(member):
     return True
 
 
+def catch_up(member):
+    """
+    Let the ledger say that this node's claim was heard, if its disk has refused that before.
+
+    After a reboot the ledger alone counts: a person would be asked who has the newest data.
+
+    Returns whether it was written. Raises what the disk does.
+    """
+    with member.ledger.changing_hands():
+        if not member.ledger.is_behind():
+            return False
+        _rewrite(member, member.ledger.read(), heard=True)
+    return True
+
+
 def withdraw(member, why):
     """
     Give a claim back that nobody has heard: release the addresses, and say so in the ledger.

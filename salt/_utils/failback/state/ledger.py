@@ -124,6 +124,11 @@ class Ledger:
             return noted is not None and noted == self._note_for(own)
         return False
 
+    def is_behind(self):
+        """Whether the file does not say yet that this node's claim was heard: a slow disk, or a full one."""
+        own = files.read_json(self.path, f"the ledger of {self._member.pair}", VERSION)
+        return own is not None and self._is_noted_as_heard(own)
+
     def _note_for(self, own):
         return {"generation": own["generation"], "boot_id": system.boot_id()}
 

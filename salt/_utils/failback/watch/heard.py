@@ -3,13 +3,15 @@ Whether others hear this node while it is the active one; a part of the keeper.
 
 The kernel knows when a neighbour has acknowledged something last. The other node does not count: it would
 know better who is active. Every half a minute the newest moment is written to the disk, by a thread, for a
-disk may hang: see :py:mod:`failback.state.last_heard`.
+disk may hang: see :py:mod:`failback.state.last_heard`. Then the ledger, too, says that this node's claim was
+heard, if the disk has refused that.
 """
 
 import contextlib
 import threading
 import time
 
+from failback.errors import FailbackError
 from failback.network import floating
 from failback.network import netlink
 from failback.network import reachable
@@ -64,5 +66,9 @@ class HeardRecorder:
         return None
 
     def _note(self, generation, heard):
-        with contextlib.suppress(OSError):  # a full disk: the next note is due soon
+        from failback.handover import claims
+
+        with contextlib.suppress(OSError, FailbackError):  # a full disk: the next note is due soon
             last_heard.note(self._member, generation, heard)
+            if self._member.ledger.is_behind():
+                claims.catch_up(self._member)
