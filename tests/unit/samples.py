@@ -1,6 +1,8 @@
 """Small made-up pairs, ledgers and reports, for the tests of what is decided from them."""
 
 import copy
+import time
+import types
 
 from failback.host import files
 from failback.host import system
@@ -110,6 +112,11 @@ class Clock:
         """Somebody sets the wall clock; no time passes."""
         self.now += seconds
         self._set_ahead += seconds
+
+
+def in_place_of_time(monkeypatch, module, **functions):
+    """Functions of ``time`` for one module alone: threads of pytest's plugins wait by the same clock."""
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(**{**vars(time), **functions}))
 
 
 def lies_elsewhere(member, path="/srv/salt"):

@@ -7,6 +7,7 @@ import sys
 import types
 
 import pytest
+import samples
 from _pytest.monkeypatch import MonkeyPatch  # pytest 6 has it here alone
 from faults_facts import facts
 
@@ -209,7 +210,7 @@ def test_nobody_looks_on_for_longer_than_until_somebody_serves(monkeypatch):
         return ["salt1"] if len(looked) > 2 else []
 
     monkeypatch.setattr(one, "_holders_now", holders)
-    monkeypatch.setattr(rehearsal.time, "sleep", lambda seconds: None)
+    samples.in_place_of_time(monkeypatch, rehearsal, sleep=lambda seconds: None)
     one.hit = True
     one._observe()
     assert one.after_fault == ["salt1"] and len(looked) == 4

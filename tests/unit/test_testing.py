@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+import samples
 
 from lab.testing import __main__ as testing
 from lab.testing import meter
@@ -289,7 +290,7 @@ def test_a_quick_machine_counts_as_one_and_a_slow_one_as_that_of_the_figures(mon
     slowest = meter.SECONDS_OF_LOOP
     for seconds, wanted in ((0.001, meter.QUICKEST), (0.8 * slowest, 0.8), (9, 1)):
         told = itertools.accumulate(itertools.chain([0], itertools.cycle([seconds, 100])))
-        monkeypatch.setattr(meter.time, "thread_time", lambda told=told: next(told))
+        samples.in_place_of_time(monkeypatch, meter, thread_time=lambda told=told: next(told))
         assert meter.pace() == pytest.approx(wanted)
         monkeypatch.undo()
 

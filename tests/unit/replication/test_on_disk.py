@@ -85,7 +85,7 @@ def test_what_comes_while_it_is_written_is_for_the_next_time(member, syncer, mon
 
 def test_a_slow_disk_is_left_alone_for_four_times_as_long(member, syncer, written, monkeypatch):
     clock = iter([100.0, 102.5])
-    monkeypatch.setattr(on_disk.time, "monotonic", lambda: next(clock))
+    samples.in_place_of_time(monkeypatch, on_disk, monotonic=lambda: next(clock))
     syncer.work()
     assert syncer._next == 102.5 + 10
     clock = iter([200.0, 200.1])

@@ -180,7 +180,7 @@ def test_a_question_waits_until_an_lsyncd_that_was_just_started_has_begun_or_end
 
     monkeypatch.setattr(lookout.services, "facts", units)
     monkeypatch.setattr(lookout.lsyncd_status, "has_begun", lambda member, unit: one.has_begun)
-    monkeypatch.setattr(lookout.time, "monotonic", lambda: clock[0])
+    samples.in_place_of_time(monkeypatch, lookout, monotonic=lambda: clock[0])
     monkeypatch.setattr(lookout, "ask", lambda member: None)
     monkeypatch.setattr(lookout.system, "run", lambda *_: "")
     files.write_json(one.member.volatile / "look.json", {"token": "a"})

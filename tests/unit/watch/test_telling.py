@@ -18,7 +18,7 @@ def member(tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     clock = samples.Clock(monkeypatch, pauses, system)
-    monkeypatch.setattr(telling.time, "time", clock.time)
+    samples.in_place_of_time(monkeypatch, telling, time=clock.time)
     return clock
 
 
