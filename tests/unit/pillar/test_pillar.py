@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import re
 import time
 
 import pytest
@@ -17,6 +18,9 @@ from failback.pillar import check
 from failback.pillar import normalise
 from failback.pillar import pairs
 from failback.pillar import schema
+
+#: Of the published file, as editors read it: there a ``$`` is the end of the text, not of its last line.
+NAMES = schema.SCHEMA["properties"]["pairs"]["propertyNames"]["pattern"].replace("$", r"\Z")
 
 FULL = {
     "primary": {"id": "salt1", "host": "10.0.0.11"},
@@ -331,6 +335,8 @@ def test_a_path_that_may_be_replicated(path):
 )
 def test_a_name_that_no_pair_may_have(name):
     assert [key for _, key in named({name: pair()})] == ["pairs"]
+    # An editor that follows the published file says so too; of what is no text, JSON makes one.
+    assert not isinstance(name, str) or not re.search(NAMES, name)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +350,7 @@ def test_a_name_that_is_read_as_no_text_is_refused_and_quotes_are_not_advised(na
     said = check.sentence(problem)
     assert "another name: YAML and the command line read this one as a number" in said
     assert "quotes in the pillar do not help" in said
+    assert not isinstance(name, str) or not re.search(NAMES, name)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +359,7 @@ def test_a_name_that_is_read_as_no_text_is_refused_and_quotes_are_not_advised(na
 )
 def test_a_name_that_only_looks_like_a_number_or_a_word_is_taken(name):
     assert check.problems({name: pair()}) == []
+    assert re.search(NAMES, name)
 
 
 @pytest.mark.parametrize("pairs", [None, [], {}, "salt", 3])

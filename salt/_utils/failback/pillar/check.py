@@ -44,16 +44,6 @@ NEVER_ITSELF = (
     "/etc/salt/minion", "/etc/salt/minion.d", "/etc/salt/minion_id",
 )  # fmt: skip
 
-#: Words that stand for something else where a pair's name is expected.
-RESERVED = ("all",)
-
-#: What YAML, or Salt on its command line, takes for a number, a truth or nothing. A name in quotes in the
-#: pillar would be a text there, and something else in ``pair=…``, in ``pillar='{pair: …}'`` and in a state.
-NO_TEXT = re.compile(
-    r"[0-9][0-9_]*([eE][0-9]+)?|0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
-    r"|(?i:true|false|yes|no|on|off|null|none)"
-)
-
 
 def problems(pairs, files=None):
     """
@@ -106,7 +96,7 @@ def name_wanted(name):
 
     Returns words such as ``another name: …``; None for a name that can be used.
     """
-    if not isinstance(name, str) or NO_TEXT.fullmatch(name):
+    if not isinstance(name, str) or re.fullmatch(schema.NO_TEXT, name):
         return (
             "another name: YAML and the command line read this one as a number, or as true, false or "
             "nothing, and quotes in the pillar do not help on the command line"
@@ -115,7 +105,7 @@ def name_wanted(name):
         return (
             "a pair's name of letters, digits, '_' and '-', at most 64, which begins with a letter or a digit"
         )
-    if name in RESERVED:
+    if name in schema.RESERVED:
         return "another name: this word stands for every pair"
     return None
 
@@ -390,7 +380,7 @@ def _lease_problems(pair):
 
 def _guest_problems(pair):
     for position, guest in enumerate(pair["vms"]):
-        if guest in RESERVED:
+        if guest in schema.RESERVED:
             yield _problem(
                 pair["name"], f"vms.{position}", guest, "another name: this word stands for every guest"
             )

@@ -16,6 +16,15 @@ from failback.decisions import readiness
 
 #: A name that is safe as a file name, in a unit file and on a command line.
 PAIR_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+#: Words that stand for something else where a pair's name is expected.
+RESERVED = ("all",)
+_WORDS = "|".join(
+    "".join(f"[{letter.upper()}{letter}]" for letter in word)
+    for word in ("true", "false", "yes", "no", "on", "off", "null", "none")
+)
+#: What YAML, or Salt on its command line, takes for a number, a truth or nothing. A name in quotes in the
+#: pillar would be a text there, and something else in ``pair=…``, in ``pillar='{pair: …}'`` and in a state.
+NO_TEXT = rf"[0-9][0-9_]*([eE][0-9]+)?|0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|{_WORDS}"
 MINION_ID = "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 HOST = "^[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}$"
 UNIT = "^[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,200}$"
@@ -599,7 +608,7 @@ SCHEMA = {
         "pairs": {
             "description": "The pairs by name.",
             "type": "object",
-            "propertyNames": {"pattern": PAIR_NAME},
+            "propertyNames": {"pattern": f"^(?!({NO_TEXT}|{'|'.join(RESERVED)})$){PAIR_NAME.lstrip('^')}"},
             "additionalProperties": {"$ref": "#/$defs/pair"},
         }
     },
