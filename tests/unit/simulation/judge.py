@@ -24,7 +24,7 @@ TAKEN_BACK = "what the taker of a handover was told before the giver took the pa
 
 #: Seconds after the nodes hear each other again in which a claim is settled, and may still begin.
 SETTLED_WITHIN, BEGINS_WITHIN = 20.0, 5.0
-#: Seconds that a standby serves at most that renounces its claim.
+#: Seconds that a standby serves at most, while its watch looks, that renounces its claim.
 SERVED_BRIEFLY = 3.0
 #: Seconds that count as one moment.
 TOLERANCE = 0.05
@@ -86,6 +86,8 @@ class Judge:
         self._generations, self._served_in, self._claimed_at = {}, {}, {}
         #: By node: the generation in which a handover's giver took the pair back.
         self._taken_back = {}
+        #: By node that has the address: since when its watch has looked all the time.
+        self._watched_since = {}
         #: The last of two holders that lost its power while others could hear it, and when.
         self._died_beside_another = (None, -1000.0)
         self._unserved_since = None
@@ -118,7 +120,7 @@ class Judge:
             self._takes(node, claim)
             self.holders.add(name)
             self._served_in[name] = self._generations.get(name, 0)
-            self._claimed_at[name] = now
+            self._claimed_at[name] = self._watched_since[name] = now
         else:
             self.holders.discard(name)
             if self.holders:
@@ -188,7 +190,7 @@ class Judge:
             return TAKEN_BACK in self._excuses
         with self._world.on(node.name) as member:
             unheard = hearing.unheard(member.ledger.read())
-        briefly = self._world.engine.now - self._claimed_at[node.name] <= SERVED_BRIEFLY
+        briefly = self._world.engine.now - self._watched_since[node.name] <= SERVED_BRIEFLY
         return MOMENT in self._excuses and unheard and briefly
 
     def _gives_way_to_the_dead(self, node):
@@ -245,6 +247,9 @@ class Judge:
     def look(self):
         """At this moment."""
         now = self._world.engine.now
+        for name in self.holders:
+            if not self._watches(self._world.nodes[name]):
+                self._watched_since[name] = now
         if self._overlap is not None:
             since, may = self._overlap
             if self._paused() or self._one_stands_still():
@@ -265,6 +270,10 @@ class Judge:
                 f"nobody has the address since {self._unserved_since:.2f} s, though a node may take it"
             )
 
+    def _watches(self, node):
+        watch = node.watch
+        return node.acts and watch is not None and not (watch.finished or watch.dead or watch.stopped)
+
     def _paused(self):
         for name in self.holders:
             with self._world.on(name) as member:
@@ -280,8 +289,7 @@ class Judge:
         """Whether a node's watch is there, entitled and able to take the address."""
         world = self._world
         for name, node in world.nodes.items():
-            watching = node.acts and node.carrier and node.watch is not None and not node.watch.finished
-            if not watching or node.watch.stopped or node.disk.latency:
+            if not self._watches(node) or not node.carrier or node.disk.latency:
                 continue
             with world.on(name) as member:
                 paused = member.pause.read()
