@@ -17,6 +17,7 @@ from simulation.configurations import LEASE
 from simulation.configurations import NO_EXCUSE
 from simulation.configurations import NOBODY_ASKED
 from simulation.configurations import ROUTER_ASKED
+from simulation.configurations import without
 from simulation.histories import deafen
 from simulation.histories import isolate
 from simulation.histories import kill_at
@@ -24,10 +25,13 @@ from simulation.histories import lose_packets
 from simulation.histories import lose_power
 from simulation.histories import mend
 from simulation.histories import mute
+from simulation.histories import operate
 from simulation.histories import part
 from simulation.histories import run
 from simulation.histories import slow_disk
 from simulation.histories import stop_at
+from simulation.judge import MOMENT
+from simulation.judge import TAKEN_BACK
 from simulation.judge import Broken
 from simulation.world import CLIENT
 
@@ -82,6 +86,24 @@ def test_an_answer_that_a_second_cut_takes_does_not_leave_two_holders(configurat
 def test_a_partial_partition_does_not_make_two_holders(cut):
     """Both nodes hear the client, whom the watch asks."""
     run([(1, cut("salt1", "salt2")), (20, mend())], NO_EXCUSE)
+
+
+@not_promised("a standby that serves for a moment renounces its claim when the other node is heard again")
+def test_what_is_written_to_a_standby_in_a_moment_is_in_the_service():
+    """salt1 is mute for just as long as a takeover needs."""
+    run([(1, mute("salt1")), (4.9, mend()), (3, mend())], without(BOTH_WATCH, MOMENT))
+
+
+GIVER_CUT_OFF = [(1, operate("failover")), (2.3, isolate("salt1")), (14, mend())]
+
+
+@not_promised("a giver that asks nobody takes the pair back although it is the one that is cut off")
+def test_a_giver_that_is_cut_off_takes_nothing_back():
+    run(GIVER_CUT_OFF, without(NOBODY_ASKED, TAKEN_BACK))
+
+
+def test_one_that_asks_a_router_does_not():
+    run(GIVER_CUT_OFF, ROUTER_ASKED)
 
 
 @pytest.mark.parametrize("cut", [part, deafen], ids=["both ways", "one way"])
