@@ -115,7 +115,7 @@ class Clock:
 
 
 def in_place_of_time(monkeypatch, module, **functions):
-    """Functions of ``time`` for one module alone: threads of pytest's plugins wait by the same clock."""
+    """Replace functions of ``time`` in one module alone: threads of pytest's plugins need the real clock."""
     monkeypatch.setattr(module, "time", types.SimpleNamespace(**{**vars(time), **functions}))
 
 

@@ -3,7 +3,7 @@ The invariants, asked at every moment and at the end; and what a configuration i
 
 The excuses stand in docs/guarantees.md: while two nodes cannot hear each other both may have the address,
 until the claim is settled; of two that were heard by clients at the same time the newer generation wins; what
-a standby was told in the moment in which it serves goes when it renounces its claim.
+a standby was told goes with a claim that it soon renounces; one that asks nobody may take a pair back.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ TAKEN_BACK = "what the taker of a handover was told before the giver took the pa
 
 #: Seconds after the nodes hear each other again in which a claim is settled, and may still begin.
 SETTLED_WITHIN, BEGINS_WITHIN = 20.0, 5.0
-#: Seconds that a standby serves at most, while its watch looks, that renounces its claim.
+#: A standby that renounces its claim has served for so many seconds at most while its watch was running.
 SERVED_BRIEFLY = 3.0
 #: Seconds that count as one moment.
 TOLERANCE = 0.05
@@ -86,7 +86,7 @@ class Judge:
         self._generations, self._served_in, self._claimed_at = {}, {}, {}
         #: By node: the generation in which a handover's giver took the pair back.
         self._taken_back = {}
-        #: By node that has the address: since when its watch has looked all the time.
+        #: By node that has the address: since when its watch has been running without a break.
         self._watched_since = {}
         #: The last of two holders that lost its power while others could hear it, and when.
         self._died_beside_another = (None, -1000.0)
