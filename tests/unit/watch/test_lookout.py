@@ -129,6 +129,27 @@ def test_one_connection_that_breaks_is_no_finding_and_two_are(member, monkeypatc
     assert seen == [None, False, True]
 
 
+@pytest.mark.parametrize("asked", ["by itself", "by somebody who waits"])
+def test_an_answer_that_is_bad_is_asked_for_again_soon(member, monkeypatch, asked):
+    said = [None, "no route", "no route"]
+    monkeypatch.setattr(lookout, "ask", lambda member: said.pop(0))
+    peer = lookout.PeerLook(member)
+
+    def step():
+        peer.step(max(peer._next, time.monotonic()))
+        peer._thread.join()
+
+    step()
+    if asked == "by itself":
+        step()
+        step()
+    else:
+        peer.at_once()
+        step()
+    assert peer.found["well"] is False
+    assert peer._next <= time.monotonic() + lookout.ASK_AGAIN
+
+
 @pytest.fixture
 def primary(tmp_path, monkeypatch):
     """The lookout of salt1, whose ledger names whom the test says; nothing else is there to be seen."""

@@ -365,7 +365,7 @@ class PeerLook:
         """Begin to ask, if it is time and the last question has ended."""
         if now < self._next or (self._thread and self._thread.is_alive()):
             return
-        self._next = now + (ASK_EVERY if not self.found or self.found["well"] else ASK_AGAIN)
+        self._next = now + ASK_EVERY
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
@@ -388,8 +388,10 @@ class PeerLook:
         self._failures = self._failures + 1 if problem else 0
         if self._failures == 1 and (not self.found or self.found["well"]):
             # One connection that breaks is no finding: an sshd that is restarted does that.
-            self._next = time.monotonic() + ASK_AGAIN / 2
+            self._no_later_than(ASK_AGAIN / 2)
             return
+        if problem:
+            self._no_later_than(ASK_AGAIN)
         before = self.found
         self.found = {
             "node": self._member.peer["id"],
@@ -398,6 +400,10 @@ class PeerLook:
             "at": round(time.time(), 1),
         }
         self._changed = not before or before["well"] != self.found["well"]
+
+    def _no_later_than(self, seconds):
+        # Somebody who waits has the next question asked at once.
+        self._next = min(self._next, time.monotonic() + seconds)
 
 
 def ask(member):
