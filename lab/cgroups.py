@@ -51,7 +51,7 @@ def _share(folder, share):
             (folder / name).write_text(f"{int(share * one)}\n")
 
 
-def count_hosts(lab, number):
+def share_by_hosts(lab, number):
     """Give a lab, whose groups have been made, a share of the processors for each of its hosts."""
     for hierarchy in hierarchies():
         _share(hierarchy / TOP / lab, SHARE_OF_HOST * number)

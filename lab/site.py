@@ -108,7 +108,7 @@ class Site:
             for each in self.hosts:
                 cgroups.create(each.group)
                 cgroups.create(each.keeper_group)
-            cgroups.count_hosts(self.name, len(self.hosts))
+            cgroups.share_by_hosts(self.name, len(self.hosts))
             network.create(self.name, [each.name for each in self.description.networks])
             fresh = [each for each in wanted if each.make_disk(base, snapshot)]
             if snapshot and self.keeps_modules:

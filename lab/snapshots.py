@@ -84,7 +84,7 @@ def _remove_abandoned():
 def _code():
     """The files that make a lab's hosts."""
     here = pathlib.Path(__file__).parent
-    others = {"__pycache__", "testing", "faults"}
+    others = {"__pycache__", "testing", "faults", "mutants"}
     return sorted(path for path in here.rglob("*") if path.is_file() and not others & set(path.parts))
 
 

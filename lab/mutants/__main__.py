@@ -1,7 +1,12 @@
 """``make mutants``: see the package."""
 
 import argparse
+import concurrent.futures
+import contextlib
+import itertools
+import os
 import pathlib
+import queue
 import random
 import subprocess
 import sys
@@ -28,15 +33,29 @@ def main(argv=None):
         sources = _sources(copy, _changed(tree, options.since), options.only)
         drawn = sample.draw(sources, options.number, seed, equivalent)
         cache.say(f"{len(drawn)} mutants, seed {seed}")
-        outcomes = []
-        for number, mutant in enumerate(drawn, 1):
-            began = time.monotonic()
-            outcome, seconds = trial.tried(copy, mutant, found)
-            outcomes.append((mutant, outcome))
-            took = time.monotonic() - began
-            cache.say(f"{number}/{len(drawn)} {outcome} in {took:.0f} s (of {seconds:.0f} s): {mutant.name}")
+        outcomes = _all_tried(copy, drawn, found, options.jobs)
     print("\n".join([*sample.survivors(outcomes), "", f"seed {seed}", *sample.table(outcomes)]))
     return 0 if sample.good_enough(outcomes) else 1
+
+
+def _all_tried(tree, drawn, found, jobs):
+    """Try each, ``jobs`` of them at a time, each in a copy of its own: a list of ``(mutant, outcome)``."""
+    copies, ended = queue.SimpleQueue(), itertools.count(1)
+
+    def tried(mutant):
+        copy, began = copies.get(), time.monotonic()
+        try:
+            outcome, seconds = trial.tried(copy, mutant, found)
+        finally:
+            copies.put(copy)
+        took = time.monotonic() - began
+        cache.say(f"{next(ended)}/{len(drawn)} {outcome} in {took:.0f} s (of {seconds:.0f} s): {mutant.name}")
+        return mutant, outcome
+
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for _ in range(jobs):
+            copies.put(stack.enter_context(trial.copied(tree)))
+        return list(pool.map(tried, drawn))
 
 
 def _options(argv):
@@ -45,6 +64,9 @@ def _options(argv):
     parser.add_argument("--seed", type=int, help="the same seed draws the same")
     parser.add_argument("--since", help="only in files that have changed since this commit")
     parser.add_argument("--only", default="", help="only in files whose path contains this")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="how many at a time (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,6 +1,7 @@
 """Which tests execute a line of ``salt/``, and how long each takes. Made once for a content of the tree."""
 
 import collections
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -59,26 +60,29 @@ def made(tree):
     """The :class:`Covering` of a tree, from the cache if its content has been recorded."""
 
     def make(place):
-        for suite in SUITES:
-            folder = place / suite
-            folder.mkdir(parents=True)
-            cache.say(f"recording which lines the tests of {suite} execute")
-            done = subprocess.run(
-                command(suite),
-                cwd=tree,
-                env=environment(tree, MUTANTS_RECORD=str(folder)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=LIMIT,
-                check=False,
-            )
-            (folder / "log").write_text(done.stdout)
-            if not (folder / "tests.json").exists():
-                raise RuntimeError(f"the tests of {suite} did not run:\n{done.stdout[-2000:]}")
+        with concurrent.futures.ThreadPoolExecutor(len(SUITES)) as pool:
+            list(pool.map(lambda suite: _record(tree, suite, place / suite), SUITES))
 
     return Covering(cache.made("mutants", [content(tree), environments.python_version()], make))
+
+
+def _record(tree, suite, folder):
+    folder.mkdir(parents=True)
+    cache.say(f"recording which lines the tests of {suite} execute")
+    done = subprocess.run(
+        command(suite),
+        cwd=tree,
+        env=environment(tree, MUTANTS_RECORD=str(folder)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    (folder / "log").write_text(done.stdout)
+    if not (folder / "tests.json").exists():
+        raise RuntimeError(f"the tests of {suite} did not run:\n{done.stdout[-2000:]}")
 
 
 class Covering:

@@ -91,7 +91,7 @@ def test_a_lab_has_a_share_for_each_of_its_hosts(machine, tmp_path, kind, name, 
     fill = machine([kind])
     for lab, hosts in (("pair", 4), ("many", 20)):
         fill(kind, lab, **{name: "1"})
-        cgroups.count_hosts(lab, hosts)
+        cgroups.share_by_hosts(lab, hosts)
     file = name.replace("_", ".")
     shares = [(tmp_path / kind / cgroups.TOP / lab / file).read_text() for lab in ("pair", "many")]
     assert shares == [f"{four}\n", f"{5 * four}\n"]
