@@ -7,7 +7,7 @@
 #   KEEP=1       for make test: the labs stay up afterwards, for a look
 #   REQUIRE=all  for make test: what this machine cannot run is a failure, not a skip
 #   N=300 SEED=7 SINCE=v0.1.0 IN=state/ JOBS=2    for make mutants: how many, which, in what has changed, in which
-#                files, how many at a time (default: one for each processor)
+#                files, how many at a time (default: one for each processor); TESTS='tests/unit/state' only with these
 #   N=50 SEED=7  for make faults: so many runs, chosen at random from that seed  (default: all there are)
 #   BRIEF=1      for make faults: every fault once in every phase; MINUTES=60: begin no other run after that
 #   SITE=salt    which site lab-up builds: salt, or dalma (19 hosts)   (default: salt)
@@ -51,7 +51,7 @@ test-thorough: deps ## the properties again, with 20 times as many examples; SEE
 
 mutants: deps       ## what the suite does not see: N=300 SEED=7 things made wrong, one at a time
 	@$(PYTHON) -m lab.mutants $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) \
-		$(if $(SINCE),--since '$(SINCE)') $(if $(IN),--only '$(IN)') $(if $(JOBS),--jobs $(JOBS))
+		$(if $(SINCE),--since '$(SINCE)') $(if $(IN),--only '$(IN)') $(if $(JOBS),--jobs $(JOBS)) $(if $(TESTS),--tests $(TESTS))
 
 doctor: deps        ## what this machine lacks for a lab, and what to do about it
 	@$(PYTHON) -m lab doctor

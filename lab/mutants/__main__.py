@@ -26,7 +26,11 @@ def main(argv=None):
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     tree = cache.CHECKOUT
     with trial.copied(tree) as copy:
-        found = covering.made(copy)
+        found = (
+            covering.made_of(copy, options.tests, copy.parent / "record")
+            if options.tests
+            else covering.made(copy)
+        )
         for one in found.failed():
             cache.say(f"does not pass as the tree is, and is left out: {one}")
         equivalent = sample.equivalent(EQUIVALENT.read_text())
@@ -64,6 +68,9 @@ def _options(argv):
     parser.add_argument("--seed", type=int, help="the same seed draws the same")
     parser.add_argument("--since", help="only in files that have changed since this commit")
     parser.add_argument("--only", default="", help="only in files whose path contains this")
+    parser.add_argument(
+        "--tests", nargs="+", default=[], help="only these, files and folders; they are recorded first"
+    )
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count(), help="how many at a time (default: %(default)s)"
     )

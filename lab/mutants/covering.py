@@ -30,11 +30,11 @@ def coverage():
     return cache.made("coverage", [environments.python_version()], make)
 
 
-def command(suite, *options):
-    """The argument list of pytest for a suite; the working directory is the tree."""
+def command(files, *options):
+    """The argument list of pytest for files and folders of one suite; the working directory is the tree."""
     python = environments.tests() / "bin" / "python"
     plugins = ["-p", "no:cacheprovider", "-p", "no:logging", "-p", "lab.mutants.plugin"]
-    return [str(python), "-B", "-m", "pytest", "-q", *plugins, *options, f"tests/{suite}"]
+    return [str(python), "-B", "-m", "pytest", "-q", *plugins, *options, *files]
 
 
 def environment(tree, **more):
@@ -58,19 +58,29 @@ def content(tree):
 
 def made(tree):
     """The :class:`Covering` of a tree, from the cache if its content has been recorded."""
-
-    def make(place):
-        with concurrent.futures.ThreadPoolExecutor(len(SUITES)) as pool:
-            list(pool.map(lambda suite: _record(tree, suite, place / suite), SUITES))
-
-    return Covering(cache.made("mutants", [content(tree), environments.python_version()], make))
+    parts = [content(tree), environments.python_version()]
+    every = {suite: [f"tests/{suite}"] for suite in SUITES}
+    return Covering(cache.made("mutants", parts, lambda place: _record_all(tree, every, place)))
 
 
-def _record(tree, suite, folder):
+def made_of(tree, tests, folder):
+    """The same of a few tests only, recorded now: files and folders below ``tests/``; a new folder for it."""
+    files = {suite: [one for one in tests if one.startswith(f"tests/{suite}")] for suite in SUITES}
+    _record_all(tree, {suite: some for suite, some in files.items() if some}, folder)
+    return Covering(folder)
+
+
+def _record_all(tree, files, place):
+    with concurrent.futures.ThreadPoolExecutor(len(files)) as pool:
+        list(pool.map(lambda suite: _record(tree, files[suite], place / suite), files))
+
+
+def _record(tree, files, folder):
     folder.mkdir(parents=True)
-    cache.say(f"recording which lines the tests of {suite} execute")
+    names = ", ".join(files)
+    cache.say(f"recording which lines {names} execute")
     done = subprocess.run(
-        command(suite),
+        command(files),
         cwd=tree,
         env=environment(tree, MUTANTS_RECORD=str(folder)),
         stdin=subprocess.DEVNULL,
@@ -82,7 +92,7 @@ def _record(tree, suite, folder):
     )
     (folder / "log").write_text(done.stdout)
     if not (folder / "tests.json").exists():
-        raise RuntimeError(f"the tests of {suite} did not run:\n{done.stdout[-2000:]}")
+        raise RuntimeError(f"{names} did not run:\n{done.stdout[-2000:]}")
 
 
 class Covering:
@@ -125,6 +135,8 @@ class Covering:
     def _lines(self, suite, path):
         """By number of a line of a file: the contexts in which it was executed."""
         found = collections.defaultdict(set)
+        if not self.tests[suite]:
+            return found
         database = sqlite3.connect(self._folder / suite / "coverage")
         try:
             rows = database.execute(

@@ -57,7 +57,7 @@ def tried(copy, mutant, found):
     try:
         for suite, ids in chosen.items():
             if ids:
-                outcome = _run(copy, suite, ids, START + TIMES * found.seconds(suite, ids))
+                outcome = _run(copy, ids, START + TIMES * found.seconds(suite, ids))
                 if outcome != sample.SURVIVED:
                     return outcome, total
     finally:
@@ -75,11 +75,11 @@ def _at_most(found, suite, ids):
     return kept
 
 
-def _run(copy, suite, ids, limit):
+def _run(copy, ids, limit):
     chosen = copy.parent / "chosen.json"
     chosen.write_text(json.dumps(ids))
     files = sorted({one.partition("::")[0] for one in ids})
-    command = [*covering.command(suite, "-x", "--tb=line")[:-1], *files]
+    command = covering.command(files, "-x", "--tb=line")
     process = subprocess.Popen(
         command,
         cwd=copy,
