@@ -522,7 +522,10 @@ def _on_both(config, told, function, *args, **kwargs):
     Raises ``minions.NodesFailed`` when one does not answer, with what the other one has done.
     """
     pair, ids = config["name"], (config["primary"]["id"], config["secondary"]["id"])
-    done, errors = minions.Nodes(__opts__).try_all(ids, function, pair, *args, **kwargs)
+    # It takes a node no time, and the other one may be dead: nobody should wait long to learn that.
+    done, errors = minions.Nodes(__opts__).try_all(
+        ids, function, pair, *args, look=minions.LOOK_WITHIN, **kwargs
+    )
     if errors:
         others = [f"The watch of {pair} on {node} {told(one)}." for node, one in done.items()]
         raise minions.NodesFailed(" ".join([*errors.values(), *others]))
