@@ -227,9 +227,7 @@ class Master:
         data, errors = high.render_highstate({"base": [f"orch.{operation}"]})
         assert errors == []
         found = collections.defaultdict(list)
-        for key, one in sorted(
-            high.state.call_high(data).items(), key=lambda each: each[1]["__run_num__"]
-        ):
+        for key, one in sorted(high.state.call_high(data).items(), key=lambda each: each[1]["__run_num__"]):
             found[key.partition("_|-")[0] + "." + key.rpartition("_|-")[2]].append(one)
         return dict(found)
 

@@ -193,7 +193,12 @@ class Pair:
         self._require_lock(name, run)
         self.nodes[name].write(8, name)
         self.nodes[name].held = [GATEWAY]
-        return {"generation": 8, "addresses": [GATEWAY], "why": f"{fenced} is off ({reason})", "reason": reason}
+        return {
+            "generation": 8,
+            "addresses": [GATEWAY],
+            "why": f"{fenced} is off ({reason})",
+            "reason": reason,
+        }
 
     def pair__handover(self, name, pair, run, max_delete=None):
         self._require_lock(name, run)

@@ -21,7 +21,9 @@ OFF = {"fenced": "salt1", "reason": "no power"}
 
 
 def on(node, *functions):
-    return [(one, function) for function in functions for one in ((SALT1, SALT2) if node == BOTH else (node,))]
+    return [
+        (one, function) for function in functions for one in ((SALT1, SALT2) if node == BOTH else (node,))
+    ]
 
 
 def static(node):
@@ -177,9 +179,7 @@ def results(said):
 
 
 @each_run
-def test_a_run_asks_each_node_in_the_order_in_which_it_is_safe(
-    master, operation, state, words, changes, end
-):
+def test_a_run_asks_each_node_in_the_order_in_which_it_is_safe(master, operation, state, words, changes, end):
     pair = pair_of(master, state, words)
     said = master.orchestrate(operation, pair="salt", **words)
     assert {one for each in results(said).values() for one in each} == {True}, said
