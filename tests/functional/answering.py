@@ -145,7 +145,7 @@ def _sent(value):
     return salt.payload.loads(salt.payload.dumps(value))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _signatures():
     """Of each function of this tree's execution modules ``(names that must be given, names, variadic)``."""
     found = {}
