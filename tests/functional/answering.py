@@ -201,8 +201,10 @@ class Master:
         if self.run:
             self.run.let_go()
         self.minions.end_master()
-        left = [one.name for one in threading.enumerate() if one.name == "failback-heartbeat"]
-        assert left == [], "a lock is still renewed"
+        for thread in threading.enumerate():
+            if thread.name == "failback-heartbeat":
+                thread.join(2)
+                assert not thread.is_alive(), "a lock is still renewed"
 
     @property
     def run(self):

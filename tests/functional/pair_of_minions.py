@@ -229,7 +229,7 @@ class Pair:
         own, self.nodes[name].lsyncd = self.nodes[name].ledger, False
         admitted = own["boot_id"] == self.nodes[name].boot_id
         unsaved = bool(own.get("unsaved"))
-        return {"stopped": [], "made": [], "absent": [], "admitted": admitted, "unsaved": unsaved}
+        return stood_by(admitted=admitted, unsaved=unsaved)
 
     def pair__watching(self, name, pair):
         return []
@@ -286,6 +286,11 @@ def synced(changes=None, then=(), **path):
     """What ``reverse_rsync.synced`` returns, of one path."""
     one = {"path": "/srv/salt", "conflicts": 0, "conflict_names": {}, **counts(), **path}
     return {"changes": changes or {}, "comment": "The files are in step.", "paths": [one], "then": list(then)}
+
+
+def stood_by(**more):
+    """What ``pair.stand_by`` returns."""
+    return {"stopped": [], "made": [], "absent": [], "admitted": True, "unsaved": False, **more}
 
 
 def handed_over(generation, **more):

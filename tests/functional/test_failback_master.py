@@ -260,6 +260,41 @@ def test_a_beat_that_fails_is_not_the_last(run, monkeypatch):
     renewals(run, 1)
 
 
+def test_a_step_that_begins_while_the_lock_is_renewed_is_told_of_all_the_same(slow, monkeypatch):
+    """The beat that is under way tells of the step before."""
+    monkeypatch.setattr(orchestration, "TOLD_WITHIN", 0.01)
+
+    def answered(nodes, ids, function, *args, **kwargs):
+        nodes._told.append((tuple(ids), function, args, kwargs))
+        if kwargs["step"]["name"] == "services":
+            slow.begin("drain", "…")
+        return dict.fromkeys(ids, True), {}
+
+    monkeypatch.setattr(Locks, "try_all", answered)
+    slow.begin("services", "…")
+    assert [one[3]["step"]["name"] for one in renewals(slow, 2)] == ["services", "drain"]
+
+
+def test_a_beat_does_not_come_before_its_time(monkeypatch):
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.3)
+    begun, beaten = time.monotonic(), threading.Event()
+    heart = orchestration.Heartbeat(beaten.set)
+    assert beaten.wait(10)
+    heart.stop()
+    assert time.monotonic() - begun >= 0.3
+
+
+def test_the_times_of_the_lock_are_those_that_the_documents_name(tree):
+    said = " ".join((tree / "docs/protocol.md").read_text().split())
+    every, told = orchestration.RENEW_EVERY, orchestration.TOLD_WITHIN
+    assert (
+        f"a lease of a minute, which the living run renews every {every} seconds, and within {told} seconds "
+        f"of a new step" in said
+    )
+    # One beat may be lost, beside a node that does not answer.
+    assert lock.LEASE == 60 >= 2 * (every + minions.LOOK_WITHIN + minions.LOOK_GONE_WITHIN)
+
+
 def test_a_run_that_does_not_get_the_pair_renews_nothing(run, monkeypatch):
     def refused(self, node, *args, **kwargs):
         raise CommandExecutionError("held")
@@ -409,6 +444,191 @@ def test_with_room_what_the_master_says_is_passed_on(asking, monkeypatch):
     monkeypatch.setattr(asking._client, "cmd", refused)
     with pytest.raises(PublishError, match="no such target"):
         asking.try_all(["salt1"], "test.ping")
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "inodes", "free_inodes", "is_full"),
+    [
+        (256 << 10, 1000, 20, False),
+        ((256 << 10) - 1, 1000, 20, True),
+        (256 << 10, 1000, 19, True),
+        # A file system without a table of inodes.
+        (256 << 10, 0, 0, False),
+    ],
+)
+def test_a_master_has_room_for_its_jobs_down_to_a_little(
+    asking, monkeypatch, free_bytes, inodes, free_inodes, is_full
+):
+    room = types.SimpleNamespace(f_frsize=1, f_bavail=free_bytes, f_files=inodes, f_favail=free_inodes)
+    monkeypatch.setattr(minions.os, "statvfs", lambda folder: room)
+    monkeypatch.setattr(asking, "_require_master", lambda within: None)
+    monkeypatch.setattr(asking._client, "cmd", lambda nodes, *words, **options: {})
+    _, errors = asking.try_all(["salt1"], "test.ping")
+    assert ("is full" in errors["salt1"]) is is_full
+    assert not is_full or f"({free_bytes >> 10} KiB and {free_inodes} inodes left)" in errors["salt1"]
+
+
+@pytest.mark.parametrize("error", [PublishError("no such target"), ConnectionResetError("reset")])
+def test_a_master_that_has_died_while_it_was_asked_is_named(asking, port, monkeypatch, error):
+    with socket.create_server(("127.0.0.1", port)) as taken:
+
+        def die(*args, **kwargs):
+            taken.close()
+            raise error
+
+        monkeypatch.setattr(asking._client, "cmd", die)
+        begun = time.monotonic()
+        with pytest.raises(minions.NoMaster, match=f"takes no connections at 127.0.0.1:{port}"):
+            asking.try_all(["salt1"], "test.ping")
+    assert time.monotonic() - begun < 1.0, "it has taken connections, so it is not about to start"
+
+
+def test_a_master_that_takes_connections_and_does_not_answer_is_named_too(asking, port, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(asking._client, "cmd", broken)
+    said = pytest.raises(minions.NoMaster, match="does not answer: Input/output error")
+    with socket.create_server(("127.0.0.1", port)), said:
+        asking.try_all(["salt1"], "test.ping")
+
+
+def test_a_master_that_is_waited_for_is_not_knocked_at_without_a_break(asking, monkeypatch):
+    knocks = []
+
+    def refused(*args, **kwargs):
+        knocks.append(args)
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(minions.socket, "create_connection", refused)
+    with pytest.raises(minions.NoMaster):
+        asking.try_all(["salt1"], "test.ping")
+    assert 2 <= len(knocks) <= 7
+
+
+def test_a_run_sleeps_while_it_waits_and_an_answer_wakes_it(asking, monkeypatch):
+    """Salt's own client looks a hundred times a second; and whoever has all answers is not kept waiting."""
+    came, asked = ["salt1", "salt2", None, None, "salt3", None], []
+
+    def get_event(**how):
+        asked.append(how)
+        return came.pop(0)
+
+    monkeypatch.setattr(asking._client, "event", types.SimpleNamespace(get_event=get_event))
+    events = asking._client.get_returns_no_block("salt/job/1", "startswith")
+    assert [next(events) for _ in range(6)] == ["salt1", "salt2", None, None, "salt3", None]
+    assert [one["no_block"] for one in asked] == [True, True, True, False, False, True]
+    assert [one["wait"] == minions.SLEEP for one in asked] == [not one["no_block"] for one in asked]
+    assert all(one["wait"] < 0.1 for one in asked if one["no_block"])
+    for one in asked:
+        assert (one["tag"], one["match_type"], one["full"]) == ("salt/job/1", "startswith", True)
+
+
+# --- what nodes answer -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nodes(master):
+    return minions.Nodes(master.opts)
+
+
+def test_of_no_nodes_nothing_is_asked_not_even_whether_there_is_a_master(master, nodes):
+    master.minions.end_master()
+    assert nodes.try_all([], "pair.report", "salt") == ({}, {})
+    nodes.begin([], "saltutil.sync_utils")
+    assert master.minions.asked == master.minions.begun == []
+
+
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        ({}, (minions.ANSWER_WITHIN, minions.GONE_WITHIN)),
+        ({"look": 3}, (3, minions.LOOK_GONE_WITHIN)),
+        ({"look": 3, "gone": 1}, (3, 1)),
+    ],
+)
+def test_a_look_is_waited_for_shortly_and_work_for_longer(master, nodes, words, limits):
+    master.minions.answers["pair.report"] = {"node": "x"}
+    assert nodes.try_all(["salt1"], "pair.report", "salt", **words) == ({"salt1": {"node": "x"}}, {})
+    (asked,) = master.minions.asked
+    assert (asked.args, asked.kwargs, asked.limits) == (["salt"], {}, limits)
+
+
+def test_a_node_that_is_busy_is_not_taken_for_gone_as_soon_as_one_that_only_looks():
+    assert minions.ANSWER_WITHIN > minions.LOOK_WITHIN > minions.GLANCE_WITHIN
+    assert minions.GONE_WITHIN > minions.LOOK_GONE_WITHIN
+
+
+#: What came back of a highstate of which one state failed by itself.
+HIGHSTATE = {
+    "file_|-a_|-/etc/a_|-managed": {"__id__": "The file", "result": False, "comment": "no space"},
+    "file_|-b_|-/etc/b_|-managed": {"result": False, "comment": "no such user"},
+    "service_|-c_|-c_|-running": {"__id__": "The service", "result": False,
+                                  "comment": "One or more requisite failed: a"},
+    "file_|-d_|-/etc/d_|-managed": {"__id__": "Fine", "result": True, "comment": "in order"},
+    "retcode": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("came", "error"),
+    [
+        ({"ret": "ERROR: it is locked.\n", "retcode": 1}, "salt1: it is locked."),
+        ({"ret": "Error running 'pair.take': no", "success": False}, "salt1: 'pair.take': no"),
+        ({"ret": ["no"], "retcode": 1}, "salt1: ['no']"),
+        ({"ret": {"x": {"result": True}}, "retcode": 1}, "salt1: {'x': {'result': True}}"),
+        (
+            {"ret": HIGHSTATE, "retcode": 2},
+            "salt1: Highstate failed. The file: no space file_|-b_|-/etc/b_|-managed: no such user",
+        ),
+        ({"out": "no_return", "ret": "Minion did not return"}, "salt1 does not answer test.ping (is its"),
+        ({}, "salt1 does not answer test.ping (is its salt-minion up?)"),
+        ({"ret": True, "retcode": 0, "success": True}, None),
+        ({"ret": False}, None),
+    ],
+)
+def test_what_a_node_returns_is_an_answer_or_the_sentence_of_why_there_is_none(master, nodes, came, error):
+    master.minions.silence("salt1", said=came)
+    answers, errors = nodes.try_all(["salt1"], "test.ping")
+    if error is None:
+        assert (answers, errors) == ({"salt1": came["ret"]}, {})
+        return
+    assert answers == {} and errors["salt1"].startswith(error)
+    assert isinstance(errors["salt1"], minions.NoAnswer) is ("does not answer" in error)
+    with pytest.raises(minions.NodesFailed) as failed:
+        nodes.one("salt1", "test.ping")
+    assert str(failed.value) == errors["salt1"]
+
+
+def test_all_nodes_answer_or_each_that_does_not_is_named(master, nodes):
+    master.minions.answers["test.ping"] = lambda node: f"{node} is here"
+    assert nodes.all(["salt1", "salt2"], "test.ping") == {
+        "salt1": "salt1 is here",
+        "salt2": "salt2 is here",
+    }
+    assert nodes.one("salt2", "test.ping") == "salt2 is here"
+    master.minions.refuse("test.ping", "no.", node="salt1")
+    master.minions.silence("client")
+    with pytest.raises(minions.NodesFailed, match=r"^salt1: no\. client does not answer test\.ping"):
+        nodes.all(["salt1", "salt2", "client"], "test.ping")
+
+
+def test_the_reports_of_a_pair_are_those_of_its_primary_and_its_secondary(master, nodes):
+    config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
+    master.minions.answers["pair.report"] = lambda node, pair: {"node": node, "pair": pair}
+    salt1, salt2 = ({"node": one, "pair": "salt"} for one in ("salt1", "salt2"))
+    assert nodes.reports(config) == (salt1, salt2, {})
+    assert {one.limits[0] for one in master.minions.asked} == {minions.LOOK_WITHIN}
+    master.minions.silence("salt1")
+    assert nodes.reports(config, 3)[:2] == (None, salt2)
+    assert set(nodes.reports(config)[2]) == {"salt1"}
+    assert master.minions.asked[2].limits[0] == 3
+
+
+def test_functions_that_are_begun_on_several_nodes_are_not_waited_for(master, nodes):
+    nodes.begin(["client", "other"], "saltutil.sync_utils", "saltutil.sync_modules")
+    assert master.minions.begun == [(["client", "other"], ["saltutil.sync_utils", "saltutil.sync_modules"])]
+    assert master.minions.asked == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pair_of_minions import STANDBY_RETURNED
 from pair_of_minions import Pair
 from pair_of_minions import counts
 from pair_of_minions import handed_over
+from pair_of_minions import stood_by
 from pair_of_minions import synced
 
 from failback.state import lock as locks
@@ -447,8 +448,9 @@ def test_repositories_are_pushed_from_the_node_that_serves(begun, done):
 
 def test_a_branch_that_has_diverged_is_named_and_stops_nothing(begun, done):
     pair = begun(FAILED_OVER)
-    pair.minions.answers["pair.push_git"] = [
-        {"repository": "/srv/git/site.git", "pushed": [], "diverged": ["refs/heads/a", "refs/heads/b"]}]  # fmt: skip
+    branches = ["refs/heads/a", "refs/heads/b"]
+    one = {"repository": "/srv/git/site.git", "pushed": [], "diverged": branches}
+    pair.minions.answers["pair.push_git"] = [one]
     assert done("repositories_pushed") == (
         {},
         "Left alone because they have diverged; merge them by hand: /srv/git/site.git: refs/heads/a; "
@@ -669,8 +671,7 @@ def at_home(pair):
 
 def test_what_runs_on_the_active_node_alone_ends_on_the_standby_first(begun, done, master):
     pair = at_home(begun(FAILED_OVER))
-    pair.minions.answers["pair.stand_by"] = {
-        "stopped": ["mysql"], "made": [], "absent": [], "admitted": True, "unsaved": False}  # fmt: skip
+    pair.minions.answers["pair.stand_by"] = stood_by(stopped=["mysql"])
     activate = pair.minions.answers["pair.activate"]
     pair.minions.answers["pair.activate"] = lambda *words, **more: {
         **activate(*words, **more), "started": ["lsyncd", "mysql"]}  # fmt: skip
@@ -707,7 +708,7 @@ def test_what_runs_on_the_active_node_alone_ends_on_the_standby_first(begun, don
 def test_lsyncd_starts_by_what_the_standby_has(begun, step, found, how):
     """What was compared before its boot is no proof, and what it alone has is not overwritten."""
     pair = at_home(begun(FAILED_OVER))
-    pair.minions.answers["pair.stand_by"] = {"stopped": [], "made": [], "absent": [], **found}
+    pair.minions.answers["pair.stand_by"] = stood_by(**found)
     step("active_alone")
     asked = given(pair.minions.one("pair.activate"))
     assert {key: asked[key] for key in how} == how
@@ -718,8 +719,7 @@ def test_lsyncd_starts_by_what_the_standby_has(begun, step, found, how):
 def test_a_standby_that_lacks_a_path_is_not_admitted_and_the_active_node_serves_all_the_same(begun, step):
     pair = at_home(begun(FAILED_OVER))
     absent = ["/srv/salt was on salt2 and is missing now.", "Mount it."]
-    pair.minions.answers["pair.stand_by"] = {
-        "stopped": [], "made": ["/srv/new"], "absent": absent, "admitted": True, "unsaved": False}  # fmt: skip
+    pair.minions.answers["pair.stand_by"] = stood_by(made=["/srv/new"], absent=absent)
     said = step("active_alone")
     assert (said["result"], said["comment"]) == (False, " ".join(absent))
     assert said["changes"] == {"salt2": {"made": ["/srv/new"]}}
