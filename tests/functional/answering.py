@@ -192,6 +192,8 @@ class Master:
         self.opts, self.minions, self.context = opts, Minions(), {}
         self._loaders = {}
         monkeypatch.setattr(minions, "_Client", lambda conf_file: self.minions)
+        # One that has ended here does not come back.
+        monkeypatch.setattr(minions, "MASTER_WITHIN", 0.01)
 
     def __enter__(self):
         return self

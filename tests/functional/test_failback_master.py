@@ -6,6 +6,7 @@ import threading
 import time
 import types
 
+import pair_of_minions
 import pytest
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import PublishError
@@ -349,6 +350,48 @@ def test_a_run_whose_master_has_died_ends_with_a_sentence(run, failed):
     assert ("failed at `handover`" if failed else "succeeded. It could not be closed") in ret["comment"]
     assert "takes no connections. What was under way" in ret["comment"]
     assert f"salt-run pair.status {run.config['name']}" in ret["comment"]
+
+
+@pytest.fixture
+def interrupted(master):
+    """A function: a run of an operation that Ctrl-C has ended, and what its close says."""
+
+    def call(operation, overrides=None, steps=(), before_the_end=lambda: None):
+        pair = pair_of_minions.Pair(master.minions, pair_of_minions.FAILED_OVER)
+        config = checks.configuration(master.opts["pillar"]["pairs"], "salt", "")
+        one = orchestration.Run(master.opts, config, operation, overrides)
+        one.lock()
+        one.allowed = {"max_delete": 0}
+        for name in steps:
+            one.note(name, True, "", 0.0)
+        one.interrupted = True
+        pair.minions.forget()
+        before_the_end()
+        said = one.close("", lambda record: pytest.fail("nothing is given back"))
+        assert (said["result"], said["changes"]) == (False, {})
+        assert {asked.function for asked in pair.minions.asked} <= {"pair.report"}
+        return said["comment"]
+
+    return call
+
+
+def test_after_ctrl_c_the_command_is_named_with_all_that_was_typed(interrupted):
+    words = {"winner": "salt2", "reason": "the clients were there", "fenced": None, "moved": None}
+    said = interrupted("recover", words, ["pause", "static"])
+    assert said.startswith("Interrupted at `static`. salt is failed_over: salt2 has served since ")
+    command = "{pair: salt, winner: salt2, reason: the clients were there, max_delete: 0}"
+    assert f"Run again: salt-run state.orch orch.recover pillar='{command}'" in said.replace('"', "")
+
+
+def test_after_ctrl_c_an_operation_without_a_plan_is_typed_again_as_it_was(interrupted):
+    said = interrupted("vm")
+    assert said.startswith("Interrupted at `precheck`. salt is failed_over: ")
+    assert said.endswith(" Run the same command again")
+
+
+def test_after_ctrl_c_a_master_that_has_gone_leaves_open_who_serves(interrupted, master):
+    said = interrupted("recover", before_the_end=master.minions.end_master)
+    assert "It is not known who serves. The salt-master of this machine takes no connections" in said
 
 
 def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_shortly(monkeypatch):

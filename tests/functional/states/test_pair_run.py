@@ -4,6 +4,8 @@ The steps of an orchestration on a pair, each by itself: what it asks of whom, w
 What is refused before the first is in ``test_pair_run_opened.py``; whole runs are in ``test_whole_runs.py``.
 """
 
+import contextlib
+import io
 import itertools
 
 import pytest
@@ -26,6 +28,8 @@ from failback.state import lock as locks
 from failback_master import highstate
 from failback_master import minions
 from failback_master import orchestration
+from failback_master.surface import ear
+from failback_master.surface import live
 
 WINNER = {"winner": "salt2", "reason": "the clients were on salt2"}
 OFF = {"fenced": "salt1", "reason": "no power"}
@@ -272,9 +276,9 @@ def test_an_answer_of_the_boot_before_proves_no_reboot(begun, done):
     [
         (
             {"pair.report": None},
-            "salt1 was asked to reboot and has not answered with a new boot id within 1 s",
+            "salt1 was asked to reboot and has not answered with a new boot id within 0.1 s",
         ),
-        ({"saltutil.is_running": [{"fun": "state.apply"}]}, "A state still runs on salt1 after 1 s"),
+        ({"saltutil.is_running": [{"fun": "state.apply"}]}, "A state still runs on salt1 after 0.1 s"),
     ],
     ids=["it does not come back", "its highstate at boot does not end"],
 )
@@ -282,7 +286,7 @@ def test_a_node_that_does_not_come_back_is_not_waited_for_longer_than_the_pillar
     begun, failed, master, answers, said
 ):
     pair = begun(FAILED_OVER)
-    master.run.config["recovery"]["boot_timeout"] = 1
+    master.run.config["recovery"]["boot_timeout"] = 0.1
     if "pair.report" in answers:
         pair.minions.silence("salt1", "pair.report")
     else:
@@ -415,6 +419,29 @@ def test_files_come_back_while_the_other_node_still_serves(begun, done, master):
     assert master.run.facts["conflicts"] == {
         "count": 2, "node": "salt1", "names": ["/srv/salt/a", "/srv/salt/b"]}  # fmt: skip
     assert pair.minions.of("pair.reload") == []
+
+
+def test_how_far_the_files_are_is_shown_while_they_come(begun, done, master, monkeypatch):
+    heard, screen = [], io.StringIO()
+
+    class Ear:
+        def __init__(self, opts, tag, node):
+            heard.append((tag, node))
+
+        @contextlib.contextmanager
+        def told(self, tell):
+            tell("3 of 9 GiB")
+            yield
+            heard.append("over")
+
+    monkeypatch.setattr(ear, "Ear", Ear)
+    monkeypatch.setattr(live, "SCREEN", live.Screen())
+    pair = begun(FAILED_OVER)
+    live.SCREEN.open(screen)
+    pair.minions.answers["reverse_rsync.synced"] = lambda *_, **__: heard.append("files") or synced()
+    done("files_pre_synced")
+    assert heard == [(f"failback/salt/{master.run.id}/pre-sync/moved", "salt1"), "files", "over"]
+    assert "  4/8 pre-sync   3 of 9 GiB\n" in screen.getvalue()
 
 
 def test_services_read_the_files_that_have_come_back_where_they_have_come_to(begun, done):
