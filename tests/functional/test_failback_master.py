@@ -8,6 +8,7 @@ import types
 
 import pair_of_minions
 import pytest
+import samples
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import PublishError
 
@@ -176,6 +177,44 @@ def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     assert len(run.told) == number
 
 
+@pytest.mark.parametrize(
+    ("asked_by", "user", "is_owner"),
+    [("alice", "root", "alice"), (None, "bob", "bob"), (None, None, "the user of the process")],
+)
+def test_the_owner_is_who_has_asked_for_it(monkeypatch, asked_by, user, is_owner):
+    """To the run of one pair of several, the one who asked for all of them."""
+    monkeypatch.setattr(minions, "Nodes", lambda opts: None)
+    monkeypatch.setattr(orchestration.salt.utils.user, "get_specific_user", lambda: "the user of the process")
+    monkeypatch.delenv(orchestration.ASKED_BY, raising=False)
+    if asked_by:
+        monkeypatch.setenv(orchestration.ASKED_BY, asked_by)
+    owner = orchestration.Run({"id": "salt2_master", "user": user}, {"name": "salt"}, "recover").owner
+    assert (owner["user"], owner["master"], owner["pid"]) == (is_owner, "salt2_master", os.getpid())
+
+
+def test_a_run_that_has_not_looked_asks_for_the_locks_of_dead_runs_itself(run, monkeypatch):
+    ended = {"boot_id": orchestration.system.boot_id(), "pid": os.getpid(), "started": 1}
+    found = {"run": "20261122T184500-recover-salt-77aa", "state": "held", "owner": ended}
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": {"node": "salt1", "lock": found}}, {}))
+    run.lock()
+    assert [one[3] for one in run.told] == [{"dead_runs": [found["run"]]}] * 2
+
+
+def test_a_lock_for_work_that_outlives_its_run_holds_for_that_work_from_the_first(run):
+    run.lock([], outlives=300)
+    assert all(355 < one[2] <= 360 for one in run.told if one[1] == "pair.lock")
+
+
+def test_the_nodes_are_told_for_how_long_a_step_has_lasted(run, monkeypatch):
+    now = [1000.0]
+    samples.in_place_of_time(monkeypatch, orchestration, monotonic=lambda: now[0])
+    run.tell("nobody is told before a step has begun")
+    run.begin("static", "…")
+    now[0] += 12.34
+    run.pause()
+    assert run.told[-1][3]["step"] == {"name": "static", "seconds": 12.3}
+
+
 def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_not(run):
     run.lock()
     run.renew(300)
@@ -185,17 +224,28 @@ def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_
 
 
 def test_a_lock_that_both_nodes_have_just_confirmed_is_not_asked_for_before_each_step(run, monkeypatch):
+    """After 20 seconds it is: this machine may have stood still."""
+    now, answers = [1000.0], dict.fromkeys(("salt1", "salt2"), True)
     monkeypatch.setattr(orchestration, "RENEW_EVERY", 3600)
-    run.lock()
-    run.renew()
-    assert "pair.renew" not in [one[1] for one in run.told]
-    run.renew(300)
-    assert [one[1] for one in run.told].count("pair.renew") == 1
-    # As after a minute in which the machine of the run stood still.
-    run._renewed_at -= orchestration.FRESH
-    run.renew()
-    assert [one[1] for one in run.told].count("pair.renew") == 2
-    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
+    monkeypatch.setattr(orchestration.system, "boottime", lambda: now[0])
+    monkeypatch.setattr(
+        Locks, "try_all", lambda nodes, *words, **_: nodes._told.append(words) or (answers, {})
+    )
+
+    def renewed(after, outlives=0):
+        now[0] += after
+        run.told.clear()
+        run.renew(outlives)
+        return [one[1] for one in run.told] == ["pair.renew"]
+
+    run.lock([])
+    assert orchestration.FRESH == 20
+    assert not renewed(19.5) and renewed(0.5)
+    assert not renewed(19.5) and renewed(0, outlives=300) and not renewed(19.5)
+    # One that is silent confirms nothing, and has not lost it either.
+    answers.pop("salt2")
+    assert renewed(0.5) and renewed(0.5)
+    answers["salt2"] = False
     with pytest.raises(CommandExecutionError, match="the lock of salt on salt2 any more: it stood still"):
         run.renew()
 
@@ -285,6 +335,25 @@ def test_a_beat_does_not_come_before_its_time(monkeypatch):
     assert time.monotonic() - begun >= 0.3
 
 
+def test_a_heart_beats_no_more_once_it_has_stopped(monkeypatch):
+    """Nobody must find the lock renewed that has just been given back."""
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.01)
+    begun, release, ended = threading.Event(), threading.Event(), []
+
+    def beat():
+        begun.set()
+        release.wait(10)
+        ended.append("beat")
+
+    heart = orchestration.Heartbeat(beat)
+    (thread,) = [one for one in threading.enumerate() if one.name == "failback-heartbeat"]
+    assert thread.daemon, "it would keep a process alive that has ended"
+    assert begun.wait(10)
+    threading.Timer(0.1, release.set).start()
+    heart.stop()
+    assert ended == ["beat"] and not thread.is_alive()
+
+
 def test_the_times_of_the_lock_are_those_that_the_documents_name(tree):
     said = " ".join((tree / "docs/protocol.md").read_text().split())
     every, told = orchestration.RENEW_EVERY, orchestration.TOLD_WITHIN
@@ -320,7 +389,7 @@ def test_a_run_that_does_not_get_the_pair_renews_nothing(run, monkeypatch):
 def test_a_run_is_closed_and_says_how_it_ended(run, monkeypatch, failed, errors, kept, result, said):
     monkeypatch.setattr(run, "record", lambda how, sentence: (how, sentence))
     run.lock()
-    run.note("precheck", True, "fine", 0.5)
+    run.note("precheck", True, "fine", 0.504)
     run.note("pre-sync", not failed, "no room" if failed else "all is over", 1.0)
     records = []
 
@@ -428,6 +497,13 @@ def asking(tmp_path, monkeypatch, port):
     conf = tmp_path / "master"
     conf.write_text(f"root_dir: {tmp_path}\ninterface: 127.0.0.1\nret_port: {port}\n")
     return minions.Nodes({"conf_file": str(conf)})
+
+
+def test_whoever_only_looks_does_not_wait_for_a_master_to_start(asking, port, tmp_path):
+    begun = time.monotonic()
+    with pytest.raises(minions.NoMaster, match=f"takes no connections at 127.0.0.1:{port}"):
+        minions.Nodes({"conf_file": str(tmp_path / "master")}, 0).try_all(["salt1"], "test.ping")
+    assert time.monotonic() - begun < 0.9
 
 
 @pytest.mark.parametrize("how", ["try_all", "begin"])

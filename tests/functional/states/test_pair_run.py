@@ -441,7 +441,10 @@ def test_how_far_the_files_are_is_shown_while_they_come(begun, done, master, mon
     pair.minions.answers["reverse_rsync.synced"] = lambda *_, **__: heard.append("files") or synced()
     done("files_pre_synced")
     assert heard == [(f"failback/salt/{master.run.id}/pre-sync/moved", "salt1"), "files", "over"]
-    assert "  4/8 pre-sync   3 of 9 GiB\n" in screen.getvalue()
+    said = screen.getvalue()
+    assert "  4/8 pre-sync   what changed comes over while the serving node still serves\n" in said
+    assert "  4/8 pre-sync   3 of 9 GiB\n" in said
+    assert said.endswith("  4/8 pre-sync   done, 0.0 s. The files are in step.\n")
 
 
 def test_services_read_the_files_that_have_come_back_where_they_have_come_to(begun, done):

@@ -14,6 +14,7 @@ from pair_of_minions import NORMAL
 from pair_of_minions import SPLIT
 from pair_of_minions import STANDBY_RETURNED
 from pair_of_minions import Pair
+from salt.exceptions import CommandExecutionError
 
 from failback.host import system
 from failback.state import lock as locks
@@ -224,6 +225,7 @@ def test_the_command_that_shows_the_plan_names_what_it_is_for(master):
     [
         ({}, {"max_delete": 100, "max_change_percent": 25}),
         ({"max_delete": 0}, {"max_delete": 0, "max_change_percent": 25}),
+        ({"max_change_percent": 0.5}, {"max_delete": 100, "max_change_percent": 0.5}),
         ({"max_delete": 5000, "max_change_percent": 80.5}, {"max_delete": 5000, "max_change_percent": 80.5}),
     ],
 )
@@ -314,13 +316,21 @@ def test_a_lock_that_one_node_refuses_is_given_back_on_the_other(master):
 
 def test_a_lock_that_cannot_be_given_back_does_not_hide_why_the_run_was_refused(master):
     pair = Pair(master.minions, FAILED_OVER)
-    pair.minions.refuse("pair.lock", "salt is locked by another run.", node="salt2")
-    pair.minions.answers["pair.unlock"] = lambda *_: pair.minions.end_master()
+    lock = pair.minions.answers["pair.lock"]
+
+    def refuse(node, *words, **more):
+        if node == "salt1":
+            return lock(node, *words, **more)
+        pair.minions.end_master()
+        raise CommandExecutionError("salt is locked by another run.")
+
+    pair.minions.answers["pair.lock"] = refuse
     refused(opened(master), "salt is locked by another run.")
 
 
-def test_facts_that_move_before_the_lock_is_had_end_the_run(master):
-    """Another run may have ended in between, and this one would undo it."""
+@pytest.fixture
+def moved(master):
+    """A pair that another run brings home between the look and the lock."""
     pair = Pair(master.minions, FAILED_OVER)
     lock = pair.minions.answers["pair.lock"]
 
@@ -331,11 +341,31 @@ def test_facts_that_move_before_the_lock_is_had_end_the_run(master):
         return lock(node, *words, **more)
 
     pair.minions.answers["pair.lock"] = meanwhile
-    said = opened(master)
-    refused(said, "The facts moved while this run waited for its lock: salt was failed_over and is normal. ")
-    assert [one.lock for one in pair.nodes.values()] == [None, None]
-    assert pair.minions.names(*LOOKS)[-2:] == [("salt1", "pair.unlock"), ("salt2", "pair.unlock")]
-    assert pair.minions.of("pair.open_run") == [] and master.run is None
+    return pair
+
+
+MOVED = "The facts moved while this run waited for its lock: salt was failed_over and is normal. "
+
+
+def test_facts_that_move_before_the_lock_is_had_end_the_run(master, moved):
+    """It would undo what the other run has done."""
+    refused(opened(master), MOVED)
+    assert [one.lock for one in moved.nodes.values()] == [None, None]
+    assert moved.minions.names(*LOOKS)[-2:] == [("salt1", "pair.unlock"), ("salt2", "pair.unlock")]
+    assert moved.minions.of("pair.open_run") == [] and master.run is None
+
+
+def test_a_lock_that_is_left_does_not_hide_that_the_facts_have_moved(master, moved):
+    report = moved.minions.answers["pair.report"]
+
+    def last(node, pair):
+        found = report(node, pair)
+        if found["lock"] and node == "salt2":
+            moved.minions.end_master()
+        return found
+
+    moved.minions.answers["pair.report"] = last
+    refused(opened(master), MOVED)
 
 
 def test_a_later_generation_of_the_same_verdict_is_another_fact(master):
