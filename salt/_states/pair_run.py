@@ -685,5 +685,9 @@ def _step(name, step, work, outlives=0):
     except live.Interrupted:
         run.interrupted = True
         ret["comment"] = words.INTERRUPTED
+    except Exception as error:
+        # Nobody has foreseen it. Salt shows where it was; the run ends as one that has failed.
+        run.note(step, False, f"{type(error).__name__}: {error}", time.monotonic() - begun)
+        raise
     run.note(step, ret["result"], ret["comment"], time.monotonic() - begun)
     return ret

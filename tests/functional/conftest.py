@@ -3,6 +3,7 @@
 What is in ``library/`` loads none, and runs where there is no Salt: so Salt is imported by the fixtures.
 """
 
+import copy
 import logging
 import shutil
 
@@ -64,3 +65,15 @@ def modules(loaders):
 def states(loaders):
     """State modules, called with ``test=True`` or not."""
     return loaders.states
+
+
+@pytest.fixture
+def master(minion_opts, tmp_path, monkeypatch):
+    """A master that orchestrates the pair ``salt``, and its minions: see ``answering``."""
+    import answering
+    import pair_of_minions
+
+    pillar = {"pairs": {"salt": copy.deepcopy(pair_of_minions.PILLAR)}}
+    opts = answering.opts_of_a_master(minion_opts, tmp_path, pillar)
+    with answering.Master(opts, monkeypatch) as made:
+        yield made

@@ -42,6 +42,7 @@ def report(node, state=None, **owner):
         pytest.param("held", "held", {"salt2": "yes"}, set(), id="an answer that is none"),
         pytest.param("held", "held", {"salt1": False, "salt2": False}, set(), id="it lives"),
         pytest.param("held", None, {"salt1": False}, set(), id="its host does not answer"),
+        pytest.param(None, "held", {"salt2": True}, {RUN}, id="only its host has a lock"),
         pytest.param("expired", None, {}, set(), id="expired: nobody need be asked"),
     ],
 )
@@ -81,6 +82,14 @@ def test_a_pair_that_a_living_run_holds_is_not_free():
         checks.require_free("salt", [report("salt1", "held")], Nodes(salt1=False))
     its = {"machine": "4f2a/salt1"}
     checks.require_free("salt", [report("salt1", "held", **its)], Nodes(salt1=True))
+
+
+def test_a_run_of_which_nothing_is_proved_keeps_no_other_one_alive():
+    disputed = [report(node, "held", machine=f"x/{node}") for node in ("salt1", "salt2")]
+    other = report("salt3", "dead", machine="4f2a/salt3")
+    other["lock"]["run"] = "20261122T184500-boot-salt-77aa"
+    nodes = Nodes(salt1=True, salt2=True, salt3=True)
+    assert orchestration.dead_runs([*disputed, other], nodes) == {other["lock"]["run"]}
 
 
 def test_a_node_that_names_another_process_as_the_run_s_is_not_believed():

@@ -6,7 +6,9 @@ import threading
 import time
 import types
 
+import pair_of_minions
 import pytest
+import samples
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import PublishError
 
@@ -175,6 +177,44 @@ def test_a_living_run_renews_its_lock_until_it_lets_go(run):
     assert len(run.told) == number
 
 
+@pytest.mark.parametrize(
+    ("asked_by", "user", "is_owner"),
+    [("alice", "root", "alice"), (None, "bob", "bob"), (None, None, "the user of the process")],
+)
+def test_the_owner_is_who_has_asked_for_it(monkeypatch, asked_by, user, is_owner):
+    """To the run of one pair of several, the one who asked for all of them."""
+    monkeypatch.setattr(minions, "Nodes", lambda opts: None)
+    monkeypatch.setattr(orchestration.salt.utils.user, "get_specific_user", lambda: "the user of the process")
+    monkeypatch.delenv(orchestration.ASKED_BY, raising=False)
+    if asked_by:
+        monkeypatch.setenv(orchestration.ASKED_BY, asked_by)
+    owner = orchestration.Run({"id": "salt2_master", "user": user}, {"name": "salt"}, "recover").owner
+    assert (owner["user"], owner["master"], owner["pid"]) == (is_owner, "salt2_master", os.getpid())
+
+
+def test_a_run_that_has_not_looked_asks_for_the_locks_of_dead_runs_itself(run, monkeypatch):
+    ended = {"boot_id": orchestration.system.boot_id(), "pid": os.getpid(), "started": 1}
+    found = {"run": "20261122T184500-recover-salt-77aa", "state": "held", "owner": ended}
+    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": {"node": "salt1", "lock": found}}, {}))
+    run.lock()
+    assert [one[3] for one in run.told] == [{"dead_runs": [found["run"]]}] * 2
+
+
+def test_a_lock_for_work_that_outlives_its_run_holds_for_that_work_from_the_first(run):
+    run.lock([], outlives=300)
+    assert all(355 < one[2] <= 360 for one in run.told if one[1] == "pair.lock")
+
+
+def test_the_nodes_are_told_for_how_long_a_step_has_lasted(run, monkeypatch):
+    now = [1000.0]
+    samples.in_place_of_time(monkeypatch, orchestration, monotonic=lambda: now[0])
+    run.tell("nobody is told before a step has begun")
+    run.begin("static", "…")
+    now[0] += 12.34
+    run.pause()
+    assert run.told[-1][3]["step"] == {"name": "static", "seconds": 12.3}
+
+
 def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_not(run):
     run.lock()
     run.renew(300)
@@ -184,17 +224,28 @@ def test_a_step_that_outlives_its_run_is_covered_to_its_end_and_the_next_one_is_
 
 
 def test_a_lock_that_both_nodes_have_just_confirmed_is_not_asked_for_before_each_step(run, monkeypatch):
+    """After 20 seconds it is: this machine may have stood still."""
+    now, answers = [1000.0], dict.fromkeys(("salt1", "salt2"), True)
     monkeypatch.setattr(orchestration, "RENEW_EVERY", 3600)
-    run.lock()
-    run.renew()
-    assert "pair.renew" not in [one[1] for one in run.told]
-    run.renew(300)
-    assert [one[1] for one in run.told].count("pair.renew") == 1
-    # As after a minute in which the machine of the run stood still.
-    run._renewed_at -= orchestration.FRESH
-    run.renew()
-    assert [one[1] for one in run.told].count("pair.renew") == 2
-    monkeypatch.setattr(Locks, "try_all", lambda *_, **__: ({"salt1": True, "salt2": False}, {}))
+    monkeypatch.setattr(orchestration.system, "boottime", lambda: now[0])
+    monkeypatch.setattr(
+        Locks, "try_all", lambda nodes, *words, **_: nodes._told.append(words) or (answers, {})
+    )
+
+    def renewed(after, outlives=0):
+        now[0] += after
+        run.told.clear()
+        run.renew(outlives)
+        return [one[1] for one in run.told] == ["pair.renew"]
+
+    run.lock([])
+    assert orchestration.FRESH == 20
+    assert not renewed(19.5) and renewed(0.5)
+    assert not renewed(19.5) and renewed(0, outlives=300) and not renewed(19.5)
+    # One that is silent confirms nothing, and has not lost it either.
+    answers.pop("salt2")
+    assert renewed(0.5) and renewed(0.5)
+    answers["salt2"] = False
     with pytest.raises(CommandExecutionError, match="the lock of salt on salt2 any more: it stood still"):
         run.renew()
 
@@ -260,6 +311,60 @@ def test_a_beat_that_fails_is_not_the_last(run, monkeypatch):
     renewals(run, 1)
 
 
+def test_a_step_that_begins_while_the_lock_is_renewed_is_told_of_all_the_same(slow, monkeypatch):
+    """The beat that is under way tells of the step before."""
+    monkeypatch.setattr(orchestration, "TOLD_WITHIN", 0.01)
+
+    def answered(nodes, ids, function, *args, **kwargs):
+        nodes._told.append((tuple(ids), function, args, kwargs))
+        if kwargs["step"]["name"] == "services":
+            slow.begin("drain", "…")
+        return dict.fromkeys(ids, True), {}
+
+    monkeypatch.setattr(Locks, "try_all", answered)
+    slow.begin("services", "…")
+    assert [one[3]["step"]["name"] for one in renewals(slow, 2)] == ["services", "drain"]
+
+
+def test_a_beat_does_not_come_before_its_time(monkeypatch):
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.3)
+    begun, beaten = time.monotonic(), threading.Event()
+    heart = orchestration.Heartbeat(beaten.set)
+    assert beaten.wait(10)
+    heart.stop()
+    assert time.monotonic() - begun >= 0.3
+
+
+def test_a_heart_beats_no_more_once_it_has_stopped(monkeypatch):
+    """Nobody must find the lock renewed that has just been given back."""
+    monkeypatch.setattr(orchestration, "RENEW_EVERY", 0.01)
+    begun, release, ended = threading.Event(), threading.Event(), []
+
+    def beat():
+        begun.set()
+        release.wait(10)
+        ended.append("beat")
+
+    heart = orchestration.Heartbeat(beat)
+    (thread,) = [one for one in threading.enumerate() if one.name == "failback-heartbeat"]
+    assert thread.daemon, "it would keep a process alive that has ended"
+    assert begun.wait(10)
+    threading.Timer(0.1, release.set).start()
+    heart.stop()
+    assert ended == ["beat"] and not thread.is_alive()
+
+
+def test_the_times_of_the_lock_are_those_that_the_documents_name(tree):
+    said = " ".join((tree / "docs/protocol.md").read_text().split())
+    every, told = orchestration.RENEW_EVERY, orchestration.TOLD_WITHIN
+    assert (
+        f"a lease of a minute, which the living run renews every {every} seconds, and within {told} seconds "
+        f"of a new step" in said
+    )
+    # One beat may be lost, beside a node that does not answer.
+    assert lock.LEASE == 60 >= 2 * (every + minions.LOOK_WITHIN + minions.LOOK_GONE_WITHIN)
+
+
 def test_a_run_that_does_not_get_the_pair_renews_nothing(run, monkeypatch):
     def refused(self, node, *args, **kwargs):
         raise CommandExecutionError("held")
@@ -284,7 +389,7 @@ def test_a_run_that_does_not_get_the_pair_renews_nothing(run, monkeypatch):
 def test_a_run_is_closed_and_says_how_it_ended(run, monkeypatch, failed, errors, kept, result, said):
     monkeypatch.setattr(run, "record", lambda how, sentence: (how, sentence))
     run.lock()
-    run.note("precheck", True, "fine", 0.5)
+    run.note("precheck", True, "fine", 0.504)
     run.note("pre-sync", not failed, "no room" if failed else "all is over", 1.0)
     records = []
 
@@ -314,6 +419,48 @@ def test_a_run_whose_master_has_died_ends_with_a_sentence(run, failed):
     assert ("failed at `handover`" if failed else "succeeded. It could not be closed") in ret["comment"]
     assert "takes no connections. What was under way" in ret["comment"]
     assert f"salt-run pair.status {run.config['name']}" in ret["comment"]
+
+
+@pytest.fixture
+def interrupted(master):
+    """A function: a run of an operation that Ctrl-C has ended, and what its close says."""
+
+    def call(operation, overrides=None, steps=(), before_the_end=lambda: None):
+        pair = pair_of_minions.Pair(master.minions, pair_of_minions.FAILED_OVER)
+        config = checks.configuration(master.opts["pillar"]["pairs"], "salt", "")
+        one = orchestration.Run(master.opts, config, operation, overrides)
+        one.lock()
+        one.allowed = {"max_delete": 0}
+        for name in steps:
+            one.note(name, True, "", 0.0)
+        one.interrupted = True
+        pair.minions.forget()
+        before_the_end()
+        said = one.close("", lambda record: pytest.fail("nothing is given back"))
+        assert (said["result"], said["changes"]) == (False, {})
+        assert {asked.function for asked in pair.minions.asked} <= {"pair.report"}
+        return said["comment"]
+
+    return call
+
+
+def test_after_ctrl_c_the_command_is_named_with_all_that_was_typed(interrupted):
+    words = {"winner": "salt2", "reason": "the clients were there", "fenced": None, "moved": None}
+    said = interrupted("recover", words, ["pause", "static"])
+    assert said.startswith("Interrupted at `static`. salt is failed_over: salt2 has served since ")
+    command = "{pair: salt, winner: salt2, reason: the clients were there, max_delete: 0}"
+    assert f"Run again: salt-run state.orch orch.recover pillar='{command}'" in said.replace('"', "")
+
+
+def test_after_ctrl_c_an_operation_without_a_plan_is_typed_again_as_it_was(interrupted):
+    said = interrupted("vm")
+    assert said.startswith("Interrupted at `precheck`. salt is failed_over: ")
+    assert said.endswith(" Run the same command again")
+
+
+def test_after_ctrl_c_a_master_that_has_gone_leaves_open_who_serves(interrupted, master):
+    said = interrupted("recover", before_the_end=master.minions.end_master)
+    assert "It is not known who serves. The salt-master of this machine takes no connections" in said
 
 
 def test_a_node_that_is_off_by_an_operators_word_is_waited_for_in_vain_but_shortly(monkeypatch):
@@ -350,6 +497,13 @@ def asking(tmp_path, monkeypatch, port):
     conf = tmp_path / "master"
     conf.write_text(f"root_dir: {tmp_path}\ninterface: 127.0.0.1\nret_port: {port}\n")
     return minions.Nodes({"conf_file": str(conf)})
+
+
+def test_whoever_only_looks_does_not_wait_for_a_master_to_start(asking, port, tmp_path):
+    begun = time.monotonic()
+    with pytest.raises(minions.NoMaster, match=f"takes no connections at 127.0.0.1:{port}"):
+        minions.Nodes({"conf_file": str(tmp_path / "master")}, 0).try_all(["salt1"], "test.ping")
+    assert time.monotonic() - begun < 0.9
 
 
 @pytest.mark.parametrize("how", ["try_all", "begin"])
@@ -409,6 +563,191 @@ def test_with_room_what_the_master_says_is_passed_on(asking, monkeypatch):
     monkeypatch.setattr(asking._client, "cmd", refused)
     with pytest.raises(PublishError, match="no such target"):
         asking.try_all(["salt1"], "test.ping")
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "inodes", "free_inodes", "is_full"),
+    [
+        (256 << 10, 1000, 20, False),
+        ((256 << 10) - 1, 1000, 20, True),
+        (256 << 10, 1000, 19, True),
+        # A file system without a table of inodes.
+        (256 << 10, 0, 0, False),
+    ],
+)
+def test_a_master_has_room_for_its_jobs_down_to_a_little(
+    asking, monkeypatch, free_bytes, inodes, free_inodes, is_full
+):
+    room = types.SimpleNamespace(f_frsize=1, f_bavail=free_bytes, f_files=inodes, f_favail=free_inodes)
+    monkeypatch.setattr(minions.os, "statvfs", lambda folder: room)
+    monkeypatch.setattr(asking, "_require_master", lambda within: None)
+    monkeypatch.setattr(asking._client, "cmd", lambda nodes, *words, **options: {})
+    _, errors = asking.try_all(["salt1"], "test.ping")
+    assert ("is full" in errors["salt1"]) is is_full
+    assert not is_full or f"({free_bytes >> 10} KiB and {free_inodes} inodes left)" in errors["salt1"]
+
+
+@pytest.mark.parametrize("error", [PublishError("no such target"), ConnectionResetError("reset")])
+def test_a_master_that_has_died_while_it_was_asked_is_named(asking, port, monkeypatch, error):
+    with socket.create_server(("127.0.0.1", port)) as taken:
+
+        def die(*args, **kwargs):
+            taken.close()
+            raise error
+
+        monkeypatch.setattr(asking._client, "cmd", die)
+        begun = time.monotonic()
+        with pytest.raises(minions.NoMaster, match=f"takes no connections at 127.0.0.1:{port}"):
+            asking.try_all(["salt1"], "test.ping")
+    assert time.monotonic() - begun < 1.0, "it has taken connections, so it is not about to start"
+
+
+def test_a_master_that_takes_connections_and_does_not_answer_is_named_too(asking, port, monkeypatch):
+    def broken(*args, **kwargs):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(asking._client, "cmd", broken)
+    said = pytest.raises(minions.NoMaster, match="does not answer: Input/output error")
+    with socket.create_server(("127.0.0.1", port)), said:
+        asking.try_all(["salt1"], "test.ping")
+
+
+def test_a_master_that_is_waited_for_is_not_knocked_at_without_a_break(asking, monkeypatch):
+    knocks = []
+
+    def refused(*args, **kwargs):
+        knocks.append(args)
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(minions.socket, "create_connection", refused)
+    with pytest.raises(minions.NoMaster):
+        asking.try_all(["salt1"], "test.ping")
+    assert 2 <= len(knocks) <= 7
+
+
+def test_a_run_sleeps_while_it_waits_and_an_answer_wakes_it(asking, monkeypatch):
+    """Salt's own client looks a hundred times a second; and whoever has all answers is not kept waiting."""
+    came, asked = ["salt1", "salt2", None, None, "salt3", None], []
+
+    def get_event(**how):
+        asked.append(how)
+        return came.pop(0)
+
+    monkeypatch.setattr(asking._client, "event", types.SimpleNamespace(get_event=get_event))
+    events = asking._client.get_returns_no_block("salt/job/1", "startswith")
+    assert [next(events) for _ in range(6)] == ["salt1", "salt2", None, None, "salt3", None]
+    assert [one["no_block"] for one in asked] == [True, True, True, False, False, True]
+    assert [one["wait"] == minions.SLEEP for one in asked] == [not one["no_block"] for one in asked]
+    assert all(one["wait"] < 0.1 for one in asked if one["no_block"])
+    for one in asked:
+        assert (one["tag"], one["match_type"], one["full"]) == ("salt/job/1", "startswith", True)
+
+
+# --- what nodes answer -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nodes(master):
+    return minions.Nodes(master.opts)
+
+
+def test_of_no_nodes_nothing_is_asked_not_even_whether_there_is_a_master(master, nodes):
+    master.minions.end_master()
+    assert nodes.try_all([], "pair.report", "salt") == ({}, {})
+    nodes.begin([], "saltutil.sync_utils")
+    assert master.minions.asked == master.minions.begun == []
+
+
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        ({}, (minions.ANSWER_WITHIN, minions.GONE_WITHIN)),
+        ({"look": 3}, (3, minions.LOOK_GONE_WITHIN)),
+        ({"look": 3, "gone": 1}, (3, 1)),
+    ],
+)
+def test_a_look_is_waited_for_shortly_and_work_for_longer(master, nodes, words, limits):
+    master.minions.answers["pair.report"] = {"node": "x"}
+    assert nodes.try_all(["salt1"], "pair.report", "salt", **words) == ({"salt1": {"node": "x"}}, {})
+    (asked,) = master.minions.asked
+    assert (asked.args, asked.kwargs, asked.limits) == (["salt"], {}, limits)
+
+
+def test_a_node_that_is_busy_is_not_taken_for_gone_as_soon_as_one_that_only_looks():
+    assert minions.ANSWER_WITHIN > minions.LOOK_WITHIN > minions.GLANCE_WITHIN
+    assert minions.GONE_WITHIN > minions.LOOK_GONE_WITHIN
+
+
+#: What came back of a highstate of which one state failed by itself.
+HIGHSTATE = {
+    "file_|-a_|-/etc/a_|-managed": {"__id__": "The file", "result": False, "comment": "no space"},
+    "file_|-b_|-/etc/b_|-managed": {"result": False, "comment": "no such user"},
+    "service_|-c_|-c_|-running": {"__id__": "The service", "result": False,
+                                  "comment": "One or more requisite failed: a"},
+    "file_|-d_|-/etc/d_|-managed": {"__id__": "Fine", "result": True, "comment": "in order"},
+    "retcode": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("came", "error"),
+    [
+        ({"ret": "ERROR: it is locked.\n", "retcode": 1}, "salt1: it is locked."),
+        ({"ret": "Error running 'pair.take': no", "success": False}, "salt1: 'pair.take': no"),
+        ({"ret": ["no"], "retcode": 1}, "salt1: ['no']"),
+        ({"ret": {"x": {"result": True}}, "retcode": 1}, "salt1: {'x': {'result': True}}"),
+        (
+            {"ret": HIGHSTATE, "retcode": 2},
+            "salt1: Highstate failed. The file: no space file_|-b_|-/etc/b_|-managed: no such user",
+        ),
+        ({"out": "no_return", "ret": "Minion did not return"}, "salt1 does not answer test.ping (is its"),
+        ({}, "salt1 does not answer test.ping (is its salt-minion up?)"),
+        ({"ret": True, "retcode": 0, "success": True}, None),
+        ({"ret": False}, None),
+    ],
+)
+def test_what_a_node_returns_is_an_answer_or_the_sentence_of_why_there_is_none(master, nodes, came, error):
+    master.minions.silence("salt1", said=came)
+    answers, errors = nodes.try_all(["salt1"], "test.ping")
+    if error is None:
+        assert (answers, errors) == ({"salt1": came["ret"]}, {})
+        return
+    assert answers == {} and errors["salt1"].startswith(error)
+    assert isinstance(errors["salt1"], minions.NoAnswer) is ("does not answer" in error)
+    with pytest.raises(minions.NodesFailed) as failed:
+        nodes.one("salt1", "test.ping")
+    assert str(failed.value) == errors["salt1"]
+
+
+def test_all_nodes_answer_or_each_that_does_not_is_named(master, nodes):
+    master.minions.answers["test.ping"] = lambda node: f"{node} is here"
+    assert nodes.all(["salt1", "salt2"], "test.ping") == {
+        "salt1": "salt1 is here",
+        "salt2": "salt2 is here",
+    }
+    assert nodes.one("salt2", "test.ping") == "salt2 is here"
+    master.minions.refuse("test.ping", "no.", node="salt1")
+    master.minions.silence("client")
+    with pytest.raises(minions.NodesFailed, match=r"^salt1: no\. client does not answer test\.ping"):
+        nodes.all(["salt1", "salt2", "client"], "test.ping")
+
+
+def test_the_reports_of_a_pair_are_those_of_its_primary_and_its_secondary(master, nodes):
+    config = {"name": "salt", "primary": {"id": "salt1"}, "secondary": {"id": "salt2"}}
+    master.minions.answers["pair.report"] = lambda node, pair: {"node": node, "pair": pair}
+    salt1, salt2 = ({"node": one, "pair": "salt"} for one in ("salt1", "salt2"))
+    assert nodes.reports(config) == (salt1, salt2, {})
+    assert {one.limits[0] for one in master.minions.asked} == {minions.LOOK_WITHIN}
+    master.minions.silence("salt1")
+    assert nodes.reports(config, 3)[:2] == (None, salt2)
+    assert set(nodes.reports(config)[2]) == {"salt1"}
+    assert master.minions.asked[2].limits[0] == 3
+
+
+def test_functions_that_are_begun_on_several_nodes_are_not_waited_for(master, nodes):
+    nodes.begin(["client", "other"], "saltutil.sync_utils", "saltutil.sync_modules")
+    assert master.minions.begun == [(["client", "other"], ["saltutil.sync_utils", "saltutil.sync_modules"])]
+    assert master.minions.asked == []
 
 
 @pytest.mark.parametrize(

@@ -287,3 +287,12 @@ def test_a_step_without_its_run_changes_nothing(state, steps):
     returned = valid(loader[state]("a step", **dict.fromkeys(ALL[state], "nothing")), state)
     assert returned["result"] is not None and returned["changes"] == {}, returned
     assert not root.exists()
+
+
+@pytest.mark.parametrize("module", sorted(STEPS))
+def test_a_minion_is_told_that_a_step_runs_on_the_master(module, minion_opts):
+    """It has no other minions to ask."""
+    state = next(one for one in ALL if one.startswith(f"{module}."))
+    loader = salt.loader.states(minion_opts, {}, {}, None, context={})
+    assert state not in loader
+    assert "master" in loader.missing_fun_string(state)
