@@ -74,7 +74,7 @@ def test_a_claim_of_the_other_host_counts(shared_vm, host):
 
 def test_a_guest_is_claimed_while_it_is_started(shared_vm, host):
     seen = []
-    real = host._call
+    real = host.call
 
     def call(*words, **terms):
         if words[0] == "start":
