@@ -216,7 +216,7 @@ def test_one_host_tells_the_hooks_how_it_ended(two, monkeypatch):
     assert told == [("salt1", "run-succeeded")]
     two.silent.add("salt1")
     Master(two).orch(vm="repo", host="salt2", fenced="salt1", reason="burnt")
-    assert told == [("salt1", "run-succeeded"), ("salt2", "run_succeeded")]
+    assert told == [("salt1", "run-succeeded"), ("salt2", "run-succeeded")]
 
 
 # --- what is refused -------------------------------------------------------------------------------

@@ -123,8 +123,6 @@ class Cluster:
                 self._configs[name] = checks.configuration(pairs, name, usage)
             except SaltException as error:
                 self._end(name, False, str(error))
-        # Before anything is done: a circle leaves nobody to begin with.
-        order.predecessors(self._configs)
 
     def run(self):
         """Do it. Returns the outcomes by pair, see ``outcomes``."""
