@@ -7,8 +7,10 @@ A guest must run on one host only: ``two_guest_hosts`` sees whether one ever ran
 import pathlib
 import tempfile
 import time
+import types
 
 import pytest
+import salt.pillar
 from guest_host import OFF
 from guest_host import OTHER_RUN
 from guest_host import PAUSED
@@ -153,7 +155,7 @@ def test_a_guest_comes_to_run_where_it_should(two, places, words, done, said, wh
             ("precheck", True),
             ("place", True),
         ]
-        assert "told_by" not in record
+        assert "told_by" not in record and all(0 <= one["seconds"] < 60 for one in record["steps"])
 
 
 @each_run
@@ -296,6 +298,18 @@ def test_what_is_said_of_all_guests_is_refused_as_a_whole(two):
     assert two.done == [] and two.locks() == {"salt1": None, "salt2": None}
 
 
+def test_what_nobody_knows_is_refused(two, monkeypatch):
+    """A misspelt ``how`` would migrate live what was to be restarted."""
+    master, own = Master(two), {"pairs": PAIRS, "motd": "hello"}
+    compiled = types.SimpleNamespace(compile_pillar=lambda: own)
+    monkeypatch.setattr(salt.pillar, "Pillar", lambda *_, **__: compiled)
+    master.states.__pillar__ = {**own, "hwo": "restart"}
+    opened, _, _ = master.orch(vm="idm", host="salt2")
+    assert opened["result"] is False and "hwo" in opened["comment"] and two.asked == []
+    master.states.__pillar__ = own
+    assert master.orch(vm="idm", host="salt2")[0]["result"] is True
+
+
 BROKEN = {"primary": "mx1", "secondary": "mx2", "vms": ["web"], "nosuch": 1}
 
 
@@ -332,6 +346,7 @@ def test_a_plan_is_not_carried_out_when_the_facts_have_moved(two):
     for host in two.hosts.values():
         (record,) = host.records()
         assert record["result"] == "failed" and "The facts moved" in record["sentence"]
+        assert 0 <= record["steps"][0]["seconds"] < 60
 
 
 def test_nor_when_a_guest_may_not_go_there_any_more(two):
