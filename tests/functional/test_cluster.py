@@ -4,6 +4,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import threading
 import types
 
@@ -329,6 +330,7 @@ def test_the_states_of_a_run_are_read_in_their_order(monkeypatch, text):
         '{"data": {}}',
         '{"data": {"m": {}}}',
         '{"a": {"b": 1}, "c": {"result": 1}}',
+        '{"a": {"result": 1}, "b": {"result": 1}}',
         '{"a": 1}',
     ],
 )
@@ -339,6 +341,18 @@ def test_what_is_no_list_of_states_is_shown_as_it_is(monkeypatch, text):
     assert states == [] and said.endswith("last words") and len(said) == 2000
     done.stderr = b""
     assert cluster.salt_run("/etc/salt", "recover", {})[2] == text
+
+
+def test_a_run_is_a_program_whose_words_nobody_sees_but_this_one(monkeypatch, tmp_path, capfd):
+    """What it prints is read; it is asked nothing; and nobody's terminal is its own."""
+    states = printed([(True, "done")]).decode()
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nread -r word && exit 3\necho '{states}'\necho noise >&2\nexit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    status, states, said = cluster.salt_run("/etc/salt", "recover", {"pair": "salt"}, user="alice")
+    assert status == 2 and [one["comment"] for one in states] == ["done"] and said == ""
+    assert capfd.readouterr() == ("", "")
 
 
 # --- in which order, and how many ------------------------------------------------------------------

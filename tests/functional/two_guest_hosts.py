@@ -155,7 +155,7 @@ class Two:
         return [one for one in self.asked if one[1] not in looks]
 
     @contextlib.contextmanager
-    def _on(self, node):
+    def on(self, node):
         """What happens now happens on that host."""
         before, self._at = self._at, self.hosts[node]
         try:
@@ -184,7 +184,7 @@ class Two:
 
     def _carried_out(self, node, function, args, kwargs):
         name, _, verb = function.partition(".")
-        with self._on(node) as host:
+        with self.on(node) as host:
             call = host.report if function == "pair.report" else getattr(host.modules[name], verb)
             return call(*args, **kwargs)
 
@@ -212,7 +212,7 @@ class Two:
         other = self._other(member.node)
         if other in self.silent:
             raise Unavailable(f"Cannot ask {other} over SSH for `guests`: exit status 255.")
-        with self._on(other) as host:
+        with self.on(other) as host:
             return virsh.facts(host.member)
 
     def _knock(self, host, **_):
