@@ -572,11 +572,14 @@ def test_one_that_is_gone_is_named_and_its_pair_refused_alone(site, succeeded):
     assert cluster.CONNECT_WITHIN <= site.now - begun < cluster.CONNECT_WITHIN + 4 * cluster.LOOK
 
 
-def test_one_that_answers_with_an_error_is_not_asked_in_a_hurry(site, succeeded):
+def test_one_that_answers_with_an_error_is_not_asked_in_a_hurry(site, succeeded, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_WITHIN", 10)
     site.wrong["web1"] = "web1: its configuration is damaged"
+    begun = site.now
     ret = succeeded(pairs=["web"])
     assert ret["result"] is False and "its configuration is damaged" in ret["changes"]["web"]["comment"]
-    assert len(site.asked_for("pair.report")) <= cluster.CONNECT_WITHIN / cluster.LOOK + 3
+    # One look at first, one before the rest is begun, then one every few seconds until the time is over.
+    assert len(site.asked_for("pair.report")) == 6 and site.now - begun == pytest.approx(10)
 
 
 def test_the_first_look_waits_for_nobody(site, succeeded):

@@ -217,7 +217,7 @@ class Cluster:
         """Pairs in their order and so many at once, whatever becomes of each."""
         after = order.predecessors({name: self._configs[name] for name in waiting})
         running = {}
-        with concurrent.futures.ThreadPoolExecutor(max(1, self._at_once)) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self._at_once) as pool:
             while waiting or running:
                 for name in order.ready(after, waiting, running.values(), self.outcomes, self._at_once):
                     waiting.remove(name)
