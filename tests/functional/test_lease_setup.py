@@ -16,7 +16,10 @@ from failback.lease import right
 from failback.pillar import normalise
 from failback_master import minions
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="this machine: openssl is not installed")
+pytestmark = [
+    pytest.mark.one_release,
+    pytest.mark.skipif(not shutil.which("openssl"), reason="this machine: openssl is not installed"),
+]
 
 #: salt2 is a member as well; the other members are hosts of their own.
 MEMBERS = {"etcd1": "10.0.0.91", "etcd2": "10.0.0.92", "salt2": "10.0.0.12"}

@@ -25,6 +25,8 @@ from failback_master import checks
 from failback_master import minions
 from failback_master import orchestration
 
+pytestmark = pytest.mark.one_release(but="the first case")
+
 WRONG = [
     ({}, "No guest was named"),
     ({"vm": "nosuch", "host": "salt1"}, "There is no guest nosuch (guests: idm, repo; or all)"),
