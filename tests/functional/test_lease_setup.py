@@ -208,6 +208,14 @@ def test_each_gets_a_certificate_of_the_one_authority_and_keeps_it(setup, site, 
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_host_that_is_set_up_anew_alone_gets_another_certificate(setup, site):
+    setup.certified("a step", pair="salt")
+    shutil.rmtree(site.hosts["etcd2"].paths.root / "etc/etcd")
+    shutil.rmtree(site.hosts["salt2"].paths.configuration / "lease")
+    ret = setup.certified("a step", pair="salt")
+    assert ret["changes"] == {"etcd2": ["certificate of a member"], "salt2": ["certificate of a client"]}
+
+
 def test_what_cannot_be_asked_for_or_installed_fails_the_step(setup, site):
     site.silent = {"etcd2"}
     ret = setup.certified("a step", pair="salt")

@@ -63,10 +63,21 @@ def test_a_guest_is_not_started_while_the_other_host_is_silent(shared_vm, host):
     assert host.done == []
 
 
-@pytest.mark.parametrize("state", [("running", 1), ("paused", 1), ("paused", 2), ("crashed", 1)])
-def test_a_guest_is_not_started_while_it_is_on_the_other_host(shared_vm, host, state):
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (
+            ("running", 1),
+            "will be migrated live from salt2 to salt1. That is what orch.vm does; nothing was done",
+        ),
+        (("paused", 2), "will be resumed there. That is what orch.vm does; nothing was done"),
+        (("paused", 1), "it is paused by a person on salt2"),
+        (("crashed", 1), "it is crashed on salt2"),
+    ],
+)
+def test_a_guest_is_not_started_while_it_is_on_the_other_host(shared_vm, host, state, why):
     host.peer = host.peer_with(idm=state)
-    with pytest.raises(CommandExecutionError):
+    with pytest.raises(CommandExecutionError, match=why):
         shared_vm.start("mgmt", "idm")
     assert host.done == []
 
