@@ -12,8 +12,8 @@ import pytest
 import salt.pillar
 import salt.utils.args
 import samples
+import two_guest_hosts
 from salt.exceptions import CommandExecutionError
-from two_guest_hosts import loaded
 
 from failback.host import system
 from failback_master import cluster
@@ -54,50 +54,6 @@ def test_salt_reads_of_the_command_line_what_the_pair_is_given(started, reason):
     read = salt.utils.args.parse_input(words[words.index("state.orch") + 1 :], condition=True)
     assert read[0] == "orch.failover"
     assert {key: value for key, value in read[1].items() if key != "__kwarg__"} == {"pillar": given}
-
-
-class Nodes:
-    """A master's nodes, of which each says that all is done."""
-
-    def __init__(self, _opts):
-        self.asked = []
-
-    def try_all(self, nodes, function, *args, **kwargs):
-        self.asked.append((function, args, kwargs))
-        done = {"result": True, "comment": "Done.", "seconds": 1}
-        return {node: dict.fromkeys(PAIRS, done) for node in nodes}, {}
-
-
-PAIRS = {name: {"primary": f"{name}1", "secondary": f"{name}2"} for name in ("mgmt", "mx")}
-
-
-def several(opts, monkeypatch):
-    monkeypatch.setattr(minions, "Nodes", Nodes)
-    return cluster.Cluster(opts, PAIRS, list(PAIRS), "recover")
-
-
-@pytest.mark.parametrize("asked_by", [None, "alice"], ids=["here", "on the master before this one"])
-def test_who_has_asked_is_known_to_the_run_of_each_pair_wherever_it_is(started, monkeypatch, asked_by):
-    """Also when the masters' address moves in the middle, and the other master does the rest."""
-    if asked_by:
-        monkeypatch.setenv(orchestration.ASKED_BY, asked_by)
-    else:
-        monkeypatch.delenv(orchestration.ASKED_BY, raising=False)
-    # The one that the other master's own state.orch sees is root.
-    found = several({"config_dir": "/etc/salt", "user": "root" if asked_by else "alice"}, monkeypatch)
-    found._delegate("salt1", list(PAIRS))
-    ((function, args, kwargs),) = found._nodes.asked
-    assert function == "pair.orchestrate" and args[0] == "recover" and kwargs == {"user": "alice"}
-    found._one("mx")
-    ((_, environment),) = started
-    assert environment[orchestration.ASKED_BY] == "alice"
-
-
-def test_the_other_master_begins_the_rest_in_the_name_of_who_has_asked(started, modules):
-    with pytest.raises(CommandExecutionError, match="did not begin"):
-        modules.pair.orchestrate("recover", {"pair": ["mx"]}, user="alice")
-    ((_, environment),) = started
-    assert environment[orchestration.ASKED_BY] == "alice"
 
 
 # --- several pairs, from the state that an orchestration applies ------------------------------------
@@ -237,7 +193,7 @@ def site(monkeypatch):
 @pytest.fixture
 def succeeded(site, tmp_path):
     """``cluster_run.succeeded`` as the master's loader has it."""
-    module = loaded("cluster_run", "_states/cluster_run.py")
+    module = two_guest_hosts.loaded("cluster_run", "_states/cluster_run.py")
     opts = {"id": "salt2_master", "conf_file": "x", "config_dir": "/etc/salt", "user": "root"}
     module.__pillar__ = {"pairs": CLUSTER}
 
@@ -633,3 +589,50 @@ def test_an_operator_sees_each_pair_begin_and_end(site, succeeded, monkeypatch):
     lines = seen.getvalue()
     assert "web  orch.recover begins" in lines and "web  FAILED, 2 s" in lines
     assert "mx  done, 2 s" in lines and "mgmt" not in lines
+
+
+# --- who has asked --------------------------------------------------------------------------------
+
+
+class Nodes:
+    """A master's nodes, of which each says that all is done."""
+
+    def __init__(self, _opts):
+        self.asked = []
+
+    def try_all(self, nodes, function, *args, **kwargs):
+        self.asked.append((function, args, kwargs))
+        done = {"result": True, "comment": "Done.", "seconds": 1}
+        return {node: dict.fromkeys(PAIRS, done) for node in nodes}, {}
+
+
+PAIRS = {name: {"primary": f"{name}1", "secondary": f"{name}2"} for name in ("mgmt", "mx")}
+
+
+def several(opts, monkeypatch):
+    monkeypatch.setattr(minions, "Nodes", Nodes)
+    return cluster.Cluster(opts, PAIRS, list(PAIRS), "recover")
+
+
+@pytest.mark.parametrize("asked_by", [None, "alice"], ids=["here", "on the master before this one"])
+def test_who_has_asked_is_known_to_the_run_of_each_pair_wherever_it_is(started, monkeypatch, asked_by):
+    """Also when the masters' address moves in the middle, and the other master does the rest."""
+    if asked_by:
+        monkeypatch.setenv(orchestration.ASKED_BY, asked_by)
+    else:
+        monkeypatch.delenv(orchestration.ASKED_BY, raising=False)
+    # The one that the other master's own state.orch sees is root.
+    found = several({"config_dir": "/etc/salt", "user": "root" if asked_by else "alice"}, monkeypatch)
+    found._delegate("salt1", list(PAIRS))
+    ((function, args, kwargs),) = found._nodes.asked
+    assert function == "pair.orchestrate" and args[0] == "recover" and kwargs == {"user": "alice"}
+    found._one("mx")
+    ((_, environment),) = started
+    assert environment[orchestration.ASKED_BY] == "alice"
+
+
+def test_the_other_master_begins_the_rest_in_the_name_of_who_has_asked(started, modules):
+    with pytest.raises(CommandExecutionError, match="did not begin"):
+        modules.pair.orchestrate("recover", {"pair": ["mx"]}, user="alice")
+    ((_, environment),) = started
+    assert environment[orchestration.ASKED_BY] == "alice"
