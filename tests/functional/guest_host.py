@@ -32,7 +32,9 @@ RUNNING, PAUSED, OFF = 1, 3, 5
 class Host:
     """salt1 of the pair ``mgmt``, with the shared storage mounted and virtlockd set up."""
 
-    def __init__(self, root, monkeypatch):
+    def __init__(self, root, monkeypatch=None, node="salt1"):
+        """Without ``monkeypatch`` somebody else has this host answer; see ``two_guest_hosts``."""
+        self.node = node
         self.paths = Paths(root)
         self.member = Member.of(self.config(), self.paths)
         self.domains = {guest: [OFF, 0] for guest in GUESTS}
@@ -45,24 +47,26 @@ class Host:
         self.start_error = None
         self.folder = self.paths.root / "etc/libvirt/qemu"
         self.folder.mkdir(parents=True, exist_ok=True)
-        monkeypatch.setattr(virsh, "call", self._call)
-        monkeypatch.setattr(migration, "ask_peer", self._ask_peer)
-        monkeypatch.setattr(virsh, "emulators", self._emulators)
-        monkeypatch.setattr(storage, "mounted", lambda folder, paths: True)
-        monkeypatch.setattr(system, "log", lambda *said: None)
         self._write("etc/failback/pairs/mgmt.json", json.dumps(self.config()))
         self._write("etc/libvirt/qemu-lockd.conf", storage.lock_config(self.config()))
         self._write("etc/libvirt/qemu.conf", 'lock_manager = "lockd"\n')
-        (self.paths.root / "srv/vms").mkdir(parents=True, exist_ok=True)
-        storage.mark_storage(self.member)
         for guest in GUESTS:
             (self.folder / f"shared-{guest}.xml").write_text(DEFINITION.format(guest))
+        if monkeypatch is None:
+            return
+        monkeypatch.setattr(virsh, "call", self.call)
+        monkeypatch.setattr(migration, "ask_peer", self._ask_peer)
+        monkeypatch.setattr(virsh, "emulators", self.emulators)
+        monkeypatch.setattr(storage, "mounted", lambda folder, paths: True)
+        monkeypatch.setattr(system, "log", lambda *said: None)
+        (self.paths.root / "srv/vms").mkdir(parents=True, exist_ok=True)
+        storage.mark_storage(self.member)
         self.peer = self.peer_with()
 
     def config(self):
         from failback.pillar import normalise
 
-        return {**normalise.normalise("mgmt", PILLAR), "node": "salt1", "version": 1}
+        return {**normalise.normalise("mgmt", PILLAR), "node": self.node, "version": 1}
 
     def hold(self, run=RUN):
         """A run owns the lock here."""
@@ -96,10 +100,10 @@ class Host:
 
     only_looks = False
 
-    def _emulators(self, names, proc="/proc"):
+    def emulators(self, names, proc="/proc"):
         return {f"shared-{guest}": [7] for guest, (state, _) in self.domains.items() if state != OFF}
 
-    def _call(self, *words, limit=10, what="ask libvirt"):
+    def call(self, *words, limit=10, what="ask libvirt"):
         verb = words[0]
         name = words[words.index("--domain") + 1] if "--domain" in words else None
         guest = name.removeprefix("shared-") if name else None

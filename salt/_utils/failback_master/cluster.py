@@ -123,8 +123,6 @@ class Cluster:
                 self._configs[name] = checks.configuration(pairs, name, usage)
             except SaltException as error:
                 self._end(name, False, str(error))
-        # Before anything is done: a circle leaves nobody to begin with.
-        order.predecessors(self._configs)
 
     def run(self):
         """Do it. Returns the outcomes by pair, see ``outcomes``."""
@@ -219,7 +217,7 @@ class Cluster:
         """Pairs in their order and so many at once, whatever becomes of each."""
         after = order.predecessors({name: self._configs[name] for name in waiting})
         running = {}
-        with concurrent.futures.ThreadPoolExecutor(max(1, self._at_once)) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self._at_once) as pool:
             while waiting or running:
                 for name in order.ready(after, waiting, running.values(), self.outcomes, self._at_once):
                     waiting.remove(name)

@@ -1,5 +1,6 @@
 """The state module shared_vm as Salt loads it, with and without test mode."""
 
+import importlib.util
 import shutil
 
 import guest_host
@@ -100,6 +101,33 @@ def test_bad_words(shared_vm, host, testmode, words, why):
         ret = function(**words, test=testmode)
         assert (ret.result, ret.changes) == (False, {}) and why in ret.comment, ret.comment
     assert host.done == []
+
+
+def test_a_minion_without_the_module_says_what_is_missing(tree):
+    place = tree / "salt/_states/shared_vm.py"
+    spec = importlib.util.spec_from_file_location("shared_vm_state", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__salt__ = {}
+    found, why = module.__virtual__()
+    assert found is False and "salt-call saltutil.sync_all" in why
+    module.__salt__ = {"shared_vm.start": None}
+    assert module.__virtual__() == "shared_vm"
+
+
+@pytest.mark.parametrize("known", [[], ["mgmt", "web"]])
+def test_the_pair_must_be_named_where_it_is_not_clear(tree, known):
+    spec = importlib.util.spec_from_file_location("shared_vm_state", tree / "salt/_states/shared_vm.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__opts__ = {"id": "salt1", "test": False}
+    module.__salt__ = {"shared_vm.pairs": lambda: known}
+    for function in (module.running_on, module.absent_on):
+        ret = function("idm", host="salt1")
+        assert (ret["result"], ret["changes"]) == (False, {})
+        assert ret["comment"] == (
+            f"salt1 is in {', '.join(known) or 'no pair'} with virtual machines; name the pair"
+        )
 
 
 def test_nothing_at_boot(shared_vm, host, testmode):

@@ -1,9 +1,13 @@
 """What is read from virsh and from the system, and the claim on a guest."""
 
+import fcntl
+import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 
 import pytest
 import samples
@@ -76,6 +80,23 @@ def test_a_claim_is_seen_and_ends(member):
         with pytest.raises(Refused, match="just being started, moved or stopped"), again:
             pytest.fail("two claims at once")
     assert claims.claimed(member, "idm") is False
+
+
+def test_a_claim_waits_a_moment_for_whoever_only_looks(member, monkeypatch):
+    place = member.volatile / "guest-idm.claim"
+    place.parent.mkdir(parents=True)
+    looks = open(place, "ab")
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        looks.close()
+
+    samples.in_place_of_time(monkeypatch, claims, sleep=sleep)
+    with claims.claim(member, "idm"):
+        assert claims.claimed(member, "idm") is True
+    assert len(waited) == 1, "and does not ask all the time"
 
 
 def test_a_claim_ends_with_its_process(member):
@@ -173,6 +194,12 @@ def test_a_damaged_mark_is_no_mark(member, storage, text):
     assert mark is None and "/srv/vms on salt1" in error
 
 
+def test_storage_without_a_mark_is_not_used(member, storage):
+    """Another one may be mounted there."""
+    mark, error = shared_storage.storage_mark(member)
+    assert mark is None and "bears no mark (.failback-storage)" in error and "state.apply" in error
+
+
 def set_up_locks(member, qemu_conf='lock_manager = "lockd"\n'):
     folder = member.paths.root / "etc/libvirt"
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,6 +227,40 @@ def test_locks_in_another_place_are_none(member, storage):
     set_up_locks(member)
     (member.paths.root / "etc/libvirt/qemu-lockd.conf").write_text('file_lockspace_dir = "/var/lib/here"\n')
     assert "virtlockd is not set up" in shared_storage.locks_error(member)
+
+
+def program(folder, monkeypatch, text):
+    """A ``virsh`` that comes before any other."""
+    (folder / "virsh").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "virsh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_libvirt_is_asked_as_the_whole_host_in_words_that_are_not_translated(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    program(tmp_path, monkeypatch, 'echo "$LC_ALL $*"')
+    said = virsh.call("start", "--domain", "shared-idm").strip()
+    assert said == "C --quiet --connect qemu:///system start --domain shared-idm"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("echo no such domain >&2; exit 1", "no such domain"), ("exec sleep 60", "0.2 s")]
+)
+def test_a_libvirt_that_fails_or_hangs_is_no_answer(tmp_path, monkeypatch, text, why):
+    program(tmp_path, monkeypatch, text)
+    with pytest.raises(Unavailable, match=why) as error:
+        virsh.call("start", limit=0.2 if "sleep" in text else 10, what="start shared-idm")
+    assert "start shared-idm" in str(error.value)
+
+
+def test_which_guests_run_is_known_without_libvirt(member, monkeypatch):
+    """Also while it hangs: a host is not rebooted under them."""
+    monkeypatch.setattr(virsh, "call", lambda *words, **terms: pytest.fail("libvirt was asked"))
+    asked = []
+    monkeypatch.setattr(virsh, "emulators", lambda names: asked.append(sorted(names)) or {"shared-repo": [7]})
+    assert virsh.running(CONFIG) == ["repo"]
+    assert asked == [["shared-idm", "shared-repo"]]
+    assert virsh.running({**CONFIG, "vms": []}) == []
 
 
 # --- what is done ------------------------------------------------------------------------------
@@ -248,6 +309,20 @@ def test_one_that_is_refused_keeps_no_other_from_being_learned(member, monkeypat
     assert libvirt.defined == ["shared-repo"]
 
 
+@pytest.mark.parametrize("content", ["no XML", "<domain/>\xff", None])
+def test_a_damaged_definition_is_given_to_libvirt_which_says_what_is_wrong(member, monkeypatch, content):
+    """And nothing that it did not understand counts as what it knows."""
+    libvirt = Libvirt(member, {"shared-idm": "<domain/>"}, refuses=("shared-idm",))
+    place = libvirt.folder / "shared-idm.xml"
+    if content is None:
+        place.mkdir()
+    else:
+        place.write_bytes(content.encode("latin-1"))
+    monkeypatch.setattr(virsh, "call", libvirt)
+    with pytest.raises(Unavailable, match="libvirt refuses shared-idm"):
+        virsh.learn(member)
+
+
 def test_what_is_not_on_the_disk_is_not_learned(member, monkeypatch):
     libvirt = Libvirt(member, {"shared-idm": "<domain/>"})
     monkeypatch.setattr(virsh, "call", libvirt)
@@ -257,10 +332,9 @@ def test_what_is_not_on_the_disk_is_not_learned(member, monkeypatch):
 def test_tunnel(member, monkeypatch):
     """Both ways, until the migration ends. (A longer name makes too long a path for a socket.)"""
     echo = "import os\nwhile (data := os.read(0, 100)):\n    os.write(1, data.upper())\n"
-    begun = []
+    before = threading.enumerate()
 
     def command(member, *options):
-        begun.append(options)
         return [sys.executable, "-c", echo]
 
     monkeypatch.setattr(ssh, "command", command)
@@ -277,6 +351,93 @@ def test_tunnel(member, monkeypatch):
     left.settimeout(10)
     assert left.recv(100) == b""
     left.close()
+    assert set(threading.enumerate()) <= set(before)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A member in a folder with a short name: a longer one makes too long a path for a socket."""
+    with tempfile.TemporaryDirectory(prefix="vm-") as root:
+        yield Member.of(CONFIG, Paths(root))
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["it goes well", "it fails"])
+def test_a_guest_is_migrated_through_the_pair_s_own_connection(short, monkeypatch, fails):
+    done = []
+
+    def call(*words, limit=10, what="ask libvirt"):
+        done.append((words, limit, what))
+        (place,) = short.volatile.glob("*.sock")
+        assert place.is_socket()
+        if words[0] == "migrate" and fails:
+            raise Unavailable("no route")
+        if words[0] == "domjobabort":
+            raise Unavailable("no job is active")
+
+    monkeypatch.setattr(virsh, "call", call)
+    if fails:
+        # The reason is that of the migration, whatever the abort said.
+        with pytest.raises(Unavailable, match="no route"):
+            migration.migrate(short, "shared-idm", samples.RUN, 600)
+        assert done[1][0] == ("domjobabort", "--domain", "shared-idm"), "else it would go on behind our back"
+    else:
+        migration.migrate(short, "shared-idm", samples.RUN, 600)
+    words, limit, what = done[0]
+    assert len(done) == 1 + fails and limit == 600 and what == "migrate shared-idm to salt2"
+    place = short.volatile / f"libvirt-{samples.RUN[-4:]}.sock"
+    assert set(words) >= {"migrate", "--live", "--p2p", "--tunnelled", "--unsafe"}
+    assert words[words.index("--domain") + 1] == "shared-idm"
+    assert words[words.index("--desturi") + 1] == f"qemu+unix:///system?socket={place}"
+    assert not place.exists()
+
+
+def test_what_an_earlier_run_has_left_is_in_no_migration_s_way(short, monkeypatch):
+    place = short.volatile / f"libvirt-{samples.RUN[-4:]}.sock"
+    place.parent.mkdir(parents=True)
+    place.write_text("left behind")
+    monkeypatch.setattr(virsh, "call", lambda *words, **terms: "")
+    migration.migrate(short, "shared-idm", samples.RUN, 600)
+    assert not place.exists()
+
+
+def test_the_tunnel_asks_the_other_host_in_the_name_of_the_run(short, monkeypatch):
+    """Which serves libvirt to the run alone that owns its lock."""
+    begun = []
+    monkeypatch.setattr(ssh, "command", lambda member, *options: [sys.executable, "-c", "", *options])
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: begun.append(words) or real(words, **more))
+    with migration._tunnel(short, samples.RUN) as place, socket.socket(socket.AF_UNIX) as one:
+        one.settimeout(10)
+        one.connect(str(place))
+        assert one.recv(1) == b""
+    ((*_, option, dashes, verb, run),) = begun
+    assert (option, dashes, verb, run) == ("-T", "--", "libvirt", samples.RUN)
+
+
+def test_a_guest_that_is_off_is_asked_nothing(monkeypatch):
+    monkeypatch.setattr(virsh, "state", lambda name: ("off", 1))
+    monkeypatch.setattr(virsh, "call", lambda *words, **terms: pytest.fail("it was asked"))
+    virsh.shut_down("shared-idm", 10)
+
+
+def test_one_that_was_starting_is_asked_again(monkeypatch):
+    """It misses the first time; and nobody asks it each moment."""
+    asked, now = [], [100.0]
+    samples.in_place_of_time(
+        monkeypatch,
+        virsh,
+        monotonic=lambda: now[0],
+        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+    )
+    monkeypatch.setattr(virsh, "state", lambda name: ("off" if now[0] >= 125 else "running", 1))
+    monkeypatch.setattr(virsh, "call", lambda *words, **terms: asked.append((words[0], round(now[0]))))
+    virsh.shut_down("shared-idm", 300)
+    assert asked == [("shutdown", 100), ("shutdown", 110), ("shutdown", 120)]
+    # As long as the pillar says, and no longer.
+    now[0] = 100.0
+    with pytest.raises(Unavailable, match="is running after 24 s"):
+        virsh.shut_down("shared-idm", 24)
+    assert 124 <= now[0] < 124.3
 
 
 def test_a_guest_that_does_not_shut_down_is_left_alone(monkeypatch):
@@ -286,6 +447,44 @@ def test_a_guest_that_does_not_shut_down_is_left_alone(monkeypatch):
     with pytest.raises(Unavailable, match="is running after 0.3 s. It was left alone"):
         virsh.shut_down("shared-idm", 0.3)
     assert asked == [("shutdown", "--domain", "shared-idm")]
+
+
+GUESTS = {"idm": {}, "repo": {}}
+
+
+def test_an_answer_of_the_other_host_is_about_it_and_all_guests(member, monkeypatch):
+    """The last line of it: a login shell may say something before."""
+    asked = []
+
+    def ask(member, *words, timeout):
+        asked.append((words, timeout))
+        return 'hello\n{"node": "salt2", "guests": {"idm": {}, "repo": {}}}\n'
+
+    monkeypatch.setattr(ssh, "ask", ask)
+    assert migration.ask_peer(member) == {"node": "salt2", "guests": GUESTS}
+    assert asked == [(("guests",), 30)]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"node": "salt1", "guests": GUESTS},
+        {"node": "salt2", "guests": {"idm": {}}},
+        {"node": "salt2", "guests": {**GUESTS, "web": {}}},
+        {"node": "salt2", "guests": None},
+        {"node": "salt2", "guests": 5},
+    ],
+)
+def test_an_answer_about_another_host_or_other_guests_is_none(member, monkeypatch, found):
+    monkeypatch.setattr(ssh, "ask", lambda *words, **terms: json.dumps(found))
+    with pytest.raises(Unavailable, match="salt2 gave no answer about the guests"):
+        migration.ask_peer(member)
+
+
+def test_what_a_login_shell_says_instead_of_an_answer_is_quoted(member, monkeypatch):
+    monkeypatch.setattr(ssh, "ask", lambda *words, **terms: "Welcome!")
+    with pytest.raises(Unavailable, match="sent no answer that can be read, but 'Welcome!'"):
+        migration.ask_peer(member)
 
 
 @pytest.mark.parametrize(
