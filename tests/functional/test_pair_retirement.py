@@ -238,6 +238,8 @@ def test_a_second_time_nothing_is_changed_and_what_is_left_is_told_again(retired
     done = pair.apply("carried", "forgotten")
     assert (done["result"], done["changes"]) == (True, {})
     assert not any(function in ("pair.lock", "lsyncd.drain") for _, function in pair.nodes.done)
+    # Nobody knows who serves: the primary is the last.
+    assert pair.nodes.done[:2] == [("salt2", "state.apply"), ("salt1", "state.apply")]
     told = pair.apply("told")
     assert told["result"] is True and "are no pair any more" in told["comment"]
 
