@@ -285,7 +285,8 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
         return {"generation": own["generation"], "addresses": take(pair, run), **said}
     if moved:
         source_facts.record_moved(member)
-    return {**takeovers.take_over(member, said["why"], run), **said}
+    done = takeovers.take_over(member, said["why"], run)
+    return {**done, "addresses": [one["address"] for one in done["addresses"]], **said}
 
 
 @salt_errors.translated

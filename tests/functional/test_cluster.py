@@ -14,6 +14,7 @@ import salt.utils.args
 import samples
 import two_guest_hosts
 from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
 
 from failback.host import system
 from failback_master import cluster
@@ -636,3 +637,53 @@ def test_the_other_master_begins_the_rest_in_the_name_of_who_has_asked(started, 
         modules.pair.orchestrate("recover", {"pair": ["mx"]}, user="alice")
     ((_, environment),) = started
     assert environment[orchestration.ASKED_BY] == "alice"
+
+
+def states(*entries):
+    return [{"__id__": "a step", "comment": "", "changes": {}, **one} for one in entries]
+
+
+DONE = {"result": True, "comment": "Done.", "seconds": 4.2}
+
+
+@pytest.fixture
+def ended(modules, monkeypatch):
+    """``pair.orchestrate`` of two pairs, after a run that ended with these states; what it was begun with."""
+    begun = []
+
+    def end(*entries, operation="recover"):
+        def salt_run(*words, **more):
+            begun.append((words, more))
+            return 0, states(*entries), ""
+
+        monkeypatch.setattr(cluster, "salt_run", salt_run)
+        return modules.pair.orchestrate(operation, {"pair": ["mgmt", "mx"], "at_once": 2}, user="alice")
+
+    end.begun = begun
+    return end
+
+
+@pytest.mark.one_release
+def test_what_became_of_each_pair_is_told_and_of_those_left_alone_too(ended):
+    told = ended({"result": True}, {"result": False, "changes": {"mx": {**DONE, "result": False}}})
+    assert told["mx"] == {**DONE, "result": False}
+    assert told["mgmt"] == {"result": True, "comment": "Nothing to do.", "seconds": 0}
+    ((config, operation, pillar), more) = ended.begun[0]
+    assert (config, operation, more) == ("/etc/salt", "recover", {"user": "alice"})
+    assert pillar == {"pair": ["mgmt", "mx"], "at_once": 2}
+
+
+@pytest.mark.one_release
+def test_a_run_that_was_refused_as_a_whole_is_no_success_of_any_pair(ended):
+    with pytest.raises(CommandExecutionError, match="^No pair web. Name one.$"):
+        ended({"result": True, "comment": "No pair web."}, {"result": False, "comment": "Name one."})
+    nothing = {"result": True, "comment": "Nothing to do.", "seconds": 0}
+    assert ended({"result": True}) == {"mgmt": nothing, "mx": nothing}
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("operation", ["adopt", "reboot", "", None])
+def test_only_what_moves_a_pair_is_run_for_another_master(ended, operation):
+    with pytest.raises(SaltInvocationError, match="not one of recover, failover, boot"):
+        ended({"result": True}, operation=operation)
+    assert ended.begun == []

@@ -115,6 +115,58 @@ def test_an_obstacle_is_what_present_would_say(network, floating_ip):
     assert network.address("salt1", "10.99.0.5") is None
 
 
+@pytest.mark.one_release
+def test_who_answers_is_asked_on_the_interface_by_which_the_address_is_reached(network, floating_ip):
+    network.ip("salt2", "addr", "add", ADDRESS, "dev", "eth0")
+    network.ip("salt1", "route", "add", "192.0.2.0/24", "via", "10.99.0.12")
+    try:
+        with network.inside("salt1"):
+            assert floating_ip.answered_by(ADDRESS) == [network.mac("salt2")]
+            # ARP goes no further than the segment: silence would prove nothing.
+            with pytest.raises(CommandExecutionError, match="192.0.2.1 is behind the gateway 10.99.0.12"):
+                floating_ip.answered_by("192.0.2.1/24")
+    finally:
+        network.ip("salt1", "route", "del", "192.0.2.0/24")
+
+
+@pytest.mark.one_release
+def test_connections_to_a_released_address_are_reset_and_others_live_on(network, floating_ip):
+    """A client that hears nothing more would wait for minutes before it comes back."""
+    with network.inside("salt1"):
+        assert floating_ip.present(ADDRESS, "eth0", check=False)
+        listening = socket.create_server(("0.0.0.0", 4505))
+    with network.inside("client"):
+        moved = socket.create_connection(("10.99.0.5", 4505), timeout=5)
+        stays = socket.create_connection(("10.99.0.11", 4505), timeout=5)
+    with contextlib.closing(listening), contextlib.closing(moved), contextlib.closing(stays):
+        answering = [listening.accept()[0] for _ in range(2)]
+        with network.inside("salt1"):
+            assert floating_ip.absent(ADDRESS, "eth0") is True
+        with pytest.raises(ConnectionResetError):
+            moved.recv(1)
+        for one in answering:
+            with contextlib.suppress(OSError):
+                one.sendall(b"x")
+            one.close()
+        assert stays.recv(1) == b"x"
+
+
+@pytest.mark.one_release
+def test_a_relabelled_address_keeps_its_connections(network, floating_ip):
+    with network.inside("salt1"):
+        floating_ip.present(ADDRESS, "eth0", check=False)
+        listening = socket.create_server(("0.0.0.0", 4506))
+    with network.inside("client"):
+        client = socket.create_connection(("10.99.0.5", 4506), timeout=5)
+    with contextlib.closing(listening), contextlib.closing(client):
+        answering = listening.accept()[0]
+        with network.inside("salt1"):
+            assert floating_ip.present(ADDRESS, "eth0", label="eth0:3") is True
+        answering.sendall(b"x")
+        assert client.recv(1) == b"x"
+        answering.close()
+
+
 def test_a_missing_interface_is_an_error_of_execution(network, floating_ip):
     with network.inside("salt1"), pytest.raises(CommandExecutionError, match="it has eth0, lo"):
         floating_ip.present(ADDRESS, "ib7")

@@ -1,12 +1,15 @@
 """The module with a real lsyncd: what arrives on the standby, and what status and drain say."""
 
 import contextlib
+import errno
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import types
 
 import churn
 import lsyncd_host
@@ -689,6 +692,86 @@ def test_the_secondary_has_no_configuration(host, lsyncd):
     path.write_text("-- of somebody else\n")
     assert lsyncd.managed("salt") == ""
     assert path.exists()
+
+
+@pytest.mark.one_release
+def test_a_pair_without_paths_has_nothing_for_lsyncd_to_do(host, lsyncd):
+    host.configure(replicate=[])
+    assert lsyncd.config("salt") is None and lsyncd.managed("salt") == ""
+    with pytest.raises(CommandExecutionError, match="The pair salt replicates no paths"):
+        lsyncd.start("salt")
+    assert host.calls == []
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("way", ["read", "written"])
+def test_a_configuration_that_cannot_be_put_in_place_is_named(host, lsyncd, modules, monkeypatch, way):
+    path = host.primary / "etc/lsyncd/lsyncd.conf.lua"
+    if way == "read":
+        path.mkdir(parents=True)
+    else:
+        module = sys.modules[modules["lsyncd.managed"].__module__]
+        real = module.files.write_atomically
+
+        def write(place, content, *more, **words):
+            if str(place) == str(path):
+                raise OSError(errno.ENOSPC, "No space left on device", str(place))
+            return real(place, content, *more, **words)
+
+        monkeypatch.setattr(module.files, "write_atomically", write)
+    with pytest.raises(CommandExecutionError, match=f"{path} cannot be {way}: "):
+        lsyncd.managed("salt")
+    assert host.calls == []
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize(
+    "program, said",
+    [
+        ("/usr/bin/no-such-lsyncd", "cannot be checked: .*no-such-lsyncd"),
+        ("/bin/true", "it ended early"),
+        ("/bin/false", "lsyncd refuses the configuration"),
+        ("/bin/echo", "lsyncd refuses the configuration"),
+    ],
+)
+def test_only_what_lsyncd_itself_has_read_to_its_end_is_accepted(lsyncd, modules, monkeypatch, program, said):
+    monkeypatch.setattr(sys.modules[modules["lsyncd.check"].__module__], "LSYNCD", program)
+    with pytest.raises(CommandExecutionError, match=said):
+        lsyncd.check('sync{ default.rsync, source="/tmp", target="x::y" }')
+
+
+@pytest.mark.one_release
+def test_a_check_that_hangs_is_given_up(lsyncd, modules, monkeypatch):
+    def hangs(argv, timeout, **more):
+        assert 0 < timeout <= 60
+        raise subprocess.TimeoutExpired(argv, timeout)
+
+    module = sys.modules[modules["lsyncd.check"].__module__]
+    monkeypatch.setattr(module, "subprocess", types.SimpleNamespace(**{**vars(subprocess), "run": hangs}))
+    with pytest.raises(CommandExecutionError, match="reading it does not end"):
+        lsyncd.check('sync{ default.rsync, source="/tmp", target="x::y" }')
+
+
+@pytest.mark.one_release
+def test_a_check_that_says_more_than_the_token_is_still_one(lsyncd, modules, monkeypatch, tmp_path):
+    """What a program prints that has not read the configuration is no word of it."""
+    liar = tmp_path / "lsyncd"
+    liar.write_text("#!/bin/sh\necho 0123456789abcdef 3\n")
+    liar.chmod(0o755)
+    monkeypatch.setattr(sys.modules[modules["lsyncd.check"].__module__], "LSYNCD", str(liar))
+    with pytest.raises(CommandExecutionError, match="lsyncd refuses the configuration: 0123456789abcdef 3"):
+        lsyncd.check('sync{ default.rsync, source="/tmp", target="x::y" }')
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("state", ["active", "activating", "reloading"])
+def test_an_lsyncd_that_goes_on_was_not_stopped(host, lsyncd, modules, monkeypatch, state):
+    asked = []
+    monkeypatch.setitem(modules, "service.show", lambda name: {"ActiveState": state, "MainPID": "7"})
+    monkeypatch.setitem(modules, "service.stop", lambda name: asked.append(name))
+    with pytest.raises(CommandExecutionError, match=f"lsyncd of salt does not stop: systemd says {state}"):
+        lsyncd.stop("salt")
+    assert asked == ["lsyncd"]
 
 
 def test_an_unknown_pair(lsyncd):

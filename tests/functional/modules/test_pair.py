@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 
 import pytest
 import samples
@@ -19,6 +20,7 @@ from failback.monitoring import lags
 from failback.pair import Member
 from failback.replication import sources
 from failback.state import ledger
+from failback.state import pause as pauses
 
 MODULES = pathlib.Path(__file__).resolve().parents[3] / "salt/_modules"
 
@@ -170,11 +172,213 @@ def test_the_pause_of_a_dead_run_ends_with_its_lock(modules, member):
     assert member.lock.read()["run"] == NEXT
 
 
+def test_the_first_run_of_a_pair_ends_no_pause(modules, member):
+    """It has taken nothing over, so there is no dead run whose pause it could be."""
+    member.pause.set(900, "switch maintenance")
+    assert modules.pair.lock("salt", RUN, "recover", living(), 600)["taken_over"] is None
+    assert member.pause.read()["reason"] == "switch maintenance"
+
+
+@pytest.mark.one_release
+def test_a_run_that_the_other_node_has_proved_dead_loses_the_pair(modules, member):
+    modules.pair.lock("salt", RUN, "recover", living(), "600")
+    assert modules.pair.lock("salt", NEXT, "recover", living(), 600, dead_runs=[RUN])["taken_over"] == RUN
+
+
+@pytest.mark.one_release
+def test_a_living_run_prolongs_its_lock_and_pauses_the_watch_only_if_it_says_so(modules, member):
+    modules.pair.lock("salt", RUN, "recover", living(), 60)
+    step = {"name": "static", "seconds": 12.0}
+    assert modules.pair.renew("salt", RUN, "900", step=step) is True
+    found = member.lock.read()
+    assert found["expires"] - found["renewed"] == 900 and found["step"]["name"] == "static"
+    assert found["renewed"] - found["step"]["began"] == pytest.approx(12)
+    assert member.pause.read() is None
+    # A pause ends by itself, however long the lock holds.
+    assert modules.pair.renew("salt", RUN, 10 * pauses.LONGEST, pause=True) is True
+    assert member.pause.read()["until"] == pytest.approx(time.time() + pauses.LONGEST, abs=60)
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("other", [NEXT, None], ids=["another run has it", "nobody has it"])
+def test_a_run_that_has_lost_the_pair_prolongs_nothing_and_pauses_nothing(modules, member, other):
+    if other:
+        modules.pair.lock("salt", other, "recover", living(), 600)
+    before = member.lock.path.read_text() if other else None
+    assert modules.pair.renew("salt", RUN, 900, pause=True) is False
+    assert (member.lock.path.read_text() if other else None) == before
+    assert (member.lock.read() is None) is (other is None) and member.pause.read() is None
+
+
+@pytest.mark.one_release
+def test_the_machine_of_a_run_can_prove_it_dead_and_nobody_calls_a_living_one_so(modules):
+    assert modules.pair.owner_has_ended(living()) is False
+    assert modules.pair.owner_has_ended({**living(), "started": 1}) is True
+    assert modules.pair.owner_has_ended({**living(), "boot_id": "elsewhere", "machine": "another"}) is False
+
+
+@pytest.mark.one_release
+def test_a_pair_is_given_back_by_the_run_that_has_it(modules, member):
+    assert modules.pair.unlock("salt", RUN) is False
+    modules.pair.lock("salt", RUN, "recover", living(), 600)
+    assert modules.pair.unlock("salt", NEXT) is False and member.lock.read()["run"] == RUN
+    assert modules.pair.unlock("salt", RUN) is True and member.lock.read() is None
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("verb", ["pause", "hold"])
+def test_the_watch_is_paused_for_a_time_and_resumed(modules, member, verb):
+    with pytest.raises(CommandExecutionError, match="knows no pair salt"):
+        getattr(modules.pair, verb)("salt", 600, "switch maintenance")
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt1"))
+    set_now = getattr(modules.pair, verb)("salt", 600, "switch maintenance")
+    assert (set_now["reason"], set_now["run"], set_now["user"]) == ("switch maintenance", None, None)
+    assert member.pause.read()["until"] == pytest.approx(time.time() + 600, abs=60)
+    for seconds in (0, -1, 10**9, "600", True):
+        with pytest.raises(CommandExecutionError, match="A pause lasts from 1 to"):
+            getattr(modules.pair, verb)("salt", seconds, "for ever")
+    assert modules.pair.resume("salt") is True and member.pause.read() is None
+    assert modules.pair.resume("salt") is False
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("end", ["dead", "expired"])
+def test_what_a_run_has_left_keeps_nobody_from_resuming(modules, member, end):
+    member.lock.acquire(RUN, "recover", owner(2**22 + 1, 1) if end == "dead" else living(), 600)
+    if end == "expired":
+        assert modules.pair.renew("salt", RUN, -1)
+    member.pause.set(900, f"run {RUN}", RUN)
+    assert modules.pair.resume("salt") is True and member.pause.read() is None
+
+
 def test_an_operators_pause_outlives_all_runs(modules, member):
     member.pause.set(900, "switch maintenance")
     hold_the_watch(modules, owner(2**22 + 1, 1))
     modules.pair.lock("salt", NEXT, "recover", living(), 600)
     assert member.pause.read()["reason"] == "switch maintenance"
+
+
+# --- the record of a run ------------------------------------------------------------------------------
+
+
+@pytest.mark.one_release
+def test_a_run_leaves_its_record_and_gives_back_its_own_alone(modules, member):
+    assert modules.pair.open_run("salt", RUN, {"operation": "recover"}) is True
+    assert member.runs.read(RUN)["operation"] == "recover"
+    hold_the_watch(modules, living())
+    member.pause.set(900, "switch maintenance")
+    assert modules.pair.close_run("salt", RUN, {"result": "failed"}) is True
+    assert member.runs.read(RUN)["result"] == "failed" and member.lock.read() is None
+    assert [one["run"] for one in member.pause.written()] == [None]
+    # Nothing is known of the paths after a failure.
+    assert not (member.state / "sources.json").exists()
+
+
+@pytest.mark.one_release
+def test_the_end_of_a_run_that_has_lost_the_pair_takes_nothing_from_the_next_one(modules, member):
+    modules.pair.lock("salt", NEXT, "recover", living(), 600)
+    modules.pair.renew("salt", NEXT, 600, pause=True)
+    modules.pair.close_run("salt", RUN, {"result": "failed"})
+    assert member.lock.read()["run"] == NEXT and member.pause.read()["run"] == NEXT
+    assert member.runs.read(RUN)["result"] == "failed"
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("verb", ["open_run", "close_run"])
+def test_what_is_no_id_of_a_run_becomes_no_folder(modules, member, verb):
+    with pytest.raises(CommandExecutionError, match="is not the id of a run"):
+        getattr(modules.pair, verb)("salt", "../../evil", {"result": "succeeded"})
+    assert not member.paths.root.exists() or not list(member.paths.root.rglob("*evil*"))
+
+
+@pytest.mark.one_release
+def test_after_a_success_the_backups_beyond_the_limit_go_and_that_of_the_run_stays(modules, member):
+    config = samples.pair("salt1")
+    config["recovery"].update(keep_backups=1, keep_days=0)
+    files.write_json(member.paths.pair_config("salt"), config)
+    old = [f"2026112{day}T183000-recover-salt-0000" for day in (0, 1)]
+    for run in (*old, RUN):
+        (member.run_folder(run) / "backup/x").mkdir(parents=True)
+    modules.pair.close_run("salt", RUN, {"result": "succeeded"})
+    assert (member.run_folder(old[0]) / "backup").exists()
+    modules.pair.close_run("salt", RUN, {"result": "succeeded"}, sources={})
+    assert [(member.run_folder(run) / "backup").exists() for run in (*old, RUN)] == [False, False, True]
+
+
+@pytest.mark.one_release
+def test_the_history_tells_what_the_run_that_has_the_lock_is_at(modules, member):
+    for pair in ("salt", "web"):
+        files.write_json(member.paths.pair_config(pair), samples.pair("salt1", name=pair))
+        for run in (RUN, NEXT):
+            Member(pair, member.paths).runs.write(run, {"result": None})
+    modules.pair.lock("salt", NEXT, "recover", living(), 600)
+    before, now = modules.pair.history("salt")
+    assert (before["run"], now["run"]) == (RUN, NEXT) and "lock" not in before
+    assert now["lock"] == {"state": "held", "step": None, "seconds": None}
+    modules.pair.renew("salt", NEXT, 600, step={"name": "static", "seconds": 30.0})
+    _, now = modules.pair.history("salt")
+    assert (now["lock"]["state"], now["lock"]["step"]) == ("held", "static")
+    assert 30 <= now["lock"]["seconds"] < 90
+    # A clock that was set back shows no time before the step.
+    modules.pair.renew("salt", NEXT, 600, step={"name": "static", "seconds": -600.0})
+    assert modules.pair.history("salt")[1]["lock"]["seconds"] == 0
+    assert [(one["pair"], one["run"]) for one in modules.pair.history()] == [
+        (pair, run) for pair in ("salt", "web") for run in (RUN, NEXT)
+    ]
+    member.lock.path.write_text("{")
+    assert all("lock" not in one for one in modules.pair.history("salt"))
+
+
+# --- the ledger ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.one_release
+def test_a_ledger_begins_once_with_nobody_admitted(modules, member):
+    modules.pair.lock("salt", RUN, "adopt", living(), 600)
+    assert modules.pair.adopt("salt", "salt1", RUN) is True
+    found = member.ledger.read()
+    assert (found["generation"], found["active"], found["run"], found["boot_id"]) == (1, "salt1", RUN, "")
+    assert modules.pair.adopt("salt", "salt2", RUN) is False
+    assert member.ledger.read() == found
+
+
+@pytest.mark.one_release
+def test_a_node_is_admitted_in_this_boot_unless_it_is_only_told(modules, member):
+    files.write_json(member.paths.pair_config("salt"), samples.pair("salt2"))
+    modules.pair.lock("salt", RUN, "recover", living(), 600)
+    told = modules.pair.admit("salt", "5", "salt1", RUN, "told", admitted=False)
+    assert (told["generation"], told["active"], told["boot_id"]) == (5, "salt1", "")
+    admitted = modules.pair.admit("salt", 6, "salt1", RUN, "recovered")
+    assert admitted["boot_id"] == system.boot_id() and not admitted.get("unsaved")
+    assert (admitted["why"], admitted["run"]) == ("recovered", RUN)
+    with pytest.raises(CommandExecutionError, match="is already at generation 6"):
+        modules.pair.admit("salt", 5, "salt1", RUN, "recovered")
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("case", ["the active node", "in place", "no ledger", "not moved"])
+def test_only_a_standby_whose_data_were_moved_is_not_admitted_any_more(modules, elsewhere, case):
+    if case == "the active node":
+        elsewhere.ledger.write(ledger.Entry(5, "salt2", None, "a test"))
+    elif case == "in place":
+        (elsewhere.state / "sources.json").unlink()
+    elif case == "no ledger":
+        elsewhere.ledger.path.unlink()
+    before = elsewhere.ledger.read()
+    there = sources.facts(["/srv/salt"], str(elsewhere.paths.root))
+    moved = {"moved": False} if case == "not moved" else {"moved": True}
+    assert modules.pair.record_sources("salt", RUN, there, **moved) is True
+    assert elsewhere.ledger.read() == before
+
+
+@pytest.mark.one_release
+def test_without_a_word_nothing_is_taken_for_moved(modules, elsewhere):
+    before = elsewhere.ledger.read()
+    modules.pair.record_sources("salt", RUN, sources.facts(["/srv/salt"], str(elsewhere.paths.root)))
+    assert elsewhere.ledger.read() == before and before["boot_id"]
+
+
+# --- the module as a whole ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["../salt", "", "sa lt", "-x", None])

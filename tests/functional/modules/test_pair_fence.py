@@ -2,15 +2,20 @@
 
 import inspect
 import json
+import os
 
 import pytest
+import samples
 from salt.exceptions import CommandExecutionError
 from salt.exceptions import SaltInvocationError
 
+from failback.handover import phases
 from failback.host import files
+from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.pillar import pairs
+from failback.state import fencing
 
 AGENT = """#!/usr/bin/python3
 import pathlib, sys
@@ -139,6 +144,87 @@ def test_nobody_is_switched_off_during_a_pause(modules, board):
     with pytest.raises(CommandExecutionError, match="switch maintenance"):
         modules.pair.fence("salt", "salt2", "it hangs")
     assert modules.pair.fence_test("salt")["sentence"] == "salt2 is on"
+
+
+@pytest.mark.one_release
+def test_nobody_is_switched_off_in_the_middle_of_a_handover(modules, board):
+    """He may be the one that serves in a moment."""
+    modules.pair.write_fence_agent("salt")
+    phases.write_state(board, run=samples.RUN, phase=phases.COMMITTED, deadline=system.boottime() + 60)
+    try:
+        with pytest.raises(CommandExecutionError, match=f"under way .run {samples.RUN}.*Nothing was done"):
+            modules.pair.fence("salt", "salt2", "it hangs")
+        assert modules.pair.fence_test("salt")["sentence"] == "salt2 is on"
+    finally:
+        phases.write_state(board, phase=None)
+
+
+@pytest.mark.one_release
+def test_an_agent_that_cannot_switch_it_off_says_so(modules, board):
+    program = board.paths.root / "usr/sbin/fence_board"
+    program.write_text(AGENT.replace('state.write_text("off")', "sys.exit(1)"))
+    modules.pair.write_fence_agent("salt")
+    with pytest.raises(CommandExecutionError, match="Take its power away by other means"):
+        modules.pair.fence("salt", "salt2", "it hangs")
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("verb", ["fence_agent", "write_fence_agent"])
+def test_a_pair_that_is_not_in_the_pillar_has_no_agent_to_name(modules, board, monkeypatch, verb):
+    modules.pair.write_fence_agent("salt")
+    module = inspect.unwrap(modules.pair.fence_test).__globals__
+    for content in ({}, {"pairs": None}, {"pairs": {"web": pillar()["pairs"]["salt"]}}):
+        monkeypatch.setitem(module, "__pillar__", content)
+        with pytest.raises(CommandExecutionError, match="The pillar of salt1 has no pair salt"):
+            getattr(modules.pair, verb)("salt")
+    assert board.paths.fence_agent("salt").exists()
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("verb", ["fence_test", "fence"])
+def test_without_an_agent_nothing_is_tried(modules, board, verb):
+    board.give({"pairs": {"salt": {"primary": "salt1", "secondary": "salt2"}}})
+    words = ("salt2", "it hangs") if verb == "fence" else ()
+    with pytest.raises(SaltInvocationError, match="names no fence agent for salt2.*Nothing was done"):
+        getattr(modules.pair, verb)("salt", *words)
+
+
+# --- an operator's word -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """The other node is silent, and this process knocks at it."""
+    monkeypatch.setattr(fencing, "answers", lambda host: None)
+
+    def knocks(member):
+        word = files.read_json(member.fencing.path, "the word")
+        own = {"pid": os.getpid(), "started": system.process_started(os.getpid())}
+        files.write_json(member.fencing.path, {**word, "observer": own})
+
+    monkeypatch.setattr(fencing, "_observe", knocks)
+    monkeypatch.setattr(system, "log", lambda *_: None)
+
+
+@pytest.mark.one_release
+def test_a_word_counts_for_the_run_that_gave_it_until_somebody_takes_it_back(modules, board, silent):
+    board.give({"pairs": {"salt": {"primary": "salt1", "secondary": "salt2"}}})
+    assert modules.fencing.status("salt") is None and modules.fencing.void("salt") is False
+    owner = {"user": "anna", "master": "salt1_master", "boot_id": "elsewhere"}
+    board.lock.acquire(samples.RUN, "failover", owner, 60)
+    try:
+        word = modules.fencing.declare("salt", "salt2", "burnt PSU", samples.RUN, owner)
+        assert (word["node"], word["reason"], word["user"]) == ("salt2", "burnt PSU", "anna")
+        found = modules.fencing.status("salt")
+        assert (found["run"], found["reason"]) == (samples.RUN, "burnt PSU") and 0 < found["left"] <= 900
+        for node, reason in (("salt1", "burnt PSU"), ("web1", "burnt PSU"), ("salt2", ""), ("salt2", None)):
+            with pytest.raises(CommandExecutionError):
+                modules.fencing.declare("salt", node, reason, samples.RUN, owner)
+    finally:
+        board.lock.release(samples.RUN)
+    assert modules.fencing.status("salt")["reason"] == "burnt PSU"
+    assert modules.fencing.void("salt") is True
+    assert modules.fencing.status("salt") is None and modules.fencing.void("salt") is False
 
 
 def test_a_pair_without_an_agent_has_none(modules, board):

@@ -1,5 +1,6 @@
 """A verb of a run that does not own the pair changes nothing, and a node that serves is never rebooted."""
 
+import inspect
 import shutil
 
 import pytest
@@ -68,6 +69,33 @@ def contents(member):
     return {str(one): one.read_bytes() for one in found}
 
 
+#: What takes the id of a run and needs no lock: what takes, prolongs and gives back that of the run itself,
+#: keeps its record, or looks.
+WITHOUT = {
+    "pair.lock",
+    "pair.renew",
+    "pair.unlock",
+    "pair.open_run",
+    "pair.close_run",
+    "pair.run_details",
+    "reverse_rsync.checked",
+    "reverse_rsync.compared",
+    # It asks its gate before each pass: see the tests of the gate.
+    "reverse_rsync.synced",
+}
+
+
+def test_every_verb_of_a_run_is_asked_here(modules):
+    """A new one joins by itself: it fails until it is listed, or needs no lock for a reason."""
+    own = {name.partition(".")[0] for name in VERBS} | {"floating_ip", "lease", "lsyncd", "salt_minion"}
+    found = {
+        name
+        for name in modules.sys.list_functions(*own)
+        if {"run", "new_run"} & set(inspect.signature(modules[name]).parameters)
+    }
+    assert found == set(VERBS) | WITHOUT
+
+
 @pytest.mark.one_release(but="the first case")
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_run_that_does_not_own_the_pair_does_nothing(modules, member, ran, verb):
@@ -77,13 +105,51 @@ def test_a_run_that_does_not_own_the_pair_does_nothing(modules, member, ran, ver
     assert contents(member) == before and ran == []
 
 
-@pytest.mark.parametrize("verb", ["pair.adopt", "pair.admit", "pair.win"])
-def test_nor_does_one_when_nobody_owns_it(modules, member, verb):
+@pytest.mark.one_release
+@pytest.mark.parametrize("verb", VERBS)
+def test_nor_does_one_when_nobody_owns_it(modules, member, ran, verb):
     member.lock.release(OTHER)
     before = contents(member)
     with pytest.raises(CommandExecutionError, match="no run owns it"):
         modules[verb]("salt", *VERBS[verb])
-    assert contents(member) == before
+    assert contents(member) == before and ran == []
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_pair_that_the_node_does_not_know_is_an_error_and_no_traceback(modules, member, ran, verb):
+    before = contents(member)
+    with pytest.raises(CommandExecutionError, match="knows no pair web|no run owns it"):
+        modules[verb]("web", *VERBS[verb])
+    assert contents(member) == before and ran == []
+
+
+class Waits(Exception):
+    """Somebody else is changing who serves."""
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("verb", ["pair.take", "pair.win", "pair.step_down", "pair.take_over"])
+def test_two_never_change_at_once_who_serves(modules, member, ran, monkeypatch, verb):
+    """See ``test_one_at_a_time``: to enter the lock raises here, so whoever goes past it is seen."""
+    member.lock.release(OTHER)
+    member.lock.acquire(RUN, "recover", {"boot_id": "elsewhere"}, 600)
+    monkeypatch.setattr(floating, "status", lambda one: {"address": one.address, "held": False})
+    monkeypatch.setattr(
+        type(member.fencing), "record", lambda *_: {"node": "salt2", "reason": "", "user": ""}
+    )
+    real = files.locked
+
+    def locked(path):
+        if path.name == ".change.flock":
+            raise Waits
+        return real(path)
+
+    monkeypatch.setattr(files, "locked", locked)
+    before = contents(member)
+    with pytest.raises(Waits):
+        modules[verb]("salt", *VERBS[verb])
+    assert contents(member) == before and ran == []
 
 
 # --- the reboot ---------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import lsyncd_host
 import pytest
 from lsyncd_host import content
 from lsyncd_host import eventually
+from salt.exceptions import CommandExecutionError
+from salt.exceptions import SaltInvocationError
 
 from failback import errors
 from failback.decisions import verified
@@ -41,6 +43,55 @@ def filled(host):
         path = host.source / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"the content of {name}\n")
+
+
+@pytest.fixture
+def limits(monkeypatch, host):
+    """The module compares with the host's lsyncd and SSH; what a comparison was given is noted."""
+    given, real = [], verify.Verification
+
+    def comparison(member, limit, remote_shell=None):
+        given.append(limit)
+        shell = remote_shell or str(host.base / "programs/ssh")
+        return real(member, limit, remote_shell=shell, unit_reader=lambda: host.show("lsyncd"))
+
+    monkeypatch.setattr(verify, "Verification", comparison)
+    return given
+
+
+def test_an_operator_is_told_in_a_sentence_what_differs(host, modules, limits):
+    flip_a_bit(host.target / "one")
+    said = modules.pair.verify("salt")
+    assert said["differing"] == 1 and said["repaired"] == 0 and said["sentence"].startswith("1 file on salt2")
+    kept = modules.pair.verified("salt")
+    assert kept["differing"] == 1 and kept["current"] and "sentence" not in kept
+    said = modules.pair.verify("salt", repair=True, limit=600)
+    assert (said["differing"], said["repaired"]) == (0, 1)
+    assert limits == [verified.LIMIT, 600]
+
+
+@pytest.mark.one_release
+def test_a_comparison_is_begun_with_sense_or_not_at_all(host, modules, limits):
+    for wrong in ({"repair": "please"}, {"limit": "long"}, {"limit": 0}, {"max_delete": -1}, {"limit": True}):
+        with pytest.raises(SaltInvocationError, match=next(iter(wrong))):
+            modules.pair.verify("salt", **wrong)
+    with pytest.raises(CommandExecutionError, match="knows no pair web"):
+        modules.pair.verify("web")
+    assert limits == [] and modules.pair.verified("salt") is None
+
+
+@pytest.mark.one_release
+def test_both_nodes_keep_what_was_proved_of_the_pair(host, modules):
+    record = {"at": time.time(), "generation": 3, "files": 9, "differing": 0, "differences": []}
+    assert modules.pair.keep_verified("salt", {**record, "sentence": "All is well."}) is True
+    kept = modules.pair.verified("salt")
+    assert kept["files"] == 9 and kept["current"] and "sentence" not in kept
+    drill = {"at": time.time(), "windows": {"failover": 310.5}, "runs": {"failover": "x"}}
+    assert modules.pair.keep_drilled("salt", drill) is True
+    assert proofs.drilled(host.member)["windows"] == {"failover": 310.5}
+    for verb in (modules.pair.keep_verified, modules.pair.keep_drilled):
+        with pytest.raises(CommandExecutionError, match="knows no pair web"):
+            verb("web", record)
 
 
 def verification(host, limit=60, shell=None):

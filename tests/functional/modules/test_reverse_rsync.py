@@ -1,6 +1,8 @@
 """The execution module as Salt loads it, with a real rsync daemon as its peer."""
 
+import collections
 import contextlib
+import inspect
 import json
 import os
 import time
@@ -17,6 +19,7 @@ from failback.host import notation
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.recovery import handover_sync
+from failback.recovery import meter
 from failback.recovery import rsync
 from failback.recovery.reverse_rsync import ReverseRsync
 from failback.replication import gate
@@ -358,6 +361,120 @@ def test_unknown_pair(modules, pair):
 def test_limits_are_numbers(modules, pair, value):
     with pytest.raises(SaltInvocationError, match="max_delete"):
         modules.reverse_rsync.synced("salt", RUN, max_delete=value)
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("name", ["max_delete", "max_change_percent"])
+@pytest.mark.parametrize("function", ["checked", "synced", "refusals"])
+def test_a_limit_may_be_any_number_from_nought(modules, nodes, pair, name, function):
+    words = {"synced": (RUN,), "refusals": ([],)}.get(function, ())
+    with pytest.raises(SaltInvocationError, match=f"{name} must not be negative, but is -0.5"):
+        getattr(modules.reverse_rsync, function)("salt", *words, **{name: -0.5})
+    with pytest.raises(SaltInvocationError, match=f"{name} must be a number, not 'many'"):
+        getattr(modules.reverse_rsync, function)("salt", *words, **{name: "many"})
+    if function == "refusals":
+        assert modules.reverse_rsync.refusals("salt", [], **{name: 0}) == []
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("takeover", [[1.0], [1.0, 2.0, 3.0, 4.0], "now", [1.0, "now"], [True, 1.0], -1])
+def test_a_takeover_is_one_moment_or_what_both_clocks_say(modules, nodes, pair, takeover):
+    for call in (modules.reverse_rsync.preview, modules.reverse_rsync.checked):
+        with pytest.raises(SaltInvocationError, match="takeover"):
+            call("salt", takeover=takeover)
+        with pytest.raises(SaltInvocationError, match="names must be a number"):
+            call("salt", names="all")
+
+
+@pytest.mark.one_release
+def test_a_takeover_is_told_by_the_clock_of_each_node(modules, nodes, pair):
+    """What was changed here counts by this node's clock, however the other one's is set."""
+    now = time.time()
+    os.utime(nodes.here / "srv/salt/removed.sls", (now - 500, now - 500))
+    os.utime(nodes.here / "srv/salt/top.sls")
+
+    def named(takeover):
+        (found, *_) = modules.reverse_rsync.preview("salt", takeover=takeover)
+        return found["conflict_names"].get("/srv/salt/removed.sls")
+
+    assert named([now - 300, now - 9000]) is None and named(now - 300) is None
+    assert named([now - 900, now]) is not None and named(now - 900) is not None
+    assert named([now - 300, now - 9000, now - 900]) is not None
+
+
+@pytest.mark.one_release
+def test_what_speaks_against_a_sync_names_the_command_of_the_run(modules, nodes, pair):
+    trees.make(nodes.here, {f"srv/salt/gone{number}": "" for number in range(5)})
+    previews = modules.reverse_rsync.preview("salt")
+    given = {"winner": "salt2"}
+    for words in ({"overrides": given}, {"words": given}):
+        said = modules.reverse_rsync.refusals("salt", previews, max_change_percent=99, **words)
+        assert any("orch.recover pillar='{pair: salt, winner: salt2," in one for one in said)
+        with pytest.raises(CommandExecutionError, match="{pair: salt, winner: salt2,"):
+            modules.reverse_rsync.checked("salt", max_change_percent=99, **words)
+    said = modules.reverse_rsync.refusals("salt", previews, max_change_percent=99, operation="failover")
+    assert any("orch.failover pillar='{pair: salt, max" in one for one in said)
+    assert modules.reverse_rsync.refusals("salt", previews, max_delete=6, max_change_percent=99) == []
+
+
+@pytest.mark.one_release
+def test_a_preview_for_a_handover_is_that_of_a_run(modules, nodes, pair):
+    with pytest.raises(CommandExecutionError, match="not the id of a run"):
+        modules.reverse_rsync.checked("salt", run="../../etc")
+    assert [one["path"] for one in modules.reverse_rsync.checked("salt", max_change_percent=99)] == list(
+        PATHS
+    )
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("paths", ["srv/salt", ["/srv/salt", "top.sls"], [7], [b"/srv/salt"]])
+def test_only_absolute_paths_are_put_back(modules, nodes, pair, paths):
+    modules.reverse_rsync.synced("salt", RUN)
+    before = trees.fingerprint(nodes.here / "srv")
+    with pytest.raises(SaltInvocationError, match="paths must be absolute paths"):
+        modules.reverse_rsync.restored("salt", RUN, UNDO, paths)
+    assert trees.fingerprint(nodes.here / "srv") == before
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("ids", [("../etc", UNDO), (RUN, "../etc"), (RUN, None)])
+def test_what_is_no_run_is_neither_taken_back_nor_kept(modules, nodes, pair, ids):
+    with pytest.raises(CommandExecutionError, match="not the id of a run"):
+        modules.reverse_rsync.restored("salt", *ids)
+
+
+@pytest.mark.one_release
+def test_a_run_that_is_spared_keeps_its_backup_whatever_its_age(modules, nodes, pair):
+    runs = [f"2026112{number}T183000-recover-salt-4f2a" for number in range(4)]
+    for number, run in enumerate(runs):
+        trees.make(nodes.there, {"srv/salt/top.sls": f"newer by {number}"})
+        modules.reverse_rsync.synced("salt", run)
+    assert runs[0] not in modules.reverse_rsync.pruned("salt", spare=runs[0])
+    assert Paths(nodes.here).runs("salt").joinpath(runs[0], "backup").exists()
+    assert runs[0] in modules.reverse_rsync.pruned("salt")
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("file_client", ["remote", "local"])
+def test_the_master_hears_how_far_the_files_are_where_there_is_one(
+    modules, nodes, pair, monkeypatch, file_client
+):
+    sent = []
+    module = inspect.unwrap(modules.reverse_rsync.synced).__globals__
+    functions = collections.ChainMap({"event.send": lambda *words: sent.append(words)}, module["__salt__"])
+    monkeypatch.setitem(module, "__salt__", functions)
+    monkeypatch.setitem(module, "__opts__", {**module["__opts__"], "file_client": file_client})
+
+    @contextlib.contextmanager
+    def telling(moved, tell):
+        if tell is not None:
+            tell(5, 10, 2.6)
+        yield
+
+    monkeypatch.setattr(meter, "telling", telling)
+    modules.reverse_rsync.synced("salt", RUN)
+    told = (f"failback/salt/{RUN}/pre-sync/moved", {"done": 5, "whole": 10, "per_second": 3})
+    assert set(map(str, sent)) == ({str(told)} if file_client == "remote" else set())
 
 
 def test_every_function_has_an_example(modules):

@@ -1,14 +1,17 @@
 """The module ``salt_minion``: a restart that waits for the jobs of the minion."""
 
+import inspect
 import os
 import pathlib
 import subprocess
+import sys
 import time
 
 import pytest
 import salt.payload
 from salt.exceptions import CommandExecutionError
 
+from failback.errors import Unavailable
 from failback.host import system
 
 
@@ -120,6 +123,66 @@ def test_a_minion_that_somebody_has_restarted_meanwhile_is_not_restarted_again(m
 
 @pytest.mark.parametrize("said", ["0\n", "\n", "4194304\n"])
 def test_a_minion_without_its_unit_has_no_process_to_replace(modules, systemd, monkeypatch, said):
-    monkeypatch.setattr(system, "run", lambda *_, **__: said)
+    calls = []
+    monkeypatch.setattr(system, "run", lambda argv, *_, **__: calls.append(argv) or said)
     assert modules.salt_minion.process() is None
     assert modules.salt_minion.restart_later() is None
+    assert not any("systemd-run" in argv for argv in calls)
+
+
+@pytest.mark.one_release
+def test_a_host_without_systemd_has_no_process_to_replace(modules, monkeypatch):
+    def missing(*_, **__):
+        raise Unavailable("There is no systemctl.")
+
+    monkeypatch.setattr(system, "run", missing)
+    assert modules.salt_minion.process() is None and modules.salt_minion.restart_later() is None
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("state, planned", [("active", 0), ("activating", 0), ("inactive", 1), ("failed", 1)])
+def test_one_restart_is_planned_at_a_time(modules, monkeypatch, state, planned):
+    calls = []
+
+    def run(argv, *_, **__):
+        calls.append(argv)
+        return f"{state}\n" if "--property=ActiveState" in argv else f"{os.getpid()}\n"
+
+    monkeypatch.setattr(system, "run", run)
+    assert modules.salt_minion.restart_later() == modules.salt_minion.process()
+    commands = [argv for argv in calls if argv[0] == "systemd-run"]
+    assert len(commands) == planned
+    for argv in commands:
+        program = argv[argv.index("--") + 1 :]
+        assert os.path.basename(program[0]) == "salt-call" and "--local" in program
+        assert program[-2:] == [str(os.getpid()), str(system.process_started(os.getpid()))]
+
+
+@pytest.mark.one_release
+def test_salt_call_knows_by_the_age_of_the_file_whether_the_minion_uses_it(
+    modules, systemd, monkeypatch, tmp_path
+):
+    """What the running minion has read, another process cannot see."""
+    module = inspect.unwrap(modules.salt_minion.behind).__globals__
+    monkeypatch.setitem(module, "__opts__", {**module["__opts__"], "__cli": "salt-call"})
+    file = tmp_path / "failback-reconnect.conf"
+    file.write_text("recon_max: 500\n")
+    # The process of the minion is this one.
+    age = system.boottime() - system.process_started(os.getpid()) / os.sysconf("SC_CLK_TCK")
+    begun = time.time() - age
+    for written, wanted in ((begun + 2, ["recon_max"]), (begun - 2, []), (0, [])):
+        os.utime(file, (written, written))
+        assert modules.salt_minion.behind(("recon_max",), str(file)) == wanted
+    os.utime(file)
+    systemd.pid = 0
+    assert modules.salt_minion.behind(["recon_max"], str(file)) == []
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("name", ["salt_minion.process", "floating_ip.status"])
+def test_another_kernel_has_no_such_module(modules, monkeypatch, name):
+    virtual = sys.modules[modules[name].__module__].__virtual__
+    assert virtual() == name.partition(".")[0]
+    monkeypatch.setattr(sys, "platform", "freebsd13")
+    refused, why = virtual()
+    assert refused is False and why

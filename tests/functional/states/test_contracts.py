@@ -7,10 +7,12 @@ here on which it would change something. The steps of orchestrations are asked w
 """
 
 import ast
+import collections
 import contextlib
 import copy
 import pathlib
 import pwd
+import re
 import types
 
 import guest_host
@@ -19,6 +21,7 @@ import pytest
 import salt.loader
 import segment
 import trees
+from salt.exceptions import CommandExecutionError
 from salt.utils.decorators.state import OutputUnifier
 
 from failback.host import files
@@ -269,6 +272,70 @@ def test_a_state_says_what_it_would_do_does_it_and_then_has_nothing_to_do(stage,
         again = stage.apply(state, test=test)
         assert (again["result"], again["changes"]) == (True, {}), again
         assert stage.snapshot() == before, "it has touched something although there was nothing to do"
+
+
+def asks(state):
+    """The execution functions that a state calls, itself or by what its module has for all of them."""
+    module, _, name = state.partition(".")
+    parts = [
+        node
+        for node in ast.parse((STATES / f"{module}.py").read_text()).body
+        if isinstance(node, ast.FunctionDef) and (node.name == name or node.name.startswith("_"))
+    ]
+    found = (node for part in parts for node in ast.walk(part) if isinstance(node, ast.Subscript))
+    return sorted({node.slice.value for node in found if ast.unparse(node.value) == "__salt__"})
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("stage", ON_NODES, indirect=True, ids=ON_NODES)
+def test_what_a_module_refuses_is_a_failed_state_with_the_reason(stage, request):
+    """Each function that a state asks refuses once, in test mode and for real; a traceback is no answer."""
+    state = request.node.callspec.params["stage"]
+    refused, modules = [], stage.modules
+    for function in asks(state):
+        for test in (True, False):
+            asked = []
+
+            def refuse(*words, asked=asked, **more):
+                asked.append(words)
+                raise CommandExecutionError("It is out of order.")
+
+            before = stage.snapshot()
+            stage.modules = collections.ChainMap({function: refuse}, modules)
+            ret = stage.apply(state, test=test)
+            assert not test or stage.snapshot() == before, f"test mode has touched something ({function})"
+            if asked:
+                refused.append(function)
+                assert ret["result"] is False and "It is out of order." in ret["comment"], (function, ret)
+                # Only what was done before it was refused is a change.
+                assert ret["changes"] == {} or stage.snapshot() != before, (function, ret)
+    assert refused, "it asks no module at all"
+
+
+@pytest.fixture(scope="module")
+def states_of_a_minion(minion_opts):
+    """Those of a minion that has no execution modules."""
+    return salt.loader.states({**minion_opts, "__role": "minion"}, {}, {}, None, context={})
+
+
+@pytest.mark.parametrize("state", [one for one in ALL if one not in ON_NODES])
+def test_no_minion_has_the_steps_of_a_master(state, states_of_a_minion):
+    """A step asks the minions of a master; Salt says so instead of a traceback."""
+    assert state not in states_of_a_minion
+    assert re.search("runs? on the master", states_of_a_minion.missing_fun_string(state))
+
+
+@pytest.mark.parametrize(
+    "state, said",
+    [
+        ("floating_ip.present", "saltutil.sync_all"),
+        ("salt_minion.configured", "The module salt_minion is not"),
+    ],
+)
+def test_a_state_without_its_module_says_what_is_missing(state, said, states_of_a_minion):
+    """Nothing was synced yet, or not all of it."""
+    assert state not in states_of_a_minion
+    assert said in states_of_a_minion.missing_fun_string(state)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["test mode", "for real"])

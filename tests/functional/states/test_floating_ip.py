@@ -1,6 +1,7 @@
 """The states as Salt loads them, in test mode and not; changes are looked for from outside."""
 
 import pytest
+import salt.loader
 import segment
 from salt.exceptions import CommandExecutionError
 
@@ -162,3 +163,89 @@ def test_absent_already(network, floating_ip, test_mode):
     assert (ret.result, ret.changes) == (True, {})
     assert "already" in ret.comment
     assert network.addresses("salt1") == before
+
+
+# --- what the module says, in place of a network ------------------------------------------------------
+
+THERE = {
+    "held": True, "held_on": ["eth0"], "held_as_wanted": True, "interface_has_it": True, "prefix": 24,
+    "found_label": "eth0", "dad_failed": False, "tentative": False,
+}  # fmt: skip
+GONE = {**THERE, "held": False, "held_on": [], "held_as_wanted": False, "interface_has_it": False,
+        "prefix": None, "found_label": None}  # fmt: skip
+
+
+class Said:
+    """The module, of which ``status`` says one thing after the other; what was asked for is in ``asked``."""
+
+    def __init__(self, *statuses, obstacle=None):
+        self._statuses, self._obstacle, self.asked = list(statuses), obstacle, []
+
+    def functions(self):
+        return {
+            f"floating_ip.{name}": getattr(self, name) for name in ("status", "obstacle", "present", "absent")
+        }
+
+    def status(self, address, interface, label=None):
+        return self._statuses.pop(0)
+
+    def obstacle(self, address, interface, label=None, check=True):
+        self.asked.append(("obstacle", check))
+        return self._obstacle
+
+    def present(self, address, interface, label=None, check=True):
+        self.asked.append(("present", check))
+
+    def absent(self, address, interface):
+        self.asked.append(("absent",))
+
+
+@pytest.fixture
+def said(minion_opts):
+    """Calls a state of a module that only says what it is given to say."""
+
+    def call(function, module, test=False, **words):
+        loader = salt.loader.states({**minion_opts, "test": test}, module.functions(), {}, None, context={})
+        return loader[f"floating_ip.{function}"](name=ADDRESS, interface="eth0", **words)
+
+    return call
+
+
+@pytest.mark.one_release
+def test_an_address_that_was_taken_and_is_not_there_is_a_failure(said):
+    ret = said("present", Said(GONE, {**THERE, "held_as_wanted": False, "tentative": True}))
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert "was taken, but eth0 does not bear it as it should" in ret["comment"]
+    ret = said("present", Said(GONE, GONE))
+    assert ret["result"] is False and ret["comment"].endswith("not at all")
+
+
+@pytest.mark.one_release
+def test_an_address_that_was_released_and_is_still_there_is_a_failure(said):
+    ret = said("absent", Said(THERE, THERE))
+    assert (ret["result"], ret["changes"]) == (False, {}) and "still has it" in ret["comment"]
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("wrong", ["dad_failed", "tentative"])
+def test_an_address_that_the_kernel_does_not_answer_for_is_seen_in_the_changes(said, wrong):
+    ret = said("present", Said({**THERE, "held_as_wanted": False, wrong: True}, THERE))
+    assert ret["result"] is True
+    old = {"interface": "eth0", "prefix": 24, "label": "eth0", "answered_for": False}
+    assert ret["changes"] == {"old": old, "new": {"interface": "eth0", "prefix": 24, "label": "eth0"}}
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("test", [True, False])
+@pytest.mark.parametrize("words, check", [({}, True), ({"check": True}, True), ({"check": False}, False)])
+def test_others_are_asked_for_the_address_unless_the_caller_knows_better(said, test, words, check):
+    module = Said(GONE, THERE)
+    ret = said("present", module, test, **words)
+    assert ret["result"] is (None if test else True)
+    assert module.asked == [("obstacle" if test else "present", check)]
+
+
+@pytest.mark.one_release
+def test_an_ipv6_address_has_no_label(said):
+    ret = said("present", Said({**GONE}), True, address="fd99::5/64")
+    assert ret["changes"] == {"old": None, "new": {"interface": "eth0", "prefix": 64}}

@@ -1,11 +1,13 @@
 """The states with a real lsyncd, each in test mode first."""
 
+import collections
 import json
 import sys
 
 import lsyncd_host
 import pytest
 import salt.loader
+from salt.exceptions import CommandExecutionError
 
 pytestmark = pytest.mark.needs("root", "lsyncd")
 
@@ -37,9 +39,12 @@ def apply(host, modules, loaders, minion_opts):
 
     def call(function, name="salt", test=False, **words):
         opts = {**minion_opts, "test": test}
-        loader = salt.loader.states(opts, modules, loaders.utils, None, context={})
+        functions = collections.ChainMap(call.instead, modules) if call.instead else modules
+        loader = salt.loader.states(opts, functions, loaders.utils, None, context={})
         return Result(loader[f"lsyncd.{function}"](name, **words))
 
+    #: By name: what stands in place of an execution function.
+    call.instead = {}
     return call
 
 
@@ -150,3 +155,74 @@ def test_an_unknown_pair_is_a_failed_state(host, apply):
         ret = apply(name, "mgmt")
         assert ret.result is False
         assert "knows no pair mgmt" in ret.comment
+
+
+RUNS = {"running": True, "pid": 7, "unit": "active", "why": None}
+ENDED = {"running": False, "pid": None, "unit": "failed", "why": "It ended with status 3."}
+
+
+def says(apply, function, *answers):
+    """A function of the module says one thing after the other; an exception is raised."""
+    answers, asked = list(answers), []
+
+    def call(*words, **more):
+        asked.append(words)
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    apply.instead[function] = call
+    return asked
+
+
+@pytest.mark.one_release
+def test_an_lsyncd_that_ends_as_soon_as_it_is_started_is_a_failure(host, apply):
+    says(apply, "lsyncd.status", ENDED, ENDED)
+    says(apply, "lsyncd.managed", "", "")
+    started = says(apply, "lsyncd.start", True)
+    ret = apply("running")
+    assert (ret.result, ret.changes, len(started)) == (False, {}, 1)
+    assert "was started and has ended again. It ended with status 3." in ret.comment
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize(
+    "then, changes",
+    [("", {"diff": "+a"}), ("+a", {}), (CommandExecutionError("cannot be read"), {})],
+    ids=["it was written", "it was not", "nobody knows"],
+)
+def test_a_start_that_fails_has_changed_what_is_known_to_have_changed(host, apply, then, changes):
+    says(apply, "lsyncd.status", ENDED)
+    says(apply, "lsyncd.managed", "+a", then)
+    says(apply, "lsyncd.start", CommandExecutionError("no room"))
+    ret = apply("running")
+    assert (ret.result, ret.changes, ret.comment) == (False, changes, "no room")
+
+
+@pytest.mark.one_release
+def test_one_that_runs_with_another_configuration_is_started_anew(host, apply):
+    says(apply, "lsyncd.status", RUNS, RUNS)
+    says(apply, "lsyncd.managed", "+a")
+    started = says(apply, "lsyncd.start", True)
+    ret = apply("running")
+    assert ret.result is True and ret.changes["diff"] == "+a" and len(started) == 1
+
+
+@pytest.mark.one_release
+@pytest.mark.parametrize("unit", ["activating", "deactivating"])
+@pytest.mark.parametrize("test", [True, False])
+def test_one_that_is_just_starting_or_ending_is_stopped(host, apply, unit, test):
+    says(apply, "lsyncd.status", {**ENDED, "unit": unit}, ENDED)
+    stopped = says(apply, "lsyncd.stop", True)
+    ret = apply("stopped", test=test)
+    assert ret.result is (None if test else True) and len(stopped) == (not test)
+    assert ret.changes == {"lsyncd": {"old": unit, "new": "inactive"}}
+
+
+@pytest.mark.one_release
+def test_one_that_runs_again_was_not_stopped(host, apply):
+    says(apply, "lsyncd.status", RUNS, {**RUNS, "pid": 8})
+    says(apply, "lsyncd.stop", True)
+    ret = apply("stopped")
+    assert (ret.result, ret.changes) == (False, {}) and "runs again (process 8)" in ret.comment

@@ -8,6 +8,7 @@ import time
 import types
 
 import pytest
+import salt.loader
 
 from failback.host import release
 from failback.host import system
@@ -84,6 +85,19 @@ def test_a_library_that_a_watch_still_runs_from_stays(states, modules, paths):
         assert flat.is_dir()
     finally:
         status.unlink()
+
+
+@pytest.mark.one_release
+def test_a_library_that_is_still_in_use_is_left_for_the_next_highstate(minion_opts):
+    """Nothing was changed then, and that is no failure."""
+    functions = {
+        "pair.has_flat_program": lambda: True,
+        "pair.remove_flat_program": lambda: ["gateway-ip", "keeper"],
+    }
+    loader = salt.loader.states(minion_opts, functions, {}, None, context={})
+    ret = loader["pair.flat_program_absent"]("No earlier library")
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert "gateway-ip, keeper still runs from it" in ret["comment"]
 
 
 def test_a_shell_that_prints_over_ssh_is_named_and_left_as_it_is(states, tmp_path, monkeypatch):
