@@ -58,7 +58,9 @@ __virtualname__ = "pair"
 NAMES = 1000
 
 #: The functions of the runner that run one of them; see ``pair_orchestrations.py``.
-RUNS = tuple(f"pair.{one}" for one in ("recover", "failover", "boot", "adopt", "verify", "drill", "vm"))
+RUNS = tuple(
+    f"pair.{one}" for one in ("recover", "failover", "boot", "adopt", "verify", "drill", "retire", "vm")
+)
 
 
 def __init__(opts):
