@@ -1,6 +1,8 @@
 """The runner ``pair``, loaded as a salt-master loads it; its minions answer from a table."""
 
+import copy
 import json
+import pathlib
 import shutil
 import socketserver
 import threading
@@ -27,8 +29,56 @@ def master_opts(tree, tmp_path_factory, port):
     shutil.rmtree(root, ignore_errors=True)
 
 
+class Pillar:
+    """
+    The master's pillar. Salt compiles it, once for the same files: that takes longer than all that these
+    tests are about.
+    """
+
+    def __init__(self, root):
+        self.root, self._files, self._compiled = root, None, {}
+
+    def write(self, pairs, top="*"):
+        """Each pair in a file of its own, as a mapping or as text; the master's opts have them all."""
+        files = {f"pairs/{name}.sls": _text(name, pair) for name, pair in pairs.items()}
+        files["top.sls"] = json.dumps({"base": {top: [f"pairs.{name}" for name in pairs]}})
+        shutil.rmtree(self.root, ignore_errors=True)
+        for name, text in files.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self._files = json.dumps(files)
+        return self.root
+
+    def remembering(self, compiled):
+        """A function that compiles, which does it once."""
+
+        def show_pillar(minion):
+            key = (self._files, minion)
+            if key not in self._compiled:
+                self._compiled[key] = compiled(minion)
+            return copy.deepcopy(self._compiled[key])
+
+        return show_pillar
+
+
+def _text(name, pair):
+    return pair if isinstance(pair, str) else json.dumps({"pairs": {name: pair}})
+
+
 @pytest.fixture(scope="session")
-def loaded(master_opts):
+def pillar(master_opts):
+    return Pillar(pathlib.Path(master_opts["pillar_roots"]["base"][0]))
+
+
+@pytest.fixture
+def write_pillar(pillar):
+    """``write_pillar(pairs)``: the master's pillar has these pairs, each in a file of its own."""
+    return pillar.write
+
+
+@pytest.fixture(scope="session")
+def loaded(master_opts, pillar):
     """Salt's loader with the runners of this tree, as the salt-master has it for salt-api."""
     import salt.loader
 
@@ -41,28 +91,8 @@ def loaded(master_opts):
         assert "pair.nodes" in found
     finally:
         command.CALLER = before
+    found._dict["pillar.show_pillar"] = pillar.remembering(found["pillar.show_pillar"].func)
     return found
-
-
-@pytest.fixture
-def write_pillar(master_opts):
-    """``write_pillar(pairs)``: the master's pillar has these pairs, each in a file of its own."""
-
-    def write(pairs, **more):
-        from pathlib import Path
-
-        (root,) = map(Path, master_opts["pillar_roots"]["base"])
-        shutil.rmtree(root, ignore_errors=True)
-        (root / "pairs").mkdir(parents=True)
-        names = [f"pairs.{name}" for name in pairs]
-        (root / "top.sls").write_text(json.dumps({"base": {"*": names}}))
-        for name, pair in pairs.items():
-            (root / "pairs" / f"{name}.sls").write_text(
-                pair if isinstance(pair, str) else json.dumps({"pairs": {name: pair}, **more})
-            )
-        return root
-
-    return write
 
 
 @pytest.fixture
