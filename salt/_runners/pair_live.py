@@ -119,8 +119,10 @@ def follow(pair=None, every=1, times=None):
         time.sleep(max(0.0, every - (time.monotonic() - begun)))
     if not followed:
         return {"comment": "No run is at work."}
-    records = plain(__salt__["pair.history"](pair))["runs"]
-    ends = [following.ended(run, records) for run in sorted(followed)]
+    kept = plain(__salt__["pair.history"](pair))
+    if "runs" not in kept:
+        return kept
+    ends = [following.ended(run, kept["runs"]) for run in sorted(followed)]
     return {
         "comment": "\n".join(text for text, _ in ends),
         "retcode": 0 if all(good for _, good in ends) else 1,

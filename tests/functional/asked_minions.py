@@ -155,7 +155,8 @@ def master_opts(tree, root, port):
             "interface": "127.0.0.1",
             "ret_port": port,
             "file_client": "local",
-            "file_roots": {"base": [str(root / "files")]},
+            # A site's own folder comes first.
+            "file_roots": {"base": [str(root / "own"), str(root / "files")]},
             "pillar_roots": {"base": [str(root / "pillar")]},
             "runner_dirs": [str(tree / "salt" / "_runners")],
             "outputter_dirs": [str(tree / "salt" / "_output")],
