@@ -1,4 +1,4 @@
-"""``pair.check`` and ``pair.new``: the files of the pillar, and the site around them, of which nothing changes."""
+"""``pair.check`` and ``pair.new``: the files of the pillar, and the site around them. Nothing is changed."""
 
 import hashlib
 import pathlib
