@@ -114,7 +114,7 @@ def report(node, generation, active, boot="this boot", **changes):
         lock=None,
         pause=None,
         fenced=None,
-        sources={},
+        sources={"/srv/salt": {"of": node}},
         misplaced=[],
         package={"modules": digest, "program": digest},
     )

@@ -311,8 +311,10 @@ def test_a_plan_shows_each_file_and_asks_only_the_node_that_came_back(run, minio
         ("reverse_rsync.preview", ["salt1"]),
         ("reverse_rsync.refusals", ["salt1"]),
     ]
-    assert asked[0].args == ["salt", {}] and asked[0].kwargs["names"] == 7
-    assert asked[1].args == ["salt", [preview()], {}]
+    # By what lies on the node that serves.
+    sources = {"/srv/salt": {"of": "salt2"}}
+    assert asked[0].args == ["salt", sources] and asked[0].kwargs["names"] == 7
+    assert asked[1].args == ["salt", [preview()], sources]
     assert asked[1].kwargs == {"max_delete": 100, "max_change_percent": 25, "operation": "recover"}
     assert shown["command"].startswith("salt-run state.orch orch.recover pillar='{pair: salt, plan: ")
     assert shown["digest"] in shown["command"]

@@ -129,3 +129,17 @@ def test_the_outcome_is_typed_for_programs():
     found = states.outcome(states.in_order(returned(state(1, False, REFUSAL), *not_run([2]), CLOSED)))
     assert (found["result"], found["refused"], found["failed_step"]) == (False, True, "step 1")
     assert found["sentence"] == REFUSAL
+
+
+def test_a_recovery_without_conflicts_has_no_line_of_them():
+    for conflicts in ({}, {"count": 0, "node": "salt1", "names": []}):
+        closed = state(15, True, "Run X is closed.", **SUMMARY, conflicts=conflicts)
+        assert not any("conflict" in line for line in lines(closed))
+
+
+def test_why_a_path_was_compared_as_a_whole_is_said_of_a_few():
+    whole = {f"/srv/{name}": "its list was lost" for name in "abcd"}
+    said = lines(state(15, True, "Run X is closed.", **SUMMARY, compared_as_a_whole=whole))
+    assert [line.strip() for line in said if "as a whole" in line] == [
+        f"/srv/{name} was compared as a whole in it, because its list was lost" for name in "abc"
+    ]
