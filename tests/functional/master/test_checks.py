@@ -11,6 +11,8 @@ from failback_master import checks
 from failback_master import minions as asking
 from failback_master import orchestration
 
+pytestmark = pytest.mark.one_release(but="the first case")
+
 NOW = asked_minions.NOW
 BOTH = ["salt1", "salt2"]
 ADDRESS = "10.0.0.5/24"

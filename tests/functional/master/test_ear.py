@@ -9,6 +9,8 @@ import salt.utils.event
 
 from failback_master.surface import ear
 
+pytestmark = pytest.mark.one_release
+
 OPTS = {"sock_dir": "/run/x"}
 TAG = "failback/salt/RUN/pre-sync/moved"
 

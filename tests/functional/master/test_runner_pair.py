@@ -20,6 +20,8 @@ from failback.recovery import itemize
 from failback_master.surface import command
 from failback_master.surface import live
 
+pytestmark = pytest.mark.one_release(but="the first case")
+
 NOW = asked_minions.NOW
 BOTH = ["salt1", "salt2"]
 

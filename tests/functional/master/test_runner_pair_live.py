@@ -12,6 +12,8 @@ import samples
 
 from failback_master import minions as asking
 
+pytestmark = pytest.mark.one_release(but="the first case")
+
 BOTH = ["salt1", "salt2"]
 
 

@@ -4,6 +4,8 @@ import asked_minions
 import pytest
 import samples
 
+pytestmark = pytest.mark.one_release(but="the first case")
+
 BOTH = ["salt1", "salt2"]
 RECORD = {
     "run": samples.RUN,

@@ -14,6 +14,8 @@ from failback_master import minions as asking
 from failback_master import served
 from failback_master import site
 
+pytestmark = pytest.mark.one_release(but="the first case")
+
 BOTH = ["salt1", "salt2"]
 
 
