@@ -120,11 +120,7 @@ def __virtual__():
 
 def _pairs():
     """The pairs of the orchestrating master, which is the minion id ``<id>_master`` to the pillar."""
-    pillar = __salt__["pillar.show_pillar"](__opts__["id"])
-    wrong = pillar.get("_errors") if isinstance(pillar, dict) else [str(pillar)]
-    if wrong:
-        raise CommandExecutionError(f"The pillar of {__opts__['id']} cannot be rendered: {' '.join(wrong)}")
-    return checks.pairs_of(pillar)
+    return checks.pairs_of_master(__salt__["pillar.show_pillar"](__opts__["id"]), __opts__["id"])
 
 
 def _other_master():

@@ -52,6 +52,14 @@ def test_the_pairs_are_those_of_the_pillar():
     assert checks.pairs_of({"pairs": {"web": asked_minions.WEB}, "users": {}}) == {"web": asked_minions.WEB}
 
 
+@pytest.mark.parametrize("pillar", [{"_errors": ["no", "list"], "pairs": {"web": {}}}, "no list"], ids=str)
+def test_a_pillar_that_could_not_be_compiled_has_no_pairs_even_if_some_are_there(pillar):
+    with pytest.raises(
+        CommandExecutionError, match="^The pillar of salt1_master cannot be rendered: no list$"
+    ):
+        checks.pairs_of_master(pillar, "salt1_master")
+
+
 WRONG = {"primary": "a1", "secondary": "a2", "recovery": {"max_delete": "lots"}}
 
 
@@ -98,6 +106,16 @@ def test_what_an_orchestration_was_given_and_does_not_know_is_refused(
     else:
         with pytest.raises(SaltInvocationError, match=refused):
             checks.require_known(opts, given, "recover")
+
+
+def test_what_the_site_gives_to_some_masters_by_their_grains_was_given_by_nobody(master_opts, pillar):
+    pillar.write({"site": "{% if grains.get('rack') == 'north' %}site: north{% else %}{}{% endif %}"})
+    opts = {**master_opts, "saltenv": "base"}
+    given = {"pair": "salt", "site": "north"}
+    checks.require_known({**opts, "grains": {"rack": "north"}}, given, "recover")
+    for grains in ({"rack": "south"}, {}, None):
+        with pytest.raises(SaltInvocationError, match="does not know site"):
+            checks.require_known({**opts, "grains": grains}, given, "recover")
 
 
 # --- an operator's word ---------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_a_word_that_nobody_knows_is_refused_with_the_usage(run, minions, functi
 
 def test_a_pillar_that_cannot_be_rendered_is_a_sentence(run, minions, write_pillar):
     write_pillar({"salt": "pairs: {{ nothing.that.is }}\n"})
-    for words in (["pair.status"], ["pair.resume", "salt"]):
+    for words in (["pair.status"], ["pair.resume", "salt"], ["pair.report", "salt"]):
         answer = run(*words)
         assert answer["retcode"] == 1, answer
         assert "The pillar of salt2_master cannot be rendered: " in answer["error"]
