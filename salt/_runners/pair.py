@@ -450,7 +450,6 @@ def undo(run=None, paths=None, test=False, conflicts=False):
     checks.require_free(pair, reports, mine.nodes)
     checks.require_in_step(reports)
     mine.lock(reports)
-    mine.opened = True
     keeping = [mine.verdict.active]
     done, result = {}, "failed"
     try:
