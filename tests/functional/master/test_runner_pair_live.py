@@ -65,6 +65,15 @@ def test_looks_that_follow_too_closely_are_refused(run, minions, function, every
     assert minions.asked == []
 
 
+@pytest.mark.parametrize("function", ["watch", "follow"])
+@pytest.mark.parametrize("times", [0, -1, True, 1.5, "two"])
+def test_no_look_at_all_is_refused(run, minions, function, times):
+    """Without one nobody knows whether a run is at work."""
+    answer = run(f"pair.{function}", "salt", times=times)
+    assert answer["retcode"] == 1 and "times must be a whole number of 1 or more" in answer["error"]
+    assert minions.asked == []
+
+
 # --- pair.watch -----------------------------------------------------------------------------------
 
 
@@ -217,7 +226,7 @@ def test_where_no_run_is_at_work_one_look_is_enough(run, minions, clock, capsys)
 def test_who_looks_only_so_often_is_told_that_the_run_has_not_ended(run, minions, clock, capsys):
     minions.answers = {"pair.report": of_looks(clock, at_work("static")), "pair.history": []}
     answer = run("pair.follow", "salt", times=2)
-    assert len(minions.questions("pair.report")) == 2
+    assert len(minions.questions("pair.report")) == 2 and clock.slept == [1]
     assert answer["comment"].startswith("Nothing is known") and answer["retcode"] == 1
 
 

@@ -66,6 +66,12 @@ def test_a_step_that_failed_stands_beside_who_serves():
     assert "done   ok" in steps and "FAILED step 2: salt1 has not answered." in steps
 
 
+def test_who_has_seen_no_step_gets_them_all():
+    """A file, or another program: nobody says there what was printed before."""
+    states_of_it = returned(state(1, True, "It is paused."), state(15, True, "Run X is closed."))
+    assert answers.lines(states_of_it, None, 0)[0] == "done   It is paused."
+
+
 def test_an_interrupted_run_says_where_and_who_serves():
     closed = state(
         15, False, f"Interrupted at `static`. salt is failed_over: salt2 serves. Run again: {RECOVER}"
