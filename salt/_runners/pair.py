@@ -58,7 +58,9 @@ __virtualname__ = "pair"
 NAMES = 1000
 
 #: The functions of the runner that run one of them; see ``pair_orchestrations.py``.
-RUNS = tuple(f"pair.{one}" for one in ("recover", "failover", "boot", "adopt", "verify", "drill", "vm"))
+RUNS = tuple(
+    f"pair.{one}" for one in ("recover", "failover", "boot", "adopt", "verify", "drill", "retire", "vm")
+)
 
 
 def __init__(opts):
@@ -118,11 +120,7 @@ def __virtual__():
 
 def _pairs():
     """The pairs of the orchestrating master, which is the minion id ``<id>_master`` to the pillar."""
-    pillar = __salt__["pillar.show_pillar"](__opts__["id"])
-    wrong = pillar.get("_errors") if isinstance(pillar, dict) else [str(pillar)]
-    if wrong:
-        raise CommandExecutionError(f"The pillar of {__opts__['id']} cannot be rendered: {' '.join(wrong)}")
-    return checks.pairs_of(pillar)
+    return checks.pairs_of_master(__salt__["pillar.show_pillar"](__opts__["id"]), __opts__["id"])
 
 
 def _other_master():
@@ -452,7 +450,6 @@ def undo(run=None, paths=None, test=False, conflicts=False):
     checks.require_free(pair, reports, mine.nodes)
     checks.require_in_step(reports)
     mine.lock(reports)
-    mine.opened = True
     keeping = [mine.verdict.active]
     done, result = {}, "failed"
     try:

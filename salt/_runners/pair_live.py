@@ -55,21 +55,20 @@ def watch(pair=None, every=2, times=None):
         salt-run pair.watch
         salt-run pair.watch every=5
     """
-    _require_number("every", every, 0.5)
-    found, looks = None, 0
-    while times is None or looks < times:
+    _require_looks(every, times)
+    looks = 0
+    while True:
         begun = time.monotonic()
         found = plain(__salt__["pair.status"](pair))
         if "pairs" not in found:
             return found
         looks += 1
         if looks == times:
-            break
+            return found
         text = "\n".join(answers.lines(found, live.columns(), time.time()))
         print(f"{CLEAR if sys.stdout.isatty() else ''}{text}", flush=True)
         # What is shown is a series in time; there is nothing to wait for but time.
         time.sleep(max(0.0, every - (time.monotonic() - begun)))
-    return found
 
 
 @command
@@ -96,13 +95,13 @@ def follow(pair=None, every=1, times=None):
 
         salt-run pair.follow salt
     """
-    _require_number("every", every, 0.5)
+    _require_looks(every, times)
     nodes_of = plain(__salt__["pair.nodes"](pair))
     if "error" in nodes_of:
         return nodes_of
     nodes = minions.Nodes(__opts__, master_within=0)
     seen, followed, looks = {}, {}, 0
-    while times is None or looks < times:
+    while True:
         begun = time.monotonic()
         ids = [node for both in nodes_of.values() for node in both]
         reports, _ = nodes.try_all(ids, "pair.report", look=minions.GLANCE_WITHIN, gone=1)
@@ -114,19 +113,23 @@ def follow(pair=None, every=1, times=None):
             print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
         followed.update({one["run"]: name for name, one in found.items() if one})
         seen, looks = found, looks + 1
-        if not any(found.values()):
+        if looks == times or not any(found.values()):
             break
         time.sleep(max(0.0, every - (time.monotonic() - begun)))
     if not followed:
         return {"comment": "No run is at work."}
-    records = plain(__salt__["pair.history"](pair))["runs"]
-    ends = [following.ended(run, records) for run in sorted(followed)]
+    kept = plain(__salt__["pair.history"](pair))
+    if "runs" not in kept:
+        return kept
+    ends = [following.ended(run, kept["runs"]) for run in sorted(followed)]
     return {
         "comment": "\n".join(text for text, _ in ends),
         "retcode": 0 if all(good for _, good in ends) else 1,
     }
 
 
-def _require_number(name, number, least):
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or number < least:
-        raise SaltInvocationError(f"{name} must be a number of {least} or more, not {number!r}.")
+def _require_looks(every, times):
+    if isinstance(every, bool) or not isinstance(every, (int, float)) or every < 0.5:
+        raise SaltInvocationError(f"every must be a number of 0.5 or more, not {every!r}.")
+    if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
+        raise SaltInvocationError(f"times must be a whole number of 1 or more, not {times!r}.")

@@ -56,7 +56,7 @@ def report(of=None, names=NAMES):
         salt-run pair.report 20261122T183000-recover-salt-4f2a > run.html
         salt-run pair.report salt > salt.html
     """
-    pairs = checks.pairs_of(__salt__["pillar.show_pillar"](__opts__["id"]))
+    pairs = checks.pairs_of_master(__salt__["pillar.show_pillar"](__opts__["id"]), __opts__["id"])
     run = of if isinstance(of, str) and runs.ID.fullmatch(of) and ".." not in of else None
     pair = re.fullmatch(r"[^-]+-[^-]+-(.+)-[0-9a-f]{4}", run).group(1) if run else of
     config = checks.configuration(pairs, pair, USAGE)

@@ -92,6 +92,119 @@ def test_a_minion_that_does_not_come_back_is_named(monkeypatch):
         highstate.highstate(nodes, ["salt1", "salt2"])
 
 
+class Asked:
+    """Nodes that answer what they are asked one after the other; the last answer again and again."""
+
+    def __init__(self, *answers):
+        self._answers, self.asked = list(answers), []
+
+    def try_all(self, ids, function, *args, **kwargs):
+        self.asked.append((list(ids), function, args, kwargs))
+        found = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if callable(found):
+            found = found(ids, function)
+        return found
+
+
+def applied(states):
+    """The answer to ``state.apply``; whether somebody is there who does not answer is not asked for long."""
+    return lambda ids, function: (states, {}) if function == "state.apply" else ({}, {})
+
+
+def state(result=True, comment="", **changes):
+    return {"__id__": "Settings", "result": result, "comment": comment, "changes": changes}
+
+
+@pytest.mark.parametrize("sls", [None, "failback.sync"])
+def test_a_highstate_waits_for_another_one_and_may_be_of_one_sls(sls):
+    nodes = Asked(applied({"salt1": {}}))
+    assert highstate.highstate(nodes, ["salt1"], sls) == {"salt1": []}
+    assert nodes.asked[0] == (["salt1"], "state.apply", (sls,) if sls else (), {"queue": True})
+
+
+def test_a_highstate_that_is_asked_for_again_is_the_same_one():
+    lost = ({}, {"salt1": minions.NoAnswer("salt1 does not answer")})
+    nodes = Asked(lost, ({"salt1": NEW}, {}), ({"salt1": {}}, {}))
+    highstate.highstate(nodes, ["salt1"], "failback.sync")
+    first, there, again = nodes.asked
+    assert again == first and there[:2] == (["salt1"], "salt_minion.process")
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (
+            {"salt1": {"a": state(), "b": state(False, "no room")}, "salt2": {"c": state(False, "no net")}},
+            "^Highstate failed. salt1: Settings: no room salt2: Settings: no net$",
+        ),
+        ({"salt1": {"a": {"result": False, "comment": "no", "changes": {}}}}, "salt1: a: no$"),
+        ({"salt1": ["Rendering SLS failed"]}, "Highstate on salt1 could not be compiled: ..Rendering SLS"),
+    ],
+)
+def test_each_state_that_failed_is_named(states, said):
+    with pytest.raises(CommandExecutionError, match=said):
+        highstate.highstate(Asked(applied(states)), list(states))
+
+
+def test_a_state_that_would_change_something_has_not_failed():
+    assert highstate.failures({"salt1": {"a": state(None), "b": state(True)}}) == []
+
+
+def test_a_restart_of_something_else_is_not_waited_for():
+    states = {"salt1": {"service_|-x": state(restart=OLD), SETTINGS: state(file="x")}}
+    nodes = Asked(applied(states))
+    assert highstate.highstate(nodes, ["salt1"]) == {"salt1": ["Settings", "Settings"]}
+    assert "salt_minion.process" not in [one[1] for one in nodes.asked if one[0]]
+
+
+@pytest.fixture
+def rebooting():
+    """A run whose node answers as it is told, and no faster than it is looked at."""
+
+    def made(*answers):
+        nodes = Asked(*answers)
+        config = {"name": "salt"}
+        return types.SimpleNamespace(nodes=nodes, config=config, other=lambda node: "salt2")
+
+    return made
+
+
+BEFORE, AFTER = ({"salt1": {"boot_id": one}} for one in ("before", "after"))
+SILENT = ({}, {"salt1": "no answer"})
+
+
+def test_a_node_has_rebooted_when_it_answers_with_another_boot_id(rebooting, monkeypatch):
+    monkeypatch.setattr(highstate, "LOOK_EVERY", 0.02)
+    run = rebooting((BEFORE, {}), SILENT, (AFTER, {}))
+    begun = time.monotonic()
+    seconds = highstate.wait_rebooted(run, "salt1", "before", 60)
+    assert 2 * 0.02 <= seconds <= time.monotonic() - begun
+    assert run.nodes.asked == [(["salt1"], "pair.report", ("salt",), {"look": 2})] * 3
+
+
+@pytest.mark.parametrize("answer", [(BEFORE, {}), SILENT], ids=["the old boot answers", "it is silent"])
+def test_a_node_that_does_not_come_back_is_named_and_so_is_who_serves(rebooting, monkeypatch, answer):
+    monkeypatch.setattr(highstate, "LOOK_EVERY", 0.01)
+    with pytest.raises(CommandExecutionError, match="salt1 was asked to reboot .*within 0.05 s. salt2 still"):
+        highstate.wait_rebooted(rebooting(answer), "salt1", "before", 0.05)
+
+
+def test_a_node_is_idle_when_no_state_runs_there(rebooting, monkeypatch):
+    """One that does not answer is not: it may be at the highstate of its boot."""
+    monkeypatch.setattr(highstate, "LOOK_EVERY", 0.02)
+    run = rebooting(({"salt1": [{"fun": "state.apply"}]}, {}), SILENT, ({"salt1": []}, {}))
+    begun = time.monotonic()
+    highstate.wait_idle(run, "salt1", 60)
+    assert time.monotonic() - begun >= 2 * 0.02
+    assert run.nodes.asked == [(["salt1"], "saltutil.is_running", ("state.*",), {"look": 5})] * 3
+
+
+def test_a_node_that_does_not_become_idle_is_named(rebooting, monkeypatch):
+    monkeypatch.setattr(highstate, "LOOK_EVERY", 0.01)
+    with pytest.raises(CommandExecutionError, match="A state still runs on salt1 after 0.05 s"):
+        highstate.wait_idle(rebooting(SILENT), "salt1", 0.05)
+
+
 def test_the_record_of_a_run_keeps_what_the_operator_has_said(monkeypatch):
     """From there it goes into the history of both nodes."""
     monkeypatch.setattr(minions, "Nodes", lambda opts: None)

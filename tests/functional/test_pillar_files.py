@@ -107,3 +107,43 @@ def test_what_the_check_takes_for_a_name_is_text_to_salt_and_nothing_else_is(nam
     read = [salt.utils.yaml.safe_load(name), salt.utils.args.yamlify_arg(name)]
     read.append(salt.utils.args.parse_input([f"pair={name}"], condition=False)[1].get("pair"))
     assert (check.name_wanted(name) is None) == (read == [name] * 3), read
+
+
+def test_the_list_is_that_of_each_root_as_it_is_written(opts):
+    """What it does not list it may still name, in a comment."""
+    found = pillar_files.top(opts({"top.sls": "# web web1 web2\nbase: {}\n"}))
+    assert found == "# web web1 web2\nbase: {}\n\n"
+    assert pillar_files.top({}) == pillar_files.top({"pillar_roots": None}) == ""
+
+
+def test_the_slips_of_a_file_are_said_with_its_name(opts):
+    files = pillar_files.read(opts({"pairs/web.sls": "pairs:\n  web:\n\tmode: manual\n", "pairs/mx.sls": ""}))
+    (said,) = pillar_files.slips_of(files)
+    assert said.startswith("pillar/pairs/web.sls, line 3: found a tab")
+
+
+def test_a_file_that_is_too_large_is_none_of_a_pair(opts):
+    most = pillar_files.MOST_BYTES
+    files = {"pairs/a.sls": "#" * (most + 1), "pairs/b.sls": "#" * most}
+    assert [one.stem for one in pillar_files.read(opts(files))] == ["b"]
+
+
+@pytest.mark.parametrize("text", ["pairs: {web: \x01}\n", "a: \ud7ff\ufffe\n"], ids=ascii)
+def test_what_yaml_does_not_read_at_all_is_named_in_the_first_line(opts, text):
+    """A sign that it does not allow has no line for it."""
+    (said,) = pillar_files.broken(pillar_files.read(opts({"pairs/web.sls": text})))
+    assert said.startswith("pillar/pairs/web.sls, line 1: found wrong YAML (") and "\n" not in said
+    assert "characters are not allowed" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["- pairs\n", "pairs: text\n", "pairs:\n  ? [a, b]\n  : {x: y}\n", "users: {web: {}}\npairs: {}\n"],
+)
+def test_what_has_no_pairs_by_name_has_no_lines_of_them(text):
+    assert pillar_files.lines(text) == {}
+
+
+def test_a_list_within_a_list_has_its_lines():
+    found = pillar_files.lines("pairs:\n  web:\n    proof:\n      - - a\n        - b\n")
+    assert found[("web", "proof.0.1")] == 5 and found[("web", "")] == 2

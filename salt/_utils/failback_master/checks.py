@@ -31,6 +31,19 @@ def pairs_of(pillar):
     return found
 
 
+def pairs_of_master(pillar, own):
+    """
+    The pairs of a pillar that Salt has just compiled for a master. Raises also when it could not.
+
+    own
+        The id of this master.
+    """
+    wrong = pillar.get("_errors") if isinstance(pillar, dict) else [str(pillar)]
+    if wrong:
+        raise CommandExecutionError(f"The pillar of {own} cannot be rendered: {' '.join(wrong)}")
+    return pairs_of(pillar)
+
+
 def other_master(pairs, own):
     """
     Where to ask instead when the salt-master of this machine does not work, a sentence.

@@ -172,6 +172,15 @@ def test_of_two_records_the_one_with_an_end_counts():
     assert "succeeded" in of_run(details(opened), details())
 
 
+@pytest.mark.parametrize("lacking", ["release is asked for", "the addresses are taken and announced"])
+def test_a_window_of_which_a_moment_is_lost_says_so(lacking):
+    steps = [one for one in RECORD["window"]["nodes"]["salt1"] if one["step"] != lacking]
+    window = {**RECORD["window"], "nodes": {**RECORD["window"]["nodes"], "salt1": steps}}
+    said = of_run(details({**RECORD, "window": window}))
+    assert "Who had the addresses when is not on record." in said
+    assert "Who had the addresses when" not in of_run(details())
+
+
 def test_a_record_of_an_earlier_release_has_less_and_is_shown_all_the_same():
     earlier = {key: RECORD[key] for key in RECORD if key not in ("plan", "facts", "window")}
     said = of_run(details(earlier))
@@ -269,6 +278,17 @@ def test_the_page_of_a_pair_has_who_served_and_what_happened():
     # Before the first record nobody knows.
     assert "not on record40.0 days" in said.replace("\n", "")
     assert "400-takeover" not in said
+
+
+@pytest.mark.parametrize("first", ["salt1", "salt2"])
+def test_of_two_records_on_the_page_of_a_pair_the_one_with_an_end_counts(first):
+    """One node may have died before the end was written there; whichever is read first."""
+    _, closed = recovery(3, "salt1", sentence="It came home.")
+    opened = {**closed, "finished": None, "result": None, "sentence": None, "facts": {}}
+    second = "salt2" if first == "salt1" else "salt1"
+    said = of_pair((first, closed), (second, opened)).replace("\n", "")
+    assert "It came home." in said and "of these failed, or never closed0" in said
+    assert "runs1" in said
 
 
 @pytest.mark.parametrize(

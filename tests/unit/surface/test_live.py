@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -170,3 +171,55 @@ def test_a_real_terminal_is_recognised(monkeypatch):
         screen.open(stream)
         assert not screen.is_terminal
     os.close(main)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_only_a_terminal_has_a_width(monkeypatch, terminal):
+    monkeypatch.setenv("COLUMNS", "123")
+    monkeypatch.setattr("sys.stdout", Terminal() if terminal else io.StringIO())
+    assert live.columns() == (123 if terminal else None)
+
+
+class Ended(BaseException):
+    """The process has ended with an exit status."""
+
+
+def test_ctrl_c_ends_a_command_that_only_asks_with_a_sentence(monkeypatch, capsys):
+    def ended(status):
+        raise Ended(status)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    monkeypatch.setattr(live, "SCREEN", live.Screen())
+    stream = Terminal()
+    live.SCREEN.open(stream)
+    live.SCREEN.going("1/2 static  salt1 reboots")
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        live.end_on_interrupt()
+        with pytest.raises(Ended) as found:
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found.value.args == (128 + signal.SIGINT,)
+    assert "Interrupted. What was under way on the nodes goes on there" in capsys.readouterr().err
+    # The line that was redrawn is gone.
+    assert stream.getvalue().endswith("\r\033[K") and not live.SCREEN.is_open
+
+
+@pytest.mark.parametrize("take", [live.end_on_interrupt, lambda: live.Interrupts().watch()])
+def test_ctrl_c_is_taken_over_by_the_main_thread_alone(monkeypatch, take):
+    """Python lets no other one; the answer is what counts there."""
+    monkeypatch.setattr(live, "SCREEN", live.Screen())
+    live.SCREEN.open(io.StringIO())
+    before, errors = signal.getsignal(signal.SIGINT), []
+
+    def elsewhere():
+        try:
+            take()
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert errors == [] and signal.getsignal(signal.SIGINT) is before

@@ -216,3 +216,162 @@ def test_history_is_a_line_a_run_and_why_it_did_not_succeed():
     assert "interrupted" in said[1] and "running: static 12 s" in said[2]
     assert said[3].split()[3] == "failed" and said[4] == "    no room"
     assert said[-1] == "salt2 does not answer."
+
+
+@pytest.mark.parametrize(
+    ("result", "reason", "said"),
+    [
+        ("succeeded", None, []),
+        ("succeeded", "burnt", ["    burnt"]),
+        ("running", "burnt", ["    burnt"]),
+        ("failed", None, ["    the end"]),
+        ("failed", "burnt", ["    burnt the end"]),
+        ("interrupted", "burnt", ["    burnt the end"]),
+    ],
+)
+def test_the_reason_of_a_run_is_always_shown_and_its_end_where_it_did_not_succeed(result, reason, said):
+    one = {**record(result=result, sentence="the end"), "reason": reason, "operation": None, "user": None}
+    head, line, *more = answers.lines({"runs": [{**one, "started": "yesterday"}]}, 80, NOW)
+    assert line.split() == ["-", "salt", "-", result, "-", samples.RUN] and more == said
+
+
+def test_the_end_of_a_run_is_cut_to_the_terminal_and_whole_in_a_pipe():
+    runs = {"runs": [record(result="failed", sentence="x" * 1500)]}
+    assert len(answers.lines(runs, 60, NOW)[-1]) == 60
+    assert len(answers.lines(runs, None, NOW)[-1]) == 1000
+
+
+def test_a_history_of_nothing_says_so():
+    assert answers.lines({"runs": []}, 80, NOW) == ["No run is remembered."]
+
+
+@pytest.mark.parametrize(
+    ("kept", "changed"),
+    [
+        (record(result="succeeded", finished="x", sentence="done"), record()),
+        (record(), record(result="succeeded", finished="x", sentence="done")),
+    ],
+    ids=["the first", "the second"],
+)
+def test_of_two_records_of_a_run_the_one_with_an_end_counts(kept, changed):
+    (found,) = history.merged({"salt1": [{**kept, "backup": True}], "salt2": [{**changed, "backup": True}]})
+    assert (found["result"], found["sentence"], found["finished"]) == ("succeeded", "done", "x")
+    assert found["backup"] == ["salt1", "salt2"]
+
+
+# --- any other answer -------------------------------------------------------------------------------
+
+
+def test_a_sentence_of_an_answer_is_broken_at_the_width():
+    long = "one two three four five six"
+    for answer in (long, {"error": long, "retcode": 1}, {"comment": long}):
+        assert answers.lines(answer, 20, NOW) == ["one two three four", "five six"]
+        assert answers.lines(answer, None, NOW) == [long]
+
+
+def test_a_file_is_printed_as_it_is_and_on_no_other_line():
+    text = "# a\n\npairs:\n  web: {x: " + "y" * 100 + "}\n"
+    assert answers.lines({"file": text}, 20, NOW) == text.rstrip("\n").split("\n")
+
+
+def test_what_somebody_else_has_answered_is_shown_whole_but_for_the_exit_status():
+    answer = {
+        "salt1": {"restored": 3, "left": [], "of": {}, "names": ["/srv/é", {"a": "é"}]},
+        "said": "Öl",
+        "good": True,
+        "undo this with": f"salt-run pair.undo {samples.RUN}",
+        "retcode": 0,
+    }
+    assert answers.lines(answer, None, NOW) == [
+        "salt1:",
+        "  restored: 3",
+        "  left: []",
+        "  of: {}",
+        "  names:",
+        "    /srv/é",
+        '    {"a": "é"}',
+        "said: Öl",
+        "good: true",
+        f"undo this with: salt-run pair.undo {samples.RUN}",
+    ]
+
+
+def test_a_command_is_not_broken_and_what_is_long_is():
+    command = "salt-run pair.undo 20261122T183000-recover-salt-4f2a"
+    answer = {
+        "undo": command,
+        "list": ["one two three four five six"],
+        "in": {"it": "one two three four five"},
+    }
+    assert answers.lines(answer, 24, NOW) == [
+        f"undo: {command}",
+        "list:",
+        "  one two three four",
+        "  five six",
+        "in:",
+        "  it: one two three four",
+        "  five",
+    ]
+
+
+def test_what_an_orchestration_has_come_to_is_not_taken_for_a_status():
+    outcome = {"pairs": {}, "failed_step": None, "refused": True, "sentence": "Refused.", "steps": []}
+    assert answers.lines(outcome, 80, NOW) == ["Refused."]
+
+
+# --- what is beside a node ---------------------------------------------------------------------------
+
+
+def page(reports, **changes):
+    found = facts(reports)
+    return [line.strip() for line in pairs.page("salt", {**found, **changes}, NOW, 200)]
+
+
+def test_each_guest_has_its_line():
+    said = page(normal(), guests={"repo": "runs nowhere", "idm": "running on salt1"})
+    assert said[-2:] == ["guest idm: running on salt1", "guest repo: runs nowhere"]
+
+
+@pytest.mark.parametrize(
+    ("differing", "words"),
+    [(0, "both nodes had the same files"), (1, "1 file differed"), (2, "2 files differed")],
+)
+def test_the_last_comparison_says_what_it_has_found(differing, words):
+    compared = {"at": NOW - 7200, "differing": differing, "files": 12, "current": True, "differences": []}
+    said = page(normal(readiness={"verified": compared}))
+    assert f"verified 2 h ago: {words} (12 compared by checksum)" in said
+
+
+def test_the_newer_of_two_comparisons_counts():
+    old, new = ({"at": NOW - age, "differing": 0, "files": age, "current": True} for age in (7200, 3600))
+    first, second = normal(readiness={"verified": old})
+    second["readiness"] = {"verified": new}
+    assert any("(3600 compared" in line for line in page((first, second)))
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ({"pause": {"error": "the pause is damaged"}}, "pause: the pause is damaged"),
+        ({"lock": {"error": "the lock is damaged"}}, "lock: the lock is damaged"),
+        ({"lock": LOCK}, f"lock of run {samples.RUN}, held"),
+        ({"fence": {"error": "its record is damaged"}}, "its record is damaged"),
+        ({"fence": {"agent": "fence_x", "sentence": "it knows salt2"}}, "fence_x: it knows salt2"),
+        ({"fenced": {"error": "the word is damaged"}}, "the word is damaged"),
+        ({"fenced": {"node": "salt2", "reason": "burnt"}}, "declares salt2 off: burnt"),
+        ({"reachable": {"asks": ["10.0.0.1", "10.0.0.2"]}}, "asks before a takeover: 10.0.0.1, 10.0.0.2"),
+        ({"reachable": {"asks": []}}, "asks before a takeover: there is none"),
+    ],
+)
+def test_what_a_node_says_beside_its_ledger_is_on_the_page(beside, said):
+    first, second = normal()
+    assert said in page(({**first, **beside}, second))
+    assert said not in page((first, second))
+
+
+def test_an_interface_that_is_not_there_is_named():
+    first, second = normal()
+    second["addresses"][0].update(interface_exists=False, interface="absent0")
+    said = page((first, second))
+    assert "salt-gw 10.0.0.5/24 no interface absent0, lsyncd is stopped, salt-master active" in said
+    assert "salt-gw 10.0.0.5/24 held, lsyncd runs, salt-master active" in said

@@ -66,6 +66,12 @@ def test_a_step_that_failed_stands_beside_who_serves():
     assert "done   ok" in steps and "FAILED step 2: salt1 has not answered." in steps
 
 
+def test_who_has_seen_no_step_gets_them_all():
+    """A file, or another program: nobody says there what was printed before."""
+    states_of_it = returned(state(1, True, "It is paused."), state(15, True, "Run X is closed."))
+    assert answers.lines(states_of_it, None, 0)[0] == "done   It is paused."
+
+
 def test_an_interrupted_run_says_where_and_who_serves():
     closed = state(
         15, False, f"Interrupted at `static`. salt is failed_over: salt2 serves. Run again: {RECOVER}"
@@ -129,3 +135,17 @@ def test_the_outcome_is_typed_for_programs():
     found = states.outcome(states.in_order(returned(state(1, False, REFUSAL), *not_run([2]), CLOSED)))
     assert (found["result"], found["refused"], found["failed_step"]) == (False, True, "step 1")
     assert found["sentence"] == REFUSAL
+
+
+def test_a_recovery_without_conflicts_has_no_line_of_them():
+    for conflicts in ({}, {"count": 0, "node": "salt1", "names": []}):
+        closed = state(15, True, "Run X is closed.", **SUMMARY, conflicts=conflicts)
+        assert not any("conflict" in line for line in lines(closed))
+
+
+def test_why_a_path_was_compared_as_a_whole_is_said_of_a_few():
+    whole = {f"/srv/{name}": "its list was lost" for name in "abcd"}
+    said = lines(state(15, True, "Run X is closed.", **SUMMARY, compared_as_a_whole=whole))
+    assert [line.strip() for line in said if "as a whole" in line] == [
+        f"/srv/{name} was compared as a whole in it, because its list was lost" for name in "abc"
+    ]
