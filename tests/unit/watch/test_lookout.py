@@ -336,8 +336,8 @@ def test_two_hosts_that_answer_for_an_address_are_no_finding_the_first_time(prim
     """In a handover both do for a moment."""
     one, _ = primary
     found = [
-        readiness.Finding("address", "two answer", stops=False),
-        readiness.Finding("inotify", "no more watches", stops=False),
+        readiness.Finding("salt1", "address", "two answer"),
+        readiness.Finding("salt1", "inotify", "no more watches"),
     ]
     monkeypatch.setattr(lookout.readiness, "alone", lambda *_: tuple(found))
     seen = []
@@ -489,9 +489,9 @@ def test_the_other_node_is_asked_once_a_minute_and_one_question_at_a_time(member
 def test_what_is_wrong_with_the_connection_is_news_once(member, monkeypatch):
     said = [None, "no route", "no route", "another", None]
     monkeypatch.setattr(lookout, "ask", lambda member: said.pop(0))
-    peer, seen = lookout.PeerLook(member), []
-    while said:
-        peer.step(time.monotonic() + 1000)
+    peer, seen, now = lookout.PeerLook(member), [], time.monotonic()
+    for number in range(len(said)):
+        peer.step(now + 1000 * number)
         peer._thread.join(20)
         seen.append((peer.news(), peer.found["sentence"]))
     assert seen == [
