@@ -32,7 +32,9 @@ def member(tmp_path):
 @pytest.fixture
 def logged(monkeypatch):
     found = []
-    monkeypatch.setattr(keeper.syslog, "syslog", lambda priority, sentence: found.append((priority, sentence)))
+    monkeypatch.setattr(
+        keeper.syslog, "syslog", lambda priority, sentence: found.append((priority, sentence))
+    )
     return found
 
 

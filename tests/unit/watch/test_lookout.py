@@ -281,7 +281,9 @@ def test_the_second_lookout_ends_at_once_and_leaves_what_the_first_one_has(membe
 @pytest.fixture
 def logged(monkeypatch):
     found = []
-    monkeypatch.setattr(lookout.syslog, "syslog", lambda priority, sentence: found.append((priority, sentence)))
+    monkeypatch.setattr(
+        lookout.syslog, "syslog", lambda priority, sentence: found.append((priority, sentence))
+    )
     return found
 
 

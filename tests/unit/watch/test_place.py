@@ -18,7 +18,9 @@ class Node:
         self.place = place.Place("gateway-ip", Paths(folder))
         self.asked, self.logged, self.error = [], [], None
         monkeypatch.setattr(system, "run", self.run)
-        monkeypatch.setattr(system, "log", lambda sentence, *priority: self.logged.append((sentence, *priority)))
+        monkeypatch.setattr(
+            system, "log", lambda sentence, *priority: self.logged.append((sentence, *priority))
+        )
 
     def run(self, command, seconds, _what):
         self.asked.append((command, seconds))

@@ -199,8 +199,6 @@ def test_it_starts_the_same_command_line_anew(monkeypatch, known, command):
     started = []
     monkeypatch.setattr(resident.os, "execv", lambda *words: started.append(words))
     argv = ["/failback", "watch", "x"]
-    monkeypatch.setattr(
-        resident, "sys", types.SimpleNamespace(executable=sys.executable, argv=argv, **known)
-    )
+    monkeypatch.setattr(resident, "sys", types.SimpleNamespace(executable=sys.executable, argv=argv, **known))
     resident.start_anew()
     assert started == [(sys.executable, [sys.executable, *command])]
