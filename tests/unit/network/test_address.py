@@ -6,8 +6,10 @@ import os
 import socket
 import struct
 import sys
+import types
 
 import pytest
+import samples
 from hypothesis import given
 from hypothesis import strategies
 
@@ -418,17 +420,34 @@ def test_a_link_local_address_of_another_link_is_another_hosts(monkeypatch):
     assert [one[0] for one in prober.read()] == ["fe80::5"]
 
 
-class Asked:
-    """A prober whose questions are counted, and which hears at each reading what a test says."""
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds, which pass while somebody waits for an answer: to the last millisecond, for none wakes it."""
+    now = [0.0]
 
-    def __init__(self, *readings):
-        self.readings, self.asked, self.claims = list(readings), 0, set()
+    class Poll:
+        def register(self, opened, event):
+            pass
+
+        def poll(self, milliseconds):
+            now[0] += int(milliseconds) / 1000
+
+    samples.in_place_of_time(monkeypatch, neighbours, monotonic=lambda: now[0])
+    monkeypatch.setattr(neighbours, "select", types.SimpleNamespace(poll=Poll, POLLIN=1))
+    return now
+
+
+class Asked:
+    """A prober whose questions are noted, and which hears at each reading what a test says."""
+
+    def __init__(self, clock, *readings):
+        self.clock, self.readings, self.asked, self.claims = clock, list(readings), [], set()
 
     def sockets(self):
         return []
 
     def ask(self, addresses, claim):
-        self.asked += 1
+        self.asked.append(round(self.clock[0], 2))
         self.claims.add(claim)
 
     def read(self):
@@ -461,16 +480,17 @@ def answer(mac=MACS[0], answers_us=True, ip="10.0.0.5"):
         ([[], [answer(ip="10.0.0.99")]], {"any_one": True}, {"10.0.0.5": [], "fd00::5": []}, 3),
     ],
 )  # fmt: skip
-def test_a_question_is_asked_three_times_or_until_enough_have_answered(readings, how, found, asked):
-    prober = Asked(*readings)
-    assert neighbours.answers(prober, ADDRESSES, 0.06, how.pop("count", 1), **how) == found
-    assert prober.asked == asked and prober.claims == {False}
+def test_a_question_is_asked_three_times_or_until_enough_have_answered(clock, readings, how, found, asked):
+    prober = Asked(clock, *readings)
+    assert neighbours.answers(prober, ADDRESSES, 0.3, **{"count": 1, **how}) == found
+    assert prober.asked == [0.0, 0.1, 0.2][:asked] and prober.claims == {False}
 
 
-def test_a_question_with_no_time_at_all_is_asked_once():
-    prober = Asked()
-    assert neighbours.answers(prober, ADDRESSES[:1], 0.0, 1) == {"10.0.0.5": []}
-    assert prober.asked == 1
+@pytest.mark.parametrize(("timeout", "asked"), [(0.0, [0.0]), (1.0, [0.0, 0.2, 0.4, 0.6, 0.8])])
+def test_how_often_it_is_asked_depends_on_the_time_that_there_is(clock, timeout, asked):
+    prober = Asked(clock)
+    assert neighbours.answers(prober, ADDRESSES[:1], timeout, 1) == {"10.0.0.5": []}
+    assert prober.asked == asked and timeout <= clock[0] < timeout + 0.01
 
 
 class Others:
@@ -486,15 +506,16 @@ class Others:
         return self.readings.pop(0) if self.readings else []
 
 
-def test_a_claim_ends_with_the_first_answer_or_the_first_rival():
+def test_a_claim_ends_with_the_first_answer_or_the_first_rival(clock):
     def asked(prober, rivals):
-        return neighbours.answers_or_rival(prober, ADDRESSES, 0.06, rivals)
+        clock[0] = 0.0
+        return neighbours.answers_or_rival(prober, ADDRESSES, 0.3, rivals)
 
     none = {"10.0.0.5": [], "fd00::5": []}
-    prober = Asked()
+    prober = Asked(clock)
     assert asked(prober, Others()) == (none, None)
-    assert prober.claims == {True} and prober.asked == 3
-    assert asked(Asked(), Others([], ["the rival", "another"])) == (none, "the rival")
+    assert prober.claims == {True} and len(prober.asked) == 3
+    assert asked(Asked(clock), Others([], ["the rival", "another"])) == (none, "the rival")
     # Who has it comes before who is about to.
-    found = asked(Asked([], [answer()]), Others(["the rival"]))
+    found = asked(Asked(clock, [], [answer()]), Others(["the rival"]))
     assert found == ({**none, "10.0.0.5": [MACS[0]]}, None)

@@ -1,4 +1,4 @@
-"""A program that stays: its lock, who waits for it, the way into the background, when it starts itself anew."""
+"""A program that stays: its lock, who waits for it, the way to the background, when it starts itself anew."""
 
 import os
 import stat
