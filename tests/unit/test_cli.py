@@ -114,7 +114,7 @@ def test_a_program_whose_library_is_damaged_refuses_aloud(tmp_path, library):
 
 RUN = samples.RUN
 
-#: By command: what is called with which words beside the member, what that returns, what is printed and logged.
+#: By command: what is called with which words beside the member, what that returns, and what is printed.
 CALLS = {
     ("report", "salt"): (report, "report", (), {"node": "salt1"}, '{\n "node": "salt1"\n}\n'),
     ("gate", "salt"): (gate, "require_lsyncd", (), None, ""),
