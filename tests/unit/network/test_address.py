@@ -353,6 +353,8 @@ def advertisement(target=TARGET6, mac=PEER, flags=0x60, kind=136, options=None):
     ("packet", "source", "found"),
     [
         (advertisement(), b"\xfe\x80", "answers"),
+        # It need not say who it is (RFC 4861, 4.4).
+        (advertisement(options=b""), b"\xfe\x80", "answers without a name"),
         (advertisement(flags=0x20), b"\xfe\x80", "is heard"),
         # Asked from no address, everybody is answered to, as if nobody had asked.
         (advertisement(flags=0x20), None, "answers"),
@@ -366,7 +368,8 @@ def advertisement(target=TARGET6, mac=PEER, flags=0x60, kind=136, options=None):
 def test_an_answer_by_neighbour_discovery_is_told_from_what_is_merely_heard(
     monkeypatch, packet, source, found
 ):
-    expected = [] if found is None else [("fd00::5", "02:00:00:00:00:07", found == "answers")]
+    mac = "" if found == "answers without a name" else "02:00:00:00:00:07"
+    expected = [] if found is None else [("fd00::5", mac, found != "is heard")]
     assert heard(monkeypatch, six=[b"", packet], source=source) == expected
 
 

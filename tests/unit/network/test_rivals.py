@@ -85,12 +85,13 @@ def test_the_filter_lets_through_probes_for_its_addresses_and_no_other_arp(addre
     program = rivals._arp_probes(size, addresses)
 
     def packet(sender, target):
-        return bytes(8 + size) + sender + bytes(size) + target
+        return b"\x55" * (8 + size) + sender + b"\x55" * size + target
 
     other = next(one for one in (struct.pack(">I", n) for n in range(100)) if one not in addresses)
     for one in addresses:
         assert run_filter(program, packet(bytes(4), one))
         assert not run_filter(program, packet(b"\x0a\0\0\x01", one))
+        assert not run_filter(program, packet(b"\x0a\0\0\0", one))
         assert not run_filter(program, packet(bytes(4), one)[:-1])
     assert not run_filter(program, packet(bytes(4), other))
 
