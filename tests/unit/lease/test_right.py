@@ -37,6 +37,39 @@ class Node:
         monkeypatch.setattr(right, "client", lambda member: self.cluster)
         monkeypatch.setattr(ssh, "ask", self.ask)
         monkeypatch.setattr(right.select, "select", lambda *words: self.passes(words[-1]))
+        self.locked = 0
+        self._watch_the_lock(monkeypatch)
+
+    def _watch_the_lock(self, monkeypatch):
+        """The record is written under its lock alone, and etcd is asked outside of it: that may last."""
+        lock, write = files.locked, files.write_json
+
+        @contextlib.contextmanager
+        def locked(path):
+            with lock(path):
+                self.locked += path.name == ".lease.flock"
+                try:
+                    yield
+                finally:
+                    self.locked -= path.name == ".lease.flock"
+
+        def written(path, *words, **how):
+            assert path.name != "lease.json" or self.locked == 1
+            write(path, *words, **how)
+
+        monkeypatch.setattr(files, "locked", locked)
+        monkeypatch.setattr(files, "write_json", written)
+        for name in ("read", "replace"):
+            call = getattr(self.cluster, name)
+            setattr(self.cluster, name, lambda *words, call=call: self.unlocked() and call(*words))
+
+    def unlocked(self):
+        assert self.locked == 0, "whoever waits for the record would wait for etcd"
+        return True
+
+    def forgets(self, content=None):
+        """Somebody has written the record anew by hand, or a reboot has removed it."""
+        right.place(self.member).write_text(json.dumps(content or {}))
 
     def passes(self, seconds):
         self.now += seconds
@@ -378,7 +411,7 @@ def test_the_other_node_becomes_the_holder_and_this_one_has_no_right_whatever_ha
 def test_what_this_node_does_not_have_it_does_not_pass_on(node, known):
     node.belongs_to("salt2", 5)
     if not known:
-        files.write_json(right.place(node.member), {})
+        node.forgets()
     with pytest.raises(Refused, match="salt1 does not have the lease of salt any more"):
         right.pass_on(node.member, 6)
     assert node.cluster.holder == ("salt2", 5)
@@ -393,7 +426,7 @@ def test_passing_on_goes_on_when_the_guard_has_renewed_in_between(node):
 
 def test_one_that_no_longer_knows_the_key_looks_first(node):
     node.serves()
-    files.write_json(right.place(node.member), {})
+    node.forgets()
     assert right.pass_on(node.member, 5) == {"revision": 2, "ttl": TTL}
 
 
@@ -723,5 +756,5 @@ def test_a_record_of_the_release_before_has_no_claim(node):
     text = json.loads(right.place(node.member).read_text())
     assert text["claims"] is None and "claims" not in text["key"]
     del text["claims"]
-    files.write_json(right.place(node.member), text)
+    node.forgets(text)
     assert node.record.key.claims is None

@@ -52,11 +52,27 @@ rsync error: some files/attrs were not transferred (see previous errors) (code 2
         ),
         ("04:42:24 Normal: Finished a list after exitcode: 0\n", None),
         ("", None),
+        # The other node's own program says most; rsync's words of the same matter less.
+        (
+            "rsync: [sender] /srv/a lies on vda\nssh: connect to host x: No route\n/srv/a lies on vdb\n",
+            "/srv/a lies on vdb",
+        ),
+        ("rsync: [sender] x lies on y\nssh: no route\n", "ssh: no route"),
+        ("the kex: Connection reset by peer\nrsync: [sender] fails\n", "the kex: Connection reset"),
+        ("rsync: connection unexpectedly closed\nrsync: [sender] fails\n", "rsync: [sender] fails"),
+        ("rsync: closed\n@ERROR: no module\n", "@ERROR: no module"),
+        ("rsync error: code 5\nrsync: closed\n", "rsync: closed"),
+        ("something else\n", None),
+        # What lsyncd calls an error has that word behind the time, not somewhere in a name.
+        ("a file that is called Error: x\nrsync error: code 5\n", "rsync error:"),
+        ("the file abcdefg 1 Error: x\nrsync error: code 5\n", "rsync error:"),
+        (f"rsync error: {'x' * 400}\n", "rsync error: " + "x" * 287),
     ],
 )
 def test_the_line_that_says_what_is_wrong(journal, words):
     found = lookout.words_of(journal)
     assert found is None if words is None else found.startswith(words)
+    assert found is None or len(found) <= 300
 
 
 @pytest.fixture
@@ -131,6 +147,14 @@ def test_one_connection_that_breaks_is_no_finding_and_two_are(member, monkeypatc
         seen.append(peer.found and peer.found["well"])
         peer._next = 0.0
     assert seen == [None, False, True]
+
+
+def test_after_one_bad_answer_it_is_known_soon_whether_it_was_bad_luck(member, monkeypatch):
+    monkeypatch.setattr(lookout, "ask", lambda member: "no route")
+    peer, now = lookout.PeerLook(member), time.monotonic()
+    peer.step(now)
+    peer._thread.join(20)
+    assert now < peer._next <= time.monotonic() + lookout.ASK_AGAIN / 2
 
 
 @pytest.mark.parametrize("asked", ["by itself", "by somebody who waits"])
@@ -596,3 +620,52 @@ def test_a_round_of_looks_is_begun_every_ten_seconds_and_written_when_there_is_n
     whole = ["disks", "systemd", "writes"]
     # One more write tells who asks that nobody has asked.
     assert {second: done for second, done in rounds.items() if done} == {0: whole, 5: ["writes"], 10: whole}
+
+
+def test_a_standbys_lookout_writes_what_it_finds_too(tmp_path, logged, monkeypatch):
+    member = Member.of(samples.pair("salt2"), Paths(tmp_path))
+    member.ledger.write(ledger.Entry(7, "salt1", None, "a test"))
+    one = lookout.Lookout(member)
+    one._write(0.0)
+    known = record.read(member)
+    assert known["role"] == "stands by" and known["node"] == "salt2" and known["pair"] == "salt"
+    assert known["looked_at"] <= system.boottime() and known["answers"] is None
+    one.close()
+
+
+def test_looks_at_the_disks_leave_nothing_open(member):
+    before = len(os.listdir("/proc/self/fd"))
+    disks = lookout.DiskLook(member)
+    for _ in range(3):
+        looked(disks)
+    assert len(os.listdir("/proc/self/fd")) == before
+    disks.begin()
+    disks.close()
+    os.waitpid(disks._child, 0)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_run_that_is_full_ends_no_lookout(primary, logged, monkeypatch):
+    one, _ = primary
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(record, "write", full)
+    one._write(0.0)
+
+
+def test_what_an_active_service_is_to_systemd_is_judged(tmp_path, monkeypatch, logged):
+    active = [{"name": "cron.service", "proof": None, "status": None}]
+    member = Member.of(samples.pair("salt2", active_services=active), Paths(tmp_path))
+    one, seen = lookout.Lookout(member), []
+    monkeypatch.setattr(lookout.readiness, "alone", lambda config, report, role: seen.append(report) or ())
+    member.ledger.write(ledger.Entry(7, "salt1", None, "a test"))
+    one._units = {"cron.service": {"LoadState": "loaded"}}
+    one._write(0.0)
+    one._units = {}
+    one._write(0.0)
+    assert [each["active_services"] for each in seen] == [{"cron.service": "loaded"}, {"cron.service": None}]
+    # What it is found in is as new as can be.
+    assert all(each["readiness"]["looked"] == 0.0 and each["node"] == "salt2" for each in seen)
+    one.close()
