@@ -304,6 +304,12 @@ def test_a_right_that_another_process_has_got_since_is_not_spent(node):
     assert node.record.right == newer
 
 
+def test_where_there_is_no_key_yet_the_first_write_has_its_own_first_generation(node):
+    """Of a key that is not there the record says 0: nobody has had an address in it."""
+    record = right.look(node.member)
+    assert record.key == lease.Key(0, None, 0, 0.0, 1000.0) and record.answered == 1000.0
+
+
 # --- the other node's promise --------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import runpy
 import socket
 import struct
 import sys
@@ -202,6 +203,16 @@ def test_the_announcer_of_an_address_that_is_in_no_pair_is_a_process_of_its_own(
     assert how["start_new_session"] is True and how["cwd"] == "/"
     assert os.path.isfile(f"{how['env']['PYTHONPATH']}/failback/network/announcer.py")
     assert how["env"]["PATH"] == os.environ["PATH"]
+
+
+def test_that_process_announces_the_address_that_it_was_given(monkeypatch):
+    announced = []
+    monkeypatch.setattr(address_holder, "announce_repeatedly", announced.append)
+    monkeypatch.setattr(sys, "argv", ["announcer", "10.0.0.5/24", "eth0"])
+    # As ``-m`` does it: the module is imported already.
+    monkeypatch.delitem(sys.modules, "failback.network.announcer")
+    runpy.run_module("failback.network.announcer", run_name="__main__")
+    assert announced == [[FloatingAddress("10.0.0.5/24", "eth0")]]
 
 
 class Sockets:

@@ -669,3 +669,14 @@ def test_what_an_active_service_is_to_systemd_is_judged(tmp_path, monkeypatch, l
     # What it is found in is as new as can be.
     assert all(each["readiness"]["looked"] == 0.0 and each["node"] == "salt2" for each in seen)
     one.close()
+
+
+def test_whoever_ends_a_lookout_leaves_nothing_behind(tmp_path, monkeypatch):
+    closed = []
+    for node in ("salt1", "salt2"):
+        one = lookout.Lookout(Member.of(samples.pair(node), Paths(tmp_path)))
+        monkeypatch.setattr(one._disks, "close", lambda: closed.append("disks"))
+        if one._prover is not None:
+            monkeypatch.setattr(one._prover, "close", lambda: closed.append("prover"))
+        one.close()
+    assert closed == ["prover", "disks", "disks"]

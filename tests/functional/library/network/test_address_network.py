@@ -508,6 +508,19 @@ def test_a_claim_that_nobody_could_be_told_of_stands(network, monkeypatch, float
     assert network.address("salt1", floating.ip)
 
 
+def test_an_address_that_could_not_be_announced_keeps_no_other_from_it(network, monkeypatch):
+    second, announce = FloatingAddress("10.99.0.6/24", "eth0"), Prober.announce
+
+    def fails(prober, one):
+        if one is GATEWAY:
+            raise OSError(errno.ENETDOWN, "Network is down")
+        announce(prober, one)
+
+    monkeypatch.setattr(Prober, "announce", fails)
+    results = hold(network, "salt1", GATEWAY, second)
+    assert [one["announced"] for one in results] == [False, True]
+
+
 def test_an_interface_that_is_gone_is_named_by_its_number(network):
     with network.inside("salt1"):
         assert address_holder._name_of(1) == "lo" and address_holder._name_of(4711) == "4711"
