@@ -333,6 +333,7 @@ def test_what_is_not_ready_is_said_once_and_that_all_is_well_again(primary, logg
     one, _ = primary
     monkeypatch.setattr(one, "_facts", lambda now: {"inotify": "no more watches"})
     one._write(0.0)
+    assert len(logged) == 1, "at once"
     one._write(10.0)
     ((priority, sentence),) = logged
     assert priority == system.WARNING and sentence.startswith("salt: ") and "no more watches" in sentence
@@ -680,3 +681,27 @@ def test_whoever_ends_a_lookout_leaves_nothing_behind(tmp_path, monkeypatch):
             monkeypatch.setattr(one._prover, "close", lambda: closed.append("prover"))
         one.close()
     assert closed == ["prover", "disks", "disks"]
+
+
+@pytest.mark.parametrize("slow", ["disks", "peer", "neither"])
+def test_a_question_is_answered_when_all_that_takes_time_has_ended(primary, monkeypatch, slow):
+    one, _ = primary
+    busy = {slow}
+    for name, part in (("disks", one._disks), ("peer", one._peer)):
+        kind = type(f"Busy{name}", (type(part),), {"busy": property(lambda _, name=name: name in busy)})
+        monkeypatch.setattr(part, "__class__", kind)
+        monkeypatch.setattr(part, "step", lambda *_: False)
+    monkeypatch.setattr(one._disks, "begin", lambda: None)
+    monkeypatch.setattr(one, "_ask_systemd", lambda: None)
+    files.write_json(one.member.volatile / "look.json", {"token": "a"})
+    one.step()
+    assert record.read(one.member)["answers"] is None, "asked in this moment"
+    one.step()
+    one.step()
+    assert record.read(one.member)["answers"] == ("a" if slow == "neither" else None)
+    busy.clear()
+    one.step()
+    assert record.read(one.member)["answers"] == "a"
+    written = record.read(one.member)["time"]
+    one.step()
+    assert record.read(one.member)["time"] == written, "it is answered once"
