@@ -5,7 +5,11 @@ The house rules of the library: which part may know which, what stays pure, how 
 """
 
 import ast
+import dataclasses
+import importlib.util
+import inspect
 import pathlib
+import sys
 
 import pytest
 
@@ -178,6 +182,39 @@ def test_what_decides_does_no_input_or_output(name):
             if node.attr in IMPURE_ATTRIBUTES.get(of, ()):
                 found.append((node.lineno, f"{of}.{node.attr}"))
     assert found == []
+
+
+def has_data(tree):
+    """Whether a module has a class of data."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return any("'dataclass'" in ast.dump(each) for one in classes for each in one.decorator_list)
+
+
+WITH_DATA = sorted(name for name, tree in TREES.items() if has_data(tree))
+#: What is filled in while it is found, by the function that found it.
+FILLED_IN = {"_Links", "Outcome", "Pull"}
+
+
+@pytest.mark.parametrize("name", WITH_DATA)
+def test_what_was_found_or_decided_cannot_be_changed_by_whoever_is_given_it(monkeypatch, name):
+    """A verdict, a ledger's entry, an address: passed on from thread to thread, and compared later."""
+    spec = importlib.util.spec_from_file_location(f"{name}_anew", PATHS[name])
+    # Loaded once more, so that nothing that another test has done to it counts.
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    spec.loader.exec_module(module)
+    found = [
+        one
+        for one in vars(module).values()
+        if inspect.isclass(one) and one.__module__ == module.__name__ and dataclasses.is_dataclass(one)
+    ]
+    assert found
+    for one in found:
+        if one.__name__ in FILLED_IN:
+            continue
+        given = object.__new__(one)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(given, dataclasses.fields(one)[0].name, "another")
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -362,3 +362,112 @@ def test_an_lsyncd_that_has_just_been_started_proves_nothing(begun, restarts, wo
     assert [one.about for one in found] == ["rsync"] * bool(words)
     for one in found:
         assert one.node == "salt1" and one.stops and words in one.sentence
+
+
+# --- where exactly a limit lies, and what each sentence says -------------------------------------------
+
+
+def one_path(**changes):
+    return {"paths": {"/srv/salt": {**ROOM, **changes}}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "about"),
+    [
+        ({"looked": readiness.LOOKS_WITHIN}, None),
+        ({"looked": readiness.LOOKS_WITHIN + 0.1}, "looks"),
+        ({"installed": False, "looked": None}, None),
+        ({"watch": {"gateway-ip": {**WATCH, "silent": readiness.WATCH_WITHIN}}}, None),
+        ({"watch": {"gateway-ip": {**WATCH, "silent": readiness.WATCH_WITHIN + 0.1}}}, "watch"),
+        ({"watch": {"gateway-ip": {**WATCH, "silent": None}}}, None),
+        ({"installed": False, "watch": {"gateway-ip": {**WATCH, "silent": 9999.0}}}, None),
+        (one_path(free_bytes=readiness.LEAST_BYTES), None),
+        (one_path(free_bytes=readiness.LEAST_BYTES - 1), "room"),
+        (one_path(free_files=readiness.LEAST_FILES), None),
+        (one_path(free_files=readiness.LEAST_FILES - 1), "room"),
+        (one_path(free_files=None), None),
+        # Of a small file system a share is enough.
+        (one_path(free_bytes=100, bytes=100 / readiness.LEAST_SHARE), None),
+        (one_path(free_bytes=99, bytes=100 / readiness.LEAST_SHARE), "room"),
+        # Of a large one the least is.
+        (one_path(free_bytes=readiness.LEAST_BYTES, bytes=1 << 60), None),
+        ({"ssh": None}, None),
+        ({"ssh": {"node": "salt1", "well": None, "sentence": "", "at": 1}}, None),
+        ({"in_step": None}, None),
+        ({"verified": None}, None),
+    ],
+    ids=str,
+)
+def test_a_finding_begins_beyond_its_limit_and_not_at_it(facts, about):
+    assert [one.about for one in findings(STANDS_BY, **facts)] == ([about] if about else [])
+
+
+def test_what_room_is_left_is_said_without_files_where_nobody_counts_them():
+    (found,) = findings(STANDS_BY, **one_path(free_bytes=3 << 20, free_files=None))
+    assert "/srv/salt has 3 MiB left on salt2." in found.sentence and found.stops
+    (found,) = findings(SERVES, **one_path(free_bytes=3 << 20, free_files=7))
+    assert "3 MiB and 7 inodes left on salt1." in found.sentence and not found.stops
+
+
+def test_a_path_that_cannot_be_written_says_nothing_of_its_room():
+    (found,) = findings(SERVES, **one_path(error="it is immutable", free_bytes=0))
+    assert found.about == "path" and "Clients cannot write there." in found.sentence
+
+
+ELSEWHERE = "/srv/salt lies on /dev/vdb there, and was on /dev/vda."
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "shown", "mends"),
+    [
+        ("12", ELSEWHERE, "12: the place of a path there is another one. What", "is said of that path"),
+        ("23", "unlink failed", "23: unlink failed. What", "Fix that on salt2; lsyncd goes on trying"),
+        ("23", "why?", "23: why? What", "Fix that on salt2"),
+        ("23", None, "23. What", "Fix that on salt2"),
+        ("5", None, "5. What", "Run on salt2: salt-call state.apply pair.access"),
+        (
+            "1",
+            "protocol: rather than greeting",
+            "1: protocol: rather than greeting. What",
+            "Run on salt2: salt-call",
+        ),
+        ("255", None, "255. What", "Run on salt2: systemctl status ssh"),
+        ("12", "unexplained", "12: unexplained. What", "Run on salt2: systemctl status ssh"),
+        ("5", "ssh: no route", "5: ssh: no route. What", "Run on salt2: systemctl status ssh"),
+        ("23", "HOST KEY VERIFICATION FAILED", "23: HOST KEY VERIFICATION FAILED. What", "orch.adopt"),
+    ],
+)
+def test_why_rsync_fails_is_said_with_what_mends_that(code, said, shown, mends):
+    (found,) = findings(SERVES, failing={**FAILING, "code": code, "said": said})
+    assert f"rsync has failed 4 times, with exit code {shown}" in found.sentence
+    assert mends in found.sentence
+    assert ELSEWHERE not in found.sentence, "it is said beside this"
+
+
+@pytest.mark.parametrize(("times", "words", "stops"), [(1, "once", False), (2, "2 times", True)])
+def test_one_failure_of_rsync_stops_no_move_and_two_do(times, words, stops):
+    (found,) = findings(SERVES, failing={**FAILING, "times": times})
+    assert f"has failed {words}," in found.sentence and found.stops is stops
+    (found,) = findings(SERVES, restarts={"times": times, "said": None})
+    assert f"has started it again {words}. What" in found.sentence and found.stops
+
+
+def test_what_differs_after_a_comparison_is_found_on_the_other_node(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        readiness.verified, "finding", lambda config, other, known: asked.append((other, known)) or "differs"
+    )
+    (found,) = findings(SERVES, verified={"at": 1})
+    assert (found.node, found.about, found.sentence, found.stops) == ("salt2", "verified", "differs", True)
+    assert asked == [("salt2", {"at": 1})]
+    assert findings(STANDS_BY, verified={"at": 1}) == ()
+
+
+def test_of_a_pair_that_replicates_nothing_nobody_is_behind():
+    one = report(STANDS_BY, **behind(age=500.0))
+    assert readiness.wrong(samples.pair(replicate=[]), one, STANDS_BY) == ()
+
+
+@pytest.mark.parametrize(("waited", "found"), [(30.0, 0), (30.1, 1), (None, 0)])
+def test_a_standby_is_behind_only_when_it_has_had_the_time(waited, found):
+    assert len(findings(STANDS_BY, **behind(age=None, at=None, admitted_for=waited))) == found

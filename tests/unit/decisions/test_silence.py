@@ -491,3 +491,365 @@ def test_what_the_watch_sees_may_be_read_by_all_who_get_there_and_its_lock_by_no
     folder = tmp_path / "run/failback"
     modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in (folder, *folder.iterdir())}
     assert modes == {"failback": 0o700, "watch-gateway-ip.json": 0o644, "watch-gateway-ip.lock": 0o600}
+
+
+# --- where exactly a limit lies -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interval", "patience", "delay", "quick", "evidence", "settled", "unheard_for", "gap"),
+    [
+        (0.5, 2.0, 0.0, 0.25, 1.5, 1.0, 4.0, 1.0),
+        (0.5, 2.0, 3.0, 0.25, 4.5, 1.0, 4.0, 1.0),
+        (0.125, 8.0, 0.0, 0.125, 7.875, 1.0, 5.0, 4.0),
+        (4.0, 3.0, 0.0, 0.375, 2.0, 1.0, 5.0, 8.0),
+        (0.05, 0.25, 0.0, 0.03125, 0.2, 0.125, 1.0, 0.125),
+        (0.001, 0.75, 0.0, 0.01, 0.749, 0.375, 1.5, 0.375),
+    ],
+)
+def test_all_times_follow_from_the_interval_and_the_patience(
+    interval, patience, delay, quick, evidence, settled, unheard_for, gap
+):
+    one = dataclasses.replace(ONE, interval=interval, patience=patience, delay=delay)
+    assert (one.quick, one.settled, one.unheard_for) == (quick, settled, unheard_for)
+    assert one.evidence == pytest.approx(evidence)
+    # Whoever answers at greater distances than this has not answered all the time.
+    reached = dataclasses.replace(one, reachable=("10.0.0.1",))
+    for distance, since in ((gap, 100.0), (gap + 0.01, 100.0 + gap + 0.01)):
+        at = 100.0 + distance
+        state = State(now=at, reached_since=100.0, reached_last=100.0)
+        state, _, _ = decide(state, seen(at, reached=at), reached)
+        assert state.reached_since == pytest.approx(since)
+
+
+def seen(now, **facts):
+    """What the watch of salt2 sees at a moment."""
+    given_facts = {"ledger": LEDGER, "connected": frozenset(["eth0", "ib0"]), **facts}
+    return Observation(now=now, wall=1000 + now, boot_id="this boot", **given_facts)
+
+
+def quiet(heard, first, probes):
+    return silence.Silence(heard, first, probes)
+
+
+def silent(heard=10.0, first=10.25, probes=9, at=13.0, settings=ONE, **more):
+    """The judgement of an address that was heard last, asked for first and so often, at those moments."""
+    state = State(
+        now=at - 0.1, seen=frozenset([GATEWAY]), silence={GATEWAY: quiet(heard, first, probes)}, **more
+    )
+    return decide(state, seen(at), settings)[1:]
+
+
+@pytest.mark.parametrize(
+    ("how", "taken"),
+    [
+        ({}, True),
+        # The whole patience since the last answer.
+        ({"at": 12.0}, True),
+        ({"at": 11.99}, False),
+        # And the evidence since the first question without one.
+        ({"first": 11.5}, True),
+        ({"first": 11.51}, False),
+        ({"probes": silence.PROBES + 1}, True),
+        ({"probes": silence.PROBES}, False),
+        ({"not_before": 13.0}, True),
+        ({"not_before": 13.01}, False),
+        ({"settings": dataclasses.replace(ONE, delay=1.0)}, True),
+        ({"settings": dataclasses.replace(ONE, delay=1.01)}, False),
+        ({"settings": dataclasses.replace(ONE, delay=1.0), "at": 12.99}, False),
+    ],
+    ids=str,
+)
+def test_it_is_taken_at_the_end_of_the_patience_and_not_a_moment_before(how, taken):
+    action, sentence = silent(**how)
+    assert action == (TAKE if taken else NOTHING)
+    state = State(
+        silence={GATEWAY: quiet(how.get("heard", 10.0), how.get("first", 10.25), how.get("probes", 9))}
+    )
+    due = silence.due(state, how.get("settings", ONE))
+    # The watch wakes for it.
+    if how.get("probes", 9) <= silence.PROBES:
+        assert due is None
+    elif "not_before" not in how:
+        assert (due <= how.get("at", 13.0)) is taken
+    if "delay" in str(how) and not taken:
+        assert "taken after 3" in sentence
+
+
+def test_nothing_is_due_while_this_node_has_it_or_not_all_are_silent():
+    one, other = quiet(10.0, 10.25, 9), quiet(11.0, 11.25, 9)
+    assert silence.due(State(), ONE) is None
+    assert silence.due(State(silence={GATEWAY: one, FAST: other}), TWO) == 13.0
+    assert silence.due(State(silence={GATEWAY: one, FAST: quiet(11.0, 11.25, 2)}), TWO) is None
+    assert silence.due(State(silence={GATEWAY: one}, holding=True), ONE) is None
+    late = quiet(10.0, 12.0, 9)
+    assert silence.due(State(silence={GATEWAY: late}), ONE) == 12.0 + ONE.evidence
+
+
+@pytest.mark.parametrize(
+    ("state", "interval", "seconds"),
+    [
+        (State(), 0.5, 0.5),
+        (State(silence={GATEWAY: quiet(10.0, 10.25, 1)}), 0.5, 0.5),
+        (State(silence={GATEWAY: quiet(10.0, 10.25, 2)}), 0.5, 0.25),
+        (State(silence={GATEWAY: quiet(10.0, 10.25, 0), FAST: quiet(10.0, 10.25, 2)}), 0.5, 0.25),
+        # A second holder is urgent for nobody.
+        (State(silence={GATEWAY: quiet(10.0, 10.25, 2)}, holding=True), 0.5, 1.0),
+        (State(holding=True), 3.0, 3.0),
+        (State(holding=True, claim=4), 0.5, 0.25),
+    ],
+)
+def test_how_soon_it_asks_again(state, interval, seconds):
+    settings = dataclasses.replace(TWO, interval=interval)
+    assert silence.until_next_probe(state, settings) == seconds
+
+
+@pytest.mark.parametrize(
+    ("late", "interval", "patience", "anew"),
+    [
+        (1.0, 0.5, 2.0, False),
+        (1.01, 0.5, 2.0, True),
+        # Twice the interval, or half of the patience.
+        (2.0, 1.0, 2.0, False),
+        (2.01, 1.0, 2.0, True),
+        (4.0, 0.5, 8.0, False),
+        (4.01, 0.5, 8.0, True),
+    ],
+)
+def test_a_watch_that_was_late_counts_the_silence_anew(late, interval, patience, anew):
+    settings = dataclasses.replace(ONE, interval=interval, patience=patience)
+    before = State(now=10.0, seen=frozenset([GATEWAY]), silence={GATEWAY: quiet(5.0, 5.25, 7)}, claimed=5.0)
+    state, _, _ = decide(dataclasses.replace(before, claim=4), seen(10.0 + late), settings)
+    assert (state.silence[GATEWAY].probes == 0) is anew
+    assert state.silence[GATEWAY].heard == (10.0 + late if anew else 5.0)
+
+
+@pytest.mark.parametrize(
+    ("pause", "error", "paused"),
+    [
+        ({"until": 1013.0}, None, False),
+        ({"until": 1013.01}, None, True),
+        ({"until": None}, None, True),
+        ({"until": "soon"}, None, True),
+        ({}, None, True),
+        (None, None, False),
+        (None, "It is damaged.", True),
+    ],
+)
+def test_a_pause_lasts_to_its_end_and_one_that_says_nothing_lasts(pause, error, paused):
+    state = State(now=12.9, seen=frozenset([GATEWAY]), silence={GATEWAY: quiet(10.0, 10.25, 9)})
+    _, action, sentence = decide(state, seen(13.0, pause=pause, pause_error=error), ONE)
+    assert (action == NOTHING, "is paused" in sentence) == (paused, paused)
+
+
+@pytest.mark.parametrize(
+    ("reason", "run", "words"),
+    [
+        ("work", None, "(work)"),
+        (None, None, "(no reason given)"),
+        ("recover", "r1", "(recover, run r1)"),
+        ("recover r1", "r1", "(recover r1)"),
+    ],
+)
+def test_why_it_is_paused_is_said_once(reason, run, words):
+    pause = {"until": 5000, "reason": reason, "run": run}
+    _, _, sentence = decide(State(), seen(13.0, pause=pause), ONE)
+    assert f"is paused {words}. It ends" in sentence
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "proved"),
+    [
+        (12.0, 12.9, True),
+        (12.01, 12.9, False),
+        # Twice the interval is no gap; more is.
+        (10.0, 12.0, True),
+        (10.0, 11.99, False),
+        (None, None, False),
+        (None, 12.9, False),
+    ],
+)
+def test_who_must_answer_has_to_answer_for_half_of_the_patience(since, last, proved):
+    action, sentence = silent(settings=ASKS, reached_since=since, reached_last=last)
+    assert (action == TAKE) is proved
+    if not proved:
+        just = since is not None and last is not None and 13.0 - last <= 1.0
+        assert ("has just answered" in sentence) is just
+
+
+def test_one_that_must_answer_and_has_never_done_so_begins_to():
+    for since, last in ((None, None), (None, 1.0)):
+        state = State(now=12.9, reached_since=since, reached_last=last)
+        state, _, _ = decide(state, seen(13.0, reached=12.95), ASKS)
+        assert (state.reached_since, state.reached_last) == (12.95, 12.95)
+    state, _, _ = decide(state, seen(13.5, reached=13.45), ASKS)
+    assert (state.reached_since, state.reached_last) == (12.95, 13.45)
+    # A cut link ends that.
+    state, _, _ = decide(state, seen(13.6, connected=frozenset()), ASKS)
+    assert state.reached_since is None
+
+
+def holding(doubled=0, reported=None, now=100.0, ledger=None, held=(GATEWAY,), answers=True, asked=True):
+    """The judgement of a node that another host answers beside, or instead of."""
+    state = State(now=now - 0.1, seen=frozenset([GATEWAY]), doubled=doubled, reported=reported)
+    answered = {GATEWAY: (now, frozenset([MAC]))} if answers else {}
+    asked = frozenset([GATEWAY] if asked else [])
+    own = {**LEDGER, "active": "salt2"} if ledger is None else ledger
+    found = seen(now, ledger=own, held=frozenset(held), answers=answered, asked=asked)
+    return decide(state, found, ONE)
+
+
+@pytest.mark.parametrize("held", [(GATEWAY,), ()], ids=["it has the address", "it has nothing"])
+@pytest.mark.parametrize(
+    ("how", "conflict"),
+    [
+        ({}, False),
+        ({"doubled": silence.CONFLICT_ROUNDS - 2}, False),
+        ({"doubled": silence.CONFLICT_ROUNDS - 1}, True),
+        ({"doubled": 9}, True),
+        ({"doubled": 9, "reported": 100.0 - silence.CONFLICT_AGAIN}, True),
+        ({"doubled": 9, "reported": 100.01 - silence.CONFLICT_AGAIN}, False),
+        ({"doubled": 9, "answers": False}, False),
+    ],
+    ids=str,
+)
+def test_a_conflict_is_told_after_some_rounds_and_again_after_a_while(held, how, conflict):
+    state, action, sentence = holding(held=held, **how)
+    assert action == (CONFLICT if conflict else NOTHING)
+    assert (MAC in sentence) is (
+        conflict or (held != () and how.get("doubled") == 9 and how.get("answers", True))
+    )
+    if conflict:
+        assert state.reported == 100.0
+    # Questions that nobody answered end it; between two of them nothing is known.
+    if how.get("answers", True):
+        assert state.doubled == how.get("doubled", 0) + 1
+    else:
+        assert (state.doubled, state.reported) == (0, None)
+        between, _, _ = holding(held=held, doubled=9, reported=95.0, answers=False, asked=False)
+        assert (between.doubled, between.reported) == (9, 95.0)
+
+
+def test_a_node_whose_ledger_does_not_name_it_has_nothing_doubled():
+    state, action, _ = holding(held=(), doubled=9, reported=50.0, ledger=LEDGER)
+    assert (state.doubled, state.reported, action) == (0, None, NOTHING)
+    assert holding(held=(), doubled=9, ledger={})[1] == NOTHING
+
+
+def test_all_of_an_addresss_answers_are_known_and_forgotten_after_two_questions():
+    many = frozenset([MAC, "02:00:00:00:00:00"])
+    state, _, _ = decide(State(), seen(10.0, answers={GATEWAY: (9.9, many)}), ONE)
+    assert state.answered_by == {GATEWAY: sorted(many)} and state.silence[GATEWAY] == quiet(9.9, None, 0)
+    assert state.seen == {GATEWAY}
+    for now, known in ((10.1, True), (10.2, False)):
+        state, _, _ = decide(state, seen(now, asked=frozenset([GATEWAY])), ONE)
+        assert (GATEWAY in state.answered_by) is known
+    assert state.silence[GATEWAY] == quiet(9.9, 10.1, 2)
+
+
+def test_what_this_node_has_is_seen_and_not_silent():
+    other = "10.9.9.9"
+    found = seen(10.0, held=frozenset([GATEWAY, other]), asked=frozenset([GATEWAY]))
+    state, _, _ = decide(State(), found, ONE)
+    assert state.seen == {GATEWAY} and state.silence[GATEWAY] == quiet(10.0, None, 0) and state.holding
+    state, _, _ = decide(State(), seen(10.0, held=frozenset([GATEWAY])), TWO)
+    assert not state.holding
+
+
+UNHEARD = {**LEDGER, "generation": 4, "active": "salt2", "heard": False}
+
+
+def claim(now=20.0, settings=ASKS, held=(GATEWAY,), ledger=UNHEARD, answers=None, **state):
+    """The judgement of a claim of generation 4 that is watched since the tenth second."""
+    known = {"now": now - 0.1, "claim": 4, "claimed": 10.0, **state}
+    facts = {key: known.pop(key) for key in ("reached", "confirmed") if key in known}
+    found = seen(now, held=frozenset(held), ledger=ledger, answers=answers or {}, **facts)
+    return decide(State(**known), found, settings)
+
+
+@pytest.mark.parametrize(
+    ("how", "action"),
+    [
+        # Two signs at some distance.
+        ({"sign_first": 15.0, "sign_last": 16.0}, silence.HEARD),
+        ({"sign_first": 15.0, "sign_last": 15.99, "now": 16.0}, NOTHING),
+        ({"sign_first": 15.0, "sign_last": 15.0, "reached": 16.0, "now": 16.0}, silence.HEARD),
+        ({"sign_first": 15.0, "sign_last": 15.0, "confirmed": 16.0, "now": 16.0}, silence.HEARD),
+        (
+            {"sign_first": 15.0, "sign_last": 15.0, "confirmed": 16.0, "reached": 15.5, "now": 16.0},
+            silence.HEARD,
+        ),
+        # Nobody for some seconds, counted from the last sign.
+        ({"now": 14.0}, silence.WITHDRAW),
+        ({"now": 13.99}, NOTHING),
+        ({"sign_first": 15.0, "sign_last": 15.0, "now": 19.0}, silence.WITHDRAW),
+        ({"sign_first": 15.0, "sign_last": 15.0, "now": 18.99}, NOTHING),
+        # Asked before the claim was watched.
+        ({"now": 14.0, "reached": 10.0}, silence.WITHDRAW),
+        ({"now": 14.0, "reached": 10.01}, NOTHING),
+        ({"settings": dataclasses.replace(ONE, reachable=None)}, NOTHING),
+        ({"settings": dataclasses.replace(ONE, reachable=())}, NOTHING),
+    ],
+    ids=str,
+)
+def test_when_exactly_a_claim_is_heard_or_withdrawn(how, action):
+    assert claim(**how)[1] == action
+
+
+@pytest.mark.parametrize(
+    ("how", "claimed"),
+    [
+        ({}, 10.0),
+        ({"claim": None, "claimed": None}, 20.0),
+        ({"claim": 3}, 20.0),
+        ({"held": ()}, None),
+        ({"ledger": {**UNHEARD, "active": "salt1"}}, None),
+        ({"ledger": {**UNHEARD, "heard": True}}, None),
+    ],
+    ids=str,
+)
+def test_a_claim_is_watched_from_its_first_sight_and_only_while_it_is_this_nodes(how, claimed):
+    state, _, _ = claim(sign_first=15.0, sign_last=15.0, **how)
+    assert (state.claim, state.claimed) == (None if claimed is None else 4, claimed)
+    assert (state.sign_first, state.sign_last) == ((15.0, 15.0) if claimed == 10.0 else (None, None))
+
+
+def test_an_answer_of_another_host_voids_all_signs():
+    state, _, _ = claim(sign_first=15.0, sign_last=15.5, answers={GATEWAY: (20.0, frozenset([MAC]))})
+    assert (state.sign_first, state.sign_last) == (None, None)
+    state, _, _ = claim(sign_first=15.0, sign_last=15.5, answers={FAST: (20.0, frozenset([MAC]))})
+    assert state.sign_first == 15.0
+
+
+def test_a_first_sign_is_the_first_and_the_last():
+    state, _, _ = claim(reached=19.5, confirmed=19.75)
+    assert (state.sign_first, state.sign_last) == (19.75, 19.75)
+
+
+def test_what_a_failure_leaves():
+    state = silence.failed(State(silence={GATEWAY: quiet(1.0, 1.25, 9)}, reached_since=1.0), 50.0, ONE)
+    assert state.not_before == 52.0 and state.silence == {GATEWAY: quiet(50.0, None, 0)}
+    assert state.reached_since is None
+
+
+def test_what_is_said_while_it_is_asked_and_answered():
+    def said(silence_of, answered_by=(), ledger=LEDGER, known=(GATEWAY, FAST)):
+        state = State(
+            now=12.9,
+            seen=frozenset(known),
+            silence=silence_of,
+            answered_by={one: [MAC] for one in answered_by},
+        )
+        return decide(state, seen(13.0, ledger=ledger), TWO)[2]
+
+    once = quiet(12.5, 12.75, 1)
+    both = {GATEWAY: once, FAST: once}
+    assert said(both) == said(both, [FAST]) == "gw, gw.fast: asked for."
+    assert said(both, [GATEWAY, FAST]) == "gw, gw.fast: answered by another host; apps1 stands by."
+    own = {**LEDGER, "active": "apps1"}
+    assert "although the ledger of apps1 names apps1 active" in said(both, [GATEWAY, FAST], own)
+    # One that was never seen is asked for twice before that is said.
+    assert said(both, known=[GATEWAY]) == "gw, gw.fast: asked for."
+    assert said({GATEWAY: once, FAST: quiet(12.5, 12.75, 2)}, known=[GATEWAY]).startswith(
+        "gw.fast: never answered"
+    )

@@ -432,6 +432,9 @@ def test_a_commit_that_the_near_end_did_not_survive_names_the_near_end():
     assert (found.name, found.newest, found.generation) == (verdict.COLD, "salt1", 5)
 
 
+AGENT = {"well": False, "node": "salt2", "agent": "fence_x", "sentence": "no answer"}
+
+
 @pytest.mark.parametrize(
     ("primary", "secondary", "word"),
     [
@@ -444,6 +447,17 @@ def test_a_commit_that_the_near_end_did_not_survive_names_the_near_end():
         ({}, {"misplaced": {"/srv/salt": "lies on / now"}}, "/srv/salt on salt2 lies on / now. Mount"),
         ({"misplaced": {"/srv/salt": "lies on / now"}}, {}, "/srv/salt on salt1 lies on / now. Mount"),
         ({}, {"misplaced": {"error": "The record is damaged."}}, "salt2: The record is damaged."),
+        ({}, {"active_services": {"slurmctld": "activating"}}, "slurmctld runs on the standby salt2"),
+        ({}, {"active_services": {"slurmctld": "reloading"}}, "slurmctld runs on the standby salt2"),
+        (
+            {},
+            {"active_services": {"slurmctld": "unknown"}},
+            "not known whether slurmctld runs on the standby",
+        ),
+        ({}, {"lsyncd": {"running": False, "state": "activating"}}, "lsyncd runs on the standby salt2"),
+        ({"ledger": {**samples.ledger(3, "salt1"), "unsynced": True}}, {}, "not known to be on its disk"),
+        ({"fence": AGENT}, {}, "salt1 could not switch salt2 off: fence_x: no answer. Try it: salt 'salt1'"),
+        ({}, {"fence": {**AGENT, "node": "salt1"}}, "salt2 could not switch salt1 off: fence_x: no answer"),
     ],
 )
 def test_drift_is_named_and_repaired(primary, secondary, word):
@@ -513,3 +527,88 @@ def test_a_lease_that_keeps_a_node_from_serving_is_drift(active, standby, word):
     other = samples.report("salt2", own, lease={**LEASE, **standby})
     found = verdict.judge(samples.pair(), one, other).drift
     assert [word in sentence for sentence in found] == ([True] if word else [])
+
+
+@pytest.mark.parametrize(
+    ("primary", "secondary"),
+    [
+        ({"fence": {**AGENT, "well": None}}, {"fence": {**AGENT, "well": True}}),
+        (
+            {"fence": None, "services": None, "active_services": None, "misplaced": {}},
+            {"active_services": None},
+        ),
+        ({"active_services": {"work": "active"}}, {"active_services": {"work": "inactive"}}),
+        ({"lease": None}, {}),
+        ({"lease": {**LEASE, "etcd_silent": verdict.ETCD_SILENT}}, {"lease": {**LEASE, "serves_for": 0}}),
+    ],
+    ids=str,
+)
+def test_what_is_as_it_should_be_is_no_drift(primary, secondary):
+    found = verdict.judge(samples.pair(), {**PRIMARY_SERVES, **primary}, {**SECONDARY_STANDS_BY, **secondary})
+    assert (found.name, found.drift) == (verdict.NORMAL, ())
+
+
+@pytest.mark.parametrize(
+    ("state", "running", "drift"),
+    [("active", True, True), ("activating", False, True), ("failed", False, False)],
+)
+def test_lsyncd_on_a_secondary_that_serves_is_drift(state, running, drift):
+    theirs = samples.report(
+        "salt2", samples.ledger(4, "salt2"), [GATEWAY], lsyncd={"running": running, "state": state}
+    )
+    mine = samples.report("salt1", samples.ledger(3, "salt1", "before"))
+    found = verdict.judge(samples.pair(), mine, theirs)
+    assert ("lsyncd runs on salt2, the secondary." in found.drift) is drift
+    # On the primary it must not run then, nor is it missed on a pair that replicates nothing.
+    stopped = {**PRIMARY_SERVES, "lsyncd": {"running": False}}
+    assert not verdict.judge(samples.pair(replicate=[]), stopped, SECONDARY_STANDS_BY).drift
+
+
+def test_a_node_that_is_alone_says_what_it_has_not_begun():
+    """The addresses and the services; of one that does not serve nothing is missed."""
+    own, services = samples.ledger(4, "salt2"), {"work": "inactive", "other": "active"}
+    both = (GATEWAY, SECOND)
+    serves = samples.report("salt2", own, [GATEWAY], both, active_services=services)
+    found = verdict.judge(samples.pair(), None, serves)
+    assert (found.name, found.active, found.incomplete) == (verdict.PRIMARY_DOWN, "salt2", (SECOND, "work"))
+    assert found.generation == 4 and "serves the pair in generation 4 since" in found.sentence
+    stands_by = samples.report("salt2", samples.ledger(4, "salt1"), active_services=services)
+    found = verdict.judge(samples.pair(), None, stands_by)
+    assert (found.active, found.incomplete, found.generation) == (None, (), 4)
+    assert "does not serve the pair" in found.sentence
+    found = verdict.judge(samples.pair(), samples.report("salt1", None), None)
+    assert (found.name, found.generation) == (verdict.SECONDARY_DOWN, None)
+
+
+def test_whoever_lost_its_files_before_they_were_on_its_disk_is_no_winner():
+    holes = {**samples.ledger(4, "salt2", "before"), "unsynced": True}
+    mine = samples.report("salt1", samples.ledger(4, "salt2", "before"))
+    found = verdict.judge(samples.pair(), mine, samples.report("salt2", holes))
+    assert (
+        found.name == verdict.SPLIT and "what salt1 had just carried to it may be missing" in found.sentence
+    )
+    # Still up, it is about to write them; and of an older generation it is no matter.
+    up = samples.report("salt2", {**holes, "boot_id": "this boot"})
+    assert verdict.judge(samples.pair(), mine, up).name == verdict.COLD
+    newer = samples.report("salt1", samples.ledger(5, "salt1", "before"))
+    assert verdict.judge(samples.pair(), newer, samples.report("salt2", holes)).name == verdict.COLD
+
+
+def test_the_nodes_that_hold_something_in_a_split_are_named_with_whether_they_have_rebooted():
+    mine = samples.report("salt1", samples.ledger(3, "salt1", "before"), [GATEWAY])
+    theirs = samples.report("salt2", samples.ledger(4, "salt2"), [GATEWAY])
+    found = verdict.judge(samples.pair(), mine, theirs)
+    assert f"both hold {GATEWAY}" in found.sentence
+    assert f"(a test), holds {GATEWAY}, has rebooted since; salt2" in found.sentence
+    assert found.sentence.endswith(f"(a test), holds {GATEWAY}.")
+    nothing = samples.report("salt2", samples.ledger(4, "salt2"))
+    assert "holds no address" in verdict.judge(samples.pair(), PRIMARY_SERVES, nothing).sentence
+
+
+@pytest.mark.parametrize("heard_at", [29.9, 30.0, 30.1])
+def test_clocks_that_are_no_further_apart_than_they_may_be_prove_nothing(heard_at):
+    newer = samples.report("salt2", {**samples.ledger(4, "salt2", "before"), "heard": True})
+    last = {"generation": 3, "at": BEGAN + heard_at}
+    older = samples.report("salt1", samples.ledger(3, "salt1", "before"), last_heard=last)
+    found = verdict.judge(samples.pair(), older, newer)
+    assert (found.name == verdict.SPLIT) is (heard_at > verdict.CLOCKS)

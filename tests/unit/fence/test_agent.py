@@ -1,5 +1,7 @@
 """How a fence agent is called: options on standard input, no password anywhere else."""
 
+import os
+
 import agents
 import pytest
 
@@ -83,4 +85,41 @@ def test_options_that_are_cut_off_are_no_options(tmp_path):
     member = agents.member(tmp_path)
     member.paths.fence_agent("salt").write_text('{"version": 1, "node"')
     with pytest.raises(Unreadable):
+        FenceAgent.load(member)
+
+
+def test_one_that_the_kernel_does_not_start_is_named(tmp_path):
+    agent = FenceAgent.load(agents.member(tmp_path))
+    (tmp_path / "usr/sbin/fence_test").write_text("#!/no/such/interpreter\n")
+    with pytest.raises(Unavailable, match="fence_test cannot be started: No such file"):
+        agent.act("status")
+
+
+def test_one_that_is_anothers_is_not_run(tmp_path, monkeypatch):
+    agent = FenceAgent.load(agents.member(tmp_path))
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    with pytest.raises(Unavailable, match="may be changed by others than root"):
+        agent.act("status")
+    assert agents.told(tmp_path) == []
+
+
+@pytest.mark.parametrize("length", [300, 301])
+def test_what_it_prints_is_cut_off_at_its_limit_alone(tmp_path, length):
+    _, said = FenceAgent.load(agents.member(tmp_path, f'print("x" * {length}); sys.exit(1)')).act("off")
+    assert said == ("x" * 300 if length == 300 else "x" * 297 + "...")
+
+
+def test_what_is_too_short_for_a_secret_is_left_in_what_it_says(tmp_path):
+    agent = FenceAgent.load(agents.member(tmp_path, 'print("1 of 10 plugs, admin"); sys.exit(1)'))
+    agent._options = {"ssl": True, "plug": "10", "username": "admin", "domain": "adm"}
+    # The longest is blotted out first: else what is left of it would stay.
+    assert agent.act("off") == (1, "1 of 10 plugs, ***")
+
+
+def test_the_agent_of_another_node_is_not_the_one_that_was_asked_for(tmp_path):
+    member = agents.member(tmp_path)
+    place = member.paths.fence_agent("salt")
+    place.write_text(place.read_text().replace('"salt1"', '"salt3"'))
+    with pytest.raises(Unavailable, match="is missing or of another node"):
         FenceAgent.load(member)

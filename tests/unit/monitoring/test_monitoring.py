@@ -183,6 +183,106 @@ def test_a_pair_that_is_retired_ends_the_notes_and_its_keeper_without_a_word(mem
     assert logged == []
 
 
+def test_the_facts_are_noted_in_a_thread_that_keeps_nobody(member, monkeypatch):
+    begun = []
+
+    class Thread:
+        def __init__(self, **how):
+            begun.append(how)
+
+        def start(self):
+            begun.append("started")
+
+    monkeypatch.setattr(facts.threading, "Thread", Thread)
+    facts.begin(member)
+    how, started = begun
+    assert how["target"] is facts._go_on and how["args"] == (member,) and how["daemon"] is True
+    assert started == "started"
+
+
+def test_the_lag_is_kept_hour_by_hour_from_what_was_noted(member, monkeypatch):
+    kept = []
+
+    class Lags:
+        def __init__(self, member):
+            pass
+
+        def note(self, lag, now, uptime):
+            kept.append((lag, now, uptime))
+
+    class Ends(Exception):
+        pass
+
+    class Waiting:
+        def wait(self, seconds):
+            assert seconds == facts.EVERY
+            raise Ends
+
+    monkeypatch.setattr(facts.lags, "Lags", Lags)
+    monkeypatch.setattr(facts.threading, "Event", Waiting)
+    with pytest.raises(Ends):
+        facts._go_on(member)
+    ((lag, now, uptime),) = kept
+    assert lag == 7.5 and now > 1e9 > uptime > 0
+
+
+@pytest.mark.parametrize(
+    ("boot", "own", "known"),
+    [("this boot", True, {"lag": 7.5}), ("another", True, {}), ("this boot", False, {})],
+)
+def test_a_lag_is_known_where_a_node_takes_part_in_this_boot(boot, own, known):
+    said = {**reported(), "boot_id": boot}
+    if not own:
+        said["ledger"] = None
+    assert facts._figures(said) == known
+
+
+def test_a_run_that_cannot_be_read_is_the_newest_all_the_same(member):
+    """One that is passed over in silence would be taken for one that went well."""
+    runs = member.runs.folder
+    assert facts._newest(member)["operation"] == "takeover"
+    later = "20361122T183000-recover-salt-4f2a"
+    files.make_folder(runs / later)
+    (runs / later / "run.json").write_text("{")
+    found = facts._newest(member)
+    assert (found["run"], found["result"]) == (later, "unreadable") and found["sentence"]
+    (runs / "no-run").mkdir()
+    assert facts._newest(member)["run"] == later
+    assert facts._operations(member) == {"recover": 2, "takeover": 1}
+
+
+def test_a_node_that_has_never_run_anything_has_no_newest_run(tmp_path):
+    member = Member.of(samples.pair("salt1"), Paths(tmp_path))
+    assert facts._newest(member) is None and facts._operations(member) == {}
+
+
+def test_the_watches_that_are_noted_are_this_nodes(tmp_path):
+    both = {**samples.SECOND, "watch": {"on": "both", "cron": "second-ip"}}
+    config = {"floating_ips": [samples.PAIR["floating_ips"][0], both]}
+    for node, crons in (("salt1", {"second-ip"}), ("salt2", {"gateway-ip", "second-ip"})):
+        assert facts._crons(Member.of(samples.pair(node, **config), Paths(tmp_path))) == crons
+
+
+def test_what_a_watch_says_is_read_beside_the_facts_and_a_damaged_one_hides_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "report", lambda member: reported(member.node))
+    member = Member.of(samples.pair("salt2"), Paths(tmp_path))
+    files.make_folder(member.paths.public)
+    facts.note(member)
+    noted = facts.Noted(member.paths)
+    later = system.boottime() + 5
+    monkeypatch.setattr(system, "boottime", lambda: later)
+    found, watches = noted.read()
+    known, age = found["salt"]
+    assert known["node"] == "salt2" and age == pytest.approx(5, abs=1) and watches == {"gateway-ip": None}
+    place = member.paths.watch_status("gateway-ip")
+    files.write_json(place, {"pid": 1})
+    assert noted.read()[1] == {"gateway-ip": {"pid": 1}}
+    place.write_text("{")
+    found, watches = noted.read("salt")
+    assert list(found) == ["salt"] and watches == {}
+    assert noted.read("other") == ({}, {})
+
+
 # --- what is shipped for Prometheus and Grafana ------------------------------------------------------
 
 

@@ -1,11 +1,15 @@
 """Of two that are about to take an address one goes on: the order, and the filters in the kernel."""
 
+import errno
+import socket
 import struct
+import types
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies
 from test_address import ETHERNET
+from test_address import Sockets
 from test_address import run_filter
 
 from failback.network import neighbours
@@ -81,12 +85,13 @@ def test_the_filter_lets_through_probes_for_its_addresses_and_no_other_arp(addre
     program = rivals._arp_probes(size, addresses)
 
     def packet(sender, target):
-        return bytes(8 + size) + sender + bytes(size) + target
+        return b"\x55" * (8 + size) + sender + b"\x55" * size + target
 
     other = next(one for one in (struct.pack(">I", n) for n in range(100)) if one not in addresses)
     for one in addresses:
         assert run_filter(program, packet(bytes(4), one))
         assert not run_filter(program, packet(b"\x0a\0\0\x01", one))
+        assert not run_filter(program, packet(b"\x0a\0\0\0", one))
         assert not run_filter(program, packet(bytes(4), one)[:-1])
     assert not run_filter(program, packet(bytes(4), other))
 
@@ -117,3 +122,108 @@ def test_the_group_of_an_address_is_that_of_the_standard():
     # The example of RFC 4291, 2.7.1.
     packed = FloatingAddress("4037::01:800:200e:8c6c/64", "eth0").packed
     assert neighbours.solicited_group(packed) == "ff02::1:ff0e:8c6c"
+
+
+SIX = FloatingAddress("fd00::5/64", "eth0")
+LINKS = netlink.Links([ETHERNET])
+
+
+@pytest.mark.parametrize("call", ["socket", "setsockopt", "setblocking", "bind"])
+def test_what_cannot_be_heard_leaves_no_socket_open(monkeypatch, call):
+    sockets = Sockets(monkeypatch, rivals, (call, OSError(errno.ENOBUFS, "No buffer space available")))
+    with pytest.raises(OSError, match="No buffer space"):
+        rivals.Rivals([GATEWAY, SIX], LINKS)
+    # The one of which it could not be made is none.
+    opened = sockets.made[:-1] if call == "socket" else sockets.made
+    assert len(sockets.made) >= 2 and all(one.closed for one in opened)
+
+
+def test_it_hears_the_group_of_an_ipv6_address_and_closes_what_it_has_opened(monkeypatch):
+    sockets = Sockets(monkeypatch, rivals)
+    with rivals.Rivals([GATEWAY, SIX], LINKS) as others:
+        joined, four, six = sockets.made
+        assert others.sockets() == [four, six]
+        group = bytes.fromhex("ff0200000000000000000001ff000005") + struct.pack("=I", 2)
+        assert joined.did == [("setsockopt", socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)]
+        assert ("bind", ("eth0", 0x0806)) in four.did and ("bind", ("eth0", 0x86DD)) in six.did
+    assert all(one.closed for one in sockets.made)
+
+
+@pytest.mark.parametrize(("one", "protocol"), [(GATEWAY, 0x0806), (SIX, 0x86DD)])
+def test_only_what_is_wanted_is_listened_for(monkeypatch, one, protocol):
+    Sockets(monkeypatch, rivals)
+    with rivals.Rivals([one], LINKS) as others:
+        (opened,) = others.sockets()
+        assert ("bind", ("eth0", protocol)) in opened.did and ("setblocking", False) in opened.did
+
+
+def read(monkeypatch, four=(), six=()):
+    """The rivals in packets that have arrived, each with its sender."""
+    Sockets(monkeypatch, rivals)
+    others = rivals.Rivals([GATEWAY, SIX], LINKS)
+    packets = dict(zip(others.sockets(), (list(four), list(six))))
+    monkeypatch.setattr(rivals, "_drain", lambda opened: packets[opened])
+    return others.read()
+
+
+def probe(target=GATEWAY.packed, mac=HIGH, there=bytes(6)):
+    return struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1) + mac + bytes(4) + there + target
+
+
+@pytest.mark.parametrize(
+    ("packet", "mac"),
+    [
+        (probe(), HIGH),
+        (probe(there=neighbours.question(6)), None),
+        (probe(mac=ETHERNET.mac), None),
+        (probe(target=bytes([10, 0, 0, 6])), None),
+        (probe()[:-1], None),
+        (probe() + bytes(18), HIGH),
+        (b"", None),
+        (probe()[:4], None),
+    ],
+)
+def test_a_probe_by_arp_is_a_rivals_unless_it_claims_nothing(monkeypatch, packet, mac):
+    found = read(monkeypatch, four=[(packet, b"")])
+    assert found == ([] if mac is None else [rivals.Rival("10.0.0.5", mac)])
+
+
+def solicitation(target=SIX.packed, hops=255):
+    return (
+        struct.pack(">IHBB", 6 << 28, 24, 58, hops) + bytes(32) + struct.pack(">BBHI", 135, 0, 0, 0) + target
+    )
+
+
+@pytest.mark.parametrize(
+    ("packet", "sender", "mac"),
+    [
+        (solicitation(), HIGH, HIGH),
+        (solicitation(hops=254), HIGH, None),
+        (solicitation()[:-1], HIGH, None),
+        (solicitation(target=SIX.packed[:-1] + b"\7"), HIGH, None),
+        (solicitation(), ETHERNET.mac, None),
+        (solicitation() + bytes(8), b"", b""),
+    ],
+)
+def test_a_probe_by_neighbour_discovery_is_a_rivals(monkeypatch, packet, sender, mac):
+    found = read(monkeypatch, six=[(packet, sender)])
+    assert found == ([] if mac is None else [rivals.Rival("fd00::5", mac)])
+
+
+def test_what_waits_in_a_socket_is_read_to_its_end_and_no_longer(monkeypatch):
+    left = [(b"one", ("eth0", 0x0806, 0, 1, HIGH)), (b"two", ("eth0", 0x0806, 0, 1, LOW))]
+
+    class Socket:
+        def recvfrom(self, size):
+            found = left.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    select = types.SimpleNamespace(select=lambda read, *_: (read if left else [], [], []))
+    monkeypatch.setattr(rivals, "select", select)
+    assert rivals._drain(Socket()) == [(b"one", HIGH), (b"two", LOW)]
+    left += [OSError(errno.ENETDOWN, "Network is down"), (b"three", ("eth0", 0x0806, 0, 1, HIGH))]
+    assert rivals._drain(Socket()) == []
+    left[:] = [(b"x", ("eth0", 0x0806, 0, 1, HIGH))] * 1001
+    assert len(rivals._drain(Socket())) == 1000

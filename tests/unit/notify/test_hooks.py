@@ -128,6 +128,71 @@ def test_whoever_tries_the_hooks_says_that_nothing_has_happened(member, tmp_path
         hooks.trial(member, "nothing")
 
 
+def test_a_node_without_a_folder_of_hooks_tells_nobody(member):
+    member.paths.hooks.rmdir()
+    assert hooks.deliver(member, TOLD) == {}
+
+
+@pytest.mark.parametrize("settings", [None, {}, {"hooks": []}])
+def test_a_configuration_of_an_earlier_release_has_a_limit_too(member, monkeypatch, settings):
+    member.config["notify"] = settings
+    limits = []
+    hook(member, "own", "#!/bin/sh\n")
+    monkeypatch.setattr(
+        owner, "run", lambda user, command, limit, *_, **__: limits.append(limit) or (0, "", "")
+    )
+    assert hooks.deliver(member, TOLD) == {"own": None} and limits == [60]
+
+
+def test_hooks_are_as_patient_as_a_takeover_needs_and_run_as_root(member, monkeypatch):
+    niced, users = [], []
+    monkeypatch.setattr(os, "nice", niced.append)
+    monkeypatch.setattr(owner, "user", lambda uid, gid: users.append((uid, gid)))
+    monkeypatch.setattr(owner, "run", lambda *_, **__: (0, "", ""))
+    hook(member, "own", "#!/bin/sh\n")
+    hooks.deliver(member, TOLD)
+    assert niced == [10] and users == [(0, 0)]
+
+
+def test_a_process_that_may_not_be_nicer_runs_them_all_the_same(member, monkeypatch, tmp_path):
+    def refuse(by):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "nice", refuse)
+    hook(member, "own", f"#!/bin/sh\necho told >> {tmp_path}/told\n")
+    assert hooks.deliver(member, TOLD) == {"own": None} and (tmp_path / "told").exists()
+
+
+@pytest.mark.parametrize(("out", "err", "said"), [("out", "err", "err"), ("out", "", "out")])
+def test_of_a_hook_that_fails_its_errors_are_said_before_its_output(member, out, err, said):
+    hook(member, "own", f"#!/bin/sh\nprintf '{out}'; printf '{err}' >&2; exit 3\n")
+    assert hooks.deliver(member, TOLD) == {"own": f"exit status 3, {said}"}
+
+
+def test_what_is_no_file_is_no_hook(member, tmp_path):
+    (member.paths.hooks / "folder").mkdir()
+    (tmp_path / "elsewhere").write_text("#!/bin/sh\n")
+    (member.paths.hooks / "link").symlink_to(tmp_path / "elsewhere")
+    found = hooks.deliver(member, TOLD)
+    assert set(found) == {"folder", "link"} and all(one.startswith("not run: ") for one in found.values())
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_split_brain_is_told_again_after_a_while_or_if_nobody_knows(member, monkeypatch, damaged, tmp_path):
+    hook(member, "count", f"#!/bin/sh\necho told >> {tmp_path}/told\n")
+    split = {**TOLD, "event": events.SPLIT_BRAIN}
+    hooks.deliver(member, split)
+    if damaged:
+        (member.volatile / "told.json").write_text("{")
+    else:
+        later = system.boottime() + events.ONCE_WITHIN[events.SPLIT_BRAIN] + 1
+        monkeypatch.setattr(system, "boottime", lambda: later)
+    hooks.deliver(member, split)
+    assert (tmp_path / "told").read_text() == "told\n" * 2
+    hooks.deliver(member, split)
+    assert (tmp_path / "told").read_text() == "told\n" * 2
+
+
 class TestConfined:
     """The guard's unit has few rights."""
 

@@ -6,10 +6,12 @@ import pytest
 import samples
 
 from failback.decisions import predecessors
+from failback.errors import Unavailable
 from failback.host.paths import Paths
 from failback.pair import Member
 from failback.predecessors import looks
 from failback.predecessors import set_up
+from failback.state import ledger
 
 CRON = "# the gateway\n* * * * * root /usr/local/sbin/gw.sh 10.0.0.5 >/dev/null 2>&1\n"
 SCRIPT = "#!/bin/sh\nIP=10.0.0.5\nping -c1 $IP || ip addr add $IP/24 dev eth0 label eth0:0\n"
@@ -172,6 +174,9 @@ def test_lsyncd_is_found_by_its_processes(tmp_path):
         (folder / "status").write_text(f"Name:\t{comm}\nNSpid:\t{ids}\nVmPeak:\t1 kB\n")
         (folder / "stat").write_text(f"{pid} (a) b) S {parent} 1 1\n")
         (folder / "cgroup").write_text(f"0::/{unit}\n")
+    # Of other folders in /proc some begin with a digit; a process may be gone in the next moment.
+    (tmp_path / "10-not-a-process").mkdir()
+    (tmp_path / "99").mkdir()
     assert looks.processes(tmp_path) == [
         {"pid": 10, "unit": "lsyncd.service"},
         {"pid": 12, "unit": "session-3.scope"},
@@ -224,9 +229,66 @@ def test_networkd_says_by_which_file_it_has_set_an_interface_up(node):
             file[1:]: "[Network]\nAddress=10.0.0.11/24\n",
         }
     )
-    links = {"eth0": 2, "eth1": 3, "eth2": 4, "gone": None}
+    # Its file is gone since.
+    node.has({"run/systemd/netif/links/5": "NETWORK_FILE=/run/systemd/network/gone.network\n"})
+    links = {"gone": None, "eth1": 3, "eth2": 4, "eth3": 5, "eth0": 2}
     # netplan would write its own file anew: what it says to write is what helps.
     beside = f"/etc/systemd/network/{file.rpartition('/')[2]}.d/keep.conf"
     assert set_up.dropped(links, node.root) == {"eth0": beside}
     node.has({beside[1:]: "[Network]\nKeepConfiguration=static\n"})
     assert set_up.dropped(links, node.root) == {}
+
+
+def test_drop_ins_count_in_the_order_of_their_names_wherever_they_lie(node):
+    name = "10-eth0.network"
+    node.has(
+        {
+            "run/systemd/netif/links/2": f"NETWORK_FILE=/usr/lib/systemd/network/{name}\n",
+            f"usr/lib/systemd/network/{name}": "[Network]\nKeepConfiguration=no\n",
+            # Of two of one name that in /etc counts, and of all the last one.
+            f"usr/lib/systemd/network/{name}.d/50.conf": "[Network]\nKeepConfiguration=no\n",
+            f"etc/systemd/network/{name}.d/50.conf": "[Network]\nKeepConfiguration=yes\n",
+        }
+    )
+    assert set_up.dropped({"eth0": 2}, node.root) == {}
+    node.has({f"run/systemd/network/{name}.d/60.conf": "[Network]\nKeepConfiguration=no\n"})
+    assert list(set_up.dropped({"eth0": 2}, node.root)) == ["eth0"]
+
+
+def test_what_systemd_says_of_a_unit_is_its_last_line(monkeypatch):
+    said = {"is-active": "active\n", "is-enabled": "Synchronizing state\nenabled\n"}
+    asked = []
+
+    def run(command, seconds, what, accept):
+        asked.append(command)
+        # Whatever its exit status: that of a unit that does not run is not 0.
+        assert {0, 1, 3, 4, 255} <= set(accept)
+        return said[command[1]]
+
+    monkeypatch.setattr(looks.system, "run", run)
+    assert looks._unit("cron.service") == {"active": "active", "enabled": "enabled"}
+    assert asked == [["systemctl", word, "cron.service"] for word in said]
+    said.update({"is-active": "", "is-enabled": "\n"})
+    assert looks._unit("cron.service") == {"active": "", "enabled": ""}
+
+    def fails(*_, **__):
+        raise Unavailable("systemd does not answer")
+
+    monkeypatch.setattr(looks.system, "run", fails)
+    assert looks._unit("cron.service") == {"active": "", "enabled": ""}
+
+
+def test_of_a_pair_that_was_adopted_its_own_lsyncd_and_its_own_services_are_no_predecessors(
+    node, monkeypatch
+):
+    monkeypatch.setattr(looks, "processes", lambda proc: [{"pid": 1, "unit": None}])
+    node.units["salt-master.service"] = {"active": "active", "enabled": "enabled"}
+    found = node.looked()
+    assert (found["begun"], found["lsyncd"], found["enabled"]) == (
+        False,
+        [{"pid": 1, "unit": None}],
+        ["salt-master"],
+    )
+    node.member().ledger.write(ledger.Entry(1, "salt1", None, "a test"))
+    found = node.looked()
+    assert (found["begun"], found["lsyncd"], found["enabled"]) == (True, [], [])

@@ -109,6 +109,7 @@ def test_a_slow_takeover_delays_no_other_pair(watch):
     found, stop, running = watch([slow_one, other], lambda member, reason, serves, silent: agent.wait(SOON))
     eventually(lambda: other.judged > 20)
     assert slow_one.judged == 1, "judged while its takeover was under way"
+    assert found.said[0] == "silence: salt2 takes the addresses of slow"
     # The watch does not start anew over it either.
     stop.set()
     before = other.judged

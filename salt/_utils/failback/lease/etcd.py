@@ -92,7 +92,7 @@ class Client:
             try:
                 # The last one gets what is left, so that a dead first one costs no answer of the others.
                 answer = self._post(endpoint, path, body, left / (len(self._endpoints) - number))
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
                 problems.append(f"{endpoint}: {_words(error)}")
                 continue
             self._endpoints.remove(endpoint)
@@ -142,7 +142,7 @@ def _found(keys):
         if not isinstance(value, dict):
             raise ValueError("no JSON object")
         return _number(keys[0]["mod_revision"]), value
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise Refused(
             f"The lease's key in etcd holds something that Failback has not written ({error}). Look at it "
             f"with etcdctl get; deleted, the active node writes it anew."
@@ -158,7 +158,7 @@ def _message(text):
     try:
         found = json.loads(text)
         return str(found.get("error") or found.get("message") or found)[:200]
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return text[:200].decode(errors="replace").strip()
 
 

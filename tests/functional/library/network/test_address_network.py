@@ -18,6 +18,7 @@ from failback.network import address_holder
 from failback.network import floating
 from failback.network import neighbours
 from failback.network import netlink
+from failback.network import reachable
 from failback.network.address_holder import Holder
 from failback.network.floating import FloatingAddress
 from failback.network.neighbours import Prober
@@ -376,3 +377,217 @@ def test_the_interval_without_a_holder_is_short(network):
             took.append(holder.take(check=False)[0]["monotonic_ns"] - released)
     # Sockets are open and nothing is started: three requests to the kernel. 50 ms would be a bug.
     assert sorted(took)[10] < 50e6
+
+
+LINK_LOCAL = FloatingAddress("fe80::5/64", "eth0")
+
+
+@pytest.mark.parametrize("floating", [*BOTH, LINK_LOCAL], ids=["IPv4", "IPv6", "link-local"])
+def test_an_idle_client_of_a_dead_node_is_told_by_the_one_that_answers_now(network, floating):
+    """It would wait for minutes: the dead node has told it nothing."""
+    hold(network, "salt1", floating)
+    with network.inside("salt1"):
+        listener = socket.create_server(("::", 4505), family=socket.AF_INET6, dualstack_ipv6=True)
+    place = f"{floating.ip}%eth0" if floating is LINK_LOCAL else floating.ip
+    with network.inside("client"):
+        client = socket.create_connection((place, 4505), timeout=3)
+    with contextlib.closing(listener), contextlib.closing(client):
+        with network.inside("salt1"), Holder([floating]) as holder:
+            known = holder.connections()
+            assert known == [[floating.ip, 4505, client.getsockname()[0].partition("%")[0],
+                              client.getsockname()[1]]]  # fmt: skip
+            assert holder.connections(limit=0) == [] and holder.connections([]) == []
+            # Of what it does not hold it tells nobody.
+            network.ip("salt1", "address", "del", floating.address, "dev", "eth0")
+            assert holder.tickle(known) == 0
+        network.unplug("salt1")
+        hold(network, "salt2", floating, check=False)
+        with network.inside("salt2"), Holder([floating]) as holder:
+            nobody = [["10.99.0.77", 1, "10.99.0.13", 2], [floating.ip, 4505, "203.0.113.1", 9]]
+            assert holder.tickle([]) == 0 and holder.tickle(nobody[:1]) == 0
+            # One that cannot be reached is no reason to leave out the next one.
+            assert holder.tickle([*nobody, *known]) == 1
+        with pytest.raises(OSError) as told:
+            client.recv(1)
+        assert told.value.errno == errno.ECONNRESET
+
+
+def test_opening_that_fails_leaves_nothing_open(network, monkeypatch):
+    closed = []
+    close = netlink.Netlink.close
+    monkeypatch.setattr(netlink.Netlink, "close", lambda one: (closed.append(one), close(one)))
+
+    def fails(*_):
+        raise Unavailable("Packet sockets need root")
+
+    monkeypatch.setattr(neighbours, "Prober", fails)
+    with network.inside("salt1"), pytest.raises(Unavailable, match="need root"):
+        Holder(BOTH).__enter__()
+    # That for requests, that for news of routes, and that for connections.
+    assert len(set(closed)) == 3
+
+
+class Kernel:
+    """The kernel, which refuses one kind of request with an error."""
+
+    def __init__(self, monkeypatch, kind, error):
+        request = netlink.Netlink.request
+
+        def asked(one, found, flags, body):
+            if found == kind:
+                raise OSError(error, "the kernel says no")
+            return request(one, found, flags, body)
+
+        monkeypatch.setattr(netlink.Netlink, "request", asked)
+
+
+def test_an_address_that_another_process_adds_in_between_is_held_and_was_not_taken(network, monkeypatch):
+    with network.inside("salt1"), Holder([GATEWAY]) as holder:
+        Kernel(monkeypatch, netlink.NEW_ADDRESS, errno.EEXIST)
+        assert [one["taken"] for one in holder.take()] == [False]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "hint"),
+    [
+        (GATEWAY, errno.EPERM, "This needs root"),
+        (GATEWAY6, errno.EPERM, "This needs root"),
+        (GATEWAY6, errno.EACCES, "sysctl net.ipv6.conf.eth0.disable_ipv6"),
+        (GATEWAY, errno.EACCES, None),
+        (GATEWAY6, errno.ENOBUFS, None),
+    ],
+)
+def test_why_the_kernel_refuses_is_said_with_what_to_do(network, monkeypatch, wanted, error, hint):
+    with network.inside("salt1"), Holder(BOTH) as holder:
+        holder.take([GATEWAY6 if wanted is GATEWAY else GATEWAY], check=False)
+        with monkeypatch.context() as patch:
+            Kernel(patch, netlink.NEW_ADDRESS, error)
+            with pytest.raises(
+                Unavailable, match=f"did not add {wanted.address} to eth0: the kernel"
+            ) as said:
+                holder.take([wanted], check=False)
+        assert hint in str(said.value) if hint else str(said.value).endswith("no.")
+        holder.take([wanted], check=False)
+        with monkeypatch.context() as patch:
+            Kernel(patch, netlink.DELETE_ADDRESS, error)
+            with pytest.raises(Unavailable, match=f"did not remove {wanted.address} from eth0: the kernel"):
+                holder.release([wanted])
+
+
+def test_one_address_that_stays_does_not_keep_the_others(network, monkeypatch):
+    hold(network, "salt1", *BOTH, check=False)
+    delete = Holder._delete_everywhere
+
+    def refuse(holder, one, borne=None):
+        if one is GATEWAY:
+            raise Unavailable("the kernel did not remove it")
+        return delete(holder, one, borne)
+
+    monkeypatch.setattr(Holder, "_delete_everywhere", refuse)
+    with pytest.raises(Unavailable, match="did not remove it"):
+        release(network, "salt1", *BOTH)
+    assert network.address("salt1", GATEWAY.ip) and not network.address("salt1", GATEWAY6.ip)
+
+
+@pytest.mark.parametrize("error", [errno.EADDRNOTAVAIL, errno.ENODEV])
+def test_an_address_that_is_gone_in_the_same_moment_is_released_by_somebody_else(network, monkeypatch, error):
+    hold(network, "salt1", GATEWAY)
+    Kernel(monkeypatch, netlink.DELETE_ADDRESS, error)
+    (result,) = release(network, "salt1", GATEWAY)
+    assert (result["released"], result["interfaces"]) == (False, [])
+
+
+@EACH
+def test_a_claim_that_nobody_could_be_told_of_stands(network, monkeypatch, floating):
+    def fails(prober, one):
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    monkeypatch.setattr(Prober, "announce", fails)
+    (result,) = hold(network, "salt1", floating)
+    assert (result["taken"], result["announced"]) == (True, False)
+    assert network.address("salt1", floating.ip)
+
+
+def test_an_address_that_could_not_be_announced_keeps_no_other_from_it(network, monkeypatch):
+    second, announce = FloatingAddress("10.99.0.6/24", "eth0"), Prober.announce
+
+    def fails(prober, one):
+        if one is GATEWAY:
+            raise OSError(errno.ENETDOWN, "Network is down")
+        announce(prober, one)
+
+    monkeypatch.setattr(Prober, "announce", fails)
+    results = hold(network, "salt1", GATEWAY, second)
+    assert [one["announced"] for one in results] == [False, True]
+
+
+def test_an_interface_that_is_gone_is_named_by_its_number(network):
+    with network.inside("salt1"):
+        assert address_holder._name_of(1) == "lo" and address_holder._name_of(4711) == "4711"
+
+
+@EACH
+def test_without_a_reset_the_connections_stay(network, floating):
+    hold(network, "salt1", floating)
+    with network.inside("salt1"):
+        listener = socket.create_server(("::", 4505), family=socket.AF_INET6, dualstack_ipv6=True)
+    with network.inside("client"):
+        client = socket.create_connection((floating.ip, 4505), timeout=3)
+    with contextlib.closing(listener), contextlib.closing(client):
+        (result,) = release(network, "salt1", floating, reset=False)
+        assert (result["released"], result["connections_reset"]) == (True, 0)
+        with network.inside("salt1"), Holder([floating]) as holder:
+            assert len(holder.connections()) == 1
+            # Once somebody answers for it again, there is time for that.
+            assert holder.reset_connections() in ({floating.address: 1}, {floating.address: None})
+
+
+def test_the_kernel_has_it_proved_who_hears_this_node(network):
+    with network.inside("salt1"), netlink.Netlink() as kernel:
+        links = kernel.links()
+        index = links["eth0"].index
+        assert kernel.confirmed({index}) == {}
+        assert network.ping("salt1", "10.99.0.13")
+        (packed,) = kernel.confirmed({index})
+        assert packed == bytes([10, 99, 0, 13]) and kernel.confirmed({index})[packed] < netlink.LATELY
+        assert kernel.confirmed({index + 1}) == {}
+        assert reachable.heard(kernel, links, [GATEWAY]) < netlink.LATELY
+        assert reachable.heard(kernel, links, [GATEWAY], {packed}) is None
+        assert reachable.heard(kernel, links, [FloatingAddress("10.99.0.13/24", "eth0")]) is None
+        assert reachable.heard(kernel, links, [FloatingAddress("10.99.0.5/24", "eth7")]) is None
+
+
+def test_what_the_kernel_takes_as_its_own_is_known(network):
+    with network.inside("salt1"), netlink.Netlink() as kernel:
+        index = kernel.links()["eth0"].index
+        assert kernel.is_local(FloatingAddress("10.99.0.11/24", "eth0"))
+        assert not kernel.is_local(GATEWAY) and not kernel.is_local(FloatingAddress("192.0.2.1/24", "eth0"))
+        assert kernel.is_local(FloatingAddress("fd99::11/64", "eth0"), index)
+
+
+@EACH
+def test_an_address_with_a_lifetime_goes_by_itself_unless_it_is_given_another(network, floating):
+    hold(network, "salt1", floating, lifetime=60)
+    assert 50 < network.address("salt1", floating.ip)["valid_life_time"] <= 60
+    with network.inside("salt1"), Holder(BOTH) as holder:
+        assert holder.limit(100) == [floating.address]
+        assert 90 < network.address("salt1", floating.ip)["valid_life_time"] <= 100
+        assert holder.limit(100, []) == []
+        assert holder.limit(None) == [floating.address]
+    assert network.address("salt1", floating.ip)["valid_life_time"] == 0xFFFFFFFF
+
+
+def test_an_address_that_goes_while_it_is_given_a_lifetime_is_not_made_anew(network, monkeypatch):
+    """The kernel would add it at such a request, and this node may have no right to it any more."""
+    hold(network, "salt1", GATEWAY, lifetime=60)
+    add = Holder._add
+
+    def late(holder, one, *how):
+        network.ip("salt1", "address", "del", GATEWAY.address, "dev", "eth0")
+        time.sleep(0.02)  # the kernel counts the moments of addresses in hundredths of a second
+        return add(holder, one, *how)
+
+    monkeypatch.setattr(Holder, "_add", late)
+    with network.inside("salt1"), Holder([GATEWAY]) as holder:
+        assert holder.limit(60) == []
+    assert network.address("salt1", GATEWAY.ip) is None
