@@ -59,14 +59,19 @@ class Standby:
         return self.status
 
     def opened(self):
-        """What this process has open below the node's folder."""
-        found = []
+        """What this process has open below the node's folder, by number."""
+        found = {}
         for name in os.listdir("/proc/self/fd"):
             try:
-                found.append(os.readlink(f"/proc/self/fd/{name}"))
+                found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
             except FileNotFoundError:
                 continue
-        return [one for one in found if one.startswith(str(self.root))]
+        return {number: one for number, one in found.items() if one.startswith(str(self.root))}
+
+    def let_go(self):
+        """The process of an rsync ends, and what it had open is closed with it."""
+        for number in self.opened():
+            os.close(number)
 
     def long_way(self):
         """As ``peer_requests.rsync`` goes it."""
@@ -91,16 +96,9 @@ class Standby:
 
 @pytest.fixture
 def standby(tmp_path, monkeypatch):
-    before = set(os.listdir("/proc/self/fd"))
     made = Standby(tmp_path, monkeypatch)
     yield made
-    # The process of an rsync ends; the folders that it had open are closed with it.
-    for name in set(os.listdir("/proc/self/fd")) - before:
-        try:
-            if os.readlink(f"/proc/self/fd/{name}").startswith(str(tmp_path)):
-                os.close(int(name))
-        except FileNotFoundError:
-            continue
+    made.let_go()
 
 
 @pytest.fixture
@@ -111,19 +109,19 @@ def before(standby):
     assert standby.long_way() == 0
     for seen in (standby.given, standby.folders, standby.writing, standby.open):
         del seen[0]
+    standby.let_go()
     return standby
 
 
 def test_the_next_one_gets_the_same_folders_open_and_the_same_answer(before):
-    left = before.opened().count(str(before.below))
     assert before.again() == 0
     before_it, now = before.given
     assert before_it == now
     folders = sorted([str(before.data), str(before.member.volatile / replicated.IN_STEP)])
     assert [sorted(each) for each in before.folders] == [folders] * 2
     # Nobody can unmount what is below, or give its number to another, while it runs.
-    assert before.open[1].count(str(before.below)) == left + 1
-    assert before.opened().count(str(before.below)) == left
+    assert list(before.open[1].values()).count(str(before.below)) == 1
+    assert str(before.below) not in before.opened().values()
 
 
 def test_others_know_of_it_while_it_writes_and_no_longer(before):
@@ -295,6 +293,30 @@ def test_many_paths_have_no_short_way(standby):
     assert len(standby.folders[0]) == admission.FEW + 1 and not standby.kept.exists()
 
 
+@pytest.mark.parametrize(("paths", "kept"), [(admission.FEW - 3, True), (admission.FEW - 2, False)])
+def test_what_is_opened_beside_the_paths_counts_as_well(standby, paths, kept):
+    """One for each path, the one of being in step, and what is mounted below: few enough to be quick."""
+    (standby.root / "srv/many").mkdir()
+    names = ["/srv/data", *(f"/srv/many/{number}" for number in range(paths - 1))]
+    for path in names[1:]:
+        (standby.root / path[1:]).mkdir()
+    standby.member.config["replicate"] = [{"path": path} for path in names]
+    standby.long_way(), standby.long_way()
+    assert standby.kept.exists() is kept
+
+
+def test_a_full_run_refuses_one_file_alone(standby, monkeypatch):
+    """The folder for the moment of being in step cannot be made."""
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    incoming.announce(standby.member)
+    monkeypatch.setattr(admission.files, "make_folder", full)
+    assert admission.serve(standby.member) == 0
+    assert standby.folders == [[str(standby.data)]]
+
+
 def test_where_nothing_was_asked_before_the_gate_nothing_is_kept(standby):
     incoming.announce(standby.member)
     assert [admission.serve(standby.member) for _ in range(2)] == [0, 0]
@@ -341,20 +363,54 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_one_that_is_missing(before)
 # --- the daemon ---------------------------------------------------------------------------------------
 
 
+class Daemon:
+    """
+    It runs in a folder, with a function in the place of rsync.
+
+    However wrong the code is: the child ends with this, and this process neither ends nor becomes another.
+    """
+
+    def __init__(self, folder, monkeypatch):
+        self._folder, self._own = folder, os.getpid()
+        self.told = []
+        signal.signal(signal.SIGTERM, lambda *_: self.told.append("to end"))
+        stand_in = types.SimpleNamespace(**{**vars(os), "execv": self._execv, "_exit": self._exit})
+        monkeypatch.setattr(admitted, "os", stand_in)
+
+    def run(self, does):
+        self._does = does
+        try:
+            return admitted.run(str(self._folder), b"[module]\npath = /proc/self/fd/100\n")
+        finally:
+            if os.getpid() != self._own:
+                os._exit(99)
+
+    def _execv(self, program, words):
+        assert os.getpid() != self._own
+        (self._folder / "words").write_text("\n".join([program, *words]))
+        self._does(words)
+
+    def _exit(self, status):
+        assert os.getpid() != self._own
+        os._exit(status)
+
+    def tell_it_to_end(self, _words):
+        """The whole group is told, and rsync takes its time for its temporary file."""
+        while not is_waiting(self._own):
+            assert os.getppid() == self._own
+        os.kill(self._own, signal.SIGTERM)
+        os._exit(20)
+
+
+def is_waiting(pid):
+    with open(f"/proc/{pid}/stat") as handle:
+        return handle.read().rpartition(")")[2].split()[0] == "S"
+
+
 @pytest.fixture
 def daemon(tmp_path, monkeypatch):
-    """A function that runs it in a folder, with a function in the place of rsync."""
     handler = signal.getsignal(signal.SIGTERM)
-
-    def run(does):
-        def execv(program, words):
-            (tmp_path / "words").write_text("\n".join([program, *words]))
-            does(words)
-
-        monkeypatch.setattr(admitted, "os", types.SimpleNamespace(**{**vars(os), "execv": execv}))
-        return admitted.run(str(tmp_path), b"[module]\npath = /proc/self/fd/100\n")
-
-    yield run
+    yield Daemon(tmp_path, monkeypatch)
     signal.signal(signal.SIGTERM, handler)
 
 
@@ -365,7 +421,7 @@ def test_the_daemon_gets_a_configuration_of_its_own_that_goes_with_it(daemon, tm
         (tmp_path / "mode").write_text(oct(stat.S_IMODE(os.stat(place).st_mode)))
         os._exit(0)
 
-    assert daemon(rsync) == 0
+    assert daemon.run(rsync) == 0
     program, *words = (tmp_path / "words").read_text().splitlines()
     place = tmp_path / f"rsyncd-{os.getpid()}.conf"
     assert program == "/usr/bin/rsync"
@@ -375,31 +431,23 @@ def test_the_daemon_gets_a_configuration_of_its_own_that_goes_with_it(daemon, tm
     assert not place.exists()
 
 
-def is_waiting(pid):
-    with open(f"/proc/{pid}/stat") as handle:
-        return handle.read().rpartition(")")[2].split()[0] == "S"
-
-
-def told_to_end(_words):
-    """The whole group is told, and rsync takes its time for its temporary file."""
-    while not is_waiting(os.getppid()):
-        pass
-    os.kill(os.getppid(), signal.SIGTERM)
-    os._exit(20)
-
-
 @pytest.mark.parametrize(
     ("does", "status"),
     [
         pytest.param(lambda _: os._exit(0), 0, id="all"),
         pytest.param(lambda _: os._exit(24), 24, id="something had vanished"),
         pytest.param(lambda _: os.kill(os.getpid(), signal.SIGKILL), 137, id="killed"),
-        pytest.param(told_to_end, 20, id="told to end: it ends after rsync"),
         pytest.param(lambda _: None, 127, id="there is no rsync"),
     ],
 )
 def test_how_the_daemon_ends(daemon, does, status):
-    assert daemon(does) == status
+    assert daemon.run(does) == status
+
+
+def test_who_is_told_to_end_ends_after_its_rsync(daemon):
+    """It is the one that was announced: as long as it lives, somebody may write."""
+    assert daemon.run(daemon.tell_it_to_end) == 20
+    assert daemon.told == [], "it would have ended at once"
 
 
 def test_a_folder_for_the_daemon_has_a_number_that_it_does_not_use_itself(tmp_path):
