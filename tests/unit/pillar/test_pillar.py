@@ -606,6 +606,18 @@ def test_what_is_wrong_with_a_fence_agent_is_named_without_a_password(entry, wor
     assert "s3cret" not in found
 
 
+@pytest.mark.parametrize(
+    ("entry", "key", "found"),
+    [
+        ({"agent": "/tmp/agent"}, "fence.nodes.salt1.agent", "/tmp/agent"),
+        ({"options": {"password": ["s"]}}, "fence.nodes.salt1.options.password", "a value that is not shown"),
+    ],
+)
+def test_whatever_else_is_wrong_with_a_fence_agent_is_shown(entry, key, found):
+    (problem,) = check.problems({"salt": pair(**fenced(**entry))})
+    assert (problem["key"], json.loads(problem["found"])) == (key, found)
+
+
 def test_only_a_node_of_the_pair_is_switched_off():
     data = pair(fence={"nodes": {"salt9": {"agent": "fence_dummy"}}})
     (found,) = check.problems({"salt": data})
