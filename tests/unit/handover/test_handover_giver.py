@@ -356,3 +356,45 @@ def test_a_node_that_has_changed_hands_since_gives_nothing_away(world, change):
     with pytest.raises(Refused, match="salt2 has changed hands on its own"):
         world.far_end("commit", samples.RUN)
     assert world.members["salt2"].ledger.read() == before and world.phase() == "released"
+
+
+@pytest.mark.parametrize("phase", ["released", "taken back"])
+def test_a_handover_whose_addresses_come_back_is_not_ended_beside_that(world, phase):
+    """Its end would stop the timer that brings them back."""
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    if phase == "taken back":
+        world.far_end("take_back", samples.RUN)
+    with pytest.raises(Refused, match="salt2 serves salt again, or is about to"):
+        world.far_end("disarm", samples.RUN)
+    assert world.phase() == phase
+    world.deadline()
+    assert world.serving() == "salt2"
+
+
+def test_another_runs_handover_is_not_ended(world):
+    world.far_end("arm", samples.RUN, 10.0)
+    with pytest.raises(Refused, match=f"is not that of run {samples.OTHER_RUN}"):
+        world.far_end("disarm", samples.OTHER_RUN)
+    assert world.phase() == "armed" and world.timer
+
+
+@pytest.mark.parametrize(
+    ("committed", "runs"),
+    [
+        pytest.param(False, True, id="released: its ledger still names it active"),
+        pytest.param(True, False, id="given away: the other node has it"),
+    ],
+)
+def test_a_pair_without_addresses_has_none_to_take_back(working, committed, runs):
+    working.members["salt2"].config["floating_ips"] = []
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    working.release()
+    if committed:
+        working.far_end("commit", samples.RUN)
+    said = working.far_end("take_back", samples.RUN)
+    assert said == "salt has no addresses to take back." and working.phase() == "done"
+    assert (WORK in working.units["salt2"]) is runs
+    # Once more, by the timer: it is over.
+    assert "Nothing to take back" in working.far_end("take_back", samples.RUN)
