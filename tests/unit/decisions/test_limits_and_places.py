@@ -317,3 +317,33 @@ def test_a_path_of_a_line_or_two_is_said_whole(length, whole):
 def test_a_sentence_is_no_page_whatever_the_path():
     [problem] = limits.depth_problems([(4100, "/srv/" + "x" * 4000 + "/end")], "salt")
     assert problem.startswith("/srv/x") and "/end is to be" in problem and len(problem) < 700
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        ({}, {}, None),
+        ({"exists": False}, {"exists": False}, None),
+        ({"exists": False}, {}, "/srv/b on this node does not exist any more: lsyncd would delete"),
+        ({"empty": True}, {}, "/srv/b on this node is empty, and was not"),
+        ({"empty": True}, {"empty": True}, None),
+        ({"file_system": ROOT}, {}, "/srv/b on this node lies on /dev/vda1"),
+        (None, {}, None),
+    ],
+)
+def test_each_of_this_nodes_own_paths_is_judged_for_itself(now, before, words):
+    """Whatever is said, or not, of the one before it."""
+
+    def both(one, other):
+        found = {"/srv/a": fact(**one)["/srv/salt"], "/srv/c": fact()["/srv/salt"]}
+        if other is not None:
+            found["/srv/b"] = fact(**other)["/srv/salt"]
+        return found
+
+    for first, said in (({}, 0), ({"exists": False}, 1)):
+        problems = places.own_source_problems(both(first, now), both({}, before), "salt")
+        assert len(problems) == said + (words is not None)
+        assert words is None or problems[-1].startswith(words)
+    # One that was not there, or is not asked about, says nothing of those after it.
+    problems = places.own_source_problems(both({}, now), both({"exists": False}, before), "salt")
+    assert len(problems) == (words is not None)
