@@ -197,7 +197,8 @@ def test_a_program_that_cannot_start_or_does_not_end_is_named(how, program, said
 
 def test_what_is_started_to_go_on_has_a_session_of_its_own_and_holds_nothing_open(tmp_path):
     """A minion's job must not wait for it, and what ends its caller must not end it."""
-    script = "cut -d -f6 /proc/$$/stat > session.new; ls -l /proc/$$/fd > files.new; mv files.new files"
+    script = "read -r _ _ _ _ _ session _ < /proc/$$/stat; echo $session > session.new; "
+    script += "ls -l /proc/$$/fd > files.new; mv files.new files"
     before = os.getcwd()
     os.chdir(tmp_path)
     try:
