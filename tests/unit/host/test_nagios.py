@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import shutil
 import subprocess
 import threading
@@ -62,6 +63,9 @@ class Nagios:
         program = folder / "nagios4"
         shutil.copy("/bin/sleep", program)
         self.process = subprocess.Popen([str(program), "600"])
+        # On a busy machine it has no command line yet, as one that is dead.
+        while not pathlib.Path(f"/proc/{self.process.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
         self._reader = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)
         self._ends = threading.Event()
         self.write()

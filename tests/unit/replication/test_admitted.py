@@ -444,6 +444,25 @@ def test_how_the_daemon_ends(daemon, does, status):
     assert daemon.run(does) == status
 
 
+def test_the_child_is_rsync_or_nothing(daemon, tmp_path, monkeypatch):
+    """Whatever becomes of that, it is no second one of its parent."""
+
+    class Ended(Exception):
+        pass
+
+    def end(status):
+        raise Ended(status)
+
+    became = []
+    monkeypatch.setattr(admitted.os, "fork", lambda: 0)
+    monkeypatch.setattr(admitted.os, "execv", lambda *arguments: became.append(arguments))
+    monkeypatch.setattr(admitted.os, "_exit", end)
+    with pytest.raises(Ended, match="127"):
+        daemon.run(None)
+    configuration = f"--config={tmp_path}/rsyncd-{os.getpid()}.conf"
+    assert became == [("/usr/bin/rsync", ["rsync", "--server", "--daemon", configuration, "."])]
+
+
 def test_who_is_told_to_end_ends_after_its_rsync(daemon):
     """It is the one that was announced: as long as it lives, somebody may write."""
     assert daemon.run(daemon.tell_it_to_end) == 20
