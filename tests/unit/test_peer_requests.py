@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import re
+import sys
 
 import pytest
 import samples
@@ -21,9 +22,12 @@ from failback.handover import giver
 from failback.handover import takeover
 from failback.host import files
 from failback.host import owner
+from failback.host import system
 from failback.host.paths import Paths
 from failback.pair import Member
+from failback.replication import admission
 from failback.replication import admitted
+from failback.replication import incoming
 from failback.replication import replicated
 from failback.state import ledger
 from failback.state import runs
@@ -32,7 +36,11 @@ ALLOWED = {
     "rsync --server --daemon .": ["rsync"],
     "verify --server --daemon .": ["verify"],
     "report": ["report"],
+    "ready": ["ready"],
     "yield 7": ["yield", "7"],
+    "serve-on 7": ["serve-on", "7"],
+    "carried 999999999999": ["carried", "999999999999"],
+    "promise 0": ["promise", "0"],
     "handover 20261122T183000-recover-salt-4f2a": ["handover", samples.RUN],
     "journal 20261122T183000-recover-salt-4f2a": ["journal", samples.RUN],
     "guests": ["guests"],
@@ -125,6 +133,7 @@ def test_what_nobody_may_ask_for(command):
 #: What lines are made of: every word of the table, what a shell takes for more, and what nobody should see.
 PIECES = [
     *("rsync", "--server", "--daemon", ".", "git-receive-pack", "report", "yield", "handover", "guests"),
+    *("ready", "serve-on", "carried", "promise"),
     *("libvirt", "journal", "sh", "-c", "failback", "far-end", "salt", "7", "9" * 13, "0x10", samples.RUN),
     *("/srv/git/site.git", "/etc/shadow", "..", "--config=/tmp/x", "-e", "--help", "\u0667", "\x1b[2J"),
     *(
@@ -154,7 +163,8 @@ FORMS = {
     "verify": re.compile(r""),
     "report": re.compile(r""),
     "guests": re.compile(r""),
-    "yield": re.compile(r"[0-9]{1,12}", re.ASCII),
+    "ready": re.compile(r""),
+    **dict.fromkeys(("yield", "serve-on", "carried", "promise"), re.compile(r"[0-9]{1,12}", re.ASCII)),
     "handover": runs.ID,
     "libvirt": runs.ID,
     "journal": runs.ID,
@@ -298,3 +308,79 @@ def test_libvirt_is_for_the_run_that_owns_the_lock_alone(tmp_path, monkeypatch):
     files.write_json(paths.pair_config("salt"), {**config, "vms": []})
     with pytest.raises(Refused, match="has no virtual machines"):
         peer_requests.main(Member("salt", paths), f"libvirt {samples.RUN}")
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "answers", "given", "printed"),
+    [
+        ("ready", "readiness.record.read", {"ready": True}, (), '{"ready": true}'),
+        ("ready", "readiness.record.read", None, (), "{}"),
+        ("yield 7", "handover.takeover.yield_to", "salt2 steps down", (7, "salt1"), "salt2 steps down"),
+        ("serve-on 7", "handover.claims.serve_on", 8, (7,), '{"generation": 8}'),
+        ("carried 7", "handover.claims.carried", None, (7,), ""),
+        ("promise 7", "lease.right.promise", 9.5, (7,), '{"promised": 9.5}'),
+        ("guests", "guests.virsh.facts", {"idm": {}}, (), '{"idm": {}}'),
+        ("report", "report.report", {"node": "salt2"}, (), '{"node": "salt2"}'),
+    ],
+)
+def test_what_is_asked_for_is_done_and_its_answer_printed(
+    member, monkeypatch, capsys, command, place, answers, given, printed
+):
+    asked = []
+    monkeypatch.setattr(f"failback.{place}", lambda *arguments: asked.append(arguments) or answers)
+    assert peer_requests.main(member, command) == 0
+    assert asked == [(member, *given)]
+    assert capsys.readouterr().out.strip() == printed
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (f"handover {samples.RUN}", "handover.giver.serve"),
+        (f"journal {samples.RUN}", "journal.service.relay"),
+    ],
+)
+def test_what_goes_on_over_the_connection_gets_both_its_streams(member, monkeypatch, command, place):
+    asked = []
+    monkeypatch.setattr(f"failback.{place}", lambda *arguments: asked.append(arguments))
+    peer_requests.main(member, command)
+    assert asked == [(member, samples.RUN, sys.stdin, sys.stdout)]
+
+
+def test_a_comparison_has_the_lowest_priority_before_it_begins(member, monkeypatch):
+    order = []
+    monkeypatch.setattr(os, "setpriority", lambda *arguments: order.append(arguments))
+    monkeypatch.setattr(system, "run", lambda words, *_: order.append(words))
+    monkeypatch.setattr(os, "execv", lambda program, words: order.append(program))
+    peer_requests.main(member, "verify --server --daemon .")
+    assert order == [
+        (os.PRIO_PROCESS, 0, 19),
+        ["ionice", "-t", "-c", "3", "-p", str(os.getpid())],
+        "/usr/bin/rsync",
+    ]
+
+
+def test_who_only_reads_is_not_taken_for_one_that_writes(member):
+    """A takeover would wait for it, or end it."""
+    peer_requests.main(member, "rsync --server --daemon .")
+    assert incoming.writing(member) is False and incoming.mark(member) is not None
+    assert member.became
+
+
+def test_one_that_may_write_is_announced_before_the_ledger_is_read(member, monkeypatch):
+    """Who changes it in between ends this process."""
+    order = []
+    monkeypatch.setattr(incoming, "announce", lambda member: order.append("announced"))
+    monkeypatch.setattr(admission, "facts", lambda member: order.append("facts"))
+    monkeypatch.setattr(type(member.ledger), "read", lambda ledger: order.append("ledger"))
+    peer_requests.main(member, "rsync --server --daemon .")
+    assert order == ["announced", "facts", "ledger"]
+
+
+def test_a_path_that_lies_elsewhere_is_named_and_not_served(member, monkeypatch, capsys):
+    (member.paths.root / "srv/salt").mkdir(parents=True)
+    samples.lies_elsewhere(member)
+    peer_requests.main(member, "rsync --server --daemon .")
+    text = pathlib.Path(rsync_configuration(member)).read_text()
+    assert "/srv/salt" not in text and "read only = no" not in text
+    assert "/srv/salt" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from failback.decisions.conflicts import NEWER
         pytest.param(1000, 400, 1000, HERE, id="at that very moment"),
         pytest.param(1100, None, 1000, HERE, id="here alone"),
         pytest.param(1100, 1200, 1000, BOTH, id="changed on both, newer there"),
+        pytest.param(1100, 1000, 1000, BOTH, id="changed on both, there at that very moment"),
         pytest.param(1200, 1100, 1000, BOTH, id="changed on both, newer here"),
         pytest.param(995, None, 1000, BEFORE, id="made just before, and not carried"),
         pytest.param(990, None, 1000, BEFORE, id="at the edge of that"),

@@ -99,6 +99,32 @@ def test_a_person_s_word_that_the_other_host_is_off_is_enough(there):
     assert (plan.action, plan.source, plan.refusal) == (guests.START, None, None)
 
 
+#: virDomainPausedReason in include/libvirt/libvirt-domain.h, and a word of what is said.
+PAUSED = {
+    "VIR_DOMAIN_PAUSED_USER": (1, "by a person"),
+    "VIR_DOMAIN_PAUSED_MIGRATION": (2, "in a migration"),
+    "VIR_DOMAIN_PAUSED_SAVE": (3, "saved"),
+    "VIR_DOMAIN_PAUSED_DUMP": (4, "dumped"),
+    "VIR_DOMAIN_PAUSED_IOERROR": (5, "I/O error"),
+    "VIR_DOMAIN_PAUSED_WATCHDOG": (6, "watchdog"),
+    "VIR_DOMAIN_PAUSED_FROM_SNAPSHOT": (7, "from a snapshot"),
+    "VIR_DOMAIN_PAUSED_SHUTTING_DOWN": (8, "shuts down"),
+    "VIR_DOMAIN_PAUSED_SNAPSHOT": (9, "for a snapshot"),
+    "VIR_DOMAIN_PAUSED_CRASHED": (10, "crashed"),
+    "VIR_DOMAIN_PAUSED_STARTING_UP": (11, "starts"),
+    "VIR_DOMAIN_PAUSED_POSTCOPY": (12, "in a migration"),
+    "VIR_DOMAIN_PAUSED_POSTCOPY_FAILED": (13, "a migration failed"),
+    "VIR_DOMAIN_PAUSED_API_ERROR": (14, "disk"),
+    "VIR_DOMAIN_PAUSED_UNKNOWN": (0, "unknown reason"),
+}
+
+
+@pytest.mark.parametrize(("reason", "words"), PAUSED.values(), ids=list(PAUSED))
+def test_why_a_guest_is_paused_is_said_in_words(reason, words):
+    both = decide(host(guest("paused", reason)), host(guest("paused", reason)))
+    assert words in both.refusal
+
+
 @pytest.mark.parametrize("reason, action", [(2, "resume"), (14, "resume"), (1, None), (5, None)])
 def test_what_a_migration_from_a_dead_host_has_left_goes_on(reason, action):
     plan = decide(host(guest("paused", reason)), SILENT, fenced=True)

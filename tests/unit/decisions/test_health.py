@@ -223,6 +223,14 @@ def test_what_counts_most(levels, level):
     assert health.worst(levels) == level
 
 
+def test_facts_and_looks_of_a_moment_ago_are_not_younger_than_now():
+    """Noted while somebody looked: no figure is below nothing."""
+    found = judged(known("salt2"), {"gateway-ip": {**WATCH["gateway-ip"], "updated": NOW + 0.5}}, age=-0.2)
+    assert found.figures["facts_age"] == (0.0, "s") and found.figures["watch_age"] == (0.0, "s")
+    found = judged(known("salt2"), age=0.2)
+    assert found.figures["facts_age"] == (0.2, "s") and found.figures["watch_age"] == (4.0, "s")
+
+
 def sampled(facts, watches=WATCH):
     text = metrics.text([(facts, 3.0)], watches, NOW)
     return text, dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -245,6 +253,17 @@ def test_the_figures_for_prometheus():
     # Nothing is made up.
     assert "failback_verify_age_seconds" not in text and "etcd" not in text
     assert "failback_ready" not in sampled(known("salt2", readiness={**READY, "ready": None}))[0]
+
+
+@pytest.mark.parametrize(
+    ("address", "seconds"),
+    [({"silent_seconds": 7.5}, "7.5"), ({"silent_seconds": None}, "0"), ({}, "0"), ({"held": True}, None)],
+)
+def test_how_long_an_address_has_been_silent(address, seconds):
+    pairs = {"salt": {"addresses": {"salt-gw": address}}}
+    _, found = sampled(known("salt2"), {"gateway-ip": {"updated": NOW, "pairs": pairs}})
+    name = 'failback_address_silent_seconds{pair="salt",node="salt2",address="salt-gw"}'
+    assert found.get(name) == seconds
 
 
 def test_each_metric_is_declared_once_and_a_name_can_break_nothing():

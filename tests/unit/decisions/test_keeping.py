@@ -63,6 +63,7 @@ def test_what_it_had_is_what_it_had_in_its_present_generation(seen, generation, 
         ([(1, 4, "ab"), (5.5, 4, "a")], 6.4, False),
         ([(1, 4, "ab"), (5.5, 4, "a")], 6.5, True),
         ([(1, 4, "ab"), (5.5, 4, "a"), (6, 4, "a")], 6.4, False),
+        ([(1, 4, "ab"), (7.0, 4, "a")], 7.1, False),
         # It had stood still, and does not know when the address went.
         ([(1, 4, "ab"), (7.1, 4, "a")], 7.2, True),
         ([(1, 4, "ab"), (2, 4, "a"), (60, 4, "ab"), (64, 4, "b")], 64.1, False),

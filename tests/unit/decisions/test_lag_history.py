@@ -37,6 +37,12 @@ def test_what_was_written_is_read(hours):
     assert lag_history.from_list(lag_history.as_list(hours)) == hours
 
 
-@pytest.mark.parametrize("entries", [None, {}, "x", [1], [[1]], [[1, "x"]], [[True, 1]], [[1, float("nan")]]])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        *(None, {}, "x", [1], [[1]], [[1, 2, 3]], [[1, "x"]], [[True, 1]], [[1, float("nan")]]),
+        *([[1, float("inf")]], [[1, 1e12]], [[-1e12, 1]]),
+    ],
+)
 def test_what_is_no_history_has_nothing_to_say(entries):
     assert lag_history.from_list(entries) == {}

@@ -56,6 +56,7 @@ def test_there_is_time_to_ask_the_other_node_before_a_right_runs_out():
     for ttl in (6.0, 10.0, 30.0):
         spent = ttl * (lease.RENEW_AFTER + lease.ASK_ETCD_WITHIN + lease.ASK_PEER_WITHIN)
         assert spent < ttl - lease.MARGIN
+        assert lease.Right(4, 100.0, ttl).in_force(100.0 + spent)
 
 
 # --- who may write himself into the lease

@@ -288,6 +288,62 @@ def test_a_path_too_long_for_the_backup_is_named(longest, named):
     assert all("would be lost" in problem and problem.endswith("pair.plan salt") for problem in problems)
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (1024**2 - 1024, "1023.0 KiB"),
+        (1024**2, "1.0 MiB"),
+        (5 * 1024**3, "5.0 GiB"),
+        (1536 * 1024**3, "1.5 TiB"),
+        (2048 * 1024**4, "2048.0 TiB"),
+    ],
+)
+def test_sizes_are_said_as_people_read_them(number, words):
+    [problem] = limits.room_problems([room(bytes=10**18, free=number, size=10)], "salt")
+    assert f"/var has {words} free" in problem
+
+
+@pytest.mark.parametrize(("length", "whole"), [(240, True), (241, False)])
+def test_a_path_of_a_line_or_two_is_said_whole(length, whole):
+    path = "/srv/" + "x" * (length - 9) + "/end"
+    [problem] = limits.depth_problems([(4100, path)], "salt")
+    assert problem.startswith(path) is whole
+    assert whole or problem.startswith(f"{path[:120]} … {path[-120:]} is to be")
+
+
 def test_a_sentence_is_no_page_whatever_the_path():
     [problem] = limits.depth_problems([(4100, "/srv/" + "x" * 4000 + "/end")], "salt")
     assert problem.startswith("/srv/x") and "/end is to be" in problem and len(problem) < 700
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "words"),
+    [
+        ({}, {}, None),
+        ({"exists": False}, {"exists": False}, None),
+        ({"exists": False}, {}, "/srv/b on this node does not exist any more: lsyncd would delete"),
+        ({"empty": True}, {}, "/srv/b on this node is empty, and was not"),
+        ({"empty": True}, {"empty": True}, None),
+        ({"file_system": ROOT}, {}, "/srv/b on this node lies on /dev/vda1"),
+        (None, {}, None),
+    ],
+)
+def test_each_of_this_nodes_own_paths_is_judged_for_itself(now, before, words):
+    """Whatever is said, or not, of the one before it."""
+
+    def both(one, other):
+        found = {"/srv/a": fact(**one)["/srv/salt"], "/srv/c": fact()["/srv/salt"]}
+        if other is not None:
+            found["/srv/b"] = fact(**other)["/srv/salt"]
+        return found
+
+    for first, said in (({}, 0), ({"exists": False}, 1)):
+        problems = places.own_source_problems(both(first, now), both({}, before), "salt")
+        assert len(problems) == said + (words is not None)
+        assert words is None or problems[-1].startswith(words)
+    # One that was not there, or is not asked about, says nothing of those after it.
+    problems = places.own_source_problems(both({}, now), both({"exists": False}, before), "salt")
+    assert len(problems) == (words is not None)

@@ -205,6 +205,17 @@ def test_what_a_file_gives_its_interfaces(what):
     assert [(one.interface, one.address, one.line) for one in network_files.taken(kind, text)] == wanted
 
 
+def test_a_line_that_is_half_a_section_begins_none():
+    text = "[Match]\nName=eth0\n[Address]\nPeer]\n[Rou\nAddress=10.0.0.5/24\n"
+    assert [one.address for one in network_files.taken("systemd-networkd", text)] == ["10.0.0.5"]
+
+
+@pytest.mark.parametrize("text", ["[10.0.0.5/24, ]", "[ , 10.0.0.5/24]", "[,,10.0.0.5/24,,]"])
+def test_a_comma_too_many_is_no_address(text):
+    text = f"network: {{ethernets: {{eth0: {{addresses: {text}}}}}}}"
+    assert [one.address for one in network_files.taken("netplan", text)] == ["10.0.0.5"]
+
+
 @pytest.mark.parametrize("kind", network_files.READERS)
 @pytest.mark.parametrize("text", ["", "\0\xff", "[", "a: [}", "iface", "Address=", "IPADDR=", '- "', "a\\"])
 def test_what_is_no_such_file_gives_nothing(kind, text):

@@ -8,6 +8,8 @@ from leased_world import leased_world
 
 from failback.decisions import lease
 from failback.errors import FailbackError
+from failback.errors import Refused
+from failback.errors import Unavailable
 from failback.guard import actions
 from failback.guard import loop
 from failback.handover import phases
@@ -18,6 +20,8 @@ from failback.peer import ssh
 from failback.state import ledger
 
 WORK = "work.service"
+#: The world has a stand-in: nobody installs a release in it.
+MARK = loop._mark
 
 
 class Device:
@@ -369,3 +373,288 @@ def test_on_a_node_that_does_not_serve_a_right_that_is_over_is_forgotten(world, 
     guarded.run(1)
     found = right.read(world.members["salt1"])
     assert (found.right, found.released) == (None, None)
+
+
+# --- the loop -----------------------------------------------------------------------------------------
+
+
+class Running:
+    """The guard of one node with its threads, and a plan of what happens at its steps."""
+
+    def __init__(self, world, node, monkeypatch):
+        self.world, self.node = world, world.nodes[node]
+        monkeypatch.setattr(actions, "limit", lambda *_: [])
+        self.device, self.steps, self.plan = Device(), 0, {}
+        with world.on(node) as member:
+            self.guard = loop.Guard(member, self.device)
+        real = self.guard.step
+
+        def step():
+            self.steps += 1
+            self.plan.pop(self.steps, lambda: None)()
+            real()
+
+        monkeypatch.setattr(self.guard, "step", step)
+
+    def run(self, steps=None):
+        """Until it ends; it is told to after so many steps."""
+        if steps is not None:
+            self.plan[steps] = self.guard.end
+        begun = self.world.now
+        process = self.world.start("guard", self.node, self.guard.run)
+        self.world.engine.wait(begun + 3600, [process])
+        assert process.finished and process.error is None, process.error
+        return self.world.now - begun
+
+    def said(self, words):
+        return [sentence for _, sentence in self.node.log if words in sentence]
+
+
+@pytest.fixture
+def running(world, monkeypatch):
+    return Running(world, "salt2", monkeypatch)
+
+
+def test_it_looks_four_times_a_second_and_ends_when_it_is_told_to(running):
+    assert running.run(steps=41) <= 40 * loop.LOOK_EVERY
+    assert running.steps == 41 and not running.said("starts anew")
+    assert right.in_force(running.world.members["salt2"]) is not None
+    assert running.world.serving() == "salt2"
+
+
+def test_an_end_is_not_waited_for(running):
+    """systemd stops it: it must not be killed for the quarter of a second that it sleeps."""
+    running.guard.end()
+    assert running.run() == 0 and running.steps == 0
+
+
+@pytest.mark.parametrize("error", [FailbackError("no kernel"), OSError(28, "No space left on device")])
+def test_a_step_that_fails_is_said_and_followed_by_the_next(running, error):
+    def fail():
+        raise error
+
+    running.plan[2] = fail
+    running.run(steps=6)
+    assert running.steps == 6 and running.said(f"salt: {error}")
+
+
+def new_configuration(member):
+    with open(member.paths.pair_config("salt"), "a") as opened:
+        opened.write("\n")
+
+
+def new_release(member):
+    member.paths.release.unlink()
+    member.paths.release.symlink_to("releases/another one")
+
+
+def no_configuration(member):
+    member.paths.pair_config("salt").unlink()
+
+
+@pytest.mark.parametrize("change", [new_configuration, new_release, no_configuration])
+def test_it_ends_when_its_configuration_or_its_program_is_another(world, monkeypatch, change):
+    member = world.members["salt2"]
+    member.paths.release.parent.mkdir(parents=True, exist_ok=True)
+    member.paths.release.symlink_to("releases/one")
+    monkeypatch.setattr(loop, "_mark", MARK)
+    running = Running(world, "salt2", monkeypatch)
+    running.plan[3] = lambda: change(member)
+    running.run()
+    assert running.steps == 3
+    assert running.said("the configuration or the program has changed, the guard starts anew")
+    assert world.serving() == "salt2"
+
+
+def test_at_its_end_the_watchdog_is_left(world, monkeypatch):
+    """Nobody feeds it until the next guard comes: it would reset a node that serves."""
+    world.members["salt2"].config["lease"]["watchdog"] = True
+    running = Running(world, "salt2", monkeypatch)
+    armed = []
+    running.plan[9] = lambda: armed.append(running.device.armed)
+    running.run(steps=10)
+    assert armed == [True] and running.device.armed is False
+
+
+def test_what_goes_on_failing_is_said_once_a_minute(running):
+    running.world.cluster.gone = True
+    running.run(steps=4 * 130)
+    assert 2 <= len(running.said("etcd does not answer")) <= 4
+
+
+def test_what_fails_again_after_it_went_well_is_said_at_once(running):
+    def gone(value):
+        return lambda: setattr(running.world.cluster, "gone", value)
+
+    running.plan.update({1: gone(True), 20: gone(False), 60: gone(True)})
+    running.run(steps=90)
+    assert len(running.said("etcd does not answer")) == 2
+
+
+def test_a_mistake_of_its_own_is_called_one_and_the_guard_goes_on(running, monkeypatch):
+    real, calls = right.renew, []
+
+    def renew(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("revision")
+        return real(*arguments)
+
+    monkeypatch.setattr(right, "renew", renew)
+    running.run(steps=60)
+    assert running.said("KeyError: 'revision'. This is a mistake of Failback itself.")
+    assert len(calls) > 1 and running.world.serving() == "salt2"
+
+
+def test_nobody_is_asked_twice_at_once(running, monkeypatch):
+    """etcd may take longer to answer than the guard to look again."""
+    real, asked = running.world.cluster.replace, []
+
+    def slowly(*arguments, **words):
+        asked.append(running.world.now)
+        running.world.engine.wait(running.world.now + 2)
+        return real(*arguments, **words)
+
+    monkeypatch.setattr(running.world.cluster, "replace", slowly)
+    running.run(steps=40)
+    assert len(asked) > 1 and all(later - one >= 2 for one, later in zip(asked, asked[1:]))
+    assert running.world.serving() == "salt2"
+
+
+def test_a_configuration_that_cannot_be_read_at_its_end_changes_nothing(world, monkeypatch):
+    monkeypatch.setattr(loop.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(loop.Guard, "run", lambda _: None)
+    with world.on("salt2") as member:
+        member.paths.pair_config("salt").write_text("torn")
+        assert loop.main(member) == 0
+    assert any("damaged" in sentence for _, sentence in world.nodes["salt2"].log)
+    assert right.place(world.members["salt2"]).exists()
+
+
+def test_systemd_may_stop_it(world, monkeypatch):
+    handlers, ended = {}, []
+    monkeypatch.setattr(loop.signal, "signal", lambda number, handler: handlers.update({number: handler}))
+    monkeypatch.setattr(loop.Guard, "end", lambda _: ended.append("ended"))
+    monkeypatch.setattr(
+        loop.Guard, "run", lambda _: [handlers[number](number, None) for number in sorted(handlers)]
+    )
+    with world.on("salt2") as member:
+        loop.main(member)
+    assert set(handlers) == {loop.signal.SIGTERM, loop.signal.SIGINT} and ended == ["ended"] * 2
+
+
+# --- what it does -------------------------------------------------------------------------------------
+
+
+def in_phase(phase):
+    return lambda world, member: phases.write_state(member, run="r", phase=phase, deadline=world.now + 20)
+
+
+def torn_handover(world, member):
+    phases.write_state(member, phase=phases.DONE)
+    phases._state_file(member).write_text("torn")
+
+
+def torn_pause(world, member):
+    member.pause.set(60, "a test")
+    member.pause.path.write_text("torn")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda *_: None, None),
+        (in_phase(phases.ARMED), None),
+        (in_phase(phases.DONE), None),
+        (in_phase(phases.RELEASED), "a handover is under way (run r)"),
+        (in_phase(phases.TAKING), "a handover is under way (run r)"),
+        (lambda world, member: member.pause.set(60, "a test"), "the watch is paused (a test)"),
+        (lambda world, member: member.pause.set(60, None), "the watch is paused (no reason given)"),
+        (torn_handover, "the state of a handover, is damaged"),
+        (torn_pause, "the pause of salt, is damaged"),
+    ],
+)
+def test_when_the_addresses_are_somebody_else_s_to_take(world, change, reason):
+    with world.on("salt2") as member:
+        change(world, member)
+        found = actions.busy(member)
+    assert reason in found if reason else found is None
+
+
+def test_addresses_that_it_does_not_have_are_missed_when_they_get_their_end(world):
+    with world.on("salt2") as member:
+        granted = right.read(member).right
+        assert actions.limit(member, granted, 8) == []
+        for address, holders in world.holders.items():
+            holders.discard("salt2")
+            assert actions.limit(member, granted, 8) == [address]
+        member.config["floating_ips"] = []
+        assert actions.limit(member, granted, 8) == []
+
+
+def test_a_node_that_stood_still_between_its_clock_and_the_kernel_releases(world):
+    """The kernel may have been given back what had run out."""
+    with world.on("salt2") as member:
+        granted = right.read(member).right
+        world.now += TTL
+        with pytest.raises(Unavailable, match="salt2 stood still while it renewed salt, and has released it"):
+            actions.limit(member, granted, 8)
+        assert world.serving() == "nobody"
+        # It has none by now, so nothing was given back.
+        assert len(actions.limit(member, granted, 8)) == 1
+
+
+@pytest.mark.parametrize("do", [actions.resume, lambda member: actions.put_back(member, 4)])
+@pytest.mark.parametrize("why", ["another node serves", "a newer generation", "nothing to do", "busy"])
+def test_nothing_is_taken_up_that_is_not_this_nodes_to_take_any_more(world, do, why):
+    for holders in world.holders.values():
+        holders.discard("salt2")
+    resumes = do is actions.resume
+    with world.on("salt2") as member:
+        released = {"generation": 4, "stopped": [], "ended": world.now}
+        right.change(member, released=released if resumes != (why == "nothing to do") else None)
+        if why == "another node serves":
+            member.ledger.write(ledger.Entry(5, "salt1", None, "a test"))
+        elif why == "a newer generation":
+            member.ledger.write(ledger.Entry(5, "salt2", None, "a test", admitted=False))
+        elif why == "busy":
+            member.pause.set(60, "a test")
+        if why == "busy":
+            with pytest.raises(Refused, match="yet: the watch is paused .a test."):
+                do(member)
+        else:
+            assert "its ledger has changed" in do(member)
+    assert world.serving() == "nobody"
+
+
+def test_a_service_that_does_not_stop_is_named_and_the_rest_stops(world, monkeypatch):
+    with world.on("salt2") as member:
+        right.change(member, right=right.SPENT)
+        actions.release(member, 4)
+        monkeypatch.setattr(actions.services, "stop_each", lambda config, running: ["work.service runs on."])
+        with pytest.raises(Unavailable, match="work.service runs on"):
+            actions.stop_services(member)
+        # Written down before: it is started again with the right.
+        assert right.read(member).released["stopped"] == [WORK]
+
+
+def test_what_was_stopped_starts_in_its_order_again(tmp_path, monkeypatch):
+    more = [{"name": name, "proof": None, "status": None} for name in (WORK, "later.service")]
+    world = leased_world(tmp_path, monkeypatch, active_services=more)
+    world.units["salt2"] = {WORK, "later.service", "lsyncd.service"}
+    started, real = [], actions.system.run
+    monkeypatch.setattr(
+        actions.system, "run", lambda argv, *rest, **more: started.append(argv) or real(argv, *rest, **more)
+    )
+    with world.on("salt2") as member:
+        right.change(member, right=right.SPENT)
+        actions.release(member, 4)
+        actions.stop_services(member)
+        # What a first attempt had stopped is not forgotten by a second one, which finds nothing.
+        actions.stop_services(member)
+        assert world.units["salt2"] == set()
+        world.now += 1
+        right.renew(member, 4)
+        actions.resume(member)
+    assert [one[4:] for one in started if "--no-block" in one] == [[WORK, "later.service", "lsyncd.service"]]
+    assert world.serving() == "salt2"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import types
 
 import pytest
 import samples
@@ -649,3 +650,209 @@ def test_an_answer_that_is_lost_leaves_no_two_nodes_in_one_generation(world, mon
         assert claims.heard(member)
     meet(world, "salt1")
     assert world.serving() == "salt2"
+
+
+# --- what a claim may have had ------------------------------------------------------------------------
+
+
+def test_a_claim_has_had_an_address_unless_it_is_noted_that_it_has_not(world):
+    world.lose_power("salt1")
+    with world.on("salt2") as member:
+        claims.begin(member, 6, "silence", None)
+        entry = member.ledger.read()
+        assert not claims.had_an_address(member, entry) and not claims.may_have_served(member, entry)
+        assert claims.had_an_address(member, {**entry, "generation": 7}), "the note is another claim's"
+        assert claims.had_an_address(member, {**entry, "unsaved": True})
+        assert claims.may_have_served(member, {**entry, "heard": True})
+        claims._note(member).write_text("torn")
+        assert claims.had_an_address(member, entry)
+        claims._note(member).unlink()
+        assert claims.had_an_address(member, entry)
+        claims.begin(member, 7, "silence", None)
+        claims.about_to_take(member, member.ledger.read())
+        assert claims.had_an_address(member, member.ledger.read())
+
+
+def test_a_claim_of_before_a_reboot_may_have_had_an_address(world, monkeypatch):
+    with world.on("salt2") as member:
+        claims.begin(member, 6, "silence", None)
+        monkeypatch.setattr(system, "boot_id", lambda: "the next boot")
+        assert claims.had_an_address(member, member.ledger.read())
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["no ledger", "another ledger"])
+def test_who_is_heard_when_the_pair_has_changed_hands_meanwhile_says_nothing(world, monkeypatch, gone):
+    """Between the look at the ledger and its lock."""
+    cut_off_claim(world)
+    with world.on("salt2") as member:
+        real = member.ledger.changing_hands
+
+        def changing_hands():
+            if gone:
+                member.ledger.path.unlink()
+            else:
+                member.ledger.write(ledger.Entry(7, "salt1", None, "a test"))
+            return real()
+
+        monkeypatch.setattr(member.ledger, "changing_hands", changing_hands)
+        assert claims.heard(member) is False
+        assert member.ledger.read() is None if gone else member.ledger.read()["generation"] == 7
+
+
+def test_a_generation_that_nobody_can_have_reached_is_not_served_on_above(world):
+    before = world.ledgers()
+    with pytest.raises(Refused, match="salt1 does not serve salt on above 900000000: "):
+        serve_on(world, 900_000_000)
+    assert world.ledgers() == before
+
+
+# --- what has been carried ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lsyncd(world, monkeypatch):
+    """What lsyncd's passes say, one after the other; which were asked for, and with which limit."""
+    found = types.SimpleNamespace(says=[], asked=[], state="active")
+
+    def wait(what):
+        def done(member, limit):
+            found.asked.append((what, limit))
+            if found.says and found.says.pop(0):
+                raise Unavailable(f"{what} has not ended")
+
+        return done
+
+    monkeypatch.setattr(claims.lsyncd_status, "first_pass", wait("first pass"))
+    monkeypatch.setattr(claims.lsyncd_status, "drain", wait("drain"))
+    monkeypatch.setattr(claims.services, "states", lambda units: {one["name"]: found.state for one in units})
+    return found
+
+
+def carried(world):
+    with world.on("salt1") as member:
+        claims.carried(member, 5)
+
+
+def names(lsyncd):
+    return [what for what, _ in lsyncd.asked]
+
+
+def test_all_is_carried_when_the_first_pass_and_what_came_since_are(world, lsyncd):
+    carried(world)
+    assert names(lsyncd) == ["first pass", "drain"]
+    assert {limit for _, limit in lsyncd.asked} == {claims.CARRIED_WITHIN}
+
+
+def test_an_lsyncd_that_comes_again_is_waited_for(world, lsyncd):
+    """Refused by the other node it has ended, and systemd starts it again."""
+    lsyncd.says, lsyncd.state = [True, True, False, True], "activating"
+    began = world.now
+    carried(world)
+    assert names(lsyncd) == ["first pass", "first pass", "first pass", "drain", "first pass", "drain"]
+    assert world.now - began == 1.5
+    assert [limit for _, limit in lsyncd.asked][-1] == claims.CARRIED_WITHIN - 1.5
+
+
+def test_an_lsyncd_that_does_not_come_is_not_waited_for(world, lsyncd):
+    lsyncd.says, lsyncd.state = [True], "failed"
+    with pytest.raises(Unavailable, match="first pass has not ended"):
+        carried(world)
+    assert names(lsyncd) == ["first pass"]
+
+
+def test_an_lsyncd_that_comes_and_goes_is_waited_for_so_long(world, lsyncd):
+    lsyncd.says = [True] * 10_000
+    began = world.now
+    with pytest.raises(Unavailable):
+        carried(world)
+    assert 0 <= world.now - began - claims.CARRIED_WITHIN < 1
+    assert min(limit for _, limit in lsyncd.asked) == 1.0
+
+
+def test_a_pair_without_paths_has_nothing_to_carry(world, lsyncd):
+    world.members["salt1"].config["replicate"] = []
+    carried(world)
+    assert lsyncd.asked == []
+
+
+# --- who stands by again ------------------------------------------------------------------------------
+
+
+def stands_by_again(world, **changes):
+    with world.on("salt2") as member:
+        return claims.admit_again(member, {"requests": list(hearing.REQUESTS), **changes})
+
+
+def stepped_down(world, **changes):
+    with world.on("salt2") as member:
+        entry = ledger.Entry(6, "salt1", None, "stepped down", **{"admitted": False, **changes})
+        member.ledger.write(entry)
+    with world.on("salt1") as member:
+        member.ledger.write(ledger.Entry(6, "salt1", None, "served on"))
+
+
+def test_all_is_carried_before_a_node_stands_by_again(world):
+    stepped_down(world)
+    assert stands_by_again(world) == "salt2 stands by in salt again, in generation 6"
+    assert world.asked == [("carried", "6")] and admitted(world)
+
+
+@pytest.mark.parametrize("why", ["it has data of its own", "it serves", "an older release there"])
+def test_what_an_orchestration_has_to_do_is_left_to_one(world, why):
+    stepped_down(world, unsaved=why == "it has data of its own")
+    if why == "it serves":
+        with world.on("salt2") as member:
+            member.ledger.write(ledger.Entry(7, "salt2", None, "a test", admitted=False))
+    changes = {"requests": ["yield"]} if "release" in why else {}
+    assert stands_by_again(world, **changes) == "salt2 is not admitted to salt: orch.recover does that."
+    assert world.asked == [] and not admitted(world)
+
+
+def test_a_node_that_has_changed_hands_meanwhile_does_not_stand_by(world, monkeypatch):
+    stepped_down(world)
+    real = ssh.ask
+
+    def ask(member, *words, **more):
+        member.ledger.write(ledger.Entry(7, "salt1", None, "a handover", admitted=False))
+        return real(member, *words, **more)
+
+    monkeypatch.setattr(ssh, "ask", ask)
+    with pytest.raises(Refused, match="salt2 has changed hands since it asked salt1 what it has carried"):
+        stands_by_again(world)
+    assert not admitted(world) and own(world)["generation"] == 7
+
+
+def test_a_node_whose_path_lies_elsewhere_does_not_stand_by(world):
+    stepped_down(world)
+    samples.lies_elsewhere(world.members["salt2"])
+    with pytest.raises(Refused, match="salt2 is not admitted to salt"):
+        stands_by_again(world)
+    assert world.asked == [] and not admitted(world)
+
+
+# --- two that meet ------------------------------------------------------------------------------------
+
+
+def test_what_nobody_can_judge_is_left_to_a_person(world):
+    """A third host has the address, and the other node has no ledger that says anything."""
+    cut_off_claim(world)
+    world.holders[GATEWAY].discard("salt2")
+    world.members["salt1"].ledger.path.unlink()
+    world.asked.clear()
+    assert meet(world) == ""
+    assert world.asked == [("report",)] and world.serving() == "salt1"
+
+
+def test_a_claim_that_is_heard_at_the_last_moment_is_not_withdrawn(world, monkeypatch):
+    cut_off_claim(world)
+    real = claims.withdraw
+
+    def withdraw(member, why):
+        claims.heard(member)
+        return real(member, why)
+
+    monkeypatch.setattr(claims, "withdraw", withdraw)
+    world.asked.clear()
+    meet(world)
+    assert world.asked == [("report",), ("yield", "6")]
+    assert (world.serving(), world.ledgers()) == ("salt2", [(6, "salt2"), (6, "salt2")])

@@ -18,8 +18,10 @@ from two_nodes import Killed
 from failback.errors import Refused
 from failback.errors import Unavailable
 from failback.handover import phases
+from failback.journal import service
 from failback.network import reachable
 from failback.replication import incoming
+from failback.state import ledger
 
 
 def test_it_introduces_itself(world):
@@ -245,3 +247,154 @@ def test_the_program_of_an_earlier_timer_is_no_obstacle(world):
     world.release()
     world.deadline()
     assert (world.serving(), world.phase()) == ("salt2", "taken back")
+
+
+# --- the journals of changes --------------------------------------------------------------------------
+
+
+class Journals:
+    """In place of the process that keeps them: who asks what, and who serves then."""
+
+    def __init__(self, world, monkeypatch, fails_at=None):
+        self.world, self.fails_at, self.asked = world, fails_at, []
+        monkeypatch.setattr(service, "Client", self.connected)
+
+    def connected(self, member):
+        self._note("connect")
+        assert member.node == "salt2"
+        return self
+
+    def close(self):
+        self._note("close")
+
+    def ask(self, do):
+        self._note(do)
+        return {"ok": True}
+
+    def changes(self, run, also):
+        self._note(f"changes of {run}, and {also}")
+        return {"srv-salt": {"names": ["top.sls"], "folders": [], "why": None}}
+
+    def _note(self, what):
+        self.asked.append((what, self.world.serving()))
+        if self.fails_at and what.startswith(self.fails_at):
+            raise Unavailable(f"no answer to {self.fails_at}")
+
+
+ARM, CLOSELY = {"do": "arm", "seconds": 10}, {"do": "look_closely"}
+RELEASE = {"do": "release", "also": {"srv-salt": ["kept"]}}
+NAMED = f"changes of {samples.RUN}, and {{'srv-salt': ['kept']}}"
+
+
+def test_what_has_changed_is_asked_when_nobody_serves_any_more(world, monkeypatch):
+    journals = Journals(world, monkeypatch)
+    _, armed, closely, again, released = serve(world, ARM, CLOSELY, {**ARM, "again": True}, RELEASE)
+    assert [one["journal"] for one in (armed, closely, again)] == [None] * 3
+    assert released["changes"]["srv-salt"]["names"] == ["top.sls"] and released["why"] is None
+    # Connected to once, before anything is released; written is until nobody serves.
+    first, *between, last = journals.asked
+    assert first == ("connect", "salt2") and last[0] == "close"
+    assert between == [("look_closely", "salt2"), (NAMED, "nobody")]
+
+
+def steps(answer):
+    return [one["step"] for one in answer["timeline"]]
+
+
+def test_the_release_says_how_long_its_steps_took(world, monkeypatch):
+    Journals(world, monkeypatch)
+    *_, released, committed = serve(world, ARM, RELEASE, {"do": "commit"})
+    assert steps(released) == ["asked to release", "the addresses are released", "what has changed is named"]
+    assert steps(committed)[3:] == ["asked to give the pair away", "the ledger names the other node"]
+
+
+@pytest.mark.parametrize(
+    ("fails_at", "said", "asked"),
+    [
+        ("connect", [True, True, True], ["connect"]),
+        ("look_closely", [False, True, True], ["connect", "look_closely", "close"]),
+        ("changes", [False, False, True], ["connect", "look_closely", NAMED, "close"]),
+    ],
+)
+def test_without_a_journal_the_taker_is_told_why_and_the_handover_goes_on(
+    world, monkeypatch, fails_at, said, asked
+):
+    journals = Journals(world, monkeypatch, fails_at)
+    _, armed, closely, released = serve(world, ARM, CLOSELY, RELEASE)
+    whys = [armed["journal"], closely["journal"], released["why"]]
+    assert whys == [f"no answer to {fails_at}" if one else None for one in said]
+    assert released["ok"] and released["changes"] is None
+    # One that has failed is not asked again in the window.
+    assert [one for one, _ in journals.asked] == asked
+
+
+def test_a_handover_that_is_not_armed_asks_for_no_journal(world, monkeypatch):
+    journals = Journals(world, monkeypatch)
+    _, closely, _ = serve(world, CLOSELY, RELEASE)
+    assert closely["journal"] == "no journal of changes was asked for"
+    assert journals.asked == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda member: member.ledger.path.unlink(), id="no ledger"),
+        pytest.param(
+            lambda member: member.ledger.write(ledger.Entry(5, "salt1", None, "a test")), id="another node"
+        ),
+        pytest.param(
+            lambda member: member.ledger.write(ledger.Entry(5, "salt2", None, "a test")), id="a newer one"
+        ),
+    ],
+)
+def test_a_node_that_has_changed_hands_since_gives_nothing_away(world, change):
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    with world.on("salt2") as member:
+        change(member)
+        before = member.ledger.read()
+    with pytest.raises(Refused, match="salt2 has changed hands on its own"):
+        world.far_end("commit", samples.RUN)
+    assert world.members["salt2"].ledger.read() == before and world.phase() == "released"
+
+
+@pytest.mark.parametrize("phase", ["released", "taken back"])
+def test_a_handover_whose_addresses_come_back_is_not_ended_beside_that(world, phase):
+    """Its end would stop the timer that brings them back."""
+    world.far_end("arm", samples.RUN, 10.0)
+    world.release()
+    if phase == "taken back":
+        world.far_end("take_back", samples.RUN)
+    with pytest.raises(Refused, match="salt2 serves salt again, or is about to"):
+        world.far_end("disarm", samples.RUN)
+    assert world.phase() == phase
+    world.deadline()
+    assert world.serving() == "salt2"
+
+
+def test_another_runs_handover_is_not_ended(world):
+    world.far_end("arm", samples.RUN, 10.0)
+    with pytest.raises(Refused, match=f"is not that of run {samples.OTHER_RUN}"):
+        world.far_end("disarm", samples.OTHER_RUN)
+    assert world.phase() == "armed" and world.timer
+
+
+@pytest.mark.parametrize(
+    ("committed", "runs"),
+    [
+        pytest.param(False, True, id="released: its ledger still names it active"),
+        pytest.param(True, False, id="given away: the other node has it"),
+    ],
+)
+def test_a_pair_without_addresses_has_none_to_take_back(working, committed, runs):
+    working.members["salt2"].config["floating_ips"] = []
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    working.release()
+    if committed:
+        working.far_end("commit", samples.RUN)
+    said = working.far_end("take_back", samples.RUN)
+    assert said == "salt has no addresses to take back." and working.phase() == "done"
+    assert (WORK in working.units["salt2"]) is runs
+    # Once more, by the timer: it is over.
+    assert "Nothing to take back" in working.far_end("take_back", samples.RUN)

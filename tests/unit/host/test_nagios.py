@@ -1,6 +1,8 @@
 """The two switches inside Nagios, with a real command pipe and a process that answers as Nagios does."""
 
+import contextlib
 import os
+import pathlib
 import shutil
 import subprocess
 import threading
@@ -61,6 +63,9 @@ class Nagios:
         program = folder / "nagios4"
         shutil.copy("/bin/sleep", program)
         self.process = subprocess.Popen([str(program), "600"])
+        # On a busy machine it has no command line yet, as one that is dead.
+        while not pathlib.Path(f"/proc/{self.process.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
         self._reader = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)
         self._ends = threading.Event()
         self.write()
@@ -275,3 +280,70 @@ def test_a_nagios_elsewhere_is_named_once_in_the_pillar():
 )
 def test_other_units_are_the_sites_own(entry):
     assert nagios.unit_commands(active_service(entry)) is None
+
+
+# --- one that is half there ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def half(tmp_path):
+    """A folder with what Nagios has written; nobody reads its commands. Its settings."""
+    (tmp_path / "nagios.cmd").mkdir()
+    return {
+        "command_file": str(tmp_path / "nagios.cmd"),
+        "status_file": str(tmp_path / "status.dat"),
+        "interval": 0.0,
+        "unit": "nagios4",
+    }
+
+
+def written(half, **changes):
+    given = {"created": 1, "pid": 1, "commands": 1, "notifications": 1, "event_handlers": 1, **changes}
+    with open(half["status_file"], "w") as handle:
+        handle.write(STATUS.format(**given))
+
+
+def test_a_nagios_without_a_status_file_does_not_run(half):
+    with pytest.raises(Unavailable, match="does not run here: .*status.dat cannot be read, No such file"):
+        nagios.look(half)
+
+
+@pytest.mark.parametrize("pid", ["", "none", "0", "-1", str(2**22 + 1)])
+def test_a_nagios_without_a_process_does_not_run(half, pid):
+    written(half, pid=pid)
+    with pytest.raises(Unavailable, match=f"written by process {pid or 'unknown'}, which is not there"):
+        nagios.look(half)
+
+
+@pytest.mark.parametrize("value", ["", "2", "yes"])
+def test_a_switch_that_nagios_does_not_name_is_neither_on_nor_off(daemon, value):
+    daemon._ends.set()
+    daemon._thread.join()
+    daemon.on["notifications"] = value
+    daemon.write()
+    with pytest.raises(Unavailable, match="does not say whether its notifications are on"):
+        nagios.is_on("notifications", known(daemon))
+    assert nagios.is_on("event_handlers", known(daemon)) is True
+
+
+def test_a_command_file_that_is_no_file_is_named(half):
+    with pytest.raises(Unavailable, match="Nagios cannot be told anything: .*nagios.cmd: Is a directory"):
+        nagios.send("ENABLE_NOTIFICATIONS", half, 1)
+
+
+def test_a_nagios_that_reads_nothing_any_more_keeps_nobody_waiting(half, tmp_path):
+    (tmp_path / "nagios.cmd").rmdir()
+    os.mkfifo(half["command_file"])
+    reader = os.open(half["command_file"], os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        writer = os.open(half["command_file"], os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(writer, b"\0" * 4096):
+                continue
+        os.close(writer)
+        open_before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(Unavailable, match="Nagios does not take commands: .*temporarily unavailable"):
+            nagios.send("ENABLE_NOTIFICATIONS", half, 1)
+        assert len(os.listdir("/proc/self/fd")) == open_before
+    finally:
+        os.close(reader)

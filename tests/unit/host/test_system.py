@@ -1,15 +1,20 @@
 """The identity of a machine, by which it knows that a process of an earlier boot of its own is gone."""
 
+import ctypes
+import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 import samples
 
+from failback.errors import Unavailable
 from failback.host import system
 
 
@@ -130,3 +135,116 @@ def test_the_file_system_of_a_file_is_written_to_the_disk_too(tmp_path):
     """A file can be mounted over another; what does not exist is left out."""
     (tmp_path / "file").write_text("1")
     system.sync_file_systems([str(tmp_path), str(tmp_path / "file"), str(tmp_path / "none")])
+
+
+# --- programs -----------------------------------------------------------------------------------------
+
+
+def sh(script, **more):
+    return system.run(["/bin/sh", "-c", script], 30, "look", **more)
+
+
+def test_a_program_is_given_what_it_needs_and_returns_what_it_prints(monkeypatch):
+    monkeypatch.setenv("KEPT", "kept")
+    assert sh("cat; echo $KEPT $MORE", stdin="read\n", env={"MORE": "more"}) == "read\nkept more\n"
+    # It waits for nobody at a terminal, and never dies of a byte.
+    assert sh("cat; printf '\\377'") == "\udcff"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo out; echo wrong >&2; exit 3", "exit status 3, wrong."),
+        ("echo only out; exit 4", "exit status 4, only out."),
+        ("exit 5", "exit status 5, nothing said."),
+        ("printf 'a\\033[2Jb' >&2; exit 1", "exit status 1, a"),
+        ("kill -9 $$", "exit status -9, nothing said."),
+    ],
+)
+def test_a_program_that_fails_is_quoted_as_one_can_print_it(script, said):
+    with pytest.raises(Unavailable, match=re.escape(f"Cannot look: {said}")) as failed:
+        sh(script)
+    assert str(failed.value).isprintable()
+
+
+def test_of_what_a_failure_says_the_end_is_quoted():
+    with pytest.raises(Unavailable) as failed:
+        sh("printf '%2000s' begin >&2; echo ' the end' >&2; exit 1")
+    assert "the end." in str(failed.value) and len(str(failed.value)) < 900
+
+
+def test_an_exit_status_may_be_no_failure():
+    assert sh("echo found; exit 3", accept=(0, 3)) == "found\n"
+    with pytest.raises(Unavailable):
+        sh("exit 4", accept=(0, 3))
+    assert system.exit_status(["/bin/sh", "-c", "echo out; exit 3"], 30, "look") == (3, "out")
+    assert system.exit_status(["/bin/sh", "-c", "echo out; echo no >&2"], 30, "look") == (0, "no")
+
+
+@pytest.mark.parametrize("how", [system.run, system.exit_status])
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (["/nonexistent/rsync"], "Cannot look: the program /nonexistent/rsync is not installed."),
+        (["/etc/passwd"], "Cannot look: /etc/passwd: .*Permission denied"),
+        (["/bin/sleep", "60"], "Cannot look: no end within 0.2 seconds."),
+    ],
+)
+def test_a_program_that_cannot_start_or_does_not_end_is_named(how, program, said):
+    with pytest.raises(Unavailable, match=said):
+        how(program, 0.2, "look")
+
+
+def test_what_is_started_to_go_on_has_a_session_of_its_own_and_holds_nothing_open(tmp_path):
+    """A minion's job must not wait for it, and what ends its caller must not end it."""
+    script = "read -r _ _ _ _ _ session _ < /proc/$$/stat; echo $session > session.new; "
+    script += "ls -l /proc/$$/fd > files.new; mv files.new files"
+    before = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        system.start_detached(["/bin/sh", "-c", script])
+        end = time.monotonic() + 20
+        while not (tmp_path / "files").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    finally:
+        os.chdir(before)
+    assert int((tmp_path / "session.new").read_text()) != os.getsid(0)
+    held = [line.split(" -> ")[1] for line in (tmp_path / "files").read_text().splitlines() if " -> " in line]
+    assert held.count("/dev/null") >= 2 and not [one for one in held if one.startswith("pipe:")]
+
+
+def test_a_disk_that_cannot_take_it_is_named(tmp_path, monkeypatch):
+    class Library:
+        @staticmethod
+        def syncfs(opened):
+            asked.append(opened)
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    asked = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library)
+    with pytest.raises(Unavailable, match=f"{tmp_path} could not be written to the disk: Input/output error"):
+        system.sync_file_systems([tmp_path / "none", tmp_path])
+    assert len(asked) == 1
+    # It is let go of all the same.
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(asked[0])
+
+
+def test_each_disk_is_written_once(tmp_path, monkeypatch):
+    asked = []
+    library = types.SimpleNamespace(syncfs=lambda opened: asked.append(os.fstat(opened).st_dev) or 0)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: library)
+    (tmp_path / "below").mkdir()
+    system.sync_file_systems([tmp_path, tmp_path / "below", "/proc", tmp_path, "/proc/self"])
+    assert asked == [os.stat(tmp_path).st_dev, os.stat("/proc").st_dev]
+
+
+def test_what_is_said_in_the_log_is_one_printable_line(monkeypatch):
+    said = []
+    monkeypatch.setattr(system.syslog, "syslog", lambda priority, line: said.append((priority, line)))
+    system.log("one\nline \x1b[2J")
+    system.log("two", system.ERR)
+    assert [priority for priority, _ in said] == [system.NOTICE, system.ERR]
+    assert said[0][1].startswith("one line ") and said[0][1].isprintable()

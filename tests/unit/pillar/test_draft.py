@@ -61,6 +61,59 @@ def test_without_a_gateway_it_says_that_somebody_must_be_there_to_ask():
     assert "witnesses: [{id: …, host: …}]" in draft.draft("web", both(gateway=False))
 
 
+@pytest.mark.parametrize(
+    "gateways",
+    [
+        (["10.0.0.1"], []),
+        ([], ["10.0.0.1"]),
+        (["10.0.0.1"], ["10.0.0.2"]),
+        # It lies in another network than the nodes.
+        (["10.9.0.1"], ["10.9.0.1"]),
+    ],
+)
+def test_a_gateway_that_is_not_that_of_both_nodes_is_not_the_one_to_ask(gateways):
+    facts = [
+        {**one, "gateways": [{"address": address, "interface": "eth0"} for address in known]}
+        for one, known in zip(both(gateway=False), gateways)
+    ]
+    text = draft.draft("web", facts)
+    assert "witnesses: [{id: …, host: …}]" in text and "is asked" not in text
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "common"), [((24, 24), True), ((30, 30), True), ((31, 31), False), ((24, 25), False)]
+)
+def test_which_networks_two_nodes_have_in_common(prefixes, common):
+    facts = [
+        node(f"web{number}", {"eth0": [f"10.0.0.{number}/{prefix}"]})
+        for number, prefix in zip((1, 2), prefixes)
+    ]
+    if common:
+        assert "host: 10.0.0.1}" in draft.draft("web", facts)
+        return
+    with pytest.raises(Refused, match="no network in common"):
+        draft.draft("web", facts)
+
+
+def test_two_nodes_with_one_address_have_no_network_in_common():
+    """A copy of a machine."""
+    facts = [node(f"web{number}", {"eth0": ["10.0.0.1/24"]}) for number in (1, 2)]
+    with pytest.raises(Refused, match="no network in common"):
+        draft.draft("web", facts)
+
+
+@pytest.mark.parametrize(("address", "free"), [("10.0.0.0", False), ("fd00::", True)])
+def test_the_first_address_of_a_network_is_a_host_s_only_where_it_can_be(address, free):
+    facts = [
+        node(f"web{number}", {"eth0": [f"10.0.0.8{number}/24", f"fd00::8{number}/64"]}) for number in (1, 2)
+    ]
+    if free:
+        assert "fd00::/64" in draft.draft("web", facts, address)
+        return
+    with pytest.raises(Refused, match="is no host's address in 10.0.0.0/24"):
+        draft.draft("web", facts, address)
+
+
 def test_version_6_alone_is_enough():
     facts = [node(f"web{one}", {"eth0": [f"fd00::8{one}/64"]}) for one in (1, 2)]
     found = yaml.safe_load(draft.draft("web", facts, "fd00::7"))["pairs"]

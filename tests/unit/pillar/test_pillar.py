@@ -606,7 +606,32 @@ def test_what_is_wrong_with_a_fence_agent_is_named_without_a_password(entry, wor
     assert "s3cret" not in found
 
 
+@pytest.mark.parametrize(
+    ("entry", "key", "found"),
+    [
+        ({"agent": "/tmp/agent"}, "fence.nodes.salt1.agent", "/tmp/agent"),
+        ({"options": {"password": ["s"]}}, "fence.nodes.salt1.options.password", "a value that is not shown"),
+    ],
+)
+def test_whatever_else_is_wrong_with_a_fence_agent_is_shown(entry, key, found):
+    (problem,) = check.problems({"salt": pair(**fenced(**entry))})
+    assert (problem["key"], json.loads(problem["found"])) == (key, found)
+
+
 def test_only_a_node_of_the_pair_is_switched_off():
     data = pair(fence={"nodes": {"salt9": {"agent": "fence_dummy"}}})
     (found,) = check.problems({"salt": data})
     assert (found["key"], found["wanted"]) == ("fence.nodes", "a node of the pair: salt1 or salt2")
+
+
+@pytest.mark.parametrize("length", [196, 197, 198, 199, 400])
+def test_what_was_found_is_quoted_on_a_line_or_two(length):
+    (found,) = check.problems({"salt": pair(mode="x" * length)})
+    quoted = '"' + "x" * length + '"'
+    assert found["key"] == "mode"
+    assert found["found"] == (quoted if len(quoted) <= 200 else quoted[:197] + "...")
+
+
+def test_what_json_cannot_say_is_quoted_as_well():
+    (found, *_) = check.problems({"salt": pair(mode={1, 2})})
+    assert found["found"] == "{1, 2}"

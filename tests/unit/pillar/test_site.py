@@ -278,3 +278,18 @@ def test_what_the_site_does_not_have(what):
 def test_a_site_of_which_nothing_is_known_is_still_a_list_of_warnings():
     nothing = {"accepted": [], "waiting": [], "facts": {}, "errors": {}}
     assert list(warnings(PAIR, nothing)) == ["primary", "secondary", "witnesses.0"]
+
+
+@pytest.mark.parametrize(
+    ("host", "seen", "says"),
+    [
+        ("web1.example.com", ["10.0.0.99"], ", and not 10.0.0.99, as web2 has it"),
+        ("10.0.0.99", ["10.0.0.99"], ""),
+        ("10.0.0.99", ["10.0.0.99", "10.0.0.98"], ", and not 10.0.0.98"),
+    ],
+)
+def test_what_the_other_node_takes_a_name_for_is_said_if_it_is_another(host, seen, says):
+    known = named(fits(), ("facts", "web2", "pairs", "web", "hosts"), {host: seen})
+    said = warnings(named(PAIR, ("primary", "host"), host), known)["primary.host"]
+    assert "an address of web1, which has 10.0.0.81" in said
+    assert said.endswith("fd00::81") if not says else says in said

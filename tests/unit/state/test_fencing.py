@@ -209,3 +209,59 @@ def test_who_refuses_answers_as_well():
 
 def test_a_name_that_nobody_knows_does_not_answer():
     assert fencing.answers("no-such-node.invalid", timeout=0.2) is None
+
+
+# --- the process that knocks --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def systemd(member, monkeypatch):
+    """What systemd is told; a unit that it starts knocks."""
+    found = []
+
+    def run(argv, *_):
+        found.append(argv)
+        if argv[:2] == ["systemctl", "stop"]:
+            raise Unavailable("Unit failback-fenced-salt.service not loaded.")
+        knocking(member)
+
+    monkeypatch.setattr(fencing.system, "run", run)
+    return found
+
+
+def test_it_knocks_in_a_unit_of_its_own_that_replaces_an_earlier_one(member, silent, systemd):
+    given(member, observe=None)
+    stopped, started = systemd
+    assert stopped == ["systemctl", "stop", "failback-fenced-salt.service"]
+    assert started[0] == "systemd-run" and "--unit=failback-fenced-salt.service" in started
+    assert {"--quiet", "--collect"} <= set(started)
+    assert started[-3:] == [str(member.paths.program), "observe", "salt"]
+    assert member.fencing.read()["node"] == "salt1"
+
+
+def test_a_node_with_an_agent_needs_no_reason():
+    """The agent proves it; where it cannot, the run asks for one."""
+    fence = {"nodes": {"salt1": {"agent": "fence_ipmilan"}}}
+    config = samples.pair(fence=fence)
+    assert fencing.declared(config, "salt1", None) == {"node": "salt1", "reason": None}
+    assert fencing.declared(config, "salt1", "burnt") == {"node": "salt1", "reason": "burnt"}
+    with pytest.raises(Refused, match="needs a reason"):
+        fencing.declared(config, "salt2", None)
+    with pytest.raises(Refused, match="needs a reason"):
+        fencing.declared(samples.pair(fence=None), "salt1", None)
+
+
+def test_an_observer_of_an_earlier_boot_s_word_ends_at_once(member, silent, monkeypatch):
+    given(member)
+    before = member.fencing.path.read_text()
+    monkeypatch.setattr(system, "boot_id", lambda: "the next boot")
+    assert member.fencing.observe() == "Nobody has declared a node of salt off."
+    assert member.fencing.path.read_text() == before
+
+
+def test_who_says_that_a_node_is_off(member, silent):
+    word = {"node": "salt1", "reason": "its power is off"}
+    assert fencing.said({**word, "user": "anna"}) == "salt1 is off by the word of anna: its power is off"
+    assert fencing.said({**word, "user": "anna", "agent": "fence_x"}) == "salt1 is off: its power is off"
+    found = member.fencing.record({**word, "agent": "fence_x"}, samples.RUN, OWNER, 60, knocking)
+    assert (found["agent"], found["user"], found["master"]) == ("fence_x", "anna", "salt2_master")

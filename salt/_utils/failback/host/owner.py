@@ -233,7 +233,8 @@ def _looked(path):
     above, folder = entered(path)
     try:
         gid = os.fstat(folder).st_gid
-        inside = list(_inside(folder, path.rstrip("/")))
+        # By the name that was entered, as what is above: by a link it may have been given another.
+        inside = list(_inside(folder, above[-1].path.rstrip("/")))
     finally:
         os.close(folder)
     return above, inside, gid
@@ -243,7 +244,7 @@ def entered(path):
     """
     Enter a folder step by step, each from the open one before it.
 
-    Returns the folders and links on the way, as ``ownership.Entry``, and the folder itself, open.
+    Returns the folders and links on the way, as ``ownership.Entry``, the folder itself last; and that, open.
     """
     here = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     trail = [("/", here)]
@@ -274,6 +275,9 @@ def entered(path):
             opened = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=trail[-1][1])
             trail.append((where, opened))
             above.append(_entry(where, os.fstat(opened)))
+        if above[-1].path != trail[-1][0]:
+            # The way ended with "..".
+            above.append(_entry(trail[-1][0], os.fstat(trail[-1][1])))
         return above, os.dup(trail[-1][1])
     finally:
         for _, opened in trail:

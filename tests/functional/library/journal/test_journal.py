@@ -1,6 +1,7 @@
 """The kernel's own notices, and the pass that relies on them: both trees are equal, whatever was done."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -21,6 +22,7 @@ from failback.journal import held
 from failback.journal import inotify
 from failback.recovery import final_sync
 from failback.recovery import pull
+from failback.replication import replicated
 
 ALL = pull.Limits(max_delete=100_000, max_change_percent=100)
 NAMES = [b"a", b"b", b"c", b"\xff \n", b"#x", b"-r", b"*", rb"\#012"]
@@ -579,3 +581,140 @@ def test_whatever_was_done_both_trees_are_equal_and_the_journal_named_it(before,
             assert found.why is None or "other names" in found.why
             hypothesis.event("named" if found.why is None else "a full pass")
             assert pair.differences() == {}, sorted(map(notation.readable, found.names))
+
+
+# --- what cannot be watched ---------------------------------------------------------------------------
+
+
+def watched(folder, path="/srv/data", is_directory=True, **options):
+    """A journal of a folder alone, and that folder."""
+    top = folder / path.rpartition("/")[0][1:] if not is_directory else folder / path[1:]
+    top.mkdir(parents=True, exist_ok=True)
+    return changes.Journal(replicated.item(path, is_directory), str(folder), **options), top
+
+
+def refusing(monkeypatch, end, error):
+    """The kernel refuses to watch what ends so."""
+    plain = inotify.Inotify.watch
+
+    def watch(self, path, mask=inotify.CHANGES):
+        if path.endswith(end):
+            raise error
+        return plain(self, path, mask)
+
+    monkeypatch.setattr(inotify.Inotify, "watch", watch)
+
+
+DENIED = PermissionError(errno.EACCES, "Permission denied")
+VANISHED = FileNotFoundError(errno.ENOENT, "No such file or directory")
+FULL = inotify.Full("the kernel gives no more watches")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(DENIED, "/srv/data/a' cannot be watched: Permission denied"), (FULL, str(FULL)), (VANISHED, None)],
+)
+@pytest.mark.parametrize("when", ["at its beginning", "later", "when it looks closely"])
+def test_a_folder_that_cannot_be_watched_makes_it_incomplete_if_it_is_there(
+    tmp_path, monkeypatch, error, why, when
+):
+    if when != "later":
+        trees.make(tmp_path / "srv/data/a", {"file": "1"})
+    if when == "at its beginning":
+        refusing(monkeypatch, b"/a", error)
+    journal, top = watched(tmp_path)
+    with journal:
+        refusing(monkeypatch, b"/a", error)
+        if when == "later":
+            (top / "a").mkdir()
+        elif when == "when it looks closely":
+            monkeypatch.setattr(held, "open_files", lambda: [])
+            monkeypatch.setattr(held, "mapped_files", lambda: [])
+            changes.look_closely([journal])
+        found = journal.changes(mapped=[])
+        assert (why in found.why) if why else found.why is None
+        if why:
+            # With the next pass it begins anew, and all is as before if the kernel lets it.
+            monkeypatch.undo()
+            journal.mark()
+            assert journal.changes(mapped=[]) == changes.Changes()
+
+
+@pytest.mark.parametrize("error", [FULL, VANISHED])
+def test_a_file_of_two_names_that_cannot_be_watched_makes_it_incomplete_if_it_is_there(
+    tmp_path, monkeypatch, error
+):
+    trees.make(tmp_path / "srv/data", {"one": "1"})
+    os.link(tmp_path / "srv/data/one", tmp_path / "srv/data/two")
+    refusing(monkeypatch, b"/one", error)
+    refusing(monkeypatch, b"/two", error)
+    with watched(tmp_path)[0] as journal:
+        assert journal.changes(mapped=[]).why == (str(FULL) if error is FULL else None)
+
+
+def test_a_folder_that_is_not_there_has_no_journal(tmp_path):
+    journal, top = watched(tmp_path)
+    journal.close()
+    top.rmdir()
+    with changes.Journal(journal.item, str(tmp_path)) as journal:
+        assert journal.changes(mapped=[]).why == "/srv/data is not there"
+
+
+def test_a_name_of_which_rsync_may_think_otherwise_makes_it_incomplete(tmp_path):
+    """rsync matches bytes, and a wildcard for one character may be half of one."""
+    journal, top = watched(tmp_path, "/etc/qemu/shared-?", False)
+    with journal:
+        (top / "shared-x").write_text("1")
+        assert journal.changes(mapped=[]).names == {b"shared-x"}
+        (top / "shared-ü").write_text("1")
+        assert "'shared-ü' may or may not match shared-?" in journal.changes(mapped=[]).why
+
+
+@pytest.mark.parametrize(("number", "complete"), [(10, True), (11, False)])
+@pytest.mark.parametrize("way", ["noted", "also", "seen", "in a new folder"])
+def test_so_many_names_are_as_much_as_everything(tmp_path, number, complete, way):
+    journal, top = watched(tmp_path, many=10)
+    names = [f"f{one}".encode() for one in range(number)]
+    with journal:
+        if way == "noted":
+            journal.note(names)
+        elif way == "seen":
+            # The folder is one of them.
+            trees.make(top, dict.fromkeys(names[1:], "1"))
+        elif way == "in a new folder":
+            # Moved in, so that no more than its name is reported; it and the top are names as well.
+            trees.make(tmp_path / "new", dict.fromkeys(names[2:], "1"))
+            (tmp_path / "new").rename(top / "new")
+        found = journal.changes(names if way == "also" else (), mapped=[])
+        assert (found.why is None) is complete
+        assert complete or found.why == "more than 10 files have changed"
+        assert len(found.names) == (number if complete else 0)
+
+
+def test_what_is_open_elsewhere_is_no_matter_of_a_folder(tmp_path):
+    """Its own file is named by its place in the file system, whatever the path says."""
+    journal, top = watched(tmp_path)
+    (top / "mine").write_text("1")
+    with journal:
+        journal.mark()
+        ground = journal._grounds[0]
+
+        def mapped(inside, device=ground.device, why=None, identity=(1, 2)):
+            return journal.changes(mapped=[held.Held(b"/x", identity, device, inside, why)])
+
+        assert mapped(ground.inside + b"/mine").names == {b"mine"}
+        assert mapped(ground.inside + b"-beside/mine").names == set()
+        assert mapped(ground.inside).names == set()
+        assert mapped(ground.inside + b"/mine", device="0:9999").names == set()
+        # Where it lies is not known: that matters on the same file system alone.
+        assert mapped(None, device="0:9999", why="is open").why is None
+        assert mapped(None, device=None, why="is open", identity=(os.makedev(8, 99), 1)).why is None
+        assert mapped(None, device=ground.device, why="is open").why == "'/x' is open"
+
+
+def test_a_place_of_which_only_the_number_is_known_is_taken_for_the_item_s(tmp_path):
+    journal, top = watched(tmp_path)
+    with journal:
+        major, minor = map(int, journal._grounds[0].device.split(":"))
+        unknown = held.Held(b"/x", (os.makedev(major, minor), 1), None, None, "is open")
+        assert journal.changes(mapped=[unknown]).why == "'/x' is open"
