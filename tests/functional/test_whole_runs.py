@@ -178,6 +178,7 @@ def results(said):
     return {key: [one["result"] for one in each] for key, each in said.items()}
 
 
+@pytest.mark.one_release(but="the first case")
 @each_run
 def test_a_run_asks_each_node_in_the_order_in_which_it_is_safe(master, operation, state, words, changes, end):
     pair = pair_of(master, state, words)
@@ -210,6 +211,7 @@ def _is_closed(pair, said, active, alone):
     assert all(0 <= seconds < 60 for seconds in closed["changes"]["seconds"].values())
 
 
+@pytest.mark.one_release(but="the first case")
 @each_run
 def test_in_test_mode_nothing_is_asked_but_what_only_looks(master, operation, state, words, changes, end):
     pair = pair_of(master, state, words)

@@ -21,6 +21,8 @@ from failback.state import lock as locks
 from failback_master import orchestration
 from failback_master.surface import live
 
+pytestmark = pytest.mark.one_release
+
 OTHER_RUN = "20261122T184500-recover-salt-77aa"
 
 
