@@ -677,6 +677,14 @@ def test_a_look_is_waited_for_shortly_and_work_for_longer(master, nodes, words, 
     assert (asked.args, asked.kwargs, asked.limits) == (["salt"], {}, limits)
 
 
+def test_what_a_function_is_given_by_name_reaches_the_node(master, nodes):
+    master.minions.answers["pair.renew"] = lambda node, *args, **kwargs: [args, kwargs]
+    assert nodes.one("salt1", "pair.renew", "salt", "a run", 60, pause=True) == [
+        ["salt", "a run", 60],
+        {"pause": True},
+    ]
+
+
 def test_a_node_that_is_busy_is_not_taken_for_gone_as_soon_as_one_that_only_looks():
     assert minions.ANSWER_WITHIN > minions.LOOK_WITHIN > minions.GLANCE_WITHIN
     assert minions.GONE_WITHIN > minions.LOOK_GONE_WITHIN

@@ -494,6 +494,14 @@ def test_whoever_looks_sees_what_goes_on_and_then_what_is_planned(master, termin
     assert said.endswith(("\n", "\r\033[K"))
 
 
+def test_nothing_goes_on_any_more_once_the_run_is_closed(master, terminal):
+    Pair(master.minions, FAILED_OVER)
+    opened(master)
+    assert master.state("pair_run.closed")["result"] is True
+    last = terminal.getvalue().rpartition("close      lock and pause are given back, the record is kept")[2]
+    assert last.endswith("\r\033[K")
+
+
 def test_ctrl_c_before_the_lock_changes_nothing(master, terminal):
     pair = Pair(master.minions, FAILED_OVER)
     report = pair.minions.answers["pair.report"]
