@@ -259,10 +259,14 @@ def test_a_step_that_breaks_down_is_no_success(master):
     # As of a node of a release that nobody knows.
     pair.minions.answers["pair.start_services"] = ["salt-master"]
     said = master.orchestrate("recover", pair="salt")
-    assert said["pair_run.services_started"][0]["result"] is False
+    broken = said["pair_run.services_started"][0]
+    assert broken["result"] is False and "Traceback" in broken["comment"]
     closed = said["pair_run.closed"][0]
     assert closed["result"] is False and "failed at `services`" in closed["comment"]
     assert {one.record["result"] for one in pair.nodes.values()} == {"failed"}
+    steps = pair.nodes["salt1"].record["steps"]
+    assert [one["step"] for one in steps] == ["precheck", "pause", "static", "services"]
+    assert steps[-1]["comment"].startswith("AttributeError: ") and 0 <= steps[-1]["seconds"] < 60
     assert [one.lock for one in pair.nodes.values()] == [None, None]
 
 
