@@ -10,6 +10,8 @@ from failback.errors import Refused
 from failback_master import step
 from failback_master.surface import live
 
+pytestmark = pytest.mark.one_release
+
 WOULD = "run highstate on both nodes"
 
 

@@ -178,6 +178,7 @@ def results(said):
     return {key: [one["result"] for one in each] for key, each in said.items()}
 
 
+@pytest.mark.one_release(but="the first case")
 @each_run
 def test_a_run_asks_each_node_in_the_order_in_which_it_is_safe(master, operation, state, words, changes, end):
     pair = pair_of(master, state, words)
@@ -210,6 +211,7 @@ def _is_closed(pair, said, active, alone):
     assert all(0 <= seconds < 60 for seconds in closed["changes"]["seconds"].values())
 
 
+@pytest.mark.one_release(but="the first case")
 @each_run
 def test_in_test_mode_nothing_is_asked_but_what_only_looks(master, operation, state, words, changes, end):
     pair = pair_of(master, state, words)
@@ -257,10 +259,14 @@ def test_a_step_that_breaks_down_is_no_success(master):
     # As of a node of a release that nobody knows.
     pair.minions.answers["pair.start_services"] = ["salt-master"]
     said = master.orchestrate("recover", pair="salt")
-    assert said["pair_run.services_started"][0]["result"] is False
+    broken = said["pair_run.services_started"][0]
+    assert broken["result"] is False and "Traceback" in broken["comment"]
     closed = said["pair_run.closed"][0]
     assert closed["result"] is False and "failed at `services`" in closed["comment"]
     assert {one.record["result"] for one in pair.nodes.values()} == {"failed"}
+    steps = pair.nodes["salt1"].record["steps"]
+    assert [one["step"] for one in steps] == ["precheck", "pause", "static", "services"]
+    assert steps[-1]["comment"].startswith("AttributeError: ") and 0 <= steps[-1]["seconds"] < 60
     assert [one.lock for one in pair.nodes.values()] == [None, None]
 
 

@@ -21,6 +21,8 @@ from failback.state import lock as locks
 from failback_master import orchestration
 from failback_master.surface import live
 
+pytestmark = pytest.mark.one_release
+
 OTHER_RUN = "20261122T184500-recover-salt-77aa"
 
 
@@ -490,6 +492,14 @@ def test_whoever_looks_sees_what_goes_on_and_then_what_is_planned(master, termin
     )
     # What went on is gone.
     assert said.endswith(("\n", "\r\033[K"))
+
+
+def test_nothing_goes_on_any_more_once_the_run_is_closed(master, terminal):
+    Pair(master.minions, FAILED_OVER)
+    opened(master)
+    assert master.state("pair_run.closed")["result"] is True
+    last = terminal.getvalue().rpartition("close      lock and pause are given back, the record is kept")[2]
+    assert last.endswith("\r\033[K")
 
 
 def test_ctrl_c_before_the_lock_changes_nothing(master, terminal):
