@@ -92,6 +92,11 @@ def test_neither_systemd_nor_a_terminal_is_left(node, monkeypatch, how):
     assert node.main(**how) == 7
 
 
+def test_a_restart_that_says_nothing_has_gone_well(node):
+    node.configure()
+    assert loop.main("gateway-ip", node.paths, print, print, True, restart=lambda: None) == 0
+
+
 def test_the_second_one_ends_at_once(node):
     node.configure()
     with loop.Place("gateway-ip", node.paths).single():
