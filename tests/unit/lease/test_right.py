@@ -65,7 +65,7 @@ class Node:
             setattr(self.cluster, name, lambda *words, call=call: self.asks(words[-1]) and call(*words))
 
     def asks(self, within):
-        """etcd is asked, for so many seconds: after a silence there must be time for the other node's promise."""
+        """etcd is asked for so many seconds: after its silence there must be time for a promise."""
         assert self.locked == 0, "whoever waits for the record would wait for etcd"
         assert within in (TTL * lease.ASK_ETCD_WITHIN, right.PASS_ON_WITHIN)
         return True
