@@ -298,6 +298,25 @@ def test_answers_wake_the_loop_and_are_collected(watch, monkeypatch):
     other.close()
 
 
+@pytest.mark.parametrize(("until", "milliseconds"), [(102.0, 2000.5), (100.0, 0.5), (90.0, 0.0)])
+def test_it_sleeps_as_long_as_nothing_is_due(watch, monkeypatch, until, milliseconds):
+    """Half a millisecond more: poll rounds down, and would be called again for the rest."""
+    waited = []
+
+    class Poll:
+        def register(self, *_):
+            pass
+
+        def poll(self, given):
+            waited.append(given)
+            return []
+
+    monkeypatch.setattr(loop, "select", types.SimpleNamespace(poll=Poll, POLLIN=1))
+    samples.in_place_of_time(monkeypatch, loop, monotonic=lambda: 100.0)
+    watch._wait(until)
+    assert waited == [milliseconds]
+
+
 def test_a_takeover_that_ends_has_its_pair_judged_at_once(watch):
     go = threading.Event()
     watch.take_over = lambda member, reason, serves, silent: go.wait(20)
