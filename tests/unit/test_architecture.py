@@ -198,6 +198,8 @@ FILLED_IN = {"_Links", "Outcome", "Pull"}
 @pytest.mark.parametrize("name", WITH_DATA)
 def test_what_was_found_or_decided_cannot_be_changed_by_whoever_is_given_it(monkeypatch, name):
     """A verdict, a ledger's entry, an address: passed on from thread to thread, and compared later."""
+    if not name.startswith("failback."):
+        pytest.importorskip("salt.version")  # the tree has a folder of that name
     spec = importlib.util.spec_from_file_location(f"{name}_anew", PATHS[name])
     # Loaded once more, so that nothing that another test has done to it counts.
     module = importlib.util.module_from_spec(spec)

@@ -135,3 +135,9 @@ def test_a_file_of_another_node_is_not_used(tmp_path):
     with pytest.raises(Refused, match="missing or of another node"):
         proof.before_takeover(member, "silence")
     assert actions(tmp_path) == []
+
+
+def test_without_an_agent_there_is_nothing_to_try_and_nothing_to_say_of_it(tmp_path):
+    member = agents.member(tmp_path, nodes={"salt2": {"agent": "fence_test"}})
+    assert proof.tried(member) is None and proof.last_tried(member) is None
+    assert agents.told(tmp_path) == [] and not (member.volatile / "fence.json").exists()

@@ -16,6 +16,7 @@ from failback.errors import Unavailable
 from failback.host import files
 from failback.host import system
 from failback.host.paths import Paths
+from failback.lease import etcd
 from failback.lease import right
 from failback.network.floating import FloatingAddress
 from failback.pair import Member
@@ -61,10 +62,12 @@ class Node:
         monkeypatch.setattr(files, "write_json", written)
         for name in ("read", "replace"):
             call = getattr(self.cluster, name)
-            setattr(self.cluster, name, lambda *words, call=call: self.unlocked() and call(*words))
+            setattr(self.cluster, name, lambda *words, call=call: self.asks(words[-1]) and call(*words))
 
-    def unlocked(self):
+    def asks(self, within):
+        """etcd is asked for so many seconds: after its silence there must be time for a promise."""
         assert self.locked == 0, "whoever waits for the record would wait for etcd"
+        assert within in (TTL * lease.ASK_ETCD_WITHIN, right.PASS_ON_WITHIN)
         return True
 
     def forgets(self, content=None):
@@ -135,6 +138,15 @@ def test_where_the_pair_has_no_lease_nothing_is_asked_and_nothing_is_written(unl
     with pytest.raises(Refused, match="salt has no lease on salt1: run highstate"):
         right.promise(unleased, 4)
     assert not list(unleased.paths.root.rglob("lease*"))
+
+
+def test_the_cluster_is_asked_as_the_pillar_says_and_by_the_clock_of_the_boot(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(etcd, "Client", lambda *words, **more: made.append((words, more)))
+    settings = {**LEASE, "endpoints": ["https://10.0.0.91:2379"], "tls": {"ca": "ca"}}
+    right.client(Member.of(samples.pair("salt1", lease=settings), Paths(tmp_path)))
+    # That of the boot goes on while the machine is suspended.
+    assert made == [((settings["endpoints"], {"ca": "ca"}), {"clock": system.boottime})]
 
 
 # --- asking etcd -----------------------------------------------------------------------------------------
@@ -596,6 +608,16 @@ def test_a_claim_that_the_other_node_has_overtaken_takes_nothing(claim):
     with pytest.raises(Refused, match="salt1 does not have the lease of salt any more"):
         right.take(claim.member, holder, [GATEWAY])
     assert holder.took == [] and claim.record.acquiring is None
+
+
+def test_a_claim_that_another_process_of_this_node_has_ended_is_not_ended_twice(claim):
+    def other():
+        claim.cluster.value, claim.cluster.revision = {"holder": "salt1", "generation": 5, "ttl": TTL}, 9
+
+    claim.during(other)
+    holder = Holder()
+    assert right.take(claim.member, holder, [GATEWAY]) == ["taken"]
+    assert claim.cluster.revision == 9 and claim.record.acquiring is None
 
 
 def test_a_claim_against_a_promise_takes_nothing(claim):

@@ -417,8 +417,15 @@ def test_a_node_that_is_a_router_announces_itself_as_one(monkeypatch, forwards, 
     assert control == TARGET6 + struct.pack("=I", 2) and where == ("ff02::1", 0, 0, 2)
 
 
-def test_whether_a_node_is_a_router_is_asked_of_the_kernel():
+@pytest.mark.parametrize(("said", "router"), [("1\n", True), ("0\n", False), ("2\n", False)])
+def test_whether_a_node_is_a_router_is_asked_of_the_kernel(tmp_path, monkeypatch, said, router):
     assert neighbours._forwards("no-such-interface") is False
+    (tmp_path / "forwarding").write_text(said)
+    asked = []
+    path = types.SimpleNamespace(Path=lambda *parts: asked.append(parts) or tmp_path / "forwarding")
+    monkeypatch.setattr(neighbours, "pathlib", path)
+    assert neighbours._forwards("eth0") is router
+    assert asked == [("/proc/sys/net/ipv6/conf", "eth0", "forwarding")]
 
 
 def test_a_link_local_address_of_another_link_is_another_hosts(monkeypatch):

@@ -92,6 +92,11 @@ def test_neither_systemd_nor_a_terminal_is_left(node, monkeypatch, how):
     assert node.main(**how) == 7
 
 
+def test_a_restart_that_says_nothing_has_gone_well(node):
+    node.configure()
+    assert loop.main("gateway-ip", node.paths, print, print, True, restart=lambda: None) == 0
+
+
 def test_the_second_one_ends_at_once(node):
     node.configure()
     with loop.Place("gateway-ip", node.paths).single():
@@ -291,6 +296,25 @@ def test_answers_wake_the_loop_and_are_collected(watch, monkeypatch):
     assert read == [b"x"] and time.monotonic() < begun + 30
     watch._wait(0.0)
     other.close()
+
+
+@pytest.mark.parametrize(("until", "milliseconds"), [(102.0, 2000.5), (100.0, 0.5), (90.0, 0.0)])
+def test_it_sleeps_as_long_as_nothing_is_due(watch, monkeypatch, until, milliseconds):
+    """Half a millisecond more: poll rounds down, and would be called again for the rest."""
+    waited = []
+
+    class Poll:
+        def register(self, *_):
+            pass
+
+        def poll(self, given):
+            waited.append(given)
+            return []
+
+    monkeypatch.setattr(loop, "select", types.SimpleNamespace(poll=Poll, POLLIN=1))
+    samples.in_place_of_time(monkeypatch, loop, monotonic=lambda: 100.0)
+    watch._wait(until)
+    assert waited == [milliseconds]
 
 
 def test_a_takeover_that_ends_has_its_pair_judged_at_once(watch):

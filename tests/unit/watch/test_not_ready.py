@@ -103,3 +103,15 @@ def test_what_a_run_has_stopped_is_told_nobody(member, clock, told):
         assert one.look(STANDS_BY, (FULL,)) is None
         clock.now += 10
     assert told == []
+
+
+def test_the_file_of_a_spell_that_is_over_is_gone(member, clock, told):
+    one = not_ready.NotReady(member)
+    assert one.look(STANDS_BY, ()) is None
+    assert not (member.volatile / "unready.json").exists()
+    one.look(STANDS_BY, (FULL,))
+    assert (member.volatile / "unready.json").exists()
+    for _ in range(20):
+        clock.now += 10
+        one.look(STANDS_BY, ())
+    assert not (member.volatile / "unready.json").exists()

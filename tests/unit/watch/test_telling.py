@@ -81,3 +81,55 @@ def test_a_watch_that_starts_anew_goes_on_where_the_one_before_ended(member, clo
     look(member, telling.Pauses(member))
     look(member, telling.Pauses(member))
     assert [kind for kind, _ in told] == ["pause-begun", "pause-ended"]
+
+
+def test_what_is_told_says_until_when_by_whom_and_why(member, clock, monkeypatch):
+    told = []
+    monkeypatch.setattr(telling.tell, "tell", lambda member, kind, said, **more: told.append((said, more)))
+    watch = telling.Pauses(member)
+    member.pause.set(30, "switch maintenance")
+    look(member, watch)
+    member.pause.set(60, "longer", user="ana")
+    look(member, watch)
+    (first, more), (second, _) = told
+    assert "is paused until 1970-01-12T13:47:10Z: switch maintenance. It takes nothing" in first
+    assert more == {"reason": "switch maintenance", "user": None, "until": 1_000_030.0}
+    assert "until 1970-01-12T13:47:40Z by ana: longer." in second
+    clock.now = 1_000_060.0
+    look(member, watch)
+    assert "salt on salt2 is over: it takes over again if it has to" in told[2][0] and told[2][1] == {}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_what_was_told_and_cannot_be_read_is_told_once_more(member, clock, told, content):
+    member.pause.set(30, "by hand")
+    look(member, telling.Pauses(member))
+    place = member.volatile / "paused.json"
+    place.write_text(content)
+    look(member, telling.Pauses(member))
+    assert [kind for kind, _ in told] == ["pause-begun", "pause-begun"]
+
+
+def test_a_run_that_is_full_ends_no_watch(member, clock, told, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    member.pause.set(30, "by hand")
+    watch = telling.Pauses(member)
+    with monkeypatch.context() as patch:
+        patch.setattr(telling.files, "write_json", full)
+        look(member, watch)
+        look(member, watch)
+    assert [kind for kind, _ in told] == ["pause-begun"], "this watch knows that it has told"
+    clock.now += 60
+    look(member, watch)
+    assert [kind for kind, _ in told] == ["pause-begun", "pause-ended"]
+
+
+def test_a_run_that_has_died_is_told_with_what_to_do(member, monkeypatch):
+    told = []
+    monkeypatch.setattr(telling.tell, "tell", lambda *words, **more: told.append((*words[1:], more)))
+    telling.run_died(member, samples.RUN)
+    ((kind, said, more),) = told
+    assert (kind, more) == ("run-failed", {"run": samples.RUN})
+    assert samples.RUN in said and "salt-run pair.status salt" in said
