@@ -464,3 +464,30 @@ def test_nothing_is_given_away_so_late_that_the_two_turns_could_overlap(world, v
     with pytest.raises(Refused, match=f"Only {left} s are left until salt2 takes the addresses back"):
         do()
     assert (world.serving(), world.ledgers(), world.phase()) == before
+
+
+def test_a_connection_that_ends_while_it_is_armed_ends_the_handover(working):
+    """Nobody goes on with it, so what was stopped need not wait for the timer."""
+    serve(working, ARM, {"do": "quiesce"})
+    assert working.phase() == "done" and working.timer is None
+    assert WORK in working.units["salt2"] and working.serving() == "salt2"
+
+
+@pytest.mark.parametrize("phase", ["armed", "released", "committed"])
+def test_a_connection_that_ends_leaves_what_another_run_has_begun(world, phase):
+    world.far_end("arm", samples.RUN, 10.0)
+    if phase != "armed":
+        world.release()
+    phases.write_state(world.members["salt2"], run=samples.OTHER_RUN, phase=phase)
+    before = world.serving(), phases.read_state(world.members["salt2"])
+    serve(world)
+    assert (world.serving(), phases.read_state(world.members["salt2"])) == before
+    assert world.timer
+
+
+def test_a_connection_that_ends_after_the_pair_was_given_away_takes_nothing_back_by_itself(world):
+    """The taker may have it: whether somebody answers is looked at when its time is over."""
+    serve(world, ARM, RELEASE, {"do": "commit"})
+    assert (world.phase(), world.serving()) == ("committed", "nobody") and world.timer
+    world.deadline()
+    assert world.serving() == "salt2" and world.ledgers()[1] == (6, "salt2")
