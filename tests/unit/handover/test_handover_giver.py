@@ -491,3 +491,16 @@ def test_a_connection_that_ends_after_the_pair_was_given_away_takes_nothing_back
     assert (world.phase(), world.serving()) == ("committed", "nobody") and world.timer
     world.deadline()
     assert world.serving() == "salt2" and world.ledgers()[1] == (6, "salt2")
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_what_was_stopped_runs_again_when_the_addresses_have_come_back(working, committed):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    working.release()
+    if committed:
+        working.far_end("commit", samples.RUN)
+    assert WORK not in working.units["salt2"]
+    working.deadline()
+    assert working.serving() == "salt2" and WORK in working.units["salt2"]
+    assert phases.read_state(working.members["salt2"])["stopped"] == []
