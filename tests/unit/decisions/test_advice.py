@@ -158,3 +158,30 @@ def test_during_a_run_one_waits_whatever_the_verdict(reports, renewed, words):
     assert said.brief == "wait" and said.commands == ()
     for word in words:
         assert word in said.text
+
+
+def test_no_time_of_a_run_is_below_nothing():
+    """Each node has its own clock, and a run may have renewed while the report was on its way."""
+    ahead = lock(renewed=NOW + 3, step=("static", NOW + 2))
+    found = advice.living([{"time": NOW, "lock": ahead}])
+    assert (found["silent"], found["seconds"], found["expires"]) == (0, 0, 63)
+    over = {**lock(renewed=NOW - 70), "step": None, "owner": None}
+    found = advice.living([{"time": NOW, "lock": over}])
+    assert (found["silent"], found["seconds"], found["expires"]) == (70, None, 0)
+    assert (found["user"], found["master"], found["step"]) == (None, None, None)
+
+
+def test_a_lock_of_which_no_time_is_known_is_as_good_as_of_now():
+    bare = {"run": samples.RUN, "state": "held"}
+    found = advice.living([{"time": NOW, "lock": bare}])
+    assert (found["silent"], found["expires"], found["operation"]) == (0, 0, None)
+    # One that is known to have been renewed knows the present step.
+    assert advice.living([{"time": NOW, "lock": bare}, {"time": NOW, "lock": lock()}])["step"] == "static"
+
+
+@pytest.mark.parametrize(("silent", "said"), [(advice.SILENT, False), (advice.SILENT + 1, True)])
+def test_a_run_that_was_not_heard_of_for_long_may_be_dead(silent, said):
+    run = advice.living([{"time": NOW, "lock": lock(renewed=NOW - silent)}])
+    found = advice.next_step(samples.pair(), judged(primary(), secondary()), run=run)
+    assert found.brief == "wait"
+    assert (f"last heard of {silent} s ago; if it is dead, its lock expires in" in found.text) is said

@@ -347,3 +347,20 @@ def test_each_of_this_nodes_own_paths_is_judged_for_itself(now, before, words):
     # One that was not there, or is not asked about, says nothing of those after it.
     problems = places.own_source_problems(both({}, now), both({"exists": False}, before), "salt")
     assert len(problems) == (words is not None)
+
+
+def test_all_that_is_wrong_with_the_serving_node_s_paths_is_said_at_once():
+    now = {
+        "/srv/a": fact(exists=False)["/srv/salt"],
+        "/srv/b": fact(empty=True, file_system=ROOT)["/srv/salt"],
+        "/srv/c": fact()["/srv/salt"],
+        "/srv/d": fact(exists=False)["/srv/salt"],
+    }
+    recorded = {path: fact()["/srv/salt"] for path in now}
+    problems = places.source_problems(now, recorded, {"/srv/b": 1}, "salt")
+    assert [(one.split()[0], one.split()[1]) for one in problems] == [
+        ("/srv/a", "does"),
+        ("/srv/b", "is"),
+        ("/srv/b", "on"),
+        ("/srv/d", "does"),
+    ]

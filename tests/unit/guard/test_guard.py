@@ -658,3 +658,48 @@ def test_what_was_stopped_starts_in_its_order_again(tmp_path, monkeypatch):
         actions.resume(member)
     assert [one[4:] for one in started if "--no-block" in one] == [[WORK, "later.service", "lsyncd.service"]]
     assert world.serving() == "salt2"
+
+
+@pytest.fixture
+def announced(monkeypatch):
+    """By which nodes the addresses are announced again, in the seconds after."""
+    found = []
+    monkeypatch.setattr(address_holder, "announce_later", lambda member: found.append(member.node))
+    return found
+
+
+def test_what_is_taken_again_is_said_and_announced_again(world, announced):
+    """Whoever has learnt another host's address hears of it more than once."""
+    for holders in world.holders.values():
+        holders.discard("salt2")
+    with world.on("salt2") as member:
+        said = actions.put_back(member, 4)
+        assert "salt2 has put back the addresses of salt" in said and announced == ["salt2"]
+        assert actions.put_back(member, 4) == "" and announced == ["salt2"]
+        right.change(member, right=right.SPENT)
+        actions.release(member, 4)
+        world.now += 1
+        right.renew(member, 4)
+        assert "salt2 serves salt again" in actions.resume(member)
+    assert announced == ["salt2"] * 2 and world.serving() == "salt2"
+
+
+def test_a_node_that_steps_down_has_no_right_whatever_becomes_of_that(world, monkeypatch):
+    def fails(*_):
+        raise Unavailable("no disk")
+
+    monkeypatch.setattr(actions.takeover, "yield_to", fails)
+    with world.on("salt2") as member:
+        key = lease.Key(9, "salt1", 5, TTL, world.now)
+        assert right.in_force(member)
+        with pytest.raises(Unavailable):
+            actions.step_down(member, key)
+        assert right.in_force(member) is None
+
+
+def test_systemd_does_not_start_a_guard_again_that_has_no_lease(world, tree):
+    with world.on("salt2") as member:
+        member.config["lease"] = None
+        status = loop.main(member)
+    unit = (tree / "salt/pair/files/lease.service").read_text().splitlines()
+    assert f"RestartPreventExitStatus={status}" in unit

@@ -17,8 +17,11 @@ from two_nodes import Killed
 
 from failback.errors import Refused
 from failback.errors import Unavailable
+from failback.handover import giver
 from failback.handover import phases
 from failback.journal import service
+from failback.network import address_holder
+from failback.network import floating
 from failback.network import reachable
 from failback.replication import incoming
 from failback.state import ledger
@@ -398,3 +401,106 @@ def test_a_pair_without_addresses_has_none_to_take_back(working, committed, runs
     assert (WORK in working.units["salt2"]) is runs
     # Once more, by the timer: it is over.
     assert "Nothing to take back" in working.far_end("take_back", samples.RUN)
+
+
+def releases(member, run):
+    with address_holder.Holder(floating.of_pair(member.config)) as holder:
+        return giver.release(member, run, holder)
+
+
+@pytest.mark.parametrize("do", [giver.quiesce, releases, giver.commit])
+@pytest.mark.parametrize("phase", [*(phases.ARMED, phases.RELEASED), phases.DONE, phases.TAKEN_BACK])
+@pytest.mark.parametrize("run", [samples.RUN, samples.OTHER_RUN])
+def test_each_step_is_that_of_its_run_and_its_phase_alone(working, do, phase, run):
+    """A second taker, or one that comes late, finds the pair as the first has it."""
+    fits = phases.RELEASED if do is giver.commit else phases.ARMED
+    working.far_end("arm", samples.RUN, 60.0)
+    phases.write_state(working.members["salt2"], phase=phase)
+    before = phases.read_state(working.members["salt2"]), set(working.units["salt2"]), working.ledgers()
+    with working.on("salt2") as member:
+        if (run, phase) == (samples.RUN, fits):
+            do(member, run)
+            return
+        with pytest.raises(Refused, match="so nothing is|are not released by run"):
+            do(member, run)
+    assert (
+        phases.read_state(working.members["salt2"]),
+        set(working.units["salt2"]),
+        working.ledgers(),
+    ) == before
+    assert working.serving() == "salt2"
+
+
+def test_all_that_is_stopped_stops_within_the_time_for_which_the_way_back_is_armed(tmp_path, monkeypatch):
+    names = ["one.service", "two.service", "three.service"]
+    services_ = [{"name": name, "proof": None, "status": None} for name in names]
+    world = two_nodes.World(tmp_path, monkeypatch, active_services=services_)
+    world.units["salt2"] = set(names)
+    limits = []
+
+    def stop(pair, key, one, node, limit):
+        limits.append((one["name"], limit))
+        world.now += 60
+
+    monkeypatch.setattr(giver.services, "stop", stop)
+    world.far_end("arm", samples.RUN, 300.0)
+    world.far_end("quiesce", samples.RUN)
+    # The last one first. Whoever has no time left gets a second, for one that stops at once.
+    assert limits == [("three.service", 110), ("two.service", 50), ("one.service", 1)]
+
+
+@pytest.mark.parametrize(("left", "enough"), [(4.5, True), (3.5, False)])
+@pytest.mark.parametrize("verb", ["release", "commit"])
+def test_nothing_is_given_away_so_late_that_the_two_turns_could_overlap(world, verb, left, enough):
+    world.far_end("arm", samples.RUN, 10.0)
+    if verb == "commit":
+        world.release()
+    world.now += 10 - left
+    before = world.serving(), world.ledgers(), world.phase()
+    do = world.release if verb == "release" else lambda: world.far_end("commit", samples.RUN)
+    if enough:
+        do()
+        return
+    with pytest.raises(Refused, match=f"Only {left} s are left until salt2 takes the addresses back"):
+        do()
+    assert (world.serving(), world.ledgers(), world.phase()) == before
+
+
+def test_a_connection_that_ends_while_it_is_armed_ends_the_handover(working):
+    """Nobody goes on with it, so what was stopped need not wait for the timer."""
+    serve(working, ARM, {"do": "quiesce"})
+    assert working.phase() == "done" and working.timer is None
+    assert WORK in working.units["salt2"] and working.serving() == "salt2"
+
+
+@pytest.mark.parametrize("phase", ["armed", "released", "committed"])
+def test_a_connection_that_ends_leaves_what_another_run_has_begun(world, phase):
+    world.far_end("arm", samples.RUN, 10.0)
+    if phase != "armed":
+        world.release()
+    phases.write_state(world.members["salt2"], run=samples.OTHER_RUN, phase=phase)
+    before = world.serving(), phases.read_state(world.members["salt2"])
+    serve(world)
+    assert (world.serving(), phases.read_state(world.members["salt2"])) == before
+    assert world.timer
+
+
+def test_a_connection_that_ends_after_the_pair_was_given_away_takes_nothing_back_by_itself(world):
+    """The taker may have it: whether somebody answers is looked at when its time is over."""
+    serve(world, ARM, RELEASE, {"do": "commit"})
+    assert (world.phase(), world.serving()) == ("committed", "nobody") and world.timer
+    world.deadline()
+    assert world.serving() == "salt2" and world.ledgers()[1] == (6, "salt2")
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_what_was_stopped_runs_again_when_the_addresses_have_come_back(working, committed):
+    working.far_end("arm", samples.RUN, 60.0)
+    working.far_end("quiesce", samples.RUN)
+    working.release()
+    if committed:
+        working.far_end("commit", samples.RUN)
+    assert WORK not in working.units["salt2"]
+    working.deadline()
+    assert working.serving() == "salt2" and WORK in working.units["salt2"]
+    assert phases.read_state(working.members["salt2"])["stopped"] == []

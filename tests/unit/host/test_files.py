@@ -1,5 +1,6 @@
 """Small files that must be whole or not be there at all."""
 
+import errno
 import json
 import os
 import stat
@@ -154,4 +155,26 @@ def test_a_lock_ends_with_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), files.locked(tmp_path / ".flock"):
         raise ZeroDivisionError
     with files.locked(tmp_path / ".flock"):
+        pass
+
+
+def test_a_lock_that_somebody_has_is_not_waited_for(tmp_path):
+    place = tmp_path / "state" / ".flock"
+    with files.locked_at_once(place) as first:
+        assert first is True
+        with files.locked_at_once(place) as second:
+            assert second is False
+    with files.locked_at_once(place) as again:
+        assert again is True
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+def test_a_lock_that_cannot_be_had_is_not_one_that_somebody_has(tmp_path, monkeypatch):
+    """A file system without locks: nobody would ever do what waits for it."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with pytest.raises(OSError, match="No locks available"), files.locked_at_once(tmp_path / ".flock"):
         pass

@@ -56,3 +56,17 @@ def test_one_that_is_not_there(home, monkeypatch):
     monkeypatch.setattr(pwd, "getpwnam", lambda user: account)
     with pytest.raises(Unavailable, match="/no/such/shell. cannot be started"):
         login_shell.noise()
+
+
+def test_an_account_that_is_not_there_is_named(monkeypatch):
+    def unknown(user):
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwnam", unknown)
+    with pytest.raises(Unavailable, match="There is no account failback-pair: highstate makes it"):
+        login_shell.noise("failback-pair")
+
+
+def test_an_account_without_a_shell_has_the_system_s(home, monkeypatch):
+    monkeypatch.setattr(pwd, "getpwnam", lambda user: types.SimpleNamespace(pw_dir=str(home), pw_shell=""))
+    assert login_shell.noise() is None

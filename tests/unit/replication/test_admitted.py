@@ -209,6 +209,13 @@ def test_a_path_that_has_become_another_kind_of_thing_is_looked_at_anew(standby)
     assert standby.again() is None
 
 
+def test_what_the_answer_does_not_depend_on_may_change(before):
+    before.data.chmod(0o701)
+    (before.data / "more").write_text("1")
+    (before.root / "srv/beside").mkdir()
+    assert before.again() == 0
+
+
 def test_what_is_mounted_while_the_folders_are_opened_sends_it_the_long_way(before):
     real = admitted.facts
 

@@ -383,3 +383,101 @@ def test_what_a_repository_says_is_printable(annas):
     with pytest.raises(Unavailable) as caught:
         annas.push()
     assert str(caught.value).isprintable()
+
+
+# --- what does not go as it should --------------------------------------------------------------------
+
+
+def test_a_pair_without_repositories_pushes_nothing(tmp_path):
+    member = Member.of(samples.pair("salt2", git=[]), Paths(tmp_path))
+    assert git_push.push_all(member) == [] and git_push.require_pushed(member) == []
+
+
+def test_without_ssh_nothing_is_pushed_and_nothing_is_left_open(world, monkeypatch):
+    world.commit("one")
+    monkeypatch.setattr(git_push.ssh, "command", lambda member: ["/nonexistent/ssh"])
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(Unavailable, match="Cannot push .*: ssh: .*No such file or directory"):
+        world.push()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_ssh_that_does_not_end_is_ended(world, tmp_path, monkeypatch):
+    """The other node has lost its power after the last answer."""
+    world.commit("one")
+    slow = tmp_path / "slow"
+    slow.write_text(f'#!/bin/sh\n"{tmp_path}/ssh" "$@"\necho $$ > "{tmp_path}/pid"\nexec sleep 61 <&- >&-\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(git_push.ssh, "command", lambda member: [str(slow)])
+    monkeypatch.setattr(git_push, "HANG_UP", 0.5)
+    assert world.push()["pushed"] == ["refs/heads/main"]
+    assert not os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}")
+
+
+@pytest.mark.parametrize(
+    ("references", "words"),
+    [
+        ((128, "", "fatal: bad object"), "Cannot read the references of .*: exit status 128, fatal: bad"),
+        ((0, "abc commit refs/heads/main\n", ""), "Cannot push .*: git named no reference, hello"),
+        ((0, "\n", ""), None),
+    ],
+)
+def test_a_push_that_names_nothing_is_one_of_nothing_or_none(world, monkeypatch, references, words):
+    """With status 0: git may have ended before it began."""
+    answers = iter([(0, "", "hello"), references])
+    monkeypatch.setattr(git_push.owner, "run", lambda *_: next(answers))
+    if words is None:
+        assert world.push()["pushed"] == []
+        return
+    with pytest.raises(Unavailable, match=words):
+        world.push()
+
+
+def test_each_is_tried_and_the_first_that_failed_is_said(tmp_path, monkeypatch):
+    tried = []
+
+    def push(member, repository):
+        tried.append(repository)
+        if repository != "/srv/git/b.git":
+            raise Unavailable(f"{repository} failed")
+        return {"repository": repository}
+
+    monkeypatch.setattr(git_push, "push", push)
+    names = [f"/srv/git/{name}.git" for name in "abc"]
+    member = Member.of(samples.pair("salt2", git=names), Paths(tmp_path))
+    with pytest.raises(Unavailable, match="a.git failed"):
+        git_push.require_pushed(member)
+    assert sorted(tried) == names
+    assert [(name, bool(error)) for name, _, error in git_push.push_all(member)] == [
+        (names[0], True),
+        (names[1], False),
+        (names[2], True),
+    ]
+    member.config["git"] = names[1:2]
+    assert git_push.require_pushed(member) == [{"repository": names[1]}]
+
+
+@pytest.mark.parametrize(
+    ("done", "sentence"),
+    [
+        ({"pushed": [], "diverged": []}, None),
+        ({"pushed": ["refs/heads/a", "refs/heads/b"], "diverged": []}, "refs/heads/a, refs/heads/b pushed"),
+        ({"pushed": [], "diverged": ["refs/heads/a"]}, "refs/heads/a is left alone on salt1."),
+    ],
+)
+def test_what_was_pushed_is_said_once(tmp_path, monkeypatch, done, sentence):
+    member = Member.of(samples.pair("salt2", git=["/srv/git/a.git"]), Paths(tmp_path))
+    member.ledger.write(ledger.Entry(4, "salt2", None, "a test"))
+    logged = []
+    monkeypatch.setattr(git_push.system, "log", logged.append)
+    monkeypatch.setattr(git_push, "push", lambda *_: done)
+    said = [git_push.carry(member) for _ in range(2)]
+    assert said[0] == said[1]
+    assert (sentence in said[0]) if sentence else said[0] is None
+    assert logged == [one for one in said[:1] if one]
+    # What has changed is said again, and so is what then comes once more.
+    monkeypatch.setattr(git_push, "push", lambda *_: {"pushed": ["refs/tags/v1"], "diverged": []})
+    git_push.carry(member)
+    monkeypatch.setattr(git_push, "push", lambda *_: done)
+    git_push.carry(member)
+    assert len(logged) == (3 if sentence else 1)

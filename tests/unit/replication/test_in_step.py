@@ -124,19 +124,19 @@ def prove(lsyncd):
 
 def test_the_next_proof_begins_after_a_while(lsyncd, clock):
     prove(lsyncd)
-    clock.later += in_step.EVERY - 1
+    clock.later += 9
     assert lsyncd.look() is False and lsyncd.markers() == []
-    clock.later += 1
+    clock.later += 1.5
     assert lsyncd.look() is False and len(lsyncd.markers()) == 1
 
 
 def test_a_name_that_lsyncd_has_missed_is_followed_by_another(lsyncd, clock):
     lsyncd.look()
     first = lsyncd.markers()
-    clock.later += in_step.NOTED_WITHIN - 0.5
+    clock.later += 4
     lsyncd.look()
     assert lsyncd.markers() == first
-    clock.later += 1
+    clock.later += 1.5
     lsyncd.look()
     assert lsyncd.markers() == []
     lsyncd.look()
@@ -311,7 +311,7 @@ def test_the_standby_counts_from_when_it_heard_by_its_own_clock(standby, clock):
     # rsync gives it the time of the other node.
     os.utime(place, (1, 1))
     found = in_step.last(standby)
-    assert found.at == 1795372200.25 and 1.5 <= found.age < 3
+    assert found.at == 1795372200.25 and 1.5 <= found.age < 3 and found.age == round(found.age, 1)
     clock.later += 60
     assert 61.5 <= in_step.last(standby).age < 63
     # Its own clock was set back since: it is as old as it was at least.
@@ -369,33 +369,36 @@ def test_what_the_standby_reports_of_it(standby):
 # --- does the lsyncd that runs tell the standby? ------------------------------------------------------
 
 
-def configured(lsyncd, text, age):
+def configured(lsyncd, text, after):
+    """Its configuration, written so many seconds after lsyncd has begun."""
     config = lsyncd.place.config
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(text)
-    then = time.time() - age
+    ticks = system.process_started(lsyncd.process.pid)
+    then = time.time() - system.boottime() + ticks / os.sysconf("SC_CLK_TCK") + after
     os.utime(config, (then, then))
 
 
 @pytest.mark.parametrize(
-    ("text", "age", "tells"),
+    ("text", "after", "tells"),
     [
-        pytest.param('sync{"in-step"}', 3600, True, id="it began with that"),
-        pytest.param("sync{}", 3600, False, id="a configuration of before"),
-        pytest.param("in-step", 3600, False, id="a word in a comment"),
-        pytest.param('sync{"in-step"}', -10, False, id="it began before that was written"),
+        pytest.param('sync{"in-step"}', -3600, True, id="it began with that"),
+        pytest.param('sync{"in-step"}', 0.5, True, id="in that second"),
+        pytest.param('sync{"in-step"}', 1.5, False, id="it began before that was written"),
+        pytest.param("sync{}", -3600, False, id="a configuration of before"),
+        pytest.param("in-step", -3600, False, id="a word in a comment"),
         pytest.param(None, 0, False, id="no configuration"),
     ],
 )
-def test_whether_the_lsyncd_that_runs_tells_the_standby(lsyncd, text, age, tells):
+def test_whether_the_lsyncd_that_runs_tells_the_standby(lsyncd, text, after, tells):
     assert in_step.NAME == "in-step"
     if text is not None:
-        configured(lsyncd, text, age)
+        configured(lsyncd, text, after)
     assert in_step.beats(lsyncd.member, lsyncd.process.pid) is tells
 
 
 def test_an_lsyncd_that_has_ended_tells_nobody(lsyncd):
-    configured(lsyncd, 'sync{"in-step"}', 3600)
+    configured(lsyncd, 'sync{"in-step"}', -3600)
     lsyncd.process.kill()
     lsyncd.process.wait()
     for pid in (None, 0, lsyncd.process.pid):

@@ -245,3 +245,30 @@ def test_the_same_input_gives_the_same_text(tmp_path):
     first, second = (lsyncd_config.render(member_of(tmp_path), items) for _ in range(2))
     assert first == second
     assert first.startswith(lsyncd_config.MARK)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("*lone\\", "ends with a lone backslash: it matches nothing"),
+        ("[ü]", "holds a character that is not ASCII; rsync matches single bytes"),
+        ("[a-ü]", "holds a character that is not ASCII"),
+        ("[[:word:]]", "there is no class [:word:]"),
+        ("[a", "a '[' that is never closed"),
+    ],
+)
+def test_a_pattern_that_lua_cannot_match_as_rsync_does_is_refused(tmp_path, pattern, words):
+    member = member_of(tmp_path)
+    item = replicated.Item(f"/etc/qemu/{pattern}", "/etc/qemu", pattern)
+    with pytest.raises(FailbackError) as refused:
+        lsyncd_config.render(member, [item])
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["1", None, True, [1], "os.exit()"])
+@pytest.mark.parametrize("key", ["delay", "max_processes"])
+def test_what_is_no_number_does_not_come_into_the_program(tmp_path, key, value):
+    """It would be Lua, and run as root."""
+    member = member_of(tmp_path, lsyncd={"delay": 0.22, "max_processes": 2, key: value})
+    with pytest.raises(FailbackError, match="lsyncd wants a number here and not .*: correct the pillar"):
+        lsyncd_config.render(member, [replicated.item("/srv/salt", is_directory=True)])

@@ -5,6 +5,7 @@ import subprocess
 import time
 
 import pytest
+import samples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -364,3 +365,141 @@ def test_a_name_that_is_noted_while_one_looks_is_not_taken_for_noted_earlier(tmp
     monkeypatch.setattr(lsyncd_status.os, "stat", noted_meanwhile)
     assert lsyncd_status._seen(place, "name") != 10**18
     assert lsyncd_status._seen(place, "name") in (None, stat(place).st_mtime_ns)
+
+
+# --- what a look says besides -------------------------------------------------------------------------
+
+
+def test_a_look_for_whoever_goes_on_has_the_names_and_the_moment(place, process):
+    member, place = place
+    write(place, [("wait", "Create", "/a"), ("active", "Delete", "/b"), ("wait", "Modify", "/a")])
+    status, written, names = lsyncd_status.look(member, running(process))
+    assert status == lsyncd_status.observe(member, running(process))
+    assert written == place.status.stat().st_mtime_ns
+    assert names == {("/srv/salt/", "/a"), ("/srv/salt/", "/b")}
+    assert status["waiting"] == 2, "of one that waits twice, one"
+
+
+def test_a_queue_without_names_is_not_empty():
+    queues = (("/srv/salt/", 3), ("/srv/x/", 0))
+    syncs = [{"source": source, "delays": number, "named": []} for source, number in queues]
+    assert lsyncd_status._names(syncs) == {("/srv/salt/", None)}
+
+
+@pytest.mark.parametrize("number", [lsyncd_status.NAMED - 1, lsyncd_status.NAMED, lsyncd_status.NAMED + 5])
+def test_the_first_of_what_waits_are_named(place, process, number):
+    member, place = place
+    write(place, [("wait", "Create", f"/{one}") for one in range(number)])
+    status = lsyncd_status.observe(member, running(process))
+    assert status["waiting"] == number
+    assert [one["path"] for one in status["waiting_for"]] == [
+        f"/srv/salt/{one}" for one in range(min(number, lsyncd_status.NAMED))
+    ]
+
+
+def test_a_file_that_lsyncd_is_writing_is_read_again(place, process, monkeypatch):
+    member, place = place
+    write(place, [("wait", "Create", "/a")])
+    whole, waits = place.status.read_text(), []
+    place.status.write_text(whole[:60])
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            place.status.write_text(whole)
+
+    samples.in_place_of_time(monkeypatch, lsyncd_status, sleep=sleep)
+    status = lsyncd_status.observe(member, running(process))
+    assert status["trustworthy"] and status["waiting"] == 1 and len(waits) == 3
+
+
+def test_a_file_that_is_never_whole_proves_nothing(place, process, monkeypatch):
+    member, place = place
+    write(place)
+    place.status.write_text("Lsyncd status report at now\n")
+    waits = []
+    samples.in_place_of_time(monkeypatch, lsyncd_status, sleep=waits.append)
+    status = lsyncd_status.observe(member, running(process))
+    assert status["running"] and not status["trustworthy"] and status["waiting"] is None
+    assert "could not be read whole; lsyncd is busy writing it" in status["why"] and len(waits) == 20
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(place, process, monkeypatch):
+    """Its beginning would be of one moment, and its end of another."""
+    member, place = place
+    write(place, [("wait", "Create", "/a")])
+    real, reads = lsyncd_status.parse, []
+
+    def parse(text):
+        reads.append(text)
+        if len(reads) == 1:
+            write(place, [("wait", "Create", "/b")])
+        return real(text)
+
+    monkeypatch.setattr(lsyncd_status, "parse", parse)
+    status = lsyncd_status.observe(member, running(process))
+    assert [one["path"] for one in status["waiting_for"]] == ["/srv/salt/b"] and len(reads) == 2
+
+
+# --- the first pass -----------------------------------------------------------------------------------
+
+
+def first_pass(place, process, queue, failed=(), limit=5.0, unit=None):
+    """It ends when its status has no first pass any more; ``queue`` is what waits at each look."""
+    member, place = place
+    looks = iter(queue)
+
+    def reader():
+        write(place, next(looks, queue[-1]))
+        place.failed.write_text("".join(f"{one}\n" for one in failed))
+        return unit or running(process)
+
+    return lsyncd_status.first_pass(member, limit, reader)
+
+
+INIT = [("active", "Init", "/")]
+
+
+def test_a_first_pass_is_over_when_nothing_of_it_waits_however_much_else_does(place, process):
+    assert first_pass(place, process, [INIT, INIT, [("wait", "Modify", "/a")]])["seconds"] >= 0.1
+
+
+def test_a_first_pass_without_lsyncd_is_not_waited_for(place, process):
+    with pytest.raises(Unavailable, match="first pass of salt has not ended: lsyncd does not run"):
+        first_pass(place, process, [INIT], unit={"ActiveState": "failed", "MainPID": "0"})
+
+
+def test_a_first_pass_that_takes_too_long_is_not_waited_for(place, process):
+    with pytest.raises(Unavailable, match="within 0.2 seconds. 1 changes still wait: '/srv/salt/' .Init"):
+        first_pass(place, process, [INIT], limit=0.2)
+
+
+@pytest.mark.parametrize(
+    ("codes", "ends", "words"),
+    [
+        (["12"] * 4, False, ""),
+        (["12"] * 5, True, "has failed 5 times, the last time with exit code 12 "),
+        (["12"] * 4 + ["5"], True, "root's shell on the other node prints something over SSH"),
+        ([], False, ""),
+    ],
+)
+def test_a_first_pass_whose_rsync_fails_again_and_again_is_not_waited_for(place, process, codes, ends, words):
+    """A connection that breaks once is not that; of one path, five are."""
+    if not ends:
+        first_pass(place, process, [INIT, INIT, []], codes)
+        return
+    with pytest.raises(Unavailable) as failed:
+        first_pass(place, process, [INIT], codes)
+    assert words in str(failed.value)
+    assert ("pair.access" in str(failed.value)) is (codes[-1] == "5")
+
+
+def test_of_many_paths_each_may_fail_so_often(tmp_path):
+    failed = tmp_path / "failed"
+    failed.write_text("12\n" * 9)
+    lsyncd_status._require_progress(failed, "salt", 2)
+    failed.write_text("12\n" * 10)
+    with pytest.raises(Unavailable, match="failed 10 times"):
+        lsyncd_status._require_progress(failed, "salt", 2)
+    failed.unlink()
+    lsyncd_status._require_progress(failed, "salt", 2)

@@ -148,3 +148,14 @@ def test_a_node_that_went_down_with_holes_is_not_taken_for_the_newest(rebooted, 
     assert holes is (name == verdict.SPLIT)
     said = any("not known to be on its disk" in one for one in found.drift)
     assert said is (name == verdict.FAILED_OVER)
+
+
+@pytest.mark.parametrize("content", ["torn", "[]", "{}", '{"mark": 7}'])
+def test_a_note_that_does_not_name_the_last_one_proves_nothing(member, syncer, written, content):
+    come(member)
+    syncer.work()
+    assert on_disk.is_settled(member)
+    (member.volatile / "synced.json").write_text(content)
+    assert not on_disk.is_settled(member)
+    syncer.work()
+    assert on_disk.is_settled(member) and len(written) == 2

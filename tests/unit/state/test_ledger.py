@@ -157,3 +157,34 @@ def test_what_a_killed_writer_left_beside_it_is_not_read(member):
     write(member, 3, "salt1")
     (member.state / ".ledger.json.abcdefgh").write_text('{"version": 1, "generation": 9')
     assert member.ledger.read()["generation"] == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (None, None, True),
+        (None, {}, False),
+        ({}, None, False),
+        ({"generation": 4, "unsynced": True}, {"generation": 4, "unsynced": False}, True),
+        ({"generation": 4, "unsynced": True}, {"generation": 4}, True),
+        ({"generation": 4, "heard": False}, {"generation": 4, "heard": True}, False),
+        ({"generation": 4}, {"generation": 5}, False),
+    ],
+)
+def test_what_the_keeper_notes_by_itself_makes_no_other_ledger(one, other, same):
+    assert ledger.is_same_entry(one, other) is same
+
+
+def test_a_note_that_cannot_be_read_has_heard_nobody(member):
+    member.ledger.write(ledger.Entry(4, "salt1", None, "silence", heard=False))
+    member.ledger.note_heard(member.ledger.read())
+    assert member.ledger.read()["heard"] is True and member.ledger.is_behind()
+    for place in member.volatile.iterdir():
+        if place.is_file():
+            place.write_text("torn")
+    assert member.ledger.read()["heard"] is False and not member.ledger.is_behind()
+
+
+def test_who_has_no_ledger_is_behind_with_nothing(member):
+    assert member.ledger.is_behind() is False
+    assert ledger.is_active(None, "salt1") is False and ledger.is_admitted(None) is False

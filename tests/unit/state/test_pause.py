@@ -217,3 +217,38 @@ def test_a_hold_whose_lock_cannot_be_read_stays(member):
     pause(member, 5000, RUN)
     member.lock.path.write_text("{")
     assert later(member, 4000)[0]["run"] == RUN
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "torn",
+        '{"version": 99, "holds": []}',
+        '{"version": 1}',
+        '{"version": 1, "holds": {}}',
+        '{"version": 1, "holds": [7]}',
+        '{"version": 1, "holds": [{"until": "tomorrow"}]}',
+    ],
+)
+def test_a_damaged_pause_holds_until_somebody_sets_another(member, clock, content):
+    pause(member, 30)
+    member.pause.path.write_text(content)
+    for read in (member.pause.read, member.pause.last, member.pause.written, member.pause.clear):
+        with pytest.raises(Unreadable, match="the pause of salt"):
+            read()
+    assert pause(member, 20, samples.RUN)["until"] == clock.now + 20
+    assert member.pause.read()["run"] == samples.RUN
+
+
+def test_one_of_an_earlier_boot_whose_clock_is_not_known_is_read_as_it_is(member, clock, monkeypatch):
+    pause(member, 30)
+    found = files.read_json(member.pause.path, "the pause")
+    for one in found["holds"]:
+        one["set"]["wall"] = "noon"
+    files.write_json(member.pause.path, found)
+    monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+    assert member.pause.read()["until"] == clock.now + 30
+    for one in found["holds"]:
+        one["set"] = "noon"
+    files.write_json(member.pause.path, found)
+    assert member.pause.read()["until"] == clock.now + 30

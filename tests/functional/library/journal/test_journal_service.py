@@ -147,6 +147,24 @@ def test_a_question_that_makes_no_sense_is_answered_and_the_journals_go_on(kept,
         assert kept.item.module in client.changes(RUN)
 
 
+def test_who_asks_for_nonsense_is_told(kept):
+    with kept.client() as client:
+        with pytest.raises(errors.Unavailable, match="journal of changes: nothing is known of 'format'"):
+            client.ask("format")
+        assert client.ask("mark", module=kept.item.module) == {"ok": True}
+
+
+def test_whoever_goes_with_an_answer_unread_takes_nobody_with_him(kept):
+    with kept.client() as other:
+        one = kept.client()
+        one._socket.sendall(b'{"do": "x"}\n')
+        # The kernel resets such a connection.
+        assert one._socket.recv(1, socket.MSG_PEEK)
+        one.close()
+        assert other.ask("mark", module=kept.item.module) == {"ok": True}
+        assert kept.thread.is_alive()
+
+
 def test_two_ask_at_once(kept):
     with kept.client() as one, kept.client() as other:
         other._socket.sendall(b'{"do": ')

@@ -103,6 +103,7 @@ def changed_everywhere(handover):
         (handover.there / "salt" / name).write_text("changed there")
 
 
+@trees.needs_rsync_that_knows_missing_names
 def test_what_a_journal_names_is_brought_and_nothing_else_is_looked_at(handover):
     changed_everywhere(handover)
     trees.make(handover.here, {"salt/mine": "made here by mistake"})
@@ -125,6 +126,7 @@ def test_nothing_has_changed(handover):
     assert [one["named"] for one in done["paths"]] == [0, 0]
 
 
+@trees.needs_rsync_that_knows_missing_names
 def test_under_the_name_of_a_folder_that_is_new_there_what_is_here_goes(handover):
     trees.make(handover.there, {"salt/new/theirs": "1"})
     trees.make(handover.here, {"salt/new/mine": "1"})
