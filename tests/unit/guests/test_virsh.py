@@ -1,11 +1,13 @@
 """What is read from virsh and from the system, and the claim on a guest."""
 
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 import samples
@@ -78,6 +80,23 @@ def test_a_claim_is_seen_and_ends(member):
         with pytest.raises(Refused, match="just being started, moved or stopped"), again:
             pytest.fail("two claims at once")
     assert claims.claimed(member, "idm") is False
+
+
+def test_a_claim_waits_a_moment_for_whoever_only_looks(member, monkeypatch):
+    place = member.volatile / "guest-idm.claim"
+    place.parent.mkdir(parents=True)
+    looks = os.open(place, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(looks, fcntl.LOCK_SH)
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        os.close(looks)
+
+    samples.in_place_of_time(monkeypatch, claims, sleep=sleep)
+    with claims.claim(member, "idm"):
+        assert claims.claimed(member, "idm") is True
+    assert len(waited) == 1, "and does not ask all the time"
 
 
 def test_a_claim_ends_with_its_process(member):
@@ -313,10 +332,9 @@ def test_what_is_not_on_the_disk_is_not_learned(member, monkeypatch):
 def test_tunnel(member, monkeypatch):
     """Both ways, until the migration ends. (A longer name makes too long a path for a socket.)"""
     echo = "import os\nwhile (data := os.read(0, 100)):\n    os.write(1, data.upper())\n"
-    begun = []
+    before = threading.enumerate()
 
     def command(member, *options):
-        begun.append(options)
         return [sys.executable, "-c", echo]
 
     monkeypatch.setattr(ssh, "command", command)
@@ -333,6 +351,7 @@ def test_tunnel(member, monkeypatch):
     left.settimeout(10)
     assert left.recv(100) == b""
     left.close()
+    assert set(threading.enumerate()) <= set(before)
 
 
 @pytest.fixture
@@ -414,6 +433,11 @@ def test_one_that_was_starting_is_asked_again(monkeypatch):
     monkeypatch.setattr(virsh, "call", lambda *words, **terms: asked.append((words[0], round(now[0]))))
     virsh.shut_down("shared-idm", 300)
     assert asked == [("shutdown", 100), ("shutdown", 110), ("shutdown", 120)]
+    # As long as the pillar says, and no longer.
+    now[0] = 100.0
+    with pytest.raises(Unavailable, match="is running after 24 s"):
+        virsh.shut_down("shared-idm", 24)
+    assert 124 <= now[0] < 124.3
 
 
 def test_a_guest_that_does_not_shut_down_is_left_alone(monkeypatch):
@@ -454,6 +478,12 @@ def test_an_answer_of_the_other_host_is_about_it_and_all_guests(member, monkeypa
 def test_an_answer_about_another_host_or_other_guests_is_none(member, monkeypatch, found):
     monkeypatch.setattr(ssh, "ask", lambda *words, **terms: json.dumps(found))
     with pytest.raises(Unavailable, match="salt2 gave no answer about the guests"):
+        migration.ask_peer(member)
+
+
+def test_what_a_login_shell_says_instead_of_an_answer_is_quoted(member, monkeypatch):
+    monkeypatch.setattr(ssh, "ask", lambda *words, **terms: "Welcome!")
+    with pytest.raises(Unavailable, match="sent no answer that can be read, but 'Welcome!'"):
         migration.ask_peer(member)
 
 
