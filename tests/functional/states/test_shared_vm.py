@@ -90,8 +90,8 @@ def test_absent_already(shared_vm, host, testmode):
 @pytest.mark.parametrize(
     "words, why",
     [
-        ({"name": "nosuch", "host": "salt1"}, "not a guest of mgmt"),
-        ({"name": "--all", "host": "salt1"}, "not a guest of mgmt"),
+        ({"name": "nosuch", "host": "salt1"}, "not a guest of mgmt (guests: idm, repo)"),
+        ({"name": "--all", "host": "salt1"}, "not a guest of mgmt (guests: idm, repo)"),
         ({"name": "idm", "host": "web1"}, "web1 is no host of mgmt"),
         ({"name": "idm", "host": "salt1", "pair": "nosuch"}, "name the pair"),
     ],
