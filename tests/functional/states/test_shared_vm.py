@@ -8,6 +8,7 @@ import pytest
 
 from failback.errors import Unavailable
 from failback.guests import storage
+from failback.guests import virsh
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,14 @@ def test_shut_down(shared_vm, host, testmode):
     assert ret.result is (None if testmode else True), ret.comment
     assert ret.changes == {"old": "salt1", "new": None}
     assert host.running() == (["repo"] if testmode else [])
+
+
+def test_a_guest_that_libvirt_calls_off_and_that_has_a_process_runs(shared_vm, host, testmode, monkeypatch):
+    monkeypatch.setattr(virsh, "emulators", lambda names: {"shared-repo": [4711]})
+    ret = shared_vm.absent_on("repo", host="salt1", test=testmode)
+    assert ret.result is (None if testmode else False), ret.comment
+    assert testmode or "repo is off on salt1 and could not shut itself down" in ret.comment
+    assert host.done == []
 
 
 def test_absent_already(shared_vm, host, testmode):
