@@ -213,6 +213,21 @@ def guest_rules_limits(two):
     return own["migration_timeout"] + own["shutdown_timeout"]
 
 
+def test_whoever_looks_at_the_lock_sees_what_goes_on(two, master):
+    def step():
+        found.append([host.member.lock.read().get("step", {}).get("name") for host in two.hosts.values()])
+
+    for guest, name, work in (
+        ("idm", "place", lambda: master.orch(vm="idm", host="salt2")),
+        ("repo", "vms", lambda: pair_run(two, master) and master.states.followed("x", vms="move")),
+    ):
+        found = []
+        two.place(guest, "salt1")
+        two.before["salt1", "shared_vm.migrate"] = step
+        work()
+        assert found == [[name, name]]
+
+
 def test_one_host_tells_the_hooks_how_it_ended(two, monkeypatch):
     told = []
     monkeypatch.setattr(tell, "tell", lambda member, kind, said, **more: told.append((member.node, kind)))

@@ -8,6 +8,7 @@ import pytest
 
 from failback.errors import Unavailable
 from failback.guests import storage
+from failback.guests import virsh
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,14 @@ def test_shut_down(shared_vm, host, testmode):
     assert host.running() == (["repo"] if testmode else [])
 
 
+def test_a_guest_that_libvirt_calls_off_and_that_has_a_process_runs(shared_vm, host, testmode, monkeypatch):
+    monkeypatch.setattr(virsh, "emulators", lambda names: {"shared-repo": [4711]})
+    ret = shared_vm.absent_on("repo", host="salt1", test=testmode)
+    assert ret.result is (None if testmode else False), ret.comment
+    assert testmode or "repo is off on salt1 and could not shut itself down" in ret.comment
+    assert host.done == []
+
+
 def test_absent_already(shared_vm, host, testmode):
     ret = shared_vm.absent_on("repo", host="salt1", test=testmode)
     assert (ret.result, ret.changes) == (True, {})
@@ -90,8 +99,8 @@ def test_absent_already(shared_vm, host, testmode):
 @pytest.mark.parametrize(
     "words, why",
     [
-        ({"name": "nosuch", "host": "salt1"}, "not a guest of mgmt"),
-        ({"name": "--all", "host": "salt1"}, "not a guest of mgmt"),
+        ({"name": "nosuch", "host": "salt1"}, "not a guest of mgmt (guests: idm, repo)"),
+        ({"name": "--all", "host": "salt1"}, "not a guest of mgmt (guests: idm, repo)"),
         ({"name": "idm", "host": "web1"}, "web1 is no host of mgmt"),
         ({"name": "idm", "host": "salt1", "pair": "nosuch"}, "name the pair"),
     ],

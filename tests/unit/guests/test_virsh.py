@@ -85,13 +85,13 @@ def test_a_claim_is_seen_and_ends(member):
 def test_a_claim_waits_a_moment_for_whoever_only_looks(member, monkeypatch):
     place = member.volatile / "guest-idm.claim"
     place.parent.mkdir(parents=True)
-    looks = open(place, "ab")
+    looks = os.open(place, os.O_RDWR | os.O_CREAT)
     fcntl.flock(looks, fcntl.LOCK_SH)
     waited = []
 
     def sleep(seconds):
         waited.append(seconds)
-        looks.close()
+        os.close(looks)
 
     samples.in_place_of_time(monkeypatch, claims, sleep=sleep)
     with claims.claim(member, "idm"):
@@ -405,13 +405,16 @@ def test_the_tunnel_asks_the_other_host_in_the_name_of_the_run(short, monkeypatc
     begun = []
     monkeypatch.setattr(ssh, "command", lambda member, *options: [sys.executable, "-c", "", *options])
     real = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: begun.append(words) or real(words, **more))
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *words, **more: begun.append(real(*words, **more)) or begun[-1]
+    )
     with migration._tunnel(short, samples.RUN) as place, socket.socket(socket.AF_UNIX) as one:
         one.settimeout(10)
         one.connect(str(place))
         assert one.recv(1) == b""
-    ((*_, option, dashes, verb, run),) = begun
-    assert (option, dashes, verb, run) == ("-T", "--", "libvirt", samples.RUN)
+    (child,) = begun
+    assert child.args[-4:] == ["-T", "--", "libvirt", samples.RUN]
+    assert child.returncode is not None, "it has ended, and nothing of it is left"
 
 
 def test_a_guest_that_is_off_is_asked_nothing(monkeypatch):
