@@ -285,8 +285,7 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
         return {"generation": own["generation"], "addresses": take(pair, run), **said}
     if moved:
         source_facts.record_moved(member)
-    done = takeovers.take_over(member, said["why"], run)
-    return {**done, "addresses": [one["address"] for one in done["addresses"]], **said}
+    return {**takeovers.take_over(member, said["why"], run), **said}
 
 
 @salt_errors.translated

@@ -71,7 +71,7 @@ def process():
         )
     except FailbackError:
         return None  # no systemd here
-    pid = int(text.strip() or 0) if text.strip().isdigit() else 0
+    pid = int(text) if text.strip().isdigit() else 0
     started = system.process_started(pid) if pid else None
     return {"pid": pid, "started": started} if started is not None else None
 

@@ -7,6 +7,7 @@ import pytest
 import samples
 
 from failback_master import minions
+from failback_master.surface import live
 
 STATES = pathlib.Path(__file__).parents[2] / "salt/_states"
 
@@ -306,6 +307,30 @@ def test_of_data_that_were_moved_nothing_is_carried_before_a_comparison(answerin
     # Nobody is admitted anew: the ledgers have begun long ago.
     assert not {"pair.adopt", "pair.admit"} & {function for _, function in nodes.asked}
     assert nodes.asked[-2:] == [(node, "pair.unlock") for node in ("salt1", "salt2")]
+
+
+@pytest.mark.one_release
+def test_who_serves_already_is_admitted_to_the_first_generation_alone(answering):
+    module, nodes = answering()
+    module.__pillar__["pairs"]["salt"]["floating_ips"] = {
+        "salt-gw": {"address": "10.0.0.5/24", "interface": "eth0"}
+    }
+    nodes._reports["salt2"]["addresses"] = samples.report("salt2", None, [])["addresses"]
+    assert module.begun("The ledgers begin", "salt")["result"] is True
+    (run,) = {args[1] for _, args in nodes.told("pair.record_sources")}
+    assert nodes.told("pair.adopt") == [(node, ("salt", "salt1", run)) for node in ("salt1", "salt2")]
+    ((node, words),) = nodes.told("pair.admit")
+    assert (node, words[:4]) == ("salt1", ("salt", 1, "salt1", run))
+
+
+@pytest.mark.one_release
+def test_what_is_going_to_be_replaced_is_on_the_screen_before(adoption, monkeypatch):
+    module, found = adoption
+    shown = []
+    monkeypatch.setattr(live.SCREEN, "line", lambda text, *_: shown.append(text.strip()))
+    found(SERVES).before["salt1"] = {"replaced": [LSYNCD]}
+    said = module.preceded("Nothing else looks after the pair", "salt")
+    assert said["comment"] in shown
 
 
 @pytest.mark.one_release

@@ -102,7 +102,7 @@ def take_over(member, reason, run=None, serves=None, silent=0.0):
     if run is None:
         _remember(member, "takeover", reason, sentence)
         tell.tell(member, events.TAKEOVER, f"{sentence}: {reason}", reason=reason)
-    return {"generation": new["generation"], "addresses": taken}
+    return {"generation": new["generation"], "addresses": [one["address"] for one in taken]}
 
 
 def _in_step(member, own):
