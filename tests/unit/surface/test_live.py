@@ -29,6 +29,7 @@ def opened(stream, monkeypatch, **settings):
 def test_nothing_is_printed_before_somebody_looks(capsys):
     screen = live.Screen()
     screen.line("x"), screen.going("y"), screen.done(), screen.close()
+    assert not screen.is_open and not screen.is_terminal
     assert capsys.readouterr() == ("", "")
 
 
