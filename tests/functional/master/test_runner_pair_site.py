@@ -189,7 +189,7 @@ def test_what_is_wrong_without_a_warning_has_no_warnings(alone, write_pillar, mi
             "pairs:\n  salt:\n\tprimary: a\n",
             ["line 3: found a tab", "line 3: found wrong YAML", "cannot be rendered"],
         ),
-        ("pairs: [salt]\n", ["wanted a mapping of pairs"]),
+        ("pairs: [salt]\n", ["pillar/top.sls: pairs: found "]),
     ],
 )
 def test_a_pillar_that_cannot_be_read_is_named_with_its_line_and_nobody_is_asked(
