@@ -142,6 +142,14 @@ def test_ctrl_c_ends_the_step_at_work(interrupts):
     assert interrupts.asked
 
 
+def test_ctrl_c_after_a_step_is_raised_in_nothing_else(interrupts):
+    """What gives the pair back must not be broken off in the middle."""
+    with interrupts.raised():
+        pass
+    signal.raise_signal(signal.SIGINT)
+    assert interrupts.asked
+
+
 def test_ctrl_c_between_two_steps_ends_the_next_one(interrupts):
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(live.Interrupted), interrupts.raised():

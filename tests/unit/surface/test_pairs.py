@@ -1,5 +1,6 @@
 """The table of pairs, the page of one, and the history."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -375,3 +376,23 @@ def test_an_interface_that_is_not_there_is_named():
     said = page((first, second))
     assert "salt-gw 10.0.0.5/24 no interface absent0, lsyncd is stopped, salt-master active" in said
     assert "salt-gw 10.0.0.5/24 held, lsyncd runs, salt-master active" in said
+
+
+@pytest.mark.parametrize("key", ["problem", "error"])
+def test_a_watch_that_has_nobody_to_ask_is_wrong(key):
+    first, second = normal()
+    second["reachable"] = {"asks": None, key: "salt2 has nobody to ask."}
+    found = facts((first, second))
+    assert found["watch_wrong"] == ["salt2 has nobody to ask."] and not pairs.is_good(found)
+    assert pairs.is_good(facts((first, {**second, "reachable": {"asks": ["10.0.0.1"], "problem": None}})))
+
+
+@pytest.mark.parametrize(
+    ("uncompared", "unready", "ready"),
+    [(None, (), True), (samples.RUN, (), False), (None, ("x",), False), (samples.RUN, ("x",), False)],
+)
+def test_a_pair_is_ready_when_it_was_compared_and_nothing_is_missing(uncompared, unready, ready):
+    reports, config = normal(), samples.pair()
+    found = verdict.judge(config, *reports)
+    changed = dataclasses.replace(found, uncompared=uncompared, unready=unready)
+    assert pairs.facts(config, changed, reports, {})["ready"] is ready
