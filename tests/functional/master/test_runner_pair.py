@@ -8,7 +8,6 @@ import time
 import asked_minions
 import pytest
 import salt.output
-import salt.runners.pillar
 import salt.utils.user
 import samples
 
@@ -714,7 +713,7 @@ class Ended(BaseException):
 
 
 @pytest.fixture
-def typed(master_opts, monkeypatch, tree):
+def typed(master_opts, monkeypatch):
     """``typed("pair.recover", "salt")``: the runner is loaded for this command line; what is left of it."""
     import salt.loader
 
