@@ -432,9 +432,23 @@ def test_a_command_that_is_next_stands_alone_and_advice_is_a_sentence(text, comm
     assert said[begins : begins + len(lines)] == lines
 
 
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"heard": True}, "(a test); admitted"),
+        ({"heard": False}, "(a test), heard by nobody since; admitted"),
+        ({"heard": False, "withdrawn": True}, "(a test), withdrawn: nobody heard it; admitted"),
+    ],
+)
+def test_what_a_claim_has_come_to_is_said_beside_it(own, words):
+    first, second = normal()
+    second["ledger"] = {**second["ledger"], **own}
+    (line,) = [line for line in page((first, second)) if line.startswith("salt2")]
+    assert words in line
+
+
 def test_what_a_node_alone_has_and_no_backup_keeps_is_said_of_that_node():
     first, second = normal()
-    second["ledger"]["unsaved"] = True
-    first["ledger"] = {**first["ledger"], "unsaved": False}
+    second["ledger"] = {**second["ledger"], "unsaved": True}
     said = [line for line in page((first, second)) if "what it alone has is in no backup" in line]
     assert [line.split()[0] for line in said] == ["salt2"]
