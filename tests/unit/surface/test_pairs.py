@@ -450,5 +450,6 @@ def test_what_a_claim_has_come_to_is_said_beside_it(own, words):
 def test_what_a_node_alone_has_and_no_backup_keeps_is_said_of_that_node():
     first, second = normal()
     second["ledger"] = {**second["ledger"], "unsaved": True}
-    said = [line for line in page((first, second)) if "what it alone has is in no backup" in line]
-    assert [line.split()[0] for line in said] == ["salt2"]
+    of = {line.split()[0]: line for line in page((first, second)) if "admitted in this boot" in line}
+    words = "; what it alone has is in no backup"
+    assert [node for node, line in of.items() if line.endswith(words)] == ["salt2"]
