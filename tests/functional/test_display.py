@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+import time
 
 import pytest
 import salt.config
@@ -158,6 +159,7 @@ def test_the_line_of_a_step_is_gone_when_it_has_ended(told, monkeypatch):
     told.ended("pause", True, "", 0.1)
     written = len(stream.getvalue())
     told.more("pause", "too late")
+    time.sleep(2 * live.REDRAWN_EVERY)  # there is nothing to wait for: nothing may come
     assert len(stream.getvalue()) == written
 
 

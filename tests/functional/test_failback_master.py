@@ -127,7 +127,7 @@ def test_a_highstate_that_is_asked_for_again_is_the_same_one():
     nodes = Asked(lost, ({"salt1": NEW}, {}), ({"salt1": {}}, {}))
     highstate.highstate(nodes, ["salt1"], "failback.sync")
     first, there, again = nodes.asked
-    assert again == first and there[:2] == (["salt1"], "salt_minion.process")
+    assert again == first and there == (["salt1"], "salt_minion.process", (), {"look": 5})
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,52 @@ def test_a_node_that_does_not_become_idle_is_named(rebooting, monkeypatch):
     monkeypatch.setattr(highstate, "LOOK_EVERY", 0.01)
     with pytest.raises(CommandExecutionError, match="A state still runs on salt1 after 0.05 s"):
         highstate.wait_idle(rebooting(SILENT), "salt1", 0.05)
+
+
+class Clock:
+    """The clock of the waits; each look takes ``each`` seconds. Nobody waits for it."""
+
+    def __init__(self, monkeypatch, each):
+        self.now, self.slept = 50.0, []
+        samples.in_place_of_time(monkeypatch, highstate, sleep=self.sleep, monotonic=lambda: self.now)
+        self.each = each
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def answering(self, answer):
+        def look(ids, function):
+            if function != "state.apply":
+                self.now += self.each
+            return answer(function) if callable(answer) else answer
+
+        return look
+
+
+@pytest.mark.parametrize(("each", "slept"), [(0.0, 1.0), (0.75, 0.25), (1.5, 0.0)])
+def test_from_one_look_at_a_node_to_the_next_it_is_a_second(rebooting, monkeypatch, each, slept):
+    """Or as long as the look takes; and the limit counts from the first one."""
+    clock = Clock(monkeypatch, each)
+    for wait, words in (
+        (highstate.wait_rebooted, ("salt1", "before", 3)),
+        (highstate.wait_idle, ("salt1", 3)),
+    ):
+        clock.slept.clear()
+        with pytest.raises(CommandExecutionError, match="within 3 s|after 3 s"):
+            wait(rebooting(clock.answering(SILENT)), *words)
+        assert clock.slept == [slept] * (2 if each == 1.5 else 3)
+
+
+def test_a_minion_that_restarts_is_waited_for_two_minutes(monkeypatch):
+    clock = Clock(monkeypatch, 0.0)
+    states = {"salt1": {SETTINGS: state(restart=OLD)}}
+    told = clock.answering(lambda function: (states, {}) if function == "state.apply" else SILENT)
+    nodes = Asked(told)
+    with pytest.raises(CommandExecutionError, match="has not answered anew within 120 s"):
+        highstate.highstate(nodes, ["salt1"])
+    assert clock.slept == [1.0] * 120
+    assert nodes.asked[-1] == (["salt1"], "salt_minion.process", (), {"look": 2})
 
 
 def test_the_record_of_a_run_keeps_what_the_operator_has_said(monkeypatch):

@@ -4,11 +4,13 @@ import copy
 import json
 import pathlib
 import shutil
+import socket
 import socketserver
 import threading
 
 import asked_minions
 import pytest
+import samples
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +130,16 @@ def run(loaded, write_pillar, minions, monkeypatch):
 
     call.loader = loaded
     return call
+
+
+@pytest.fixture
+def no_master(minions, monkeypatch):
+    """The salt-master of this machine takes no connections, and whoever only looks does not wait for one."""
+    from failback_master import minions as asking
+
+    def waits(seconds):
+        raise AssertionError("it waits for a restart of the salt-master")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        minions.opts = {**minions.opts, "ret_port": taken.getsockname()[1]}
+    samples.in_place_of_time(monkeypatch, asking, sleep=waits)

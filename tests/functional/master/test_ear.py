@@ -108,6 +108,29 @@ def test_what_comes_when_the_step_has_ended_is_not_told(monkeypatch):
     assert told == [] and living() == []
 
 
+def test_a_bus_that_hangs_holds_no_step_up_and_keeps_no_process_alive(monkeypatch):
+    bus, reading, go_on, waits = Bus(monkeypatch), threading.Event(), threading.Event(), []
+
+    def get_event(wait, tag, match_type):
+        waits.append(wait)
+        reading.set()
+        go_on.wait(10)
+
+    bus.get_event = get_event
+    assert ear.LISTEN == 1
+    monkeypatch.setattr(ear, "LISTEN", 0.05)
+    try:
+        with ear.Ear(OPTS, TAG, "salt1").told(print):
+            assert reading.wait(10)
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 5
+        (thread,) = living()
+        assert thread.daemon and waits == [0.05]
+    finally:
+        go_on.set()
+    until(lambda: not living())
+
+
 @pytest.mark.parametrize("failing", ["it opens none", "it breaks off", "what is told fails"])
 def test_a_bus_that_fails_fails_nothing(monkeypatch, failing):
     bus = Bus(monkeypatch, opens=failing != "it opens none")

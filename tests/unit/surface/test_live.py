@@ -29,6 +29,7 @@ def opened(stream, monkeypatch, **settings):
 def test_nothing_is_printed_before_somebody_looks(capsys):
     screen = live.Screen()
     screen.line("x"), screen.going("y"), screen.done(), screen.close()
+    assert not screen.is_open and not screen.is_terminal
     assert capsys.readouterr() == ("", "")
 
 
@@ -69,13 +70,25 @@ def test_how_far_a_step_is_keeps_its_seconds_on_a_terminal(monkeypatch):
     assert "too late" not in stream.getvalue()
 
 
+def test_a_line_is_redrawn_some_times_a_second_and_keeps_no_process_alive(monkeypatch):
+    stream = Terminal()
+    screen = opened(stream, monkeypatch)
+    screen.going("salt1 reboots")
+    (thread,) = (one for one in threading.enumerate() if one.name == "failback-screen")
+    assert thread.daemon, "a command that breaks off would never end"
+    time.sleep(2.5 * live.REDRAWN_EVERY)  # there is nothing to wait for: it must not come more often
+    screen.done()
+    assert 2 <= stream.getvalue().count("salt1 reboots") <= 5
+
+
 def test_how_far_a_step_is_does_not_fill_a_pipe(monkeypatch):
     stream = io.StringIO()
     screen = opened(stream, monkeypatch)
     for megabytes in range(10):
         screen.more(f"{megabytes} of 10 MB")
     assert len(stream.getvalue().splitlines()) == 1
-    monkeypatch.setattr(screen, "_last_more", time.monotonic() - live.LINE_EVERY)
+    # Every quarter of a minute.
+    monkeypatch.setattr(screen, "_last_more", time.monotonic() - 15)
     screen.more("9 of 10 MB")
     assert [line.split("  ")[1] for line in stream.getvalue().splitlines()] == ["0 of 10 MB", "9 of 10 MB"]
 
@@ -126,6 +139,14 @@ def interrupts(monkeypatch):
 def test_ctrl_c_ends_the_step_at_work(interrupts):
     with pytest.raises(live.Interrupted), interrupts.raised():
         signal.raise_signal(signal.SIGINT)
+    assert interrupts.asked
+
+
+def test_ctrl_c_after_a_step_is_raised_in_nothing_else(interrupts):
+    """What gives the pair back must not be broken off in the middle."""
+    with interrupts.raised():
+        pass
+    signal.raise_signal(signal.SIGINT)
     assert interrupts.asked
 
 

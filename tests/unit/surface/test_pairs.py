@@ -1,5 +1,6 @@
 """The table of pairs, the page of one, and the history."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -74,7 +75,8 @@ def test_nine_pairs_fit_fifteen_lines_of_eighty_columns():
     found["salt"] = facts(failed_over(lock=LOCK))
     found["mgmt"] = facts((None, failed_over()[1]), "mgmt", SILENT)
     said = shown(found)
-    assert len(said) <= 15 and max(map(len, said)) <= 80
+    # Each pair has its line, three things that are wrong are named, and the rest is counted.
+    assert len(said) == 1 + 9 + 3 + 1 and max(map(len, said)) <= 80
     assert said[0].split() == ["PAIR", "STATE", "ACTIVE", "SINCE", "GEN", "READY", "RUN", "NEXT"]
     rows = {line.split()[0]: line for line in said[1:10]}
     assert (
@@ -375,3 +377,79 @@ def test_an_interface_that_is_not_there_is_named():
     said = page((first, second))
     assert "salt-gw 10.0.0.5/24 no interface absent0, lsyncd is stopped, salt-master active" in said
     assert "salt-gw 10.0.0.5/24 held, lsyncd runs, salt-master active" in said
+
+
+@pytest.mark.parametrize("key", ["problem", "error"])
+def test_a_watch_that_has_nobody_to_ask_is_wrong(key):
+    first, second = normal()
+    second["reachable"] = {"asks": None, key: "salt2 has nobody to ask."}
+    found = facts((first, second))
+    assert found["watch_wrong"] == ["salt2 has nobody to ask."] and not pairs.is_good(found)
+    assert pairs.is_good(facts((first, {**second, "reachable": {"asks": ["10.0.0.1"], "problem": None}})))
+
+
+@pytest.mark.parametrize(
+    ("uncompared", "unready", "ready"),
+    [(None, (), True), (samples.RUN, (), False), (None, ("x",), False), (samples.RUN, ("x",), False)],
+)
+def test_a_pair_is_ready_when_it_was_compared_and_nothing_is_missing(uncompared, unready, ready):
+    reports, config = normal(), samples.pair()
+    found = verdict.judge(config, *reports)
+    changed = dataclasses.replace(found, uncompared=uncompared, unready=unready)
+    assert pairs.facts(config, changed, reports, {})["ready"] is ready
+
+
+def test_what_is_not_known_of_a_pair_is_a_dash_in_the_table():
+    found = {"a": facts((None, None), "a", SILENT), "b": facts(normal(), "b")}
+    said = shown(found, None)
+    assert said[0].split()[:6] == ["PAIR", "STATE", "ACTIVE", "SINCE", "GEN", "READY"]
+    assert said[1].split()[:6] == ["a", "unknown", "-", "-", "-", "?"]
+    assert said[2].split()[-2:] == ["3", "yes"]
+
+
+def test_what_is_wrong_with_a_pair_of_several_is_cut_to_its_line():
+    wrong = facts(normal(), "a")
+    wrong["watch_wrong"] = ["x" * 1500]
+    found = {"a": wrong, "b": facts(normal(), "b")}
+    assert len(shown(found, 80)[-1]) == 80 and len(shown(found, None)[-1]) == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "commands", "lines"),
+    [
+        ("salt-run x pillar='{}'", ["salt-run x pillar='{}'"], ["Next:", "salt-run x pillar='{}'"]),
+        ("mend what is wrong, then look again", [], ["Next: mend what is wrong, then look again"]),
+        (
+            "Start salt1, or: salt-run x pillar='{}'",
+            ["salt-run x pillar='{}'"],
+            ["Next: Start salt1, or:", "salt-run x pillar='{}'"],
+        ),
+    ],
+)
+def test_a_command_that_is_next_stands_alone_and_advice_is_a_sentence(text, commands, lines):
+    said = page(normal(), next=text, commands=commands, master=None)
+    begins = said.index(lines[0])
+    assert said[begins : begins + len(lines)] == lines
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"heard": True}, "(a test); admitted"),
+        ({"heard": False}, "(a test), heard by nobody since; admitted"),
+        ({"heard": False, "withdrawn": True}, "(a test), withdrawn: nobody heard it; admitted"),
+    ],
+)
+def test_what_a_claim_has_come_to_is_said_beside_it(own, words):
+    first, second = normal()
+    second["ledger"] = {**second["ledger"], **own}
+    (line,) = [line for line in page((first, second)) if line.startswith("salt2")]
+    assert words in line
+
+
+def test_what_a_node_alone_has_and_no_backup_keeps_is_said_of_that_node():
+    first, second = normal()
+    second["ledger"] = {**second["ledger"], "unsaved": True}
+    of = {line.split()[0]: line for line in page((first, second)) if "admitted in this boot" in line}
+    words = "; what it alone has is in no backup"
+    assert [node for node, line in of.items() if line.endswith(words)] == ["salt2"]

@@ -149,3 +149,50 @@ def test_why_a_path_was_compared_as_a_whole_is_said_of_a_few():
     assert [line.strip() for line in said if "as a whole" in line] == [
         f"/srv/{name} was compared as a whole in it, because its list was lost" for name in "abc"
     ]
+
+
+def outcome(*made):
+    return states.outcome(states.in_order(returned(*made)))
+
+
+OPENED = state(1, True, "The pair is taken.", run=samples.RUN)
+REPAIRED = state(2, True, "It is repaired.", salt2={"repaired": 2})
+WOULD = state(3, None, "Would pause.")
+FAILED = state(4, False, "No room.")
+ENDED = state(15, False, "Run X failed at `git`.")
+
+
+@pytest.mark.parametrize(
+    ("made", "result", "sentence", "refused"),
+    [
+        ([OPENED, REPAIRED], True, "It is repaired.", False),
+        ([OPENED, WOULD], None, "Would pause.", False),
+        # Of a test that fails it is said why, not what else would be done.
+        ([WOULD, FAILED], False, "No room.", False),
+        ([OPENED, FAILED, ENDED], False, "No room. Run X failed at `git`.", False),
+        ([FAILED, ENDED], False, "No room. Run X failed at `git`.", False),
+        ([OPENED, FAILED], False, "No room.", False),
+        # Where nothing else ran, nothing was changed.
+        ([FAILED], False, "No room.", True),
+        ([FAILED, *not_run([5, 6])], False, "No room.", True),
+        ([OPENED], True, "The pair is taken.", False),
+    ],
+)
+def test_an_outcome_says_what_counts_and_whether_anything_was_changed(made, result, sentence, refused):
+    found = outcome(*made)
+    assert (found["result"], found["sentence"], found["refused"]) == (result, sentence, refused)
+
+
+def test_what_a_step_has_changed_is_taken_neither_for_pairs_nor_for_the_end_of_the_run():
+    found = outcome(OPENED, REPAIRED)
+    assert (found["pairs"], found["summary"]) == ({}, {})
+    assert outcome(OPENED, state(15, True, "Closed.", **SUMMARY))["summary"] == SUMMARY
+
+
+@pytest.mark.parametrize("changed", ["overwritten", "deleted", None])
+def test_what_can_be_taken_back_is_said_with_its_command(changed):
+    counts = {**dict.fromkeys(SUMMARY["files"], 0), "created": 5, **({changed: 1} if changed else {})}
+    said = lines(state(15, True, "Run X is closed.", **{**SUMMARY, "files": counts}))
+    assert any(line.startswith(f"undo      salt-run pair.undo {samples.RUN}") for line in said) is bool(
+        changed
+    )

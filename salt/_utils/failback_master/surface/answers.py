@@ -107,6 +107,6 @@ def _nested(found, width, indent=""):
         elif str(one).startswith(words.COMMAND):
             text.append(f"{label} {words.safe(one)}")
         else:
-            plain = one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
+            plain = one if isinstance(one, str) else json.dumps(one)
             text += words.paragraph(f"{words.safe(key)}: {plain}", width, indent)
     return text

@@ -212,7 +212,6 @@ class Interrupts:
             return
         self.asked = True
         if self._inside:
-            self._inside = False
             raise Interrupted
 
 
