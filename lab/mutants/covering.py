@@ -114,16 +114,16 @@ class Covering:
         """Tests that do not pass as the tree is: they can show nothing, and are not run."""
         return [one for tests in self.tests.values() for one, entry in tests.items() if not entry["passed"]]
 
-    def executing(self, suite, path, line, last):
+    def executing(self, suite, path, site):
         """
-        The ids of the tests that execute one of these lines, in the order in which to run them.
+        The ids of the tests that execute a ``sites.Site`` of a file, in the order in which to run them.
 
-        A line that is executed when its module is imported belongs to every test that executes anything of
-        the module.
+        What runs when its module is loaded belongs to every test that executes anything of the module. Salt
+        loads modules when a test first asks for them, so that it seems to be that test's alone.
         """
         by_line = self._lines(suite, path)
-        contexts = set().union(*(by_line.get(number, set()) for number in range(line, last + 1)))
-        if "" in contexts:
+        contexts = set().union(*(by_line.get(number, set()) for number in range(site.line, site.last + 1)))
+        if contexts and site.at_load:
             contexts = set().union(*by_line.values())
         tests = self.tests[suite]
         return in_order({one: tests[one]["seconds"] for one in contexts if tests.get(one, {}).get("passed")})

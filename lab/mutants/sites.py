@@ -52,6 +52,9 @@ class Site:
 
     function
         The dotted name of the function or class around it; empty at the level of the module.
+
+    at_load
+        It runs when its module is loaded: whichever test had it loaded, all that use the module may see it.
     """
 
     start: int
@@ -60,6 +63,7 @@ class Site:
     line: int
     last: int
     function: str
+    at_load: bool = False
 
     def applied(self, source):
         """The whole text with this mutant in it."""
@@ -102,6 +106,7 @@ class _Finder(ast.NodeVisitor):
     def __init__(self, source):
         self._source, self.found = source, []
         self._function, self._statement = [], None
+        self._bodies = 0  # of functions, around what is visited
         # ast counts in bytes of UTF-8, a text in characters.
         self._lines, offset = [], 0
         for line in source.splitlines(keepends=True):
@@ -130,7 +135,8 @@ class _Finder(ast.NodeVisitor):
             inner = getattr(statement, block, None)
             if inner and isinstance(inner, list):
                 last = min(last, max(statement.lineno, inner[0].lineno - 1))
-        self.found.append(Site(start, end, new, statement.lineno, last, ".".join(self._function)))
+        function = ".".join(self._function)
+        self.found.append(Site(start, end, new, statement.lineno, last, function, not self._bodies))
 
     def _replace(self, node, new):
         self._add(*self._span(node), new)
@@ -161,8 +167,10 @@ class _Finder(ast.NodeVisitor):
         if not isinstance(node, ast.ClassDef):
             for default in [*node.args.defaults, *(one for one in node.args.kw_defaults if one)]:
                 self.visit(default)
+        self._bodies += not isinstance(node, ast.ClassDef)
         for statement in node.body:
             self.visit(statement)
+        self._bodies -= not isinstance(node, ast.ClassDef)
         self._function.pop()
 
     visit_FunctionDef = visit_ClassDef = _named  # noqa: N815

@@ -47,7 +47,7 @@ def tried(copy, mutant, found):
     file = copy / mutant.path
     source = file.read_text()
     chosen = {
-        suite: _at_most(found, suite, found.executing(suite, mutant.path, mutant.site.line, mutant.site.last))
+        suite: _at_most(found, suite, found.executing(suite, mutant.path, mutant.site))
         for suite in covering.SUITES
     }
     if not any(chosen.values()):

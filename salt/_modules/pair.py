@@ -265,10 +265,11 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     moved
         The operator's word that this node's data are where they lie now, although they lay elsewhere.
 
-    Returns ``{"generation": n, "addresses": [...], "why": sentence, "reason": text}``: the addresses that
-    were taken, none where this node serves already; and how it is known that the other one is off, as the
-    history keeps it. Raises ``CommandExecutionError`` when that one answers after all, when this node was not
-    admitted in this boot, or when another host answers for one of the addresses.
+    Returns ``{"generation": n, "addresses": [...], "why": sentence, "reason": text, "already": bool}``: the
+    addresses that were taken; how it is known that the other one is off, as the history keeps it; and whether
+    this node served already, so that at most missing addresses were taken. Raises ``CommandExecutionError``
+    when that one answers after all, when this node was not admitted in this boot, or when another host
+    answers for one of the addresses.
 
     CLI Example:
 
@@ -282,10 +283,10 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
     held = [one for one in floating.of_pair(member.config) if floating.status(one)["held"]]
     said = {"why": fencing.said(word), "reason": word["reason"]}
     if ledger.is_active(own, member.node) and (held or not member.config["floating_ips"]):
-        return {"generation": own["generation"], "addresses": take(pair, run), **said}
+        return {"generation": own["generation"], "addresses": take(pair, run), **said, "already": True}
     if moved:
         source_facts.record_moved(member)
-    return {**takeovers.take_over(member, said["why"], run), **said}
+    return {**takeovers.take_over(member, said["why"], run), **said, "already": False}
 
 
 @salt_errors.translated

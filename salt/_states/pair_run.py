@@ -224,7 +224,8 @@ def taken_over(name):
             moved=run.moved,
         )
         run.known_by = found.pop("reason")
-        if not found["addresses"]:
+        # A pair without addresses takes none; a node of the release before says no more than which.
+        if found.pop("already", True) and not found["addresses"]:
             return f"{run.plan.alone} serves already, in generation {found['generation']}."
         changes[run.plan.alone] = found
         return f"{run.plan.alone} serves in generation {found['generation']}: {found['why']}."

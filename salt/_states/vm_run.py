@@ -218,7 +218,12 @@ def placed(name):
     begun = time.monotonic()
     # Before each guest the lock is renewed, which tells the nodes as well.
     run.begin("place", ", ".join(one.sentence for one in run.wanted), quiet=True)
-    done, failed = _place(run, run.plans, run.silent)
+    try:
+        done, failed = _place(run, run.plans, run.silent)
+    except Exception as error:
+        # Nobody has foreseen it. Salt shows where it was; the run ends as one that has failed.
+        run.note("place", False, f"{type(error).__name__}: {error}", time.monotonic() - begun)
+        raise
     ret["changes"] = done
     ret["result"] = not failed
     ret["comment"] = " ".join(failed or [f"{guest}: {what}." for guest, what in done.items()])

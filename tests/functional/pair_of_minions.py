@@ -198,6 +198,7 @@ class Pair:
             "addresses": [GATEWAY],
             "why": f"{fenced} is off ({reason})",
             "reason": reason,
+            "already": False,
         }
 
     def pair__handover(self, name, pair, run, max_delete=None):

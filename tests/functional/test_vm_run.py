@@ -569,6 +569,23 @@ def test_a_master_that_dies_ends_the_step_with_a_sentence(two, at, monkeypatch):
     assert closed["result"] is False and "It could not be closed" in closed["comment"]
 
 
+def test_a_step_that_breaks_down_is_shown_where_it_broke_and_the_run_has_failed(two):
+    two.place("idm", "salt1")
+    master = Master(two)
+    assert master.states.opened("opened", vm="idm", host="salt2")["result"] is True
+
+    def broken():
+        raise ZeroDivisionError("nobody has foreseen it")
+
+    two.before["salt1", "shared_vm.migrate"] = broken
+    with pytest.raises(ZeroDivisionError):
+        master.states.placed("placed")
+    closed = master.states.closed("closed")
+    assert closed["result"] is False and "failed at `place`" in closed["comment"]
+    assert "ZeroDivisionError: nobody has foreseen it" in closed["comment"]
+    assert two.locks() == {"salt1": None, "salt2": None}
+
+
 # --- with an orchestration of the pair -------------------------------------------------------------
 
 ASKED = [

@@ -187,20 +187,23 @@ def found(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "line", "last", "tests"),
+    ("path", "line", "last", "at_load", "tests"),
     [
-        ("salt/_utils/a.py", 4, 4, ["t/slow.py::one"]),
-        ("salt/_utils/a.py", 5, 5, ["t/fast.py::two", "t/slow.py::one"]),
-        ("salt/_utils/a.py", 2, 4, ["t/slow.py::one"]),
-        ("salt/_utils/a.py", 6, 9, []),
-        # When it is imported: whatever executes anything of the module.
-        ("salt/_utils/a.py", 1, 1, ["t/fast.py::two", "t/slow.py::one"]),
-        ("salt/_modules/m.py", 2, 2, ["t/fast.py::two"]),
-        ("salt/_utils/none.py", 1, 1, []),
+        ("salt/_utils/a.py", 4, 4, False, ["t/slow.py::one"]),
+        ("salt/_utils/a.py", 5, 5, False, ["t/fast.py::two", "t/slow.py::one"]),
+        ("salt/_utils/a.py", 2, 4, False, ["t/slow.py::one"]),
+        ("salt/_utils/a.py", 6, 9, False, []),
+        # When it is loaded: whatever executes anything of the module, whoever had it loaded.
+        ("salt/_utils/a.py", 1, 1, True, ["t/fast.py::two", "t/slow.py::one"]),
+        ("salt/_utils/a.py", 4, 4, True, ["t/fast.py::two", "t/slow.py::one"]),
+        ("salt/_utils/a.py", 6, 9, True, []),
+        ("salt/_modules/m.py", 2, 2, False, ["t/fast.py::two"]),
+        ("salt/_utils/none.py", 1, 1, True, []),
     ],
 )
-def test_which_tests_execute_a_line(found, path, line, last, tests):
-    assert found.executing("unit", path, line, last) == tests
+def test_which_tests_execute_a_mutant(found, path, line, last, at_load, tests):
+    site = sites.Site(0, 1, "", line, last, "f", at_load)
+    assert found.executing("unit", path, site) == tests
     assert found.seconds("unit", tests) == sum(9.0 if "slow" in one else 1.0 for one in tests)
 
 
@@ -223,3 +226,25 @@ def test_the_content_of_the_tree_decides_and_bytecode_does_not(tmp_path):
     assert covering.content(tmp_path) == before
     (tmp_path / "salt/a.py").write_text("1")
     assert covering.content(tmp_path) != before
+
+
+def test_what_runs_when_a_module_is_loaded_is_known():
+    source = (
+        "LIMIT = 5\n"
+        "class A:\n"
+        "    SIZE = 6\n"
+        "    def f(self, a=7):\n"
+        "        return 8\n"
+        "def g(b=9):\n"
+        "    def h(c=10):\n"
+        "        return c\n"
+    )
+    found = {one.new: one.at_load for one in sites.of(source) if one.new.endswith("+ 1)")}
+    assert found == {
+        "(5 + 1)": True,
+        "(6 + 1)": True,
+        "(7 + 1)": True,
+        "(8 + 1)": False,
+        "(9 + 1)": True,
+        "(10 + 1)": False,
+    }

@@ -257,7 +257,15 @@ def test_who_serves_already_takes_what_is_missing_in_its_generation(over, held):
 
 def test_in_a_pair_without_addresses_the_ledger_tells_that_it_serves(over):
     pair = over(5, "salt1", floating_ips=[])
-    assert take_over(pair)["generation"] == 5
+    done = take_over(pair)
+    assert (done["generation"], done["addresses"], done["already"]) == (5, [], True)
+    assert pair.own("salt1") == (5, "salt1")
+
+
+def test_a_takeover_of_a_pair_without_addresses_is_one(over):
+    pair = over(floating_ips=[])
+    done = take_over(pair)
+    assert (done["generation"], done["addresses"], done["already"]) == (5, [], False)
     assert pair.own("salt1") == (5, "salt1")
 
 

@@ -200,6 +200,10 @@ def test_a_loser_that_does_not_step_down_leaves_the_winner_without_the_addresses
     assert pair.minions.of("pair.take") == []
 
 
+#: What a node says that has taken no address.
+TAKEN_OVER = {"generation": 8, "addresses": [], "why": "x", "reason": "no power"}
+
+
 @pytest.mark.parametrize("moved", [None, True])
 def test_the_operator_s_word_reaches_the_node_that_acts_on_it(begun, done, master, moved):
     pair = begun(NORMAL, "failover", moved=moved, **OFF)
@@ -217,9 +221,22 @@ def test_the_operator_s_word_reaches_the_node_that_acts_on_it(begun, done, maste
 
 def test_a_secondary_that_serves_already_is_not_changed_by_a_takeover(begun, done):
     pair = begun(NORMAL, "failover", **OFF)
-    pair.minions.answers["pair.take_over"] = {
-        "generation": 8, "addresses": [], "why": "x", "reason": "no power"}  # fmt: skip
+    pair.minions.answers["pair.take_over"] = {**TAKEN_OVER, "already": True}
     assert done("taken_over") == ({}, "salt2 serves already, in generation 8.")
+
+
+def test_a_takeover_that_a_node_of_the_release_before_speaks_of_goes_by_its_addresses(begun, done):
+    pair = begun(NORMAL, "failover", **OFF)
+    pair.minions.answers["pair.take_over"] = TAKEN_OVER
+    assert done("taken_over") == ({}, "salt2 serves already, in generation 8.")
+
+
+def test_a_takeover_of_a_pair_without_addresses_is_said(begun, done):
+    pair = begun(NORMAL, "failover", **OFF)
+    pair.minions.answers["pair.take_over"] = {**TAKEN_OVER, "already": False}
+    changes, comment = done("taken_over")
+    assert comment == "salt2 serves in generation 8: x."
+    assert changes == {"salt2": {"generation": 8, "addresses": [], "why": "x"}}
 
 
 # --- the node that has come back -------------------------------------------------------------------

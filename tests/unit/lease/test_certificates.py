@@ -57,6 +57,14 @@ def test_the_keys_are_for_root_alone_and_python_takes_all_of_it(hosts):
         context.load_cert_chain(folder / f"{part}.crt", folder / f"{part}.key")
 
 
+def test_there_is_a_certificate_for_each_part_and_no_other(tmp_path):
+    with pytest.raises(Refused, match="for member or client, not for 'etcd'"):
+        certificates.request(Paths(tmp_path), "etcd")
+    with pytest.raises(Refused, match="for member or client, not for 'etcd'"):
+        certificates.install(Paths(tmp_path), "etcd", "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_there_and_good_stays(hosts):
     authority, member, _ = hosts
     key = (certificates.place(member, MEMBER) / "member.key").read_text()

@@ -39,7 +39,13 @@ _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----\n[A-Za-z0-9+/=\n]+-----END \1-----
 
 
 def place(paths, part):
-    """The folder of a host's certificate: etcd does not run as root, and may not look into Failback's own."""
+    """
+    The folder of a host's certificate: etcd does not run as root, and may not look into Failback's own.
+
+    Raises ``Refused`` for what is neither ``MEMBER`` nor ``CLIENT``.
+    """
+    if part not in SUBJECTS:
+        raise Refused(f"A certificate is for {' or '.join(SUBJECTS)}, not for {part!r}.")
     return paths.root / "etc/etcd" if part == MEMBER else paths.configuration / "lease"
 
 
@@ -53,7 +59,8 @@ def request(paths, part, anew=False):
     anew
         Also when the certificate it has is good for long enough.
 
-    Returns the text, or None when none is needed. Raises ``Unavailable``.
+    Returns the text, or None when none is needed. Raises ``Unavailable``; ``Refused`` for
+    another part.
     """
     folder, subject = place(paths, part), SUBJECTS[part]
     certificate, key = folder / f"{part}.crt", folder / f"{part}.key"
