@@ -582,7 +582,10 @@ def test_a_step_that_breaks_down_is_shown_where_it_broke_and_the_run_has_failed(
         master.states.placed("placed")
     closed = master.states.closed("closed")
     assert closed["result"] is False and "failed at `place`" in closed["comment"]
-    assert "ZeroDivisionError: nobody has foreseen it" in closed["comment"]
+    for host in two.hosts.values():
+        (record,) = host.records()
+        assert record["result"] == "failed"
+        assert record["sentence"] == "ZeroDivisionError: nobody has foreseen it"
     assert two.locks() == {"salt1": None, "salt2": None}
 
 
