@@ -267,9 +267,8 @@ def take_over(pair, run, owner, fenced, reason, moved=False):
 
     Returns ``{"generation": n, "addresses": [...], "why": sentence, "reason": text, "already": bool}``: the
     addresses that were taken; how it is known that the other one is off, as the history keeps it; and whether
-    this node served already, so that at most missing addresses were taken. Raises ``CommandExecutionError``
-    when that one answers after all, when this node was not admitted in this boot, or when another host
-    answers for one of the addresses.
+    this node served already. Raises ``CommandExecutionError`` when that one answers after all, when this node
+    was not admitted in this boot, or when another host answers for one of the addresses.
 
     CLI Example:
 
