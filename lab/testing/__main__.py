@@ -44,9 +44,9 @@ LIMIT = 3600
 MEMORY_USED = 0.8
 #: So much average work (``busy``) is begun for each processor that there is: what waits leaves it to others,
 #: and what is no host takes only what hosts leave.
-CROWDED = 1.65
+CROWDED = 1.28
 #: And so much of it by hosts: when those of several labs boot at once, Salt's own time-outs must hold.
-CROWDED_HOSTS = 1.25
+CROWDED_HOSTS = 1.0
 
 
 def main(arguments=None):
