@@ -68,6 +68,8 @@ class Kept:
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch):
     monkeypatch.setattr(service, "LOOK", 0.05)
+    # It asks every process of the machine which files it has mapped: beside labs these are thousands.
+    monkeypatch.setattr(service, "ANSWER_WITHIN", 60.0)
 
 
 @pytest.fixture
