@@ -74,7 +74,12 @@ def _options(argv):
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count(), help="how many at a time (default: %(default)s)"
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    known = tuple(f"tests/{suite}" for suite in covering.SUITES)
+    for one in options.tests:
+        if not one.startswith(known):
+            parser.error(f"{one}: tests of mutants are below {' and '.join(known)}")
+    return options
 
 
 def _sources(copy, changed, only):
